@@ -1,0 +1,32 @@
+"""Evaluate diffusion language models (LLaDA, Dream, CoDD) in the stock lm-evaluation-harness.
+
+The public names below are imported when they are first used, so that `import lm_eval_codd` does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from lm_eval_codd.backbones import load_backbone
+    from lm_eval_codd.circuits import load_circuit
+    from lm_eval_codd.decoding import Generation, generate
+    from lm_eval_codd.settings import DecodingConfig
+
+__all__ = ["DecodingConfig", "Generation", "generate", "load_backbone", "load_circuit"]
+__version__ = "0.1.0"
+
+_HOME: Final = {
+    "DecodingConfig": "lm_eval_codd.settings",
+    "Generation": "lm_eval_codd.decoding",
+    "generate": "lm_eval_codd.decoding",
+    "load_backbone": "lm_eval_codd.backbones",
+    "load_circuit": "lm_eval_codd.circuits",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
