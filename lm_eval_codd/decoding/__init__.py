@@ -1,0 +1,5 @@
+"""The denoising loop and its parts; see `generate`."""
+
+from lm_eval_codd.decoding.loop import Generation, StepEvent, generate
+
+__all__ = ["Generation", "StepEvent", "generate"]

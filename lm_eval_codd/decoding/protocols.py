@@ -64,8 +64,17 @@ class Circuit(Protocol):
         log_evidence: Tensor,
         observed: Tensor | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
+        *,
+        uniforms: Tensor | None = None,
     ) -> Tensor:
-        """[B, T] int64: one joint latent path a row, drawn from its posterior."""
+        """[B, T] int64: one joint latent path a row, drawn from its posterior.
+
+        `generator` may be a list, one a row; `uniforms` [B, T] in (0, 1) are used instead of one when given.
+        """
+        ...
+
+    def max_latents(self, log_evidence: Tensor, observed: Tensor | None = None) -> Tensor:
+        """[B, T] int64: the most likely latent path (Viterbi)."""
         ...
 
     def couple(self, log_evidence: Tensor, latents: Tensor) -> Tensor:

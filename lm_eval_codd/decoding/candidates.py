@@ -1,0 +1,108 @@
+"""From logits to one candidate token a position: greedy, or drawn at a temperature within a nucleus and a top-k."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from lm_eval_codd.settings import DecodingConfig
+
+
+@dataclass(frozen=True)
+class Support:
+    """The tokens a position may take, with their logits.
+
+    values: [B, P, K] float32, -inf where excluded.
+    ids: [B, P, K] int64 token ids, or None when K is the whole vocabulary in order.
+    """
+
+    values: Tensor
+    ids: Tensor | None = None
+
+    def token(self, index: Tensor) -> Tensor:
+        """[B, P] token ids of the entries `index` [B, P]."""
+        return index if self.ids is None else self.ids.gather(2, index[..., None])[..., 0]
+
+    def without(self, tokens: tuple[int, ...]) -> Support:
+        """The same support with some tokens excluded."""
+        if self.ids is None:
+            values = self.values.clone()
+            values[..., list(tokens)] = -torch.inf
+        else:
+            excluded = torch.isin(self.ids, self.ids.new_tensor(tokens))
+            values = self.values.masked_fill(excluded, -torch.inf)
+        return Support(values, self.ids)
+
+
+def tempered_support(logits: Tensor, config: DecodingConfig) -> Support:
+    """Apply temperature, then top-p, then top-k, in the order of Dream's sampler.
+
+    The nucleus keeps the first token that passes `top_p`. With `top_k` set, only the k largest logits are ever
+    sorted: both cuts are prefixes of the same order. Of tokens tied at the k-th place, k are kept in all.
+
+    Args:
+        logits: [B, P, V] float32.
+        config: its temperature, top_p and top_k.
+
+    Returns:
+        A support of K = V entries in vocabulary order without top_p and top_k, else in descending order.
+    """
+    if config.temperature > 0:
+        logits = logits / config.temperature
+    if config.top_k is None and config.top_p is None:
+        return Support(logits)
+    num_kept = min(config.top_k or logits.shape[-1], logits.shape[-1])
+    values, ids = logits.topk(num_kept, dim=-1)
+    if config.top_p is not None:
+        probabilities = (values - logits.logsumexp(dim=-1, keepdim=True)).exp()
+        mass_before = probabilities.cumsum(dim=-1) - probabilities
+        beyond = mass_before > config.top_p
+        beyond[..., 0] = False
+        values = values.masked_fill(beyond, -torch.inf)
+    return Support(values, ids)
+
+
+def draw(support: Support, uniform: Tensor | None) -> Tensor:
+    """Index of one entry a position: the largest without `uniform` [B, P], else drawn from the softmax by inversion.
+
+    Returns:
+        [B, P] int64, indices into the support's entries.
+    """
+    if uniform is None:
+        return support.values.argmax(dim=-1)
+    weights = (support.values - support.values.amax(dim=-1, keepdim=True)).exp()
+    return invert_cdf(weights, uniform)
+
+
+def invert_cdf(weights: Tensor, uniform: Tensor) -> Tensor:
+    """Draw from unnormalised weights [..., K] with one uniform number each [...]; entries of weight 0 never come out.
+
+    Two levels, a group and an entry of it: a running sum over a whole vocabulary would lose digits in float32.
+    """
+    groups = -(-weights.shape[-1] // _GROUP)
+    padded = torch.nn.functional.pad(weights, (0, groups * _GROUP - weights.shape[-1]))
+    grouped = padded.unflatten(-1, (groups, _GROUP))
+    group, rest = _invert(grouped.sum(dim=-1), uniform.to(weights.dtype))
+    inside = grouped.gather(-2, group[..., None, None].expand(*group.shape, 1, _GROUP))[..., 0, :]
+    entry, _ = _invert(inside, rest)
+    return group * _GROUP + entry
+
+
+_GROUP = 256
+
+
+def _invert(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """The entry where the running sum passes `uniform` of the total, and where in that entry it does, in (0, 1)."""
+    running = weights.cumsum(dim=-1)
+    total = running[..., -1]
+    tiny = torch.finfo(weights.dtype).tiny
+    target = (uniform * total).clamp(min=tiny).minimum(total)
+    entry = torch.searchsorted(running, target[..., None])[..., 0]
+    picked = weights.gather(-1, entry[..., None])[..., 0]
+    before = running.gather(-1, entry[..., None])[..., 0] - picked
+    rest = ((target - before) / picked).clamp(tiny, 1 - torch.finfo(weights.dtype).eps)
+    return entry, rest

@@ -1,0 +1,186 @@
+"""Which windows of the canvas a circuit looks at in a step, and whose gate is open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from lm_eval_codd.decoding.step import Decider, Step, ranks
+
+if TYPE_CHECKING:
+    from lm_eval_codd.decoding.canvas import Canvas
+    from lm_eval_codd.settings import DecodingConfig
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Open windows of a step; a row may have none, one or several.
+
+    row: [N] int64, row of the batch.
+    columns: [N, T] int64, columns of the canvas.
+    takes: [N, T] bool, masked positions that take the coupled distribution.
+    """
+
+    row: Tensor
+    columns: Tensor
+    takes: Tensor
+
+    def of_rows(self, keep: Tensor) -> Windows:
+        """The windows of the rows [B] bool to keep."""
+        keep = keep[self.row]
+        return Windows(self.row[keep], self.columns[keep], self.takes[keep])
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The step's windows, and what the rule that placed them says about the step's choice.
+
+    committable: [B, P] bool, narrowed by the rule or as it was.
+    forced: [B, P] bool, committed before all others, or None.
+    """
+
+    windows: Windows
+    committable: Tensor
+    forced: Tensor | None = None
+
+
+class WindowRule(Protocol):
+    """Places the windows of a step."""
+
+    def __call__(self, canvas: Canvas, step: Step, logits: Tensor) -> Placement:
+        """`logits` [B, P, V] are the backbone's, at the step's columns."""
+        ...
+
+
+class Gate:
+    """Opens where the share of masked positions is strictly below `pc_frac`, or above it with `reverse_frac`."""
+
+    def __init__(self, config: DecodingConfig) -> None:
+        self._threshold = config.pc_frac
+        self._reverse = config.reverse_frac
+
+    def __call__(self, num_masked: Tensor, length: int) -> Tensor:
+        """Bool, the shape of `num_masked`."""
+        share = num_masked.double() / length
+        return share > self._threshold if self._reverse else share < self._threshold
+
+
+class BlockWindow:
+    """The active block is the window (Algorithm 1)."""
+
+    def __init__(self, config: DecodingConfig, num_positions: int) -> None:
+        self._gate = Gate(config)
+        self._length = num_positions
+
+    def __call__(self, canvas: Canvas, step: Step, logits: Tensor) -> Placement:
+        """See `WindowRule`."""
+        num_masked = step.committable.sum(dim=1)
+        row = self._gate(num_masked, self._length).nonzero()[:, 0]
+        # The first open column lies in the block, and blocks are as long as the window.
+        block = step.columns[row, 0] // self._length
+        columns = _span(canvas.answer_start + block * self._length, self._length)
+        return Placement(Windows(row, columns, _is_masked(canvas, row, columns)), step.committable)
+
+
+class BestWindow:
+    """One window a row, where the official code puts it.
+
+    The step's candidates are the most confident positions by the untempered, untruncated distribution. Of the windows
+    centred on one of them (clamped to the row), the one that holds most of them is taken, the most confident centre
+    first on ties; it needs at least two of them. Candidates outside are committed all the same, also when the gate is
+    closed; inside, any position may be.
+    """
+
+    def __init__(self, config: DecodingConfig, num_positions: int, decider: Decider) -> None:
+        self._gate = Gate(config)
+        self._length = num_positions
+        self._decider = decider
+
+    def __call__(self, canvas: Canvas, step: Step, logits: Tensor) -> Placement:
+        """See `WindowRule`."""
+        members, rank = _step_members(self._decider, step, logits)
+        column = canvas.answer_start + step.columns
+        start = _clamp_start(column - self._length // 2, canvas, self._length)
+        inside = _contains(start[:, :, None], column[:, None, :], self._length) & members[:, None, :]
+        coverage = inside.sum(dim=2).masked_fill(~members, -1)
+        preference = coverage * (rank.shape[1] + 1) - rank
+        best = preference.argmax(dim=1, keepdim=True)
+        start, coverage = start.gather(1, best)[:, 0], coverage.gather(1, best)[:, 0]
+        forced = members & ~_contains(start[:, None], column, self._length)
+        columns = _span(start, self._length)
+        masked = canvas.tokens.gather(1, columns) == canvas.ids.mask
+        row = (self._gate(masked.sum(dim=1), self._length) & (coverage > 1)).nonzero()[:, 0]
+        windows = Windows(row, columns[row], _is_masked(canvas, row, columns[row]))
+        return Placement(windows, step.committable, forced)
+
+
+class CoveringWindows:
+    """The paper's covering set (Algorithm 2): the step's candidates are split into clusters that one window holds.
+
+    Clusters are made from left to right, the fewest possible, each window centred on its cluster. The gate looks at
+    the whole answer's mask ratio. The candidates, and only they, are committed.
+    """
+
+    def __init__(self, config: DecodingConfig, num_positions: int, decider: Decider) -> None:
+        self._gate = Gate(config)
+        self._length = num_positions
+        self._gen_length = config.gen_length
+        self._decider = decider
+
+    def __call__(self, canvas: Canvas, step: Step, logits: Tensor) -> Placement:
+        """See `WindowRule`."""
+        members, _ = _step_members(self._decider, step, logits)
+        column = canvas.answer_start + step.columns
+        uncovered = members & self._gate(canvas.masked.sum(dim=1), self._gen_length)[:, None]
+        rows, columns, takes = [], [], []
+        while len(row := uncovered.any(dim=1).nonzero()[:, 0]):
+            left, _ = _edges(column[row], uncovered[row])
+            cluster = uncovered[row] & _contains(left[:, None], column[row], self._length)
+            _, right = _edges(column[row], cluster)
+            start = _clamp_start(
+                (left + right + 1 - self._length).div(2, rounding_mode="floor"), canvas, self._length, row
+            )
+            span = _span(start, self._length)
+            rows.append(row)
+            columns.append(span)
+            takes.append((span[:, :, None] == column[row][:, None, :]).logical_and(cluster[:, None, :]).any(dim=2))
+            uncovered[row] &= ~cluster
+        if not rows:
+            empty = step.columns.new_empty(0, self._length)
+            return Placement(Windows(empty[:, 0], empty, empty.bool()), members)
+        return Placement(Windows(torch.cat(rows), torch.cat(columns), torch.cat(takes)), members)
+
+
+def _step_members(decider: Decider, step: Step, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The positions that the step would commit by the backbone alone [B, P] bool, and the order of all [B, P]."""
+    rank = ranks(decider.raw_confidence(step, logits), step.committable)
+    return step.committable & (rank < step.budget[:, None]), rank
+
+
+def _span(start: Tensor, length: int) -> Tensor:
+    return start[:, None] + torch.arange(length, device=start.device)
+
+
+def _contains(start: Tensor, column: Tensor, length: int) -> Tensor:
+    return (column >= start) & (column < start + length)
+
+
+def _clamp_start(start: Tensor, canvas: Canvas, length: int, row: Tensor | None = None) -> Tensor:
+    """Keep windows within their rows: not into the padding, not beyond the end."""
+    first = canvas.first if row is None else canvas.first[row]
+    first = first.view(-1, *[1] * (start.dim() - 1))
+    return start.maximum(first).clamp(max=canvas.tokens.shape[1] - length)
+
+
+def _edges(column: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest `column` where `mask`, a row each."""
+    far = torch.iinfo(column.dtype).max
+    return column.masked_fill(~mask, far).amin(dim=1), column.masked_fill(~mask, -1).amax(dim=1)
+
+
+def _is_masked(canvas: Canvas, row: Tensor, columns: Tensor) -> Tensor:
+    """Masked positions of the answer, [N, T]; a mask token in a prompt is not one."""
+    return (canvas.tokens[row[:, None], columns] == canvas.ids.mask) & (columns >= canvas.answer_start)
