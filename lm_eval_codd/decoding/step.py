@@ -97,15 +97,10 @@ class Decider:
 
 def surest(score: Tensor, committable: Tensor, budget: Tensor) -> Tensor:
     """[B, P] bool: the `budget` [B] best scores among the committable; the leftmost first where scores are equal."""
-    rank = ranks(score, committable)
-    return committable & (rank < budget[:, None])
-
-
-def ranks(score: Tensor, committable: Tensor) -> Tensor:
-    """[B, P] int64: place of each position in the order of falling scores, committable ones first, ties left first."""
     # Two stable sorts: -inf is a score that a committable position can have.
     by_score = score.argsort(dim=1, descending=True, stable=True)
     open_first = committable.gather(1, by_score).byte().argsort(dim=1, descending=True, stable=True)
     order = by_score.gather(1, open_first)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places)
+    rank = torch.empty_like(order).scatter_(1, order, places)
+    return committable & (rank < budget[:, None])

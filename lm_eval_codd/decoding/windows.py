@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from lm_eval_codd.decoding.step import Decider, Step, ranks
+from lm_eval_codd.decoding.step import Decider, Step, surest
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
@@ -89,9 +89,9 @@ class BestWindow:
     """One window a row, where the official code puts it.
 
     The step's candidates are the most confident positions by the untempered, untruncated distribution. Of the windows
-    centred on one of them (clamped to the row), the one that holds most of them is taken, the most confident centre
-    first on ties; it needs at least two of them. Candidates outside are committed all the same, also when the gate is
-    closed; inside, any position may be.
+    centred on one of them (clamped to the row), the one that holds most of them is taken, the leftmost on ties; it
+    needs at least two of them. Candidates outside are committed all the same, also when the gate is closed; inside,
+    any position may be.
     """
 
     def __init__(self, config: DecodingConfig, num_positions: int, decider: Decider) -> None:
@@ -101,13 +101,12 @@ class BestWindow:
 
     def __call__(self, canvas: Canvas, step: Step, logits: Tensor) -> Placement:
         """See `WindowRule`."""
-        members, rank = _step_members(self._decider, step, logits)
+        members = _step_members(self._decider, step, logits)
         column = canvas.answer_start + step.columns
         start = _clamp_start(column - self._length // 2, canvas, self._length)
         inside = _contains(start[:, :, None], column[:, None, :], self._length) & members[:, None, :]
         coverage = inside.sum(dim=2).masked_fill(~members, -1)
-        preference = coverage * (rank.shape[1] + 1) - rank
-        best = preference.argmax(dim=1, keepdim=True)
+        best = coverage.argmax(dim=1, keepdim=True)
         start, coverage = start.gather(1, best)[:, 0], coverage.gather(1, best)[:, 0]
         forced = members & ~_contains(start[:, None], column, self._length)
         columns = _span(start, self._length)
@@ -132,7 +131,7 @@ class CoveringWindows:
 
     def __call__(self, canvas: Canvas, step: Step, logits: Tensor) -> Placement:
         """See `WindowRule`."""
-        members, _ = _step_members(self._decider, step, logits)
+        members = _step_members(self._decider, step, logits)
         column = canvas.answer_start + step.columns
         uncovered = members & self._gate(canvas.masked.sum(dim=1), self._gen_length)[:, None]
         rows, columns, takes = [], [], []
@@ -154,10 +153,9 @@ class CoveringWindows:
         return Placement(Windows(torch.cat(rows), torch.cat(columns), torch.cat(takes)), members)
 
 
-def _step_members(decider: Decider, step: Step, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """The positions that the step would commit by the backbone alone [B, P] bool, and the order of all [B, P]."""
-    rank = ranks(decider.raw_confidence(step, logits), step.committable)
-    return step.committable & (rank < step.budget[:, None]), rank
+def _step_members(decider: Decider, step: Step, logits: Tensor) -> Tensor:
+    """[B, P] bool: the positions that the backbone alone would commit."""
+    return surest(decider.raw_confidence(step, logits), step.committable, step.budget)
 
 
 def _span(start: Tensor, length: int) -> Tensor:
