@@ -1,0 +1,99 @@
+"""What settings mean, and what is refused."""
+
+import subprocess
+import sys
+
+import pytest
+
+from lm_eval_codd import DecodingConfig
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("alias", "name"),
+        [
+            ("topprob", "low_confidence"),
+            ("maskgit_plus", "low_confidence"),
+            ("topk_margin", "margin"),
+            ("origin", "random"),
+            ("entropy", "entropy"),
+        ],
+    )
+    def test_aliases_become_one_name(self, alias, name):
+        assert DecodingConfig(alg=alias) == DecodingConfig(alg=name)
+
+    def test_ways_to_say_off_are_one(self):
+        assert DecodingConfig(top_p=1, top_k=0, alg_temp=0) == DecodingConfig()
+        assert DecodingConfig(temperature=1) == DecodingConfig(temperature=1.0)
+
+    def test_an_unknown_setting_names_the_nearest(self):
+        with pytest.raises(ValueError, match="unknown setting `num_step`; did you mean `num_steps`"):
+            DecodingConfig.for_family("llada", num_step=3)
+
+
+class TestFamilies:
+    def test_dream_defaults_are_those_the_published_numbers_had(self):
+        config = DecodingConfig.for_family("dream")
+        assert (config.paradigm, config.alg) == ("full", "entropy")
+        assert (config.temperature, config.top_p, config.top_k) == (0.2, 0.95, 50)
+        assert DecodingConfig.for_family("dream", top_k=None).top_k is None
+
+    def test_llada_defaults_are_the_papers(self):
+        config = DecodingConfig.for_family("llada")
+        assert config == DecodingConfig()
+        assert (config.gen_length, config.block_length, config.num_steps, config.temperature) == (512, 32, 256, 0.0)
+
+
+class TestSteps:
+    def test_tokens_per_step_gives_the_steps(self):
+        assert DecodingConfig(tokens_per_step=4).num_steps == 128
+        assert DecodingConfig(tokens_per_step=2, num_steps=256).num_steps == 256
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"num_steps": 100}, r"`num_steps=100` cannot be split over 16 blocks of 32; .* \(96 or 112\)"),
+            ({"num_steps": 8}, r"use a multiple of 16 \(16\)"),
+            ({"num_steps": 100, "tokens_per_step": 4}, r"disagrees with `tokens_per_step=4`.* use num_steps=128"),
+            ({"tokens_per_step": 3}, r"`tokens_per_step=3` does not divide `gen_length=512`; use 2 or 4"),
+            ({"gen_length": 100}, r"`gen_length=100` cannot be cut.*use a gen_length of 96 or 128"),
+        ],
+    )
+    def test_what_cannot_be_split_names_the_nearest_that_can(self, settings, message):
+        with pytest.raises(ValueError, match=message):
+            DecodingConfig(**settings)
+
+    def test_the_full_paradigm_takes_any_number(self):
+        assert DecodingConfig(paradigm="full", num_steps=100, gen_length=77).num_steps == 100
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"alg": "lowconfidence"}, "did you mean low_confidence"),
+            ({"paradigm": "blocks"}, "did you mean block"),
+            ({"temperature": -1}, "`temperature=-1`.*0 or more"),
+            ({"temperature": float("nan")}, "`temperature=nan`"),
+            ({"top_p": 1.5}, "`top_p=1.5`.*at most 1"),
+            ({"top_k": -3}, "`top_k=-3`"),
+            ({"pc_temperature": 0}, "`pc_temperature=0`"),
+            ({"pc_temperature": 1.2}, "`pc_temperature=1.2`"),
+            ({"pc_frac": -1}, "`pc_frac=-1`"),
+            ({"num_steps": 1.5}, "`num_steps=1.5` must be a whole number"),
+            ({"num_steps": True}, "`num_steps=True` must be a whole number"),
+            ({"stop_at_eos": "no"}, "`stop_at_eos='no'` must be True or False"),
+            ({"cache": "dual"}, "`cache=dual` is not available yet"),
+            ({"threshold": 0.9}, "`threshold=0.9` is not available yet"),
+            ({"factor": 2.0}, "`factor=2.0` is not available yet"),
+        ],
+    )
+    def test_one_line_says_what_is_wrong(self, settings, message):
+        with pytest.raises(ValueError, match=message) as refusal:
+            DecodingConfig(**settings)
+        assert "\n" not in str(refusal.value)
+
+
+def test_importing_the_package_and_its_settings_does_not_import_torch():
+    code = "import sys, lm_eval_codd; lm_eval_codd.DecodingConfig(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
