@@ -11,9 +11,9 @@ float32 throughout. Dream's temperature, top-p and top-k act after the circuit.
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -22,14 +22,10 @@ from lm_eval_codd.decoding.noise import Stream, uniforms
 from lm_eval_codd.decoding.windows import BestWindow, BlockWindow, CoveringWindows, WindowRule, Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from lm_eval_codd.decoding.canvas import Canvas
-    from lm_eval_codd.decoding.protocols import Circuit
+    from lm_eval_codd.decoding.protocols import Circuit, Posterior
     from lm_eval_codd.decoding.step import Decider, Decision, Step
     from lm_eval_codd.settings import DecodingConfig
-
-logger = logging.getLogger(__name__)
 
 
 class Coupling(Protocol):
@@ -51,24 +47,26 @@ def make_coupling(config: DecodingConfig, circuit: Circuit | None, decider: Deci
     """
     if circuit is None:
         return Independent(decider)
-    length = circuit.num_positions
+    rule = _window_rule(config, circuit.num_positions, decider)
+    if config.pc_sampling == "any_order":
+        return AnyOrder(decider, rule, circuit, config.pc_temperature)
+    return OneShot(decider, rule, circuit, config.pc_temperature, _COUPLED_LOGITS[config.pc_sampling])
+
+
+def _window_rule(config: DecodingConfig, length: int, decider: Decider) -> WindowRule:
     if config.paradigm == "block":
         if config.block_length != length:
             raise ValueError(
                 f"`block_length={config.block_length}` must equal the circuit's window of {length} positions; "
                 f"set block_length={length} or use another circuit"
             )
-        rule: WindowRule = BlockWindow(config, length)
-    else:
-        if config.gen_length < length:
-            raise ValueError(
-                f"`gen_length={config.gen_length}` is shorter than the circuit's window of {length} positions; "
-                f"use at least {length}"
-            )
-        rule = (BestWindow if config.pc_windows == "best" else CoveringWindows)(config, length, decider)
-    if config.pc_sampling == "any_order":
-        return AnyOrder(decider, rule, CircuitEvidence(config, circuit, marginal_logits))
-    return OneShot(decider, rule, CircuitEvidence(config, circuit, _COUPLED_LOGITS[config.pc_sampling]))
+        return BlockWindow(config, length)
+    if config.gen_length < length:
+        raise ValueError(
+            f"`gen_length={config.gen_length}` is shorter than the circuit's window of {length} positions; "
+            f"use at least {length}"
+        )
+    return (BestWindow if config.pc_windows == "best" else CoveringWindows)(config, length, decider)
 
 
 class Independent:
@@ -89,14 +87,25 @@ class OneShot:
 
     needs_all_open = True
 
-    def __init__(self, decider: Decider, rule: WindowRule, evidence: CircuitEvidence) -> None:
-        self._decider, self._rule, self._evidence = decider, rule, evidence
+    def __init__(
+        self,
+        decider: Decider,
+        rule: WindowRule,
+        circuit: Circuit,
+        pc_temperature: float,
+        coupled_logits: Callable[[Posterior, Tensor], Tensor],
+    ) -> None:
+        self._decider, self._rule, self._circuit = decider, rule, circuit
+        self._pc_temperature, self._coupled_logits = pc_temperature, coupled_logits
 
     def decide(self, canvas: Canvas, step: Step, logits: Tensor) -> Decision:
         """See `Coupling`."""
         placement = self._rule(canvas, step, logits)
         step = replace(step, committable=placement.committable)
-        self._evidence.couple(canvas, canvas.tokens, step, placement.windows, logits, logits)
+        if len(placement.windows.row):
+            evidence = Evidence.of(self._circuit, canvas, step, placement.windows, logits, self._pc_temperature)
+            evidence.count_into(canvas)
+            evidence.write(logits, self._coupled_logits(evidence.posterior, evidence.draws(canvas, step)))
         return self._decider.decide(step, logits, placement.forced)
 
 
@@ -109,108 +118,122 @@ class AnyOrder:
 
     needs_all_open = True
 
-    def __init__(self, decider: Decider, rule: WindowRule, evidence: CircuitEvidence) -> None:
-        self._decider, self._rule, self._evidence = decider, rule, evidence
+    def __init__(self, decider: Decider, rule: WindowRule, circuit: Circuit, pc_temperature: float) -> None:
+        self._decider, self._rule, self._circuit = decider, rule, circuit
+        self._pc_temperature = pc_temperature
 
     def decide(self, canvas: Canvas, step: Step, logits: Tensor) -> Decision:
         """See `Coupling`."""
         placement = self._rule(canvas, step, logits)
+        if not len(placement.windows.row):
+            return self._decider.decide(replace(step, committable=placement.committable), logits, placement.forced)
+        evidence = Evidence.of(self._circuit, canvas, step, placement.windows, logits, self._pc_temperature)
         tokens = canvas.tokens.clone()
         left = placement.committable
         decision: Decision | None = None
         for turn in range(int(step.budget.max())):
-            one = replace(step, committable=left, budget=(step.budget > turn).long())
-            coupled = logits.clone()
-            self._evidence.couple(canvas, tokens, one, placement.windows.of_rows(one.budget > 0), logits, coupled)
-            forced = placement.forced & left if placement.forced is not None else None
-            latest = self._decider.decide(one, coupled, forced)
-            decision = latest if decision is None else _later(decision, latest)
+            active = step.budget > turn
+            evidence = evidence.of_rows(active)
+            evidence.count_into(canvas)
+            evidence.write(logits, marginal_logits(evidence.posterior))
+            one = replace(step, committable=left, budget=active.long())
+            forced = None if placement.forced is None else placement.forced & left
+            latest = self._decider.decide(one, logits, forced)
+            decision = latest if decision is None else decision.then(latest)
             left = left & ~latest.commit
             answer = tokens[:, canvas.answer_start :]
-            decided = torch.where(latest.commit, latest.tokens, answer.gather(1, step.columns))
-            answer.scatter_(1, step.columns, decided)
+            answer.scatter_(1, step.columns, latest.tokens.where(latest.commit, answer.gather(1, step.columns)))
+            evidence = evidence.observe(tokens, canvas.ids.mask)
         return decision
 
 
-class CircuitEvidence:
-    """Hands windows to the circuit and writes what comes back over the backbone's logits."""
-
-    def __init__(self, config: DecodingConfig, circuit: Circuit, coupled_logits: Callable[..., Tensor]) -> None:
-        self._temperature = config.pc_temperature
-        self._circuit = circuit
-        self._coupled_logits = coupled_logits
-        self._warned = False
-
-    def couple(self, canvas: Canvas, tokens: Tensor, step: Step, windows: Windows, logits: Tensor, out: Tensor) -> None:
-        """Overwrite `out` [B, P, V] with the coupled logits of the windows' positions.
-
-        Args:
-            canvas: where the rows stand; its counts of circuit calls are raised.
-            tokens: [B, L] what is decided so far, which within a step may be more than the canvas says.
-            step: the open positions that `logits` belongs to.
-            windows: the open windows.
-            logits: [B, P, V] float32, the backbone's; may be `out` itself.
-            out: where the coupled logits go.
-        """
-        if not len(windows.row):
-            return
-        row = windows.row[:, None]
-        observed = tokens[row, windows.columns]
-        undecided = observed == canvas.ids.mask
-        observed = observed.masked_fill(undecided, -1)
-        slot = _slots(canvas, step)[row, windows.columns]
-        speaks = undecided & (slot >= 0)
-        evidence = logits.new_zeros(*undecided.shape, logits.shape[-1])  # a mask in a prompt has no evidence: log 1
-        spoken_row = row.expand_as(slot)[speaks]
-        evidence[speaks] = torch.log_softmax(logits[spoken_row, slot[speaks]] / self._temperature, dim=-1)
-        draws = uniforms(
-            canvas.keys[windows.row], Stream.LATENT, step.number[windows.row], windows.columns - canvas.first[row]
-        )
-        coupled = self._coupled_logits(self._circuit, evidence, observed, draws)
-        possible = self._count(canvas, windows.row, coupled, speaks)
-        takes = windows.takes & speaks & possible[:, None]
-        out[row.expand_as(slot)[takes], slot[takes]] = coupled[takes]
-
-    def _count(self, canvas: Canvas, row: Tensor, coupled: Tensor, speaks: Tensor) -> Tensor:
-        """Count the calls; [N] bool, windows whose evidence the circuit does not rule out."""
-        mute = speaks & (coupled.amax(dim=-1) == -torch.inf)
-        possible = ~(mute | coupled.isnan().any(dim=-1)).any(dim=1)
-        canvas.num_circuit.index_add_(0, row, torch.ones_like(row))
-        canvas.num_impossible.index_add_(0, row, (~possible).long())
-        return possible
+def latent_logits(posterior: Posterior, draws: Tensor) -> Tensor:
+    """The official code's: one joint latent path z a window, then log w + log E[z]; [M, V]."""
+    return posterior.couple_masked(posterior.sample(uniforms=draws))
 
 
-def latent_logits(circuit: Circuit, log_evidence: Tensor, observed: Tensor, draws: Tensor) -> Tensor:
-    """The official code's: one joint latent path z a window, then log w + log E[z]."""
-    return circuit.couple(log_evidence, circuit.sample_latents(log_evidence, observed, uniforms=draws))
-
-
-def map_logits(circuit: Circuit, log_evidence: Tensor, observed: Tensor, draws: Tensor) -> Tensor:
+def map_logits(posterior: Posterior, draws: Tensor) -> Tensor:
     """As `latent_logits`, with the most likely latent path (Viterbi) instead of a drawn one."""
-    return circuit.couple(log_evidence, circuit.max_latents(log_evidence, observed))
+    return posterior.couple_masked(posterior.max())
 
 
-def marginal_logits(circuit: Circuit, log_evidence: Tensor, observed: Tensor, draws: Tensor) -> Tensor:
-    """Logarithms of the exact token marginals of the coupled distribution."""
-    return circuit.token_marginals(log_evidence, observed).log()
+def marginal_logits(posterior: Posterior, draws: Tensor | None = None) -> Tensor:
+    """Logarithms of the exact token marginals of the coupled distribution, [M, V]."""
+    return posterior.masked_token_marginals().log()
 
 
-_COUPLED_LOGITS = {"latent": latent_logits, "map": map_logits, "marginal": marginal_logits}
+_COUPLED_LOGITS: Final = {"latent": latent_logits, "map": map_logits, "marginal": marginal_logits}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A step's windows under the circuit, and where in the step's logits their masked positions stand.
+
+    slot: [N, T] int64, place among the step's P positions; -1 where the step has no logits.
+    """
+
+    posterior: Posterior
+    windows: Windows
+    slot: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        circuit: Circuit,
+        canvas: Canvas,
+        step: Step,
+        windows: Windows,
+        logits: Tensor,
+        pc_temperature: float,
+    ) -> Evidence:
+        """Condition the circuit on tempered logits [B, P, V] where a position is masked, else on its token."""
+        row = windows.row[:, None]
+        tokens = canvas.tokens[row, windows.columns]
+        masked = tokens == canvas.ids.mask
+        slot = _slots(canvas, step)[row, windows.columns]
+        spoken = slot[masked]
+        log_evidence = torch.log_softmax(
+            logits[row.expand_as(slot)[masked], spoken.clamp(min=0)] / pc_temperature, dim=-1
+        )
+        # A mask token inside a prompt is not decoded, so nothing is known of it: log 1 for every token.
+        log_evidence.masked_fill_((spoken < 0)[:, None], 0.0)
+        return cls(circuit.evaluate(log_evidence, tokens.masked_fill(masked, -1)), windows, slot)
+
+    def draws(self, canvas: Canvas, step: Step) -> Tensor:
+        """[N, T] uniform numbers of the rows, by position in the unpadded row."""
+        row = self.windows.row
+        columns = self.windows.columns - canvas.first[row][:, None]
+        return uniforms(canvas.keys[row], Stream.LATENT, step.number[row], columns)
+
+    def write(self, logits: Tensor, coupled: Tensor) -> None:
+        """Overwrite `logits` [B, P, V] by `coupled` [M, V] (masked positions in row-major order), where it may be.
+
+        Windows whose evidence the circuit rules out keep the backbone's logits.
+        """
+        masked = self.posterior.observed < 0
+        takes = (self.windows.takes & (self.slot >= 0) & ~self.posterior.impossible[:, None])[masked]
+        row = self.windows.row[:, None].expand_as(masked)[masked]
+        logits[row[takes], self.slot[masked][takes]] = coupled[takes]
+
+    def of_rows(self, keep: Tensor) -> Evidence:
+        """The windows of the rows [B] bool to keep."""
+        keep = keep[self.windows.row]
+        return Evidence(self.posterior.select(keep), self.windows.select(keep), self.slot[keep])
+
+    def observe(self, tokens: Tensor, mask_id: int) -> Evidence:
+        """The same evidence after more of the canvas [B, L] was decided."""
+        known = tokens[self.windows.row[:, None], self.windows.columns]
+        return replace(self, posterior=self.posterior.observe(known.masked_fill(known == mask_id, -1)))
+
+    def count_into(self, canvas: Canvas) -> None:
+        """Count one circuit evaluation a window for its row, and those that the circuit rules out."""
+        impossible = self.posterior.impossible.long()
+        canvas.num_circuit.index_add_(0, self.windows.row, torch.ones_like(impossible))
+        canvas.num_impossible.index_add_(0, self.windows.row, impossible)
 
 
 def _slots(canvas: Canvas, step: Step) -> Tensor:
-    """[B, L]: where in the step's P positions a canvas column stands, -1 where it does not."""
+    """[B, L]: where among the step's positions a canvas column stands, -1 where it does not."""
     slots = torch.full_like(canvas.tokens, -1)
     places = torch.arange(step.columns.shape[1], device=slots.device).expand_as(step.columns)
     return slots.scatter_(1, canvas.answer_start + step.columns, places)
-
-
-def _later(first: Decision, second: Decision) -> Decision:
-    """Both decisions; where the second commits, its token and confidence."""
-    new = second.commit
-    return replace(
-        first,
-        tokens=torch.where(new, second.tokens, first.tokens),
-        confidence=torch.where(new, second.confidence, first.confidence),
-        commit=first.commit | new,
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,8 +18,6 @@ from lm_eval_codd.decoding.step import Decider, Decision, Step
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.protocols import Backbone, Circuit
     from lm_eval_codd.settings import DecodingConfig
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from lm_eval_codd.settings import Family
@@ -35,48 +34,53 @@ class Backbone(Protocol):
         ...
 
 
-@runtime_checkable
-class Circuit(Protocol):
-    """A distribution over windows of `num_positions` tokens, queried under soft evidence.
+class Posterior(Protocol):
+    """A circuit under evidence for N windows, M of whose N * T positions are masked.
 
-    `log_evidence` is [B, T, V]; `observed` is [B, T] int64, the token id where known and -1 where masked. Evidence at
-    observed positions is not read.
+    observed: [N, T] int64, the token where known and -1 where masked.
+    impossible: [N] bool, windows whose evidence leaves no mass; what they answer means nothing.
     """
 
+    observed: Tensor
+    impossible: Tensor
+
+    def sample(self, *, uniforms: Tensor) -> Tensor:
+        """[N, T] int64: one joint latent path a window, from uniform numbers [N, T]."""
+        ...
+
+    def max(self) -> Tensor:
+        """[N, T] int64: the most likely latent path (Viterbi)."""
+        ...
+
+    def couple_masked(self, latents: Tensor) -> Tensor:
+        """[M, V]: log evidence plus the log emission of `latents` [N, T], at the masked positions."""
+        ...
+
+    def masked_token_marginals(self) -> Tensor:
+        """[M, V]: exact p(x_t | evidence) at the masked positions."""
+        ...
+
+    def observe(self, tokens: Tensor) -> Posterior:
+        """Commit masked positions, given as `tokens` [N, T] with -1 elsewhere."""
+        ...
+
+    def select(self, keep: Tensor) -> Posterior:
+        """Some of the windows, [N] bool."""
+        ...
+
+
+@runtime_checkable
+class Circuit(Protocol):
+    """A distribution over windows of `num_positions` tokens, conditioned on soft evidence."""
+
     num_positions: int
-    num_latents: int
     vocab_size: int
 
-    def log_partition(self, log_evidence: Tensor, observed: Tensor | None = None) -> Tensor:
-        """[B]: log of the evidence's total mass under the circuit."""
-        ...
+    def evaluate(self, log_evidence: Tensor, observed: Tensor) -> Posterior:
+        """Condition on evidence.
 
-    def latent_posterior(self, log_evidence: Tensor, observed: Tensor | None = None) -> Tensor:
-        """[B, T, H]: p(latent | evidence), summing to one over H."""
-        ...
-
-    def token_marginals(self, log_evidence: Tensor, observed: Tensor | None = None) -> Tensor:
-        """[B, T, V]: exact marginals of the coupled distribution, one-hot where observed."""
-        ...
-
-    def sample_latents(
-        self,
-        log_evidence: Tensor,
-        observed: Tensor | None = None,
-        generator: torch.Generator | list[torch.Generator] | None = None,
-        *,
-        uniforms: Tensor | None = None,
-    ) -> Tensor:
-        """[B, T] int64: one joint latent path a row, drawn from its posterior.
-
-        `generator` may be a list, one a row; `uniforms` [B, T] in (0, 1) are used instead of one when given.
+        Args:
+            log_evidence: [M, V] of the masked positions, in row-major order.
+            observed: [N, T] int64, the token where known and -1 where masked.
         """
-        ...
-
-    def max_latents(self, log_evidence: Tensor, observed: Tensor | None = None) -> Tensor:
-        """[B, T] int64: the most likely latent path (Viterbi)."""
-        ...
-
-    def couple(self, log_evidence: Tensor, latents: Tensor) -> Tensor:
-        """[B, T, V]: log evidence plus the log emission of the given latents."""
         ...

@@ -46,6 +46,15 @@ class Decision:
     confidence: Tensor
     commit: Tensor
 
+    def then(self, later: Decision) -> Decision:
+        """Both decisions, one after the other."""
+        new = later.commit
+        return Decision(
+            tokens=later.tokens.where(new, self.tokens),
+            confidence=later.confidence.where(new, self.confidence),
+            commit=self.commit | new,
+        )
+
 
 class Decider:
     """Candidates, confidences and the choice of positions, as one family has them.

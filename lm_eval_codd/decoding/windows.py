@@ -28,9 +28,8 @@ class Windows:
     columns: Tensor
     takes: Tensor
 
-    def of_rows(self, keep: Tensor) -> Windows:
-        """The windows of the rows [B] bool to keep."""
-        keep = keep[self.row]
+    def select(self, keep: Tensor) -> Windows:
+        """Some of the windows, [N] bool or indices."""
         return Windows(self.row[keep], self.columns[keep], self.takes[keep])
 
 
