@@ -1,0 +1,141 @@
+"""LoRA adapters: trained on the original module names, added to transformers' model in place.
+
+The low-rank matrices stay beside the weights, as in training: merged into bfloat16 weights, updates smaller than half
+a unit in the last place would vanish.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from lm_eval_codd.backbones.layout import Layout
+
+ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
+
+_PREFIX: Final = "base_model.model."
+_KEY: Final = re.compile(rf"{re.escape(_PREFIX)}(?P<module>.+)\.(?P<part>lora_\w+)(\.weight)?")
+# Only low-rank matrices beside weights that are the checkpoint's own; nothing else is loaded by halves.
+_PLAIN: Final = {
+    "peft_type": ("LORA",),
+    "bias": (None, "none"),
+    "modules_to_save": (None, []),
+    "init_lora_weights": (None, True, False, "gaussian"),
+    "layer_replication": (None, []),
+    "trainable_token_indices": (None,),
+    "target_parameters": (None, []),
+    "alora_invocation_tokens": (None,),
+    "use_qalora": (None, False),
+}
+
+
+def add_adapter(model: PreTrainedModel, adapter: Checkpoint, layout: Layout) -> None:
+    """Put a LoRA adapter's matrices beside the model's weights.
+
+    Raises:
+        CheckpointError: peft is not installed, the adapter is not plain LoRA, or it was trained on another model.
+    """
+    try:
+        from peft import get_peft_model, set_peft_model_state_dict
+    except ImportError:
+        raise CheckpointError(f"`peft={adapter.source}` needs peft; pip install 'lm-eval-codd[peft]'") from None
+    settings = _read_settings(adapter)
+    tensors: dict[str, Tensor] = {}
+    ranks: dict[str, int] = {}
+    alphas: dict[str, float] = {}
+    for key, tensor in _read_tensors(adapter).items():
+        match = _KEY.fullmatch(key)
+        if match is None:
+            raise CheckpointError(f"adapter `{adapter.source}` has `{key}`, which is no LoRA matrix")
+        original = match["module"]
+        module = _rename(original, layout)
+        tensors[key.replace(original, module, 1)] = tensor
+        alphas[module] = _alpha(original, settings)
+        if match["part"] in ("lora_A", "lora_embedding_A"):
+            ranks[module] = tensor.shape[0]
+    known = {name for name, _ in model.named_modules()}
+    _check_names(adapter, layout, sorted(alphas.keys() - known))
+    wrapped = get_peft_model(model, _lora_config(settings, ranks, alphas))
+    try:
+        loaded = set_peft_model_state_dict(wrapped, tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"adapter `{adapter.source}` does not fit `{layout.family}`: {reason}") from None
+    # Every key of the checkpoint itself is "missing" from an adapter; only LoRA's own must be there.
+    _check_names(adapter, layout, [*loaded.unexpected_keys, *(k for k in loaded.missing_keys if ".lora_" in k)])
+
+
+def _lora_config(settings: dict[str, Any], ranks: dict[str, int], alphas: dict[str, float]) -> LoraConfig:
+    """The adapter's own settings, with its modules spelt out: patterns of names would match the original ones."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=settings["r"],
+        lora_alpha=settings["lora_alpha"],
+        use_rslora=bool(settings.get("use_rslora")),
+        use_dora=bool(settings.get("use_dora")),
+        fan_in_fan_out=bool(settings.get("fan_in_fan_out")),
+        target_modules=sorted(alphas),
+        rank_pattern={re.escape(name): rank for name, rank in ranks.items()},
+        alpha_pattern={re.escape(name): alpha for name, alpha in alphas.items()},
+        inference_mode=True,
+    )
+
+
+def _read_settings(adapter: Checkpoint) -> dict[str, Any]:
+    settings = adapter.read_json(ADAPTER_FILES[0])
+    for name in ("r", "lora_alpha"):
+        if name not in settings:
+            raise CheckpointError(
+                f"adapter `{adapter.source}`: {ADAPTER_FILES[0]} has no `{name}`; give a folder saved by peft"
+            )
+    for name, allowed in _PLAIN.items():
+        if settings.get(name, allowed[0]) not in allowed:
+            raise CheckpointError(
+                f"adapter `{adapter.source}` has `{name}={settings[name]}`, and only plain LoRA is supported; "
+                "merge it into its checkpoint and give that"
+            )
+    return settings
+
+
+def _read_tensors(adapter: Checkpoint) -> dict[str, Tensor]:
+    path = adapter.folder / ADAPTER_FILES[1]
+    if not path.is_file():
+        raise CheckpointError(f"adapter `{adapter.source}` has no {path.name}; pickle files are not read")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"adapter `{adapter.source}` has a damaged {path.name} ({error})") from error
+
+
+def _alpha(module: str, settings: dict[str, Any]) -> float:
+    for pattern, alpha in (settings.get("alpha_pattern") or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", module):  # peft's own rule
+            return alpha
+    return settings["lora_alpha"]
+
+
+def _rename(module: str, layout: Layout) -> str:
+    for pattern, replacement in layout.key_mapping.items():
+        module, changed = re.subn(pattern, replacement, module)
+        if changed:
+            break
+    return module
+
+
+def _check_names(adapter: Checkpoint, layout: Layout, names: list[str]) -> None:
+    if names:
+        raise CheckpointError(
+            f"adapter `{adapter.source}` was trained on another model than this {layout.family} checkpoint: "
+            f"{len(names)} of its names do not fit ({names[0]})"
+        )

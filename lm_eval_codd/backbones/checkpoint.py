@@ -1,0 +1,198 @@
+"""A checkpoint's files: found in a folder or fetched from the hub, described without loading any weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+DEMO: Final = "demo"
+DEMO_FOLDER: Final = Path(__file__).parents[1] / "demo" / "checkpoint"
+
+CONFIG_FILES: Final = ("*.json", "*.jinja", "merges.txt")
+WEIGHT_FILES: Final = ("*.safetensors",)
+
+_HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_DTYPES: Final = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+# What decides a model's answers: shape, weights, tokenizer. Read-mes and training logs do not.
+_IDENTITY_FILES: Final = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "adapter_config.json",
+)
+_SAMPLE_BYTES: Final = 1 << 16
+_NUM_SAMPLES: Final = 256
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the message is one line that says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Files of a checkpoint on this machine.
+
+    Attributes:
+        source: the folder or hub id, as it was given.
+        folder: where the files are.
+        commit: the hub's commit hash; None for a folder.
+    """
+
+    source: str
+    folder: Path
+    commit: str | None = None
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """config.json. Raises `CheckpointError` when there is none."""
+        if not (self.folder / "config.json").is_file():
+            raise CheckpointError(f"checkpoint `{self.source}` has no config.json; give a folder or a hub id that has")
+        return self.read_json("config.json")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON file of the checkpoint; empty when it is not there."""
+        path = self.folder / name
+        if not path.is_file():
+            return {}
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CheckpointError(f"checkpoint `{self.source}`: {name} is not valid JSON ({error})") from None
+        if not isinstance(content, dict):
+            raise CheckpointError(f"checkpoint `{self.source}`: {name} holds no JSON object")
+        return content
+
+    @cached_property
+    def weight_files(self) -> list[Path]:
+        """The safetensors shards. Raises `CheckpointError` when there are none, or when one of them is missing."""
+        files = sorted(self.folder.glob("*.safetensors"))
+        if not files:
+            pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in self.folder.glob(pattern))
+            found = f", only pickle files, which are not read ({', '.join(pickles)})" if pickles else ""
+            raise CheckpointError(
+                f"checkpoint `{self.source}` has no .safetensors weights{found}; save it with safe_serialization=True"
+            )
+        shards = set(self.read_json("model.safetensors.index.json").get("weight_map", {}).values())
+        missing = sorted(shards - {path.name for path in files})
+        if missing:
+            raise CheckpointError(
+                f"checkpoint `{self.source}` lacks {len(missing)} of its {len(shards)} shards ({missing[0]}); "
+                "fetch the rest"
+            )
+        return files
+
+    @cached_property
+    def stored_dtype(self) -> str:
+        """Name of the dtype that most of the stored numbers have, such as `bfloat16`."""
+        sizes: Counter[str] = Counter()
+        for path in self.weight_files:
+            for name, tensor in _header(path).items():
+                if name != "__metadata__":
+                    sizes[tensor["dtype"]] += prod(tensor["shape"])
+        stored = sizes.most_common(1)[0][0] if sizes else "nothing"
+        if stored not in _DTYPES:
+            raise CheckpointError(
+                f"checkpoint `{self.source}` stores {stored} weights; use one stored as {', '.join(_DTYPES.values())}"
+            )
+        return _DTYPES[stored]
+
+    @cached_property
+    def identity(self) -> str:
+        """The commit on the hub, or a hash of the folder's files: equal for equal files, wherever they lie.
+
+        Small files are hashed whole, weights by their size, header and evenly spread samples (at most 16 MiB a file):
+        a trained checkpoint differs everywhere, and reading 16 GB at every start would cost half a minute.
+        """
+        if self.commit:
+            return self.commit
+        digest = hashlib.sha256()
+        for path in sorted([*self.folder.glob("*.safetensors"), *(self.folder / name for name in _IDENTITY_FILES)]):
+            if path.is_file():
+                digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+                _update_with_samples(digest, path)
+        return f"sha256:{digest.hexdigest()[:24]}"
+
+
+def find_checkpoint(
+    source: str | Path, revision: str | None = None, *, files: tuple[str, ...] = CONFIG_FILES + WEIGHT_FILES
+) -> Checkpoint:
+    """The checkpoint's files, fetched from the hub unless `source` is a folder or `demo`.
+
+    Args:
+        source: a folder, a hub id (`owner/name`), or `demo` for the one that comes with this package.
+        revision: branch, tag or commit on the hub.
+        files: patterns of what to fetch from the top of the hub's repository. Code and pickles never are.
+
+    Raises:
+        CheckpointError: there is no such folder or repository, or the hub cannot be reached.
+    """
+    source = str(source)
+    folder = Path(source).expanduser()
+    if source == DEMO and not folder.is_dir():
+        folder = DEMO_FOLDER
+        if not folder.is_dir():
+            raise CheckpointError(f"checkpoint `{DEMO}` is not in this installation ({folder}); reinstall the package")
+    if folder.is_dir():
+        if revision is not None:
+            raise CheckpointError(f"`revision={revision}` is for hub ids; `{source}` is a folder, leave it out")
+        return Checkpoint(source, folder)
+    if folder.exists():
+        raise CheckpointError(f"checkpoint `{source}` is a file; give the folder that holds config.json")
+    if not _HUB_ID.fullmatch(source) or source.startswith("."):
+        raise CheckpointError(f"checkpoint `{source}` does not exist; give a folder, or a hub id such as owner/name")
+    return _fetch(source, revision, files)
+
+
+def _fetch(hub_id: str, revision: str | None, files: tuple[str, ...]) -> Checkpoint:
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        folder = snapshot_download(hub_id, revision=revision, allow_patterns=list(files), ignore_patterns=["*/*"])
+    except errors.GatedRepoError:
+        reason = "it is gated: accept its terms on the hub, then `hf auth login`"
+    except errors.RepositoryNotFoundError:
+        reason = "no such folder here, and no such repository on the hub (a private one needs `hf auth login`)"
+    except errors.RevisionNotFoundError:
+        reason = f"the repository has no `revision={revision}`"
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+        reason = "no such folder here, not in the hub's cache, and the hub cannot be reached"
+    except Exception as error:  # of the HTTP library, which changes with the version of the hub's client
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    else:
+        commit = Path(folder).name
+        return Checkpoint(hub_id, Path(folder), commit if _COMMIT.fullmatch(commit) else None)
+    raise CheckpointError(f"checkpoint `{hub_id}` cannot be fetched: {reason}")
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """Names, dtypes and shapes of a safetensors file: 8 bytes of length, then JSON."""
+    try:
+        with path.open("rb") as file:
+            return json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    except (ValueError, MemoryError, OverflowError):
+        raise CheckpointError(f"weights `{path}` are damaged (no safetensors header); fetch the file again") from None
+
+
+def _update_with_samples(digest: hashlib._Hash, path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size <= _NUM_SAMPLES * _SAMPLE_BYTES:
+            digest.update(file.read())
+            return
+        for index in range(_NUM_SAMPLES):
+            file.seek(index * (size - _SAMPLE_BYTES) // (_NUM_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE_BYTES))

@@ -1,0 +1,148 @@
+"""`python -m lm_eval_codd inspect CKPT`: what a checkpoint is, and that it works."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lm_eval_codd.backbones.checkpoint import CheckpointError, find_checkpoint
+from lm_eval_codd.backbones.loading import load_backbone
+from lm_eval_codd.backbones.tokenizer import load_tokenizer
+from lm_eval_codd.settings import FAMILIES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+
+
+def describe_checkpoint(
+    path_or_hub_id: str | Path, family: str | None = None, revision: str | None = None, **options: Any
+) -> dict[str, Any]:
+    """Load a checkpoint with its tokenizer and say what they are, in values that JSON can hold.
+
+    Args:
+        path_or_hub_id: as for `load_backbone`.
+        family: as for `load_backbone`.
+        revision: as for `load_backbone`.
+        options: its other arguments (dtype, device, peft, mask_id, eos_id, eot_id).
+
+    Returns:
+        One entry a line of `inspect`. `tokenizer` is None for a checkpoint without one; a chat template means that
+        the checkpoint was tuned to follow instructions, or comes from one that was.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+    """
+    backbone = load_backbone(path_or_hub_id, family, revision=revision, **options)
+    checkpoint = find_checkpoint(path_or_hub_id, revision)
+    tokenizer = None
+    if any((checkpoint.folder / name).is_file() for name in _TOKENIZER_FILES):
+        tokenizer = load_tokenizer(path_or_hub_id, family, revision)
+    config = backbone.model.config
+    return {
+        "checkpoint": backbone.source,
+        "identity": backbone.identity,
+        "family": backbone.family,
+        "model_type": checkpoint.config.get("model_type"),
+        "architecture": type(backbone.model).__name__,
+        "num_layers": config.num_hidden_layers,
+        "hidden_size": config.hidden_size,
+        "num_heads": config.num_attention_heads,
+        "num_key_value_heads": config.num_key_value_heads,
+        "num_parameters": backbone.num_parameters,
+        "num_files": len(checkpoint.weight_files),
+        "dtype": str(backbone.dtype).removeprefix("torch."),
+        "stored_dtype": checkpoint.stored_dtype,
+        "device": str(backbone.device),
+        "max_length": backbone.max_length,
+        "vocab_size": backbone.vocab_size,
+        "mask": _token(backbone.mask_id, tokenizer),
+        "eos": _token(backbone.eos_id, tokenizer),
+        "eot": _token(backbone.eot_id, tokenizer),
+        "tokenizer": None if tokenizer is None else {"class": type(tokenizer).__name__, "vocab_size": len(tokenizer)},
+        "chat_template": getattr(tokenizer, "chat_template", None),
+        # `load_backbone` raises where it is not, so that nothing causal is ever evaluated.
+        "bidirectional": True,
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a checkpoint's description; 0, or 1 after one line on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lm_eval_codd inspect", description="Say what a checkpoint is, and check that it works."
+    )
+    parser.add_argument("checkpoint", help="a folder, a hub id, or demo")
+    parser.add_argument("--family", choices=FAMILIES, help="the layout of a checkpoint under another model_type")
+    parser.add_argument("--revision", help="branch, tag or commit on the hub")
+    parser.add_argument("--dtype", help="auto, bfloat16, float16, float32")
+    parser.add_argument("--device", help="such as cpu or cuda:0")
+    parser.add_argument("--peft", help="folder or hub id of a LoRA adapter")
+    for name in ("mask_id", "eos_id", "eot_id"):
+        parser.add_argument(f"--{name}", type=int, help="override the checkpoint's id")
+    given = vars(parser.parse_args(argv))
+    try:
+        description = describe_checkpoint(given.pop("checkpoint"), **given)
+    except CheckpointError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for label, text in _lines(description):
+        print(f"{label:<14} {text}")
+    return 0
+
+
+def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
+    shape = (
+        f"{about['num_layers']} layers, width {about['hidden_size']}, {about['num_heads']} heads "
+        f"({about['num_key_value_heads']} for keys and values)"
+    )
+    return [
+        ("checkpoint", about["checkpoint"]),
+        ("identity", about["identity"]),
+        ("family", f"{about['family']} (model_type {about['model_type']}, computed by {about['architecture']})"),
+        ("architecture", shape),
+        ("parameters", f"{about['num_parameters']:,} in {about['num_files']} file(s)"),
+        ("dtype", f"{about['dtype']} on {about['device']} (stored as {about['stored_dtype']})"),
+        ("max length", f"{about['max_length']} tokens, prompt and answer together"),
+        ("mask", _token_text(about["mask"])),
+        ("eos", _token_text(about["eos"])),
+        ("eot", _token_text(about["eot"])),
+        ("vocabulary", _vocabulary_text(about)),
+        ("chat template", _template_text(about)),
+        ("self-test", "passed: attention is bidirectional on these weights"),
+    ]
+
+
+def _token(index: int | None, tokenizer: PreTrainedTokenizerFast | None) -> dict[str, Any] | None:
+    if index is None:
+        return None
+    text = tokenizer.convert_ids_to_tokens(index) if tokenizer is not None and index < len(tokenizer) else None
+    return {"id": index, "token": text}
+
+
+def _token_text(token: dict[str, Any] | None) -> str:
+    if token is None:
+        return "none"
+    return f"{token['id']} {token['token'] or '(not in the tokenizer)'}"
+
+
+def _vocabulary_text(about: dict[str, Any]) -> str:
+    columns = f"{about['vocab_size']} logit columns"
+    tokenizer = about["tokenizer"]
+    if tokenizer is None:
+        return f"{columns}; no tokenizer in this checkpoint"
+    spare = about["vocab_size"] - tokenizer["vocab_size"]
+    fit = f"{spare} spare" if spare >= 0 else f"{-spare} tokens have NO column: this tokenizer is another model's"
+    return f"{tokenizer['vocab_size']} tokens ({tokenizer['class']}), {columns} ({fit})"
+
+
+def _template_text(about: dict[str, Any]) -> str:
+    template = about["chat_template"]
+    if not template:
+        return "no: a base checkpoint, evaluate it without --apply_chat_template"
+    text = str(template).strip().splitlines()[0]
+    first = text if len(text) <= 80 else f"{text[:77]}..."
+    return f"yes: an instruct checkpoint, evaluate it with --apply_chat_template [{first}]"

@@ -1,0 +1,160 @@
+"""Logits against the official code's, and what of a forward pass is computed."""
+
+import numpy as np
+import pytest
+import torch
+
+from lm_eval_codd.decoding.protocols import Backbone as BackboneProtocol
+
+LLADA = ("llada-tiny", "llada-tiny-gqa")
+CHECKPOINTS = (*LLADA, "dream-tiny")
+
+
+class Golden:
+    """One checkpoint's official inputs and outputs."""
+
+    def __init__(self, path):
+        self._arrays = np.load(path)
+        self.cases = sorted({key.split(".")[0] for key in self._arrays.files})
+
+    def get(self, case, name):
+        key = f"{case}.{name}"
+        return torch.from_numpy(self._arrays[key]) if key in self._arrays.files else None
+
+    def tokens(self, case):
+        return self.get("full" if case == "full_bf16" else case, "input_ids")
+
+    def mask(self, case):
+        mask = self.get(case, "attention_mask")
+        return None if mask is None else mask.bool()
+
+
+@pytest.fixture(params=CHECKPOINTS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def golden(golden_dir, name):
+    return Golden(golden_dir / "decoding" / "forward" / f"{name}.npz")
+
+
+class TestAgainstTheOfficialCode:
+    def test_every_float32_case_is_within_2e_4(self, golden, load, name):
+        backbone = load(name)
+        for case in golden.cases:
+            if case == "full_bf16":
+                continue
+            got = backbone.model.lm_head(backbone.hidden_states(golden.tokens(case), golden.mask(case)))
+            if (positions := golden.get(case, "positions")) is not None:
+                got = got[:, positions]
+            difference = (got - golden.get(case, "logits")).abs()
+            if (mask := golden.mask(case)) is not None:
+                difference = difference[mask]
+            assert difference.max() < 2e-4, case
+
+    def test_bfloat16_keeps_the_rotary_embedding_of_the_original(self, golden, load, name):
+        backbone = load(name, dtype="bfloat16")
+        got = backbone.model.lm_head(backbone.hidden_states(golden.tokens("full_bf16")))
+        assert got.dtype == torch.bfloat16
+        assert (got.float() - golden.get("full_bf16", "logits")).abs().mean() < 0.01
+
+    @pytest.mark.parametrize("name", LLADA, indirect=True)
+    def test_llada_scores_a_token_at_its_own_position(self, golden, load, name):
+        got = load(name).logits(golden.tokens("full"))
+        torch.testing.assert_close(got, golden.get("full", "logits"), atol=2e-4, rtol=0)
+
+    @pytest.mark.parametrize("name", ["dream-tiny"], indirect=True)
+    def test_dream_scores_a_token_at_the_position_before(self, golden, load, name):
+        raw = golden.get("full", "logits")
+        got = load(name).logits(golden.tokens("full"))
+        torch.testing.assert_close(got, torch.cat([raw[:, :1], raw[:, :-1]], dim=1), atol=2e-4, rtol=0)
+
+    @pytest.mark.parametrize("name", ["dream-tiny"], indirect=True)
+    def test_dream_scores_the_first_token_after_padding_by_its_own_row(self, golden, load, name):
+        tokens, mask, raw = golden.tokens("leftpad"), golden.mask("leftpad"), golden.get("leftpad", "logits")
+        got = load(name).logits(tokens, mask)
+        for row, start in enumerate((~mask).sum(1).tolist()):
+            expected = torch.cat([raw[row, start : start + 1], raw[row, start:-1]])
+            torch.testing.assert_close(got[row, start:], expected, atol=2e-4, rtol=0)
+
+
+class TestPositions:
+    def test_asked_positions_equal_the_same_columns_of_all(self, load, name):
+        backbone = load(name)
+        tokens = _tokens(backbone, 3, 20)
+        positions = torch.tensor([[0, 5, 19], [7, 7, 1], [19, 18, 0]])
+        got = backbone.logits(tokens, positions=positions)
+        everything = backbone.logits(tokens)
+        assert got.shape == (3, 3, backbone.vocab_size)
+        torch.testing.assert_close(got, everything[torch.arange(3)[:, None], positions], atol=1e-5, rtol=0)
+
+    def test_asked_positions_of_padded_rows_too(self, load, name):
+        backbone = load(name)
+        tokens, mask = _padded(backbone, [list(range(9)), list(range(20))], "left")
+        positions = torch.tensor([[11, 12, 19], [0, 1, 19]])
+        everything = backbone.logits(tokens, mask)
+        got = backbone.logits(tokens, mask, positions)
+        torch.testing.assert_close(got, everything[torch.arange(2)[:, None], positions], atol=1e-5, rtol=0)
+
+    def test_the_head_is_applied_to_the_asked_rows_only(self, load, name):
+        backbone = load(name)
+        seen = []
+        hook = backbone.model.lm_head.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
+        backbone.logits(_tokens(backbone, 2, 24), positions=torch.tensor([[3, 9, 4], [1, 2, 23]]))
+        hook.remove()
+        assert seen == [(2, 3, backbone.model.config.hidden_size)]
+
+
+class TestPadding:
+    # float64 shows that nothing but rounding is left; in float32 a forward pass itself is exact to 4e-5 here.
+    @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-11), ("float32", 4e-5)])
+    @pytest.mark.parametrize("side", ["left", "right"])
+    def test_padding_does_not_change_a_rows_logits(self, load, name, side, dtype, tolerance):
+        backbone = load(name, dtype=dtype)
+        rows = [[5, 9, backbone.mask_id, 3], list(range(1, 24)), [backbone.mask_id] * 11]
+        tokens, mask = _padded(backbone, rows, side)
+        together = backbone.logits(tokens, mask)
+        for row, ids in enumerate(rows):
+            alone = backbone.logits(torch.tensor([ids]))[0]
+            torch.testing.assert_close(together[row][mask[row]], alone, atol=tolerance, rtol=0)
+
+    def test_a_mask_without_padding_gives_attention_no_mask(self, load, name):
+        backbone = load(name)
+        tokens = _tokens(backbone, 2, 8)
+        layer, seen = backbone.model.model.layers[0].self_attn, []
+        hook = layer.register_forward_pre_hook(
+            lambda _, args, kwargs: seen.append(kwargs["attention_mask"]), with_kwargs=True
+        )
+        with_mask = backbone.logits(tokens, torch.ones_like(tokens, dtype=torch.bool))
+        hook.remove()
+        assert seen == [None]
+        torch.testing.assert_close(with_mask, backbone.logits(tokens), atol=0, rtol=0)
+
+
+class TestContract:
+    def test_a_backbone_is_what_decoding_asks_for(self, load, name):
+        assert isinstance(load(name), BackboneProtocol)
+
+    def test_logits_take_no_gradient_and_can_be_written_to(self, load, name):
+        backbone = load(name)
+        logits = backbone.logits(_tokens(backbone, 1, 4))
+        logits[..., 0] = float("-inf")
+        assert not logits.requires_grad
+        assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
+
+
+def _tokens(backbone, rows, length):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, backbone.vocab_size, (rows, length), generator=generator)
+
+
+def _padded(backbone, rows, side):
+    width = max(map(len, rows))
+    tokens = torch.full((len(rows), width), backbone.eos_id)
+    mask = torch.zeros(len(rows), width, dtype=torch.bool)
+    for row, ids in enumerate(rows):
+        where = slice(width - len(ids), None) if side == "left" else slice(0, len(ids))
+        tokens[row, where] = torch.tensor(ids)
+        mask[row, where] = True
+    return tokens, mask
