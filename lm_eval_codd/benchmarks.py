@@ -1,0 +1,189 @@
+"""Where a benchmark's rows come from, and what a result says about them.
+
+A task's YAML names `BenchmarkTask` as its `class` and describes its rows under `dataset_kwargs`. The rows come from
+the hub, or from the files below the folder that the environment variable CODD_DATA_DIR names. Either way their number
+and a hash of their content go into the results, beside those of the published set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import datasets
+from lm_eval.api.task import ConfigurableTask
+
+__all__ = ["DATA_DIR", "BenchmarkTask", "DataError", "Provenance", "Rows", "content_hash"]
+
+DATA_DIR: Final = "CODD_DATA_DIR"
+
+_logger = logging.getLogger(__name__)
+
+
+class DataError(RuntimeError):
+    """The rows of a benchmark cannot be had; one line says which and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """The `dataset_kwargs` of a task's YAML: how its rows look and where they are below the data folder.
+
+    Attributes:
+        file: path below the data folder, JSON lines.
+        columns: what is read; the hash covers these, in this order.
+        rows: how many the published set has.
+        sha256: `content_hash` of the published set; None where it is not public.
+        stand_in: read when `file` does not exist: rows of the same shape that are not this benchmark.
+    """
+
+    file: str
+    columns: Sequence[str]
+    rows: int
+    sha256: str | None = None
+    stand_in: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What a result says about its rows, in `configs[task].metadata.data`.
+
+    Attributes:
+        source: hub id, configuration and split, or the path of the file.
+        rows: how many there are (before any `--limit`).
+        sha256: their `content_hash`.
+        expected_rows: how many the published set has.
+        expected_sha256: its hash; None where it is not public.
+        is_published_set: number and, where known, hash are equal, and the rows are no stand-in.
+    """
+
+    source: str
+    rows: int
+    sha256: str
+    expected_rows: int
+    expected_sha256: str | None
+    is_published_set: bool
+
+
+class BenchmarkTask(ConfigurableTask):
+    """A task whose results say which rows it was measured on.
+
+    Where the rows are not the published set, the log warns and the task's printed name says so.
+    """
+
+    _docs: datasets.Dataset | None = None
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config={key: value for key, value in config.items() if key != "class"})
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Called by lm-eval once, to fill `dataset`.
+
+        Raises:
+            DataError: the rows are missing, unreadable, or gated on the hub.
+        """
+        name, split = self.config.task, self.config.test_split
+        wanted = Rows(**dataset_kwargs or {})
+        folder = os.environ.get(DATA_DIR)
+        if folder:
+            path, is_stand_in = _find(name, Path(folder).expanduser(), wanted)
+            source, raw = str(path), _read(name, path)
+        else:
+            path, is_stand_in = None, False
+            source = f"{self.config.dataset_path} ({self.config.dataset_name}, {split})"
+            raw = _fetch(name, self.config.dataset_path, self.config.dataset_name, split)
+        rows = _select(name, source, raw, wanted.columns)
+        sha256 = content_hash(rows, wanted.columns)
+        provenance = Provenance(
+            source=source,
+            rows=len(rows),
+            sha256=sha256,
+            expected_rows=wanted.rows,
+            expected_sha256=wanted.sha256,
+            is_published_set=not is_stand_in and len(rows) == wanted.rows and wanted.sha256 in (None, sha256),
+        )
+        self.config.metadata = {**(self.config.metadata or {}), "data": asdict(provenance)}
+        if not provenance.is_published_set:
+            self.config.task_alias = f"{name} ({len(rows)} OTHER rows)"
+            _logger.warning(
+                "%s: %s has %d rows that are not the published %d; their scores cannot be compared with published ones",
+                name,
+                source,
+                len(rows),
+                wanted.rows,
+            )
+        self.dataset = {split: datasets.Dataset.from_list(rows)}
+
+    def test_docs(self) -> datasets.Dataset:
+        """The rows as the task processes them; done once, where lm-eval would do it at each access."""
+        if self._docs is None:
+            self._docs = super().test_docs()
+        return self._docs
+
+
+def content_hash(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Hex SHA-256 of the rows' content in order: a line of JSON each, the values of `columns` as a list.
+
+    Equal for the same rows whatever the file format, the order of keys, or further columns.
+    """
+    digest = hashlib.sha256()
+    for row in rows:
+        line = json.dumps([row[column] for column in columns], ensure_ascii=True, separators=(",", ":"))
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _find(task: str, folder: Path, wanted: Rows) -> tuple[Path, bool]:
+    """The local file and whether it is the stand-in."""
+    if not folder.is_dir():
+        raise DataError(f"{task}: `{DATA_DIR}={folder}` is not a folder; give an existing one, or unset it for the hub")
+    candidates = [folder / name for name in (wanted.file, wanted.stand_in) if name is not None]
+    for path in candidates:
+        if path.is_file():
+            return path, path != candidates[0]
+    raise DataError(
+        f"{task}: no file {candidates[0]}; put JSON lines with {', '.join(wanted.columns)} there, "
+        f"or unset {DATA_DIR} to read the hub"
+    )
+
+
+def _read(task: str, path: Path) -> list[dict[str, Any]]:
+    rows = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise DataError(f"{task}: {path}, line {number} is not JSON: {error.msg}") from None
+    return rows
+
+
+def _fetch(task: str, path: str, name: str, split: str) -> Iterable[dict[str, Any]]:
+    try:
+        return datasets.load_dataset(path, name, split=split)
+    except Exception as error:  # the hub's libraries raise a dozen unrelated kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "gated" in str(error):
+            advice = (
+                f"accept its terms at https://huggingface.co/datasets/{path}, then log in with `hf auth login` "
+                f"or set HF_TOKEN, or name a folder with a copy in {DATA_DIR}"
+            )
+        else:
+            advice = f"go online, or name a folder with a copy in {DATA_DIR}"
+        raise DataError(f"{task}: cannot load {path} ({name}): {advice} [{reason}]") from None
+
+
+def _select(task: str, source: str, raw: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[dict[str, Any]]:
+    rows = []
+    for number, row in enumerate(raw, start=1):
+        if missing := [column for column in columns if column not in row]:
+            raise DataError(f"{task}: row {number} of {source} has no {', '.join(missing)}")
+        rows.append({column: row[column] for column in columns})
+    if not rows:
+        raise DataError(f"{task}: {source} has no rows")
+    return rows
