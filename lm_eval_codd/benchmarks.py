@@ -109,7 +109,7 @@ class BenchmarkTask(ConfigurableTask):
         )
         self.config.metadata = {**(self.config.metadata or {}), "data": asdict(provenance)}
         if not provenance.is_published_set:
-            self.config.task_alias = f"{name} ({len(rows)} OTHER rows)"
+            self.config.task_alias = f"{name} ({len(rows)} rows, not the published {wanted.rows})"
             _logger.warning(
                 "%s: %s has %d rows that are not the published %d; their scores cannot be compared with published ones",
                 name,

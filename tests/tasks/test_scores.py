@@ -1,0 +1,131 @@
+import json
+import sys
+
+import pytest
+from lm_eval.tasks._yaml_loader import load_yaml
+
+from lm_eval_codd import sandbox
+
+SLOW_REFERENCE = 123  # its own reference takes about 7 s, beyond MBPP's 3
+
+
+@pytest.fixture(scope="module")
+def mbpp_utils(tasks_dir):
+    """The module beside the YAML, as lm-eval imports it."""
+    config = load_yaml(tasks_dir / "mbpp" / "codd_mbpp.yaml")
+    return sys.modules[config["process_results"].__module__]
+
+
+class TestGSM8K:
+    def test_gold_answers_score_one_under_both_filters(self, load_task, score, shared_dir):
+        task = load_task("codd_gsm8k", shared_dir / "data")
+        docs = list(task.eval_docs)
+        assert len(docs) == 1319
+        assert score(task, [doc["answer"] for doc in docs]) == {
+            "exact_match,strict-match": 1.0,
+            "exact_match,flexible-extract": 1.0,
+        }
+
+    def test_flexible_extract_takes_the_last_number_and_strict_match_asks_for_the_mark(
+        self, load_task, score, invented_dir
+    ):
+        task = load_task("codd_gsm8k", invented_dir)
+        answers = ["36 - 7 is 29.", "first 250, then 251", "It is $1,040."]
+        assert score(task, answers) == {
+            "exact_match,strict-match": 0.0,
+            "exact_match,flexible-extract": pytest.approx(2 / 3),
+        }
+
+
+class TestMATH500:
+    @pytest.mark.slow
+    def test_gold_solutions_score_one(self, load_task, score, shared_dir):
+        task = load_task("codd_math500", shared_dir / "data")
+        assert score(task, [doc["solution"] for doc in task.eval_docs])["math_verify,none"] == 1.0
+
+    def test_a_boxed_answer_is_verified_and_a_wrong_one_is_not(self, load_task, score, invented_dir):
+        task = load_task("codd_math500", invented_dir)
+        assert score(task, ["So it is \\boxed{1.25}.", "\\boxed{8}"])["math_verify,none"] == 0.5
+
+    def test_exact_match_needs_the_closing_sentence(self, load_task, score, invented_dir):
+        task = load_task("codd_math500", invented_dir)
+        answers = ["Final Answer: The final answer is $\\frac{5}{4}$. I hope it is correct.", "\\boxed{7}"]
+        assert score(task, answers) == {"exact_match,none": 0.5, "math_verify,none": 1.0}
+
+
+class TestGPQA:
+    def test_the_letter_in_brackets_counts_and_the_last_one_wins(self, load_task, score, invented_dir):
+        task = load_task("codd_gpqa", invented_dir)
+        gold = [doc["answer"] for doc in task.eval_docs]
+        wrong = "(B)" if gold[1] == "(A)" else "(A)"
+        answers = [f"Not {wrong} but {gold[0]}", f"{gold[1]}, no, {wrong}", f"The answer is {gold[2]}."]
+        assert score(task, answers) == {
+            "exact_match,strict-match": pytest.approx(1 / 3),
+            "exact_match,flexible-extract": pytest.approx(2 / 3),
+        }
+
+
+class TestMBPP:
+    def test_reference_programs_pass(self, load_task, score, shared_dir):
+        task = load_task("codd_mbpp", shared_dir / "data")
+        docs = [doc for doc in task.eval_docs if doc["task_id"] % 25 == 17]
+        assert 367 in [doc["task_id"] for doc in docs], "the one row with test_setup_code"
+        assert score(task, [doc["code"] + "\n```" for doc in docs], docs) == {"pass_at_1,extract_code": 1.0}
+
+    @pytest.mark.slow
+    def test_all_reference_programs_pass_but_the_slow_one(self, load_task, score, shared_dir):
+        task = load_task("codd_mbpp", shared_dir / "data")
+        docs = list(task.eval_docs)
+        score(task, [doc["code"] for doc in docs], docs)
+        statuses = {i.doc["task_id"]: i.filtered_resps["extract_code"][0][1] for i in task._instances}
+        assert {number: status for number, status in statuses.items() if status != "passed"} == {
+            SLOW_REFERENCE: "timeout"
+        }
+
+    def test_setup_code_runs_before_the_tests_and_a_wrong_program_fails(self, load_task, score, invented_dir):
+        task = load_task("codd_mbpp", invented_dir)
+        reference = [doc["code"] for doc in task.eval_docs]
+        assert score(task, reference) == {"pass_at_1,extract_code": 1.0}
+        assert score(task, ["def double(x): return x", reference[1]]) == {"pass_at_1,extract_code": 0.5}
+        code, status, detail = task._instances[0].filtered_resps["extract_code"][0]
+        assert (code, status, detail) == ("def double(x): return x", "failed", "AssertionError:")
+
+    def test_repeated_answers_of_a_row_are_averaged(self, mbpp_utils):
+        ended = [[["", "passed", ""], ["", "failed", ""], ["", "timeout", ""], ["", "passed", ""]]]
+        assert mbpp_utils.process_results({}, ended) == {"pass_at_1": 0.5}
+
+    def test_asks_for_confirmation_only_where_the_kernel_does_not_confine(self, load_task, invented_dir, monkeypatch):
+        monkeypatch.setattr(sandbox, "isolation", lambda: {"files": "landlock 7", "network": "seccomp"})
+        assert not getattr(load_task("codd_mbpp", invented_dir), "UNSAFE_CODE", False)
+        monkeypatch.setattr(sandbox, "isolation", lambda: {"files": "none: no such call", "network": "seccomp"})
+        task = load_task("codd_mbpp", invented_dir)
+        assert task.UNSAFE_CODE
+        assert task.config.metadata["sandbox"]["files"] == "none: no such call"
+
+
+class TestExtractCode:
+    @pytest.mark.parametrize(
+        ("answer", "code"),
+        [
+            ("\ndef f():\n    return 1\n```", "def f():\n    return 1"),
+            ("def f(): pass\n```\nThis is `f`.", "def f(): pass"),
+            ("def f(): pass", "def f(): pass"),
+            ("```python\ndef f(): pass\n```\nand ```python\ng```", "def f(): pass"),
+            ("```\ndef f(): pass", "def f(): pass"),
+            ("Here:\n```python\ndef f(): pass\n```\nDone.", "def f(): pass"),
+            # As officially: code, its fence and a second block leave prose in the program.
+            ("def f(): pass\n```\nor\n```python\ng()\n```", "def f(): pass\n```\nor\n```\ng()"),
+            ("", ""),
+        ],
+    )
+    def test_finds_the_program_as_the_papers_harness_does(self, mbpp_utils, answer, code):
+        assert mbpp_utils.extract_code(answer) == code
+
+
+class TestNames:
+    def test_the_reported_metric_of_each_task_is_one_it_scores(self, load_task, score, invented_dir):
+        for name in ("codd_gsm8k", "codd_math500", "codd_gpqa", "codd_mbpp"):
+            task = load_task(name, invented_dir)
+            values = score(task, [""] * len(task.eval_docs))
+            assert task.config.metadata["reported"] in values, json.dumps(values)
+            assert all(task.higher_is_better()[key.split(",")[0]] is True for key in values)
