@@ -1,4 +1,7 @@
-"""Programs that misbehave. Each test names what must not happen; where the kernel cannot prevent it, it is skipped."""
+"""Programs that misbehave. Each test names what must not happen; where the kernel cannot prevent it, it is skipped.
+
+Every program here does bounded harm, and only to what its test made, should the sandbox not hold it.
+"""
 
 import http.server
 import os
@@ -120,7 +123,7 @@ class TestTime:
 
 
 class TestMemoryAndOutput:
-    @pytest.mark.parametrize("code", ["x = bytearray(10**10)", "x = []\nwhile True: x.append(bytearray(10**7))"])
+    @pytest.mark.parametrize("code", ["x = bytearray(10**10)", "x = []\nfor _ in range(200): x.append(bytearray(10**7))"])
     def test_a_memory_bomb_fails_alone(self, code):
         assert run_program(code, memory_mb=512, timeout=20).detail.startswith("MemoryError")
 
@@ -206,7 +209,7 @@ class TestProcesses:
     @pytest.mark.parametrize(
         "code",
         [
-            "import os\nwhile True: os.fork()",
+            "import os\nif os.fork() == 0: os._exit(0)",
             "import subprocess; subprocess.run(['true'])",
             "import os; os.execv('/bin/true', ['true'])",
             "import os; os.posix_spawn('/bin/true', ['true'], {})",
@@ -227,7 +230,6 @@ class TestProcesses:
         [
             "import os; os.kill({pid}, 0)",
             "import os; os.killpg({pid}, 9)",
-            "import os; os.kill(-1, 9)",
             "import resource; resource.prlimit({pid}, resource.RLIMIT_CPU, (0, 0))",
             "import os; os.setpriority(os.PRIO_PROCESS, {pid}, 19)",
             "import os; os.pidfd_open({pid})",
