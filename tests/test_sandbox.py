@@ -123,7 +123,9 @@ class TestTime:
 
 
 class TestMemoryAndOutput:
-    @pytest.mark.parametrize("code", ["x = bytearray(10**10)", "x = []\nfor _ in range(200): x.append(bytearray(10**7))"])
+    @pytest.mark.parametrize(
+        "code", ["x = bytearray(10**10)", "x = []\nfor _ in range(200): x.append(bytearray(10**7))"]
+    )
     def test_a_memory_bomb_fails_alone(self, code):
         assert run_program(code, memory_mb=512, timeout=20).detail.startswith("MemoryError")
 
