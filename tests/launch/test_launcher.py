@@ -166,6 +166,12 @@ class TestRunsThatAreThereAlready:
         assert len(results) == 2 and first in results
         assert launcher.records()[16]["results"] != first
 
+    def test_forced_without_new_results_has_failed_in_spite_of_the_older_ones(self, launcher):
+        launcher([launcher.run_text(steps=16)])
+        code, output = launcher([launcher.run_text(steps=16)], "--force", fake={"16": {"mute": True}})
+        assert code == 1
+        assert "wrote no results" in output
+
     def test_a_failed_run_is_tried_again(self, launcher):
         launcher([launcher.run_text(steps=16)], fake={"16": {"fail": 1}})
         code, _ = launcher([launcher.run_text(steps=16)])

@@ -47,11 +47,11 @@ class TestSafety:
 
 
 class TestUniqueness:
-    def test_runs_that_differ_in_any_one_flag_have_different_names(self, checkpoint, tmp_path):
-        (tmp_path / "other").mkdir()
-        same_name = tmp_path / "other" / checkpoint.name
-        same_name.mkdir()
-        (same_name / "config.json").write_text("{}")
+    def test_runs_that_differ_in_any_one_flag_have_different_names(self, tmp_path):
+        folders = [tmp_path / "one" / "llada", tmp_path / "two" / "llada"]
+        for folder in folders:
+            folder.mkdir(parents=True)
+            (folder / "config.json").write_text("{}")
         variants = [
             "",
             "--num_steps 64",
@@ -89,8 +89,7 @@ class TestUniqueness:
             "--tag 'a b'",
             "--tag a_limit8",
             "--tag a --limit 8",
-            f"--llada_ckpt '{checkpoint}'",
-            f"--llada_ckpt '{same_name}'",
+            *(f"--llada_ckpt {folder}" for folder in folders),
             "--llada_ckpt GSAI-ML/LLaDA-1.5",
             "--llada_ckpt GSAI-ML/LLaDA-1.5_limit8",
             "--llada_ckpt GSAI-ML/LLaDA-1.5 --limit 8",
