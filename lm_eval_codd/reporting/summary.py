@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-# The metric that the paper prints for a task, as lm-eval spells it: "metric,filter".
-HEADLINES: Final = {
-    "codd_gsm8k": "exact_match,flexible-extract",
-    "codd_math500": "math_verify,none",
-    "codd_gpqa": "exact_match,flexible-extract",
-    "codd_mbpp": "pass_at_1,extract_code",
-}
-_PREFERRED: Final = {"codd_demo": "exact_match"}
 _NOT_METRICS: Final = ("name", "alias", "sample_len", "sample_count")
 _HEADER: Final = ("run", "task", "metric", "value", "stderr", "n", "NFE", "seconds")
 
@@ -24,7 +16,8 @@ _HEADER: Final = ("run", "task", "metric", "value", "stderr", "n", "NFE", "secon
 class Row:
     """What a table says of a run. Scores are shares (0 to 1); `nfe` is forward passes a sample, on average.
 
-    `total` is the size of the whole task; a run that saw fewer documents is partial.
+    `total` is the size of the whole task; a run that saw fewer documents is partial. `has_other_rows`: the data was
+    not the benchmark's published rows.
     """
 
     name: str
@@ -35,6 +28,7 @@ class Row:
     stderr: float | None = None
     n: int | None = None
     total: int | None = None
+    has_other_rows: bool = False
     nfe: float | None = None
     seconds: float | None = None
 
@@ -49,7 +43,8 @@ class Row:
             return "no score"
         spread = "" if self.stderr is None else f" ± {self.stderr:.3f}"
         of = f" of {self.total}" if self.is_partial else ""
-        return f"{(self.metric or '').partition(',')[0]} {self.value:.3f}{spread} (n={self.n}{of})"
+        rows = "; not the published rows" if self.has_other_rows else ""
+        return f"{(self.metric or '').partition(',')[0]} {self.value:.3f}{spread} (n={self.n}{of}{rows})"
 
 
 def read_row(folder: Path) -> Row | None:
@@ -71,7 +66,7 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def format_table(rows: Sequence[Row]) -> str:
-    """The rows as aligned text. Partial rows carry a star and a line that explains it."""
+    """The rows as aligned text. Scores that are not the benchmark's carry a mark, explained below the table."""
     cells = [_HEADER, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADER))]
     texts = len(("run", "task", "metric"))
@@ -81,41 +76,37 @@ def format_table(rows: Sequence[Row]) -> str:
     ]
     lines.insert(1, "  ".join("-" * width for width in widths))
     if any(row.is_partial for row in rows):
-        lines.append("* a part of the task's documents only; not a score of the benchmark")
+        lines.append("* a part of the task's documents only: not a score of the benchmark")
+    if any(row.has_other_rows for row in rows):
+        lines.append("! other rows than the published ones: not a score of the benchmark")
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _with_scores(row: Row, results: dict[str, Any], record: dict[str, Any]) -> Row:
     scores = results.get("results", {}).get(row.task, {})
-    metric = _headline(row.task, scores)
     samples = results.get("n-samples", {}).get(row.task, {})
-    config = results.get("config", {})
-    nfe = config.get("nfe_mean")
-    return Row(
-        row.name,
-        row.task,
-        row.status,
+    metadata = results.get("configs", {}).get(row.task, {}).get("metadata") or {}
+    metric = _headline(scores, metadata.get("reported"))
+    return replace(
+        row,
         metric=metric,
         value=None if metric is None else scores[metric],
         stderr=None if metric is None else _number(scores.get(metric.replace(",", "_stderr,", 1))),
         n=samples.get("effective"),
         total=samples.get("original"),
-        nfe=record.get("num_forward") if nfe is None else nfe,
-        seconds=row.seconds,
+        has_other_rows=not (metadata.get("data") or {}).get("is_published_set", True),
+        nfe=results.get("config", {}).get("mean_nfe", record.get("num_forward")),
     )
 
 
-def _headline(task: str, scores: dict[str, Any]) -> str | None:
-    """The paper's metric for its tasks; the first one otherwise."""
-    if task in HEADLINES:
-        return HEADLINES[task] if _number(scores.get(HEADLINES[task])) is not None else None
-    metrics = [
-        name
-        for name, value in scores.items()
-        if _number(value) is not None and name not in _NOT_METRICS and "_stderr," not in name
-    ]
-    preferred = [name for name in metrics if name.partition(",")[0] == _PREFERRED.get(task)]
-    return next(iter(preferred or metrics), None)
+def _headline(scores: dict[str, Any], reported: str | None) -> str | None:
+    """The metric that the task says is reported, as lm-eval spells it ("metric,filter"); else the first one."""
+    if reported is not None:
+        return reported if _number(scores.get(reported)) is not None else None
+    for name, value in scores.items():
+        if _number(value) is not None and name not in _NOT_METRICS and "_stderr," not in name:
+            return name
+    return None
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -124,7 +115,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.name,
         row.task,
         row.metric or "-",
-        value + ("*" if row.is_partial else ""),
+        value + "*" * row.is_partial + "!" * row.has_other_rows,
         _text(row.stderr, ".4f"),
         _text(row.n, "d"),
         _text(row.nfe, "g"),

@@ -39,7 +39,8 @@ if not todo.get("mute"):
     results = {
         "results": {args.tasks: scores},
         "n-samples": {args.tasks: {"original": 1319, "effective": int(args.limit or 1319)}},
-        "config": {"nfe_mean": steps - 0.5},
+        "configs": {args.tasks: {"metadata": {"reported": "exact_match,flexible-extract"}}},
+        "config": {"mean_nfe": steps - 0.5},
     }
     stamp = f"2026-01-01T00-00-{time.monotonic_ns()}"
     (args.output_path.parent / f"results_{stamp}.json").write_text(json.dumps(results))

@@ -47,8 +47,8 @@ class TestSafety:
 
 
 class TestUniqueness:
-    def test_runs_that_differ_in_any_one_flag_have_different_names(self, tmp_path):
-        folders = [tmp_path / "one" / "llada", tmp_path / "two" / "llada"]
+    def test_runs_that_differ_in_any_one_flag_have_different_names(self, tmp_path_factory):
+        folders = [tmp_path_factory.mktemp(parent) / "llada" for parent in ("one", "two")]
         for folder in folders:
             folder.mkdir(parents=True)
             (folder / "config.json").write_text("{}")
