@@ -11,7 +11,7 @@ from typing import Final
 
 from lm_eval_codd.launch import record
 from lm_eval_codd.launch.command import RUNNER, build_command
-from lm_eval_codd.launch.devices import Slot, make_slots
+from lm_eval_codd.launch.devices import Slot, cpu_slots, make_slots
 from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.launch.execute import Job, Outcome
 from lm_eval_codd.launch.fetch import fetch, needs
@@ -25,7 +25,7 @@ DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 FLAGS: Final = (
     Flag("run", "str", "the flags of one run, in quotes; as often as there are runs", repeat=True),
-    Flag("demo", "bool", "evaluate the demo checkpoint at 2 to 32 steps: no GPU and no download"),
+    Flag("demo", "bool", "evaluate the demo checkpoint at 2 to 32 steps, on the CPU and without a download"),
     Flag("gpus", "str", "slots, one run each at a time: GPU ids, or cpu", default="all GPUs, else cpu"),
     Flag("output_dir", "str", "where every run gets its folder", default="results"),
     Flag("tag", "str", "a word for the name of every run that has no tag of its own"),
@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
         texts = [*options.get("run", []), *(demo_runs() if options.get("demo") else [])]
         if not texts:
             raise ValueError("there is nothing to run; give --run '...' or --demo (--help says more)")
-        slots = make_slots(options.get("gpus"))
+        gpus = options.get("gpus", None if options.get("run") else cpu_slots(len(texts)))
+        slots = make_slots(gpus)
         output_dir = Path(options.get("output_dir", "results")).expanduser().resolve()
         defaults = {name: options[name] for name in ("limit", "tag") if name in options}
         selection = select(texts, output_dir, defaults, force=options.get("force", False))

@@ -23,6 +23,11 @@ class Slot:
     hardware: str = ""
 
 
+def cpu_slots(at_most: int) -> str:
+    """`--gpus` for small runs: a CPU slot a core, but not more than there are runs."""
+    return ",".join(["cpu"] * min(_num_cores(), at_most))
+
+
 def make_slots(gpus: str | None) -> list[Slot]:
     """Slots for `--gpus`: ids of GPUs or `cpu`, separated by commas. None: every GPU that may be used, else the CPU.
 
@@ -84,9 +89,13 @@ def _gpu_slot(name: str, hardware: str) -> Slot:
 
 
 def _cpu_slot(index: int, num_slots: int) -> Slot:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = _num_cores()
     environment = {"CUDA_VISIBLE_DEVICES": ""}
     if "OMP_NUM_THREADS" not in os.environ:
         environment["OMP_NUM_THREADS"] = str(max(1, cores // num_slots))
     label = "cpu" if num_slots == 1 else f"cpu {index}"
     return Slot(label, "cpu", environment, f"{cores // num_slots or 1} of {cores} cores")
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,13 +12,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from lm_eval_codd import __version__
+
 if TYPE_CHECKING:
     from lm_eval_codd.launch.runs import Run
 
 FILE: Final = "run.json"
 LOG: Final = "log.txt"
 
-_VERSIONS_OF: Final = ("lm-eval-codd", "lm_eval", "torch", "transformers", "datasets", "peft")
+_VERSIONS_OF: Final = ("lm_eval", "torch", "transformers", "datasets", "peft")
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -75,7 +77,7 @@ def now() -> str:
 
 def surroundings() -> dict[str, Any]:
     """Host and versions that a result is recorded with."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "lm_eval_codd": __version__}
     for package in _VERSIONS_OF:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)

@@ -227,6 +227,13 @@ class TestDryRun:
         steps = [line.split("steps")[1].split("_")[0] for line in output.splitlines() if line[:1].isdigit()]
         assert steps == ["32", "16", "8", "4", "2"]
 
+    def test_of_the_demo_alone_uses_the_cpu_whatever_gpus_there_are(self, launcher):
+        program = [sys.executable, "-m", "lm_eval_codd.launch", "--demo", "--dry-run"]
+        process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=60)
+        slots = process.stdout.splitlines()[0].split("slots: ")[1].split(";")[0].split(", ")
+        assert len(slots) == min(5, len(os.sched_getaffinity(0)))
+        assert all(slot.startswith("cpu") for slot in slots)
+
 
 class TestImports:
     def test_the_launcher_imports_no_heavy_library(self, launcher):
