@@ -16,7 +16,7 @@ from lm_eval_codd.settings import DecodingConfig
 if TYPE_CHECKING:
     from lm_eval_codd.launch.runs import Run
 
-# A file name may have 255 bytes; lm-eval's own suffixes and a lock beside the folder need some of them.
+# A folder name may have 255 bytes; this leaves room for suffixes and stays readable.
 _LONGEST: Final = 180
 _HASH_DIGITS: Final = 8
 _ALWAYS_NAMED: Final = ("alg", "num_steps")
