@@ -1,0 +1,81 @@
+"""What a checkpoint argument names (the demo, a folder, a hub id), checked as far as files on this machine tell."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from lm_eval_codd.settings import FAMILIES
+
+DEMO: Final = "demo"
+
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_LENGTHS: Final = ("max_sequence_length", "max_position_embeddings")
+
+
+def resolve(flag: str, value: str, *, file_allowed: bool = False) -> str:
+    """`value` in one spelling: `demo`, the absolute path of a folder (or file) that exists, or a hub id.
+
+    Raises:
+        ValueError: one line when it is none of them.
+    """
+    if value == DEMO:
+        return value
+    path = Path(value).expanduser()
+    if path.is_dir() or (file_allowed and path.is_file()):
+        return str(path.resolve())
+    if _HUB_ID.fullmatch(value):
+        return value
+    raise ValueError(
+        f"`--{flag} {value}`: there is no such {'file or ' if file_allowed else ''}folder, "
+        f"and a hub id is written owner/name"
+    )
+
+
+def is_hub_id(checkpoint: str) -> bool:
+    """Whether a resolved checkpoint has to be fetched."""
+    return checkpoint != DEMO and not Path(checkpoint).is_absolute()
+
+
+def check_model(flag: str, folder: str, family: str, gen_length: int) -> int | None:
+    """Check a checkpoint folder against a run; returns the longest sequence it can take, None where unsaid.
+
+    Raises:
+        ValueError: one line for a folder without a config, of the other family, or shorter than the answer.
+    """
+    config = _read_config(flag, folder)
+    model_type = str(config.get("model_type", "")).lower()
+    if model_type in FAMILIES and model_type != family:
+        raise ValueError(f"`--{flag} {folder}` is a {model_type} checkpoint; use --model_alias {model_type}")
+    length = next((config[name] for name in _LENGTHS if isinstance(config.get(name), int)), None)
+    if length is not None and gen_length >= length:
+        raise ValueError(
+            f"`--gen_length {gen_length}` leaves no room for a prompt: {folder} takes {length} tokens in all; "
+            f"use a smaller gen_length"
+        )
+    return length
+
+
+def check_adapter(flag: str, folder: str) -> None:
+    """Raise `ValueError` for a folder that holds no adapter."""
+    if not (Path(folder) / "adapter_config.json").is_file():
+        raise ValueError(f"`--{flag} {folder}` holds no adapter_config.json; give the folder of a LoRA adapter")
+
+
+def weight_bytes(checkpoint: str) -> int | None:
+    """Size of a checkpoint's weight files, None where they are not on this machine."""
+    if checkpoint == DEMO or is_hub_id(checkpoint):
+        return None
+    return sum(file.stat().st_size for file in Path(checkpoint).glob("*.safetensors")) or None
+
+
+def _read_config(flag: str, folder: str) -> dict[str, Any]:
+    try:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"`--{flag} {folder}` holds no config.json; give the folder of a checkpoint") from None
+    except ValueError:
+        raise ValueError(f"`--{flag} {folder}`: its config.json is not JSON") from None
+    return config if isinstance(config, dict) else {}

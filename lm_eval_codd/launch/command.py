@@ -1,0 +1,73 @@
+"""The child process that executes a run: lm-eval's own command line, with the project's models and tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from lm_eval_codd.launch.naming import number
+from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS
+from lm_eval_codd.settings import DecodingConfig
+
+if TYPE_CHECKING:
+    from lm_eval_codd.launch.runs import Run
+
+RUNNER: Final = (sys.executable, "-m", "lm_eval_codd", "run")
+
+
+def tasks_dir() -> Path:
+    """The folder with the project's task files: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "tasks"
+    return inside if inside.is_dir() else package.parent / "tasks"
+
+
+def model_name(run: Run) -> str:
+    """The run's model as lm-eval knows it."""
+    return run.family if run.circuit is None else f"codd_{run.family}"
+
+
+def model_args(run: Run) -> dict[str, Any]:
+    """Arguments of the model: the checkpoint, the steps, and every setting that is not the family's default."""
+    args: dict[str, Any] = {"pretrained": run.checkpoint}
+    for name, value in (("peft", run.peft), ("pc", run.circuit), ("dtype", run.dtype), ("max_length", run.max_length)):
+        if value is not None:
+            args[name] = value
+    defaults = DecodingConfig.for_family(run.family)
+    for field in dataclasses.fields(run.config):
+        value = getattr(run.config, field.name)
+        if field.name in CIRCUIT_SETTINGS and run.circuit is None:
+            continue
+        if field.name in ("alg", "num_steps") or value != getattr(defaults, field.name):
+            args[field.name] = value
+    return args
+
+
+def build_command(run: Run, folder: Path, device: str, runner: tuple[str, ...] = RUNNER) -> list[str]:
+    """The command line of a run that writes `results_*.json` and `samples_*.jsonl` into `folder`.
+
+    Model arguments travel as one JSON object, which lm-eval takes in place of `key=value` pairs: commas, spaces, `=`
+    and numbers that are really words survive only there.
+    """
+    command = [
+        *runner,
+        *("--model", model_name(run)),
+        *("--model_args", json.dumps(model_args(run))),
+        *("--tasks", run.task),
+        *("--include_path", str(tasks_dir())),
+        *("--num_fewshot", str(run.num_shot)),
+        *("--batch_size", run.batch_size),
+        *("--device", device),
+        "--apply_chat_template",
+        "--log_samples",
+        # A path that ends in .json keeps lm-eval from adding a folder named after the checkpoint.
+        *("--output_path", str(folder / "results.json")),
+    ]
+    if run.limit is not None:
+        command += ["--limit", number(run.limit)]
+    if run.samples is not None:
+        command += ["--samples", json.dumps({run.task: list(range(*run.samples))})]
+    return command

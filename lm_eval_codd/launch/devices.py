@@ -1,0 +1,101 @@
+"""Slots: where a run can execute. A GPU each, or a share of the CPU's cores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+_QUERY: Final = ("nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader")
+_QUERY_SECONDS: Final = 60
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one run at a time executes: what it is called, the `--device` there, and the environment that holds it."""
+
+    label: str
+    device: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    hardware: str = ""
+
+
+def cpu_slots(at_most: int) -> str:
+    """`--gpus` for small runs: a CPU slot a core, but not more than there are runs."""
+    return ",".join(["cpu"] * min(_num_cores(), at_most))
+
+
+def make_slots(gpus: str | None) -> list[Slot]:
+    """Slots for `--gpus`: ids of GPUs or `cpu`, separated by commas. None: every GPU that may be used, else the CPU.
+
+    Raises:
+        ValueError: one line for an id that does not exist, or for GPUs on a machine without nvidia-smi.
+    """
+    if gpus is None:
+        gpus = _default_gpus()
+    names = [name.strip() for name in gpus.split(",")]
+    if not all(names):
+        raise ValueError(f"`--gpus {gpus}` has an empty place; separate ids with single commas, as in 0,1 or cpu,cpu")
+    present = {} if set(names) == {"cpu"} else _present_gpus()
+    if present is None:
+        raise ValueError(f"`--gpus {gpus}`: this machine has no nvidia-smi, so no GPU can be used; use --gpus cpu")
+    num_cpu_slots = names.count("cpu")
+    slots = []
+    for name in names:
+        if name == "cpu":
+            slots.append(_cpu_slot(sum(slot.device == "cpu" for slot in slots), num_cpu_slots))
+        elif name in present:
+            slots.append(_gpu_slot(name, present[name]))
+        else:
+            ids = ", ".join(id_ for id_ in present if id_.isdecimal()) or "none"
+            raise ValueError(f"`--gpus {gpus}`: there is no GPU {name}; this machine has {ids}")
+    return slots
+
+
+def _default_gpus() -> str:
+    """All GPUs, or those that CUDA_VISIBLE_DEVICES leaves to this process, as a batch system sets it."""
+    present = _present_gpus()
+    if not present:
+        return "cpu"
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        return ",".join(id_ for id_ in present if id_.isdecimal())
+    return "cpu" if allowed.strip() in ("", "-1") else allowed
+
+
+def _present_gpus() -> dict[str, str] | None:
+    """Names of the GPUs by index and by UUID; None without nvidia-smi."""
+    if shutil.which(_QUERY[0]) is None:
+        return None
+    try:
+        answer = subprocess.run(_QUERY, capture_output=True, text=True, timeout=_QUERY_SECONDS, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    gpus: dict[str, str] = {}
+    for line in answer.splitlines():
+        fields = [part.strip() for part in line.split(",", 2)]
+        if len(fields) == 3:
+            gpus[fields[0]] = gpus[fields[1]] = fields[2]
+    return gpus
+
+
+def _gpu_slot(name: str, hardware: str) -> Slot:
+    # CUDA counts GPUs by speed unless told otherwise; nvidia-smi, and therefore the user, counts by bus.
+    environment = {"CUDA_VISIBLE_DEVICES": name, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return Slot(f"gpu {name}", "cuda:0", environment, hardware)
+
+
+def _cpu_slot(index: int, num_slots: int) -> Slot:
+    cores = _num_cores()
+    environment = {"CUDA_VISIBLE_DEVICES": ""}
+    if "OMP_NUM_THREADS" not in os.environ:
+        environment["OMP_NUM_THREADS"] = str(max(1, cores // num_slots))
+    label = "cpu" if num_slots == 1 else f"cpu {index}"
+    return Slot(label, "cpu", environment, f"{cores // num_slots or 1} of {cores} cores")
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

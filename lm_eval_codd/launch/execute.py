@@ -1,0 +1,151 @@
+"""One run in a child process: its log, its record, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from lm_eval_codd.launch import record
+from lm_eval_codd.launch.command import RUNNER, build_command, model_args, model_name
+
+if TYPE_CHECKING:
+    from lm_eval_codd.launch.devices import Slot
+    from lm_eval_codd.launch.runs import Run
+
+LOG_LINES: Final = 15
+_LOG_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run with its name and its folder, and the hub revisions that were fetched for it."""
+
+    run: Run
+    name: str
+    folder: Path
+    revisions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: `finished`, `failed` or `interrupted`; `reason` says why it is not finished."""
+
+    status: str
+    seconds: float
+    reason: str = ""
+    log_tail: tuple[str, ...] = ()
+
+
+class Execution:
+    """A started run. The child leads its own process group, so that nothing it starts outlives it.
+
+    Raises:
+        OSError: the folder cannot be written, or the child cannot be started.
+    """
+
+    def __init__(self, job: Job, slot: Slot, runner: tuple[str, ...] = RUNNER) -> None:
+        self.job = job
+        self.slot = slot
+        self._start = time.monotonic()
+        self._older_results = record.result_files(job.folder)
+        command = build_command(job.run, job.folder, slot.device, runner)
+        self._record = _describe(job, slot, command)
+        record.write(job.folder, self._record)
+        with (job.folder / record.LOG).open("ab") as log:
+            log.write(f"== {record.now()} {shlex.join(command)}\n".encode())
+            log.flush()
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **slot.environment},
+                start_new_session=True,
+            )
+
+    def has_ended(self) -> bool:
+        """Whether the child is gone."""
+        return self._process.poll() is not None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the child and everything that it started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def close(self, *, interrupted: bool = False) -> Outcome:
+        """Clear up after a child that has ended, write its record, and say how it went."""
+        self.signal(signal.SIGKILL)
+        code = self._process.wait()
+        seconds = time.monotonic() - self._start
+        new_results = sorted(record.result_files(self.job.folder) - self._older_results)
+        status, reason = _judge(code, bool(new_results), interrupted)
+        self._record |= {
+            "status": status,
+            "ended": record.now(),
+            "seconds": round(seconds, 1),
+            "exit_status": code,
+            "results": new_results[-1] if status == "finished" else None,
+        }
+        try:
+            record.write(self.job.folder, self._record)
+        except OSError as error:
+            status, reason = "failed", f"cannot write {self.job.folder / record.FILE}: {error.strerror}"
+        return Outcome(status, seconds, reason, self._log_tail() if status == "failed" else ())
+
+    def _log_tail(self) -> tuple[str, ...]:
+        with (self.job.folder / record.LOG).open("rb") as log:
+            end = log.seek(0, os.SEEK_END)
+            log.seek(max(self._log_start, end - _LOG_BYTES))
+            text = log.read().decode(errors="replace")
+        # A progress bar is one long line that overwrites itself; only its last state is worth a line here.
+        lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
+        return tuple([line for line in lines if line][-LOG_LINES:])
+
+
+def _describe(job: Job, slot: Slot, command: list[str]) -> dict[str, Any]:
+    run = job.run
+    return {
+        "name": job.name,
+        "status": "running",
+        "identity": run.identity(),
+        "model": model_name(run),
+        "model_args": model_args(run),
+        "task": run.task,
+        "num_forward": run.num_forward,
+        "command": command,
+        "slot": slot.label,
+        "device": slot.device,
+        "hardware": slot.hardware,
+        "environment": dict(slot.environment),
+        "revisions": dict(job.revisions),
+        **record.surroundings(),
+        "started": record.now(),
+        "ended": None,
+        "seconds": None,
+        "exit_status": None,
+        "results": None,
+    }
+
+
+def _judge(code: int, has_results: bool, interrupted: bool) -> tuple[str, str]:
+    if interrupted:
+        return "interrupted", "interrupted"
+    if code < 0:
+        try:
+            return "failed", f"ended by {signal.Signals(-code).name}"
+        except ValueError:
+            return "failed", f"ended by signal {-code}"
+    if code > 0:
+        return "failed", f"exit status {code}"
+    if not has_results:
+        return "failed", "wrote no results"
+    return "finished", ""

@@ -1,0 +1,104 @@
+"""Fetches models and data sets once, before the slots start: not each run for itself, and not on a GPU's time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from lm_eval_codd.launch import checkpoints
+from lm_eval_codd.launch.command import tasks_dir
+from lm_eval_codd.launch.errors import NotStarted
+from lm_eval_codd.launch.runs import ROWS, Run
+
+if TYPE_CHECKING:
+    from lm_eval_codd.launch.schedule import StopRequest
+
+DATA_DIR: Final = "CODD_DATA_DIR"
+
+_CHILD: Final = (sys.executable, "-m", "lm_eval_codd.launch.fetch_child")
+_POLL_SECONDS: Final = 0.1
+
+
+def needs(runs: Mapping[str, Run]) -> dict[str, dict[str, list[str]]]:
+    """What has to come from the hub, and the names of the runs that need it: `{"models": {id: names}, "tasks": ...}`.
+
+    Folders, the demo, and the project's tasks with CODD_DATA_DIR are on this machine already.
+    """
+    models: dict[str, list[str]] = {}
+    tasks: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        for checkpoint in (run.checkpoint, run.peft, run.circuit):
+            if checkpoint is not None and checkpoints.is_hub_id(checkpoint):
+                models.setdefault(checkpoint, []).append(name)
+        if not _is_local(run):
+            tasks.setdefault(run.task, []).append(name)
+    return {"models": models, "tasks": tasks}
+
+
+def fetch(
+    wanted: Mapping[str, Mapping[str, Sequence[str]]], stop: StopRequest, child: Sequence[str] = _CHILD
+) -> dict[str, str]:
+    """Fetch what `needs` has listed; returns the revision of each model.
+
+    The work is done in a child process, so that this one stays light and a signal can end it at any moment.
+
+    Raises:
+        NotStarted: something could not be had. Nothing is raised when `stop` is set; the caller looks at it.
+    """
+    if not wanted["models"] and not wanted["tasks"]:
+        return {}
+    request = {
+        "models": list(wanted["models"]),
+        "tasks": list(wanted["tasks"]),
+        "tasks_dir": str(tasks_dir()),
+        "with_stock_tasks": not all(_is_own(task) for task in wanted["tasks"]),
+    }
+    process = subprocess.Popen(
+        [*child, json.dumps(request)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        start_new_session=True,
+    )
+    answer = _wait(process, stop)
+    if stop:
+        return {}
+    replies = [json.loads(line) for line in answer.splitlines()]
+    lines = [
+        f"cannot fetch {reply['name']}: {reply['error']} (needed by {', '.join(wanted[reply['kind']][reply['name']])})"
+        for reply in replies
+        if reply["error"]
+    ]
+    missing = len(request["models"]) + len(request["tasks"]) - len(replies)
+    if missing:
+        lines.append(f"fetching ended early, with exit status {process.returncode}; its output is above")
+    if lines:
+        raise NotStarted(lines)
+    return {reply["name"]: reply["revision"] for reply in replies if reply["revision"]}
+
+
+def _wait(process: subprocess.Popen, stop: StopRequest) -> bytes:
+    try:
+        while True:
+            try:
+                return process.communicate(timeout=_POLL_SECONDS)[0]
+            except subprocess.TimeoutExpired:
+                if stop:
+                    return b""
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def _is_own(task: str) -> bool:
+    return task.removeprefix("codd_") in ROWS and task.startswith("codd_")
+
+
+def _is_local(run: Run) -> bool:
+    return run.short_task == "demo" or (_is_own(run.task) and bool(os.environ.get(DATA_DIR)))

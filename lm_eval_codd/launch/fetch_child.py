@@ -1,0 +1,63 @@
+"""The process that fetches: models by huggingface_hub, data sets by the tasks' own loaders in lm-eval.
+
+Started by `fetch.fetch` with one JSON argument. Answers with one JSON line an item on standard output; progress bars
+and library messages go to standard error. Never imported by the launcher, which stays free of these libraries.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from lm_eval_codd.settings import unknown_name
+
+_FILES: Final = ("*.safetensors", "*.json", "*.jinja", "*.jpc", "*.txt", "*.model", "tokenizer*")
+_LONGEST_ERROR: Final = 400
+
+
+def main(request: dict[str, Any], replies: TextIO) -> None:
+    """Fetch everything that `request` names, whatever fails on the way."""
+    for name in request["models"]:
+        _attempt(replies, "models", name, _fetch_model)
+    if request["tasks"]:
+        manager = _task_manager(request)
+        for name in request["tasks"]:
+            _attempt(replies, "tasks", name, lambda task: _fetch_task(manager, task))
+
+
+def _attempt(replies: TextIO, kind: str, name: str, action: Any) -> None:
+    revision = error = None
+    try:
+        revision = action(name)
+    # Anything can come out of a network or a task's own code; the launcher reports it and names the runs.
+    except Exception as exception:
+        text = " ".join(str(exception).split()) or type(exception).__name__
+        error = text if len(text) <= _LONGEST_ERROR else f"{text[:_LONGEST_ERROR]}..."
+    replies.write(json.dumps({"kind": kind, "name": name, "revision": revision, "error": error}) + "\n")
+    replies.flush()
+
+
+def _fetch_model(name: str) -> str:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(name, allow_patterns=list(_FILES))).name
+
+
+def _task_manager(request: dict[str, Any]) -> Any:
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=request["tasks_dir"], include_defaults=request["with_stock_tasks"])
+
+
+def _fetch_task(manager: Any, name: str) -> None:
+    if name not in manager.all_tasks:
+        raise ValueError(unknown_name(name, manager.all_tasks, kind="task"))
+    manager.load([name])
+
+
+if __name__ == "__main__":
+    # Libraries print to standard output now and then; the answers must stay alone there.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    main(json.loads(sys.argv[1]), answers)

@@ -1,0 +1,96 @@
+"""The name of a run: readable, safe as a folder name, and different for runs that differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from lm_eval_codd.launch import checkpoints
+from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS, DEFAULT_CHECKPOINTS
+from lm_eval_codd.settings import DecodingConfig
+
+if TYPE_CHECKING:
+    from lm_eval_codd.launch.runs import Run
+
+# A folder name may have 255 bytes; this leaves room for suffixes and stays readable.
+_LONGEST: Final = 180
+_HASH_DIGITS: Final = 8
+_ALWAYS_NAMED: Final = ("alg", "num_steps")
+
+
+def run_name(run: Run) -> str:
+    """`llada_gsm8k_low_confidence_steps64_pc-llada-gsm-pc`: model, task, rule and steps, then whatever is not default.
+
+    A name that had to be shortened or cleaned ends with a hash of the whole run, so that two runs never share one.
+    """
+    parts = [run.family, run.short_task, run.config.alg, f"steps{run.config.num_steps}"]
+    if run.checkpoint != DEFAULT_CHECKPOINTS[run.family]:
+        parts.append(f"ckpt-{_short(run.checkpoint)}")
+    if run.peft is not None:
+        parts.append(f"peft-{_short(run.peft)}")
+    if run.circuit is not None:
+        parts.append(f"pc-{_short(run.circuit)}")
+    parts += _settings(run)
+    if run.protocol != "paper":
+        parts.append(run.protocol)
+    if run.dtype is not None:
+        parts.append(f"dtype-{run.dtype}")
+    if run.batch_size != "1":
+        parts.append(f"batch-{run.batch_size}")
+    if run.num_shot:
+        parts.append(f"shot{run.num_shot}")
+    if run.limit is not None:
+        parts.append(f"limit{number(run.limit)}")
+    if run.samples is not None:
+        parts.append("docs{}-{}".format(*run.samples))
+    if run.tag is not None:
+        parts.append(f"tag-{run.tag}")
+    written = "_".join(parts)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", written)
+    if name == written and len(name) <= _LONGEST and not any(_is_ambiguous(value) for value in _free_values(run)):
+        return name
+    return f"{name[: _LONGEST - _HASH_DIGITS - 1]}-{_digest(run)}"
+
+
+def number(value: float) -> str:
+    """A number as a person writes it: 8 for 8.0."""
+    return str(int(value)) if float(value).is_integer() else str(value)
+
+
+def _settings(run: Run) -> list[str]:
+    defaults = DecodingConfig.for_family(run.family)
+    parts = []
+    for field in dataclasses.fields(run.config):
+        value = getattr(run.config, field.name)
+        if field.name in _ALWAYS_NAMED or value == getattr(defaults, field.name):
+            continue
+        if field.name in CIRCUIT_SETTINGS and run.circuit is None:
+            continue
+        if field.name == "stop_at_eos" and run.protocol == "official":
+            continue
+        text = number(value) if isinstance(value, float) else str(value).lower()
+        parts.append(f"{field.name}-{text}")
+    return parts
+
+
+def _free_values(run: Run) -> list[str]:
+    return [value for value in (run.checkpoint, run.peft, run.circuit, run.tag) if value is not None]
+
+
+def _is_ambiguous(value: str) -> bool:
+    """Whether its place in a name could stand for something else: a shortened path, or a second part after `_`."""
+    return "_" in value or Path(value).is_absolute()
+
+
+def _short(checkpoint: str) -> str:
+    """A hub id with its slash made safe (`--` cannot occur in one), or the last part of a path."""
+    return checkpoint.replace("/", "--") if checkpoints.is_hub_id(checkpoint) else Path(checkpoint).name
+
+
+def _digest(run: Run) -> str:
+    text = json.dumps(run.identity(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_DIGITS]

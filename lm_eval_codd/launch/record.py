@@ -1,0 +1,90 @@
+"""A run's folder: `run.json` says what the run is and how it went, beside lm-eval's results and the log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import tempfile
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from lm_eval_codd import __version__
+
+if TYPE_CHECKING:
+    from lm_eval_codd.launch.runs import Run
+
+FILE: Final = "run.json"
+LOG: Final = "log.txt"
+
+_VERSIONS_OF: Final = ("lm_eval", "torch", "transformers", "datasets", "peft")
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The folder's run.json, None when there is none or it cannot be read."""
+    try:
+        record = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def write(folder: Path, record: dict[str, Any]) -> None:
+    """Replace the folder's run.json in one step: a reader, or a crash, meets the old file or the new one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{FILE}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(record, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files for the owner only; results are as readable as any other file here.
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, folder / FILE)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def is_other_run(folder: Path, run: Run) -> bool:
+    """Whether the folder holds a run with other settings."""
+    record = read(folder)
+    return record is not None and record.get("identity") != run.identity()
+
+
+def finished(folder: Path, run: Run) -> dict[str, Any] | None:
+    """The record of this very run if it is in the folder, complete, with its results; else None."""
+    record = read(folder)
+    if record is None or record.get("status") != "finished" or record.get("identity") != run.identity():
+        return None
+    return record if (folder / str(record.get("results"))).is_file() else None
+
+
+def result_files(folder: Path) -> set[str]:
+    """Names of lm-eval's result files in the folder, of this and earlier executions."""
+    return {file.name for file in folder.glob("results_*.json")}
+
+
+def now() -> str:
+    """The time, in UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def surroundings() -> dict[str, Any]:
+    """Host and versions that a result is recorded with."""
+    versions = {"python": platform.python_version(), "lm_eval_codd": __version__}
+    for package in _VERSIONS_OF:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {"host": platform.node(), "platform": platform.platform(), "versions": versions}
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,239 @@
+"""A run: one model on one task with one set of settings, checked before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lm_eval_codd.launch import checkpoints
+from lm_eval_codd.launch.flags import parse
+from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS, DEFAULT_CHECKPOINTS, DTYPES, FLAGS, PROTOCOLS, SETTINGS
+from lm_eval_codd.settings import FAMILIES, DecodingConfig, Family, unknown_value
+
+# Short names of the project's own tasks, and the documents of each.
+ROWS: Final[Mapping[str, int]] = {"gsm8k": 1319, "math500": 500, "mbpp": 500, "gpqa": 448, "demo": 300}
+
+# The official harness cuts prompts to 2048 - 256 tokens for LLaDA, whatever the answer's length. For Dream it reads
+# the checkpoint's own length (131,072), which cuts nothing.
+_OFFICIAL_PROMPT_LENGTH: Final = 2048 - 256
+
+_DEMO_BYTES: Final = 2e6
+_HUB_BYTES: Final = 16e9
+_UNKNOWN_ROWS: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Everything that makes a run what it is. Two equal runs give the same answers.
+
+    `checkpoint`, `peft` and `circuit` are in the spelling of `checkpoints.resolve`. `task` is the name given to
+    lm-eval. `samples` is the slice (first, first left out) of documents; `max_length` in tokens, prompt and answer.
+    """
+
+    family: Family
+    checkpoint: str
+    task: str
+    config: DecodingConfig
+    peft: str | None = None
+    circuit: str | None = None
+    dtype: str | None = None
+    batch_size: str = "1"
+    num_shot: int = 0
+    limit: float | None = None
+    samples: tuple[int, int] | None = None
+    protocol: str = "paper"
+    max_length: int | None = None
+    tag: str | None = None
+
+    @property
+    def short_task(self) -> str:
+        """The task without the project's prefix: `gsm8k` for `codd_gsm8k`."""
+        short = self.task.removeprefix("codd_")
+        return short if short in ROWS else self.task
+
+    @property
+    def num_rows(self) -> int | None:
+        """Documents that will be answered; None for tasks whose size only lm-eval knows."""
+        total = ROWS.get(self.short_task)
+        if self.samples is not None:
+            return self.samples[1] - self.samples[0]
+        if self.limit is None:
+            return total
+        if self.limit >= 1:
+            return min(int(self.limit), total or int(self.limit))
+        return None if total is None else math.ceil(total * self.limit)
+
+    @property
+    def num_forward(self) -> int:
+        """Forward passes of one row at most; a step that commits nothing needs none."""
+        steps = min(self.config.num_steps, self.config.gen_length)
+        return steps * (2 if self.config.cfg_scale else 1)
+
+    @property
+    def cost(self) -> float:
+        """What the run takes, in units that only compare runs: forwards x rows x weights x answer length."""
+        size = checkpoints.weight_bytes(self.checkpoint)
+        if size is None:
+            size = _DEMO_BYTES if self.checkpoint == checkpoints.DEMO else _HUB_BYTES
+        return self.num_forward * (self.num_rows or _UNKNOWN_ROWS) * size * self.config.gen_length
+
+    def identity(self) -> dict[str, Any]:
+        """The run as plain data: what run.json records and what tells two runs apart."""
+        return dataclasses.asdict(self) | {"samples": list(self.samples) if self.samples else None}
+
+
+def parse_run(text: str, defaults: Mapping[str, Any] | None = None) -> Run:
+    """The run that a `--run` string describes; `defaults` are the launcher's own `--limit` and `--tag`.
+
+    Raises:
+        ValueError: one line with the argument, its value, what is allowed and what to do.
+    """
+    try:
+        tokens = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"{str(error).lower()}: a quote or a backslash is left open") from None
+    return make_run({**(defaults or {}), **parse(tokens, FLAGS)})
+
+
+def make_run(given: Mapping[str, Any]) -> Run:
+    """A checked run from the values of its flags (`run_flags.FLAGS`); raises `ValueError` like `parse_run`."""
+    for name in ("model_alias", "task"):
+        if not given.get(name):
+            raise ValueError(f"`--{name}` is missing")
+    family = given["model_alias"]
+    if family not in FAMILIES:
+        raise ValueError(unknown_value("model_alias", family, FAMILIES))
+    _refuse_circuit(given)
+    for name, allowed in (("dtype", DTYPES), ("protocol", PROTOCOLS)):
+        if name in given and given[name] not in allowed:
+            raise ValueError(unknown_value(name, given[name], allowed))
+    config = _config(family, given)
+    flag, checkpoint = _checkpoint(family, given)
+    own_length = None
+    if not checkpoints.is_hub_id(checkpoint) and checkpoint != checkpoints.DEMO:
+        own_length = checkpoints.check_model(flag, checkpoint, family, config.gen_length)
+    limit, samples = _documents(given)
+    protocol = given.get("protocol", "paper")
+    max_length = None
+    if protocol == "official" and family == "llada" and checkpoint != checkpoints.DEMO:
+        max_length = min(_OFFICIAL_PROMPT_LENGTH + config.gen_length, own_length or math.inf)
+    return Run(
+        family=family,
+        checkpoint=checkpoint,
+        task=f"codd_{given['task']}" if given["task"] in ROWS else given["task"],
+        config=config,
+        peft=_adapter(given),
+        circuit=_circuit(given),
+        dtype=given.get("dtype"),
+        batch_size=_batch_size(given.get("batch_size", "1")),
+        num_shot=_at_least("num_shot", given.get("num_shot", 0), 0),
+        limit=limit,
+        samples=samples,
+        protocol=protocol,
+        max_length=max_length,
+        tag=given.get("tag") or None,
+    )
+
+
+def _refuse_circuit(given: Mapping[str, Any]) -> None:
+    for name in ("pc_ckpt", *CIRCUIT_SETTINGS):
+        if name in given and given.get("pc_ckpt") != "none":
+            raise ValueError(f"`--{name} {given[name]}`: circuits are not available yet; leave `--{name}` out")
+
+
+def _circuit(given: Mapping[str, Any]) -> str | None:
+    value = given.get("pc_ckpt", "none")
+    return None if value == "none" else checkpoints.resolve("pc_ckpt", value, file_allowed=True)
+
+
+def _config(family: Family, given: Mapping[str, Any]) -> DecodingConfig:
+    """The run's decoding, with the switches of the official eval.py turned into the settings that they stand for."""
+    settings = {name: given[name] for name in SETTINGS if name in given}
+    _read_dream_switches(family, given, settings)
+    if given.get("pc_ckpt", "none") == "none":
+        _drop_circuit_settings(given, settings)
+    if given.get("protocol") == "official":
+        if settings.get("stop_at_eos"):
+            raise ValueError("`--stop_at_eos true` contradicts `--protocol official`; leave one out")
+        settings["stop_at_eos"] = False
+    config = DecodingConfig.for_family(family, **settings)
+    # The same run whichever way its steps were given.
+    return dataclasses.replace(config, tokens_per_step=None)
+
+
+def _read_dream_switches(family: Family, given: Mapping[str, Any], settings: dict[str, Any]) -> None:
+    meanings = {"dream_block": {"paradigm": "block"}, "dream_window": {"paradigm": "full", "pc_windows": "best"}}
+    chosen = [name for name in meanings if given.get(name)]
+    if chosen and family != "dream":
+        raise ValueError(f"`--{chosen[0]}` is for --model_alias dream; leave it out, or use --paradigm")
+    if len(chosen) == 2:
+        raise ValueError("`--dream_block` and `--dream_window` exclude each other; use one")
+    for switch in chosen:
+        for name, value in meanings[switch].items():
+            if settings.get(name, value) != value:
+                raise ValueError(f"`--{name} {settings[name]}` contradicts `--{switch}`; leave one out")
+            settings[name] = value
+
+
+def _drop_circuit_settings(given: Mapping[str, Any], settings: dict[str, Any]) -> None:
+    """A circuit's settings change nothing without one: dropped where `none` is said, an error where it is not."""
+    for name in CIRCUIT_SETTINGS:
+        if name in given and "pc_ckpt" not in given:
+            raise ValueError(f"`--{name}` is read by a circuit only; add --pc_ckpt, or leave it out")
+        settings.pop(name, None)
+
+
+def _checkpoint(family: Family, given: Mapping[str, Any]) -> tuple[str, str]:
+    for other in FAMILIES:
+        if other != family and f"{other}_ckpt" in given:
+            raise ValueError(f"`--{other}_ckpt` is not read with --model_alias {family}; use --{family}_ckpt")
+    flag = f"{family}_ckpt"
+    checkpoint = checkpoints.resolve(flag, given.get(flag, DEFAULT_CHECKPOINTS[family]))
+    if checkpoint == checkpoints.DEMO and family != "llada":
+        raise ValueError(f"`--{flag} demo`: the demo is a LLaDA checkpoint; use --model_alias llada --llada_ckpt demo")
+    return flag, checkpoint
+
+
+def _adapter(given: Mapping[str, Any]) -> str | None:
+    if "peft_ckpt" not in given:
+        return None
+    adapter = checkpoints.resolve("peft_ckpt", given["peft_ckpt"])
+    if not checkpoints.is_hub_id(adapter):
+        checkpoints.check_adapter("peft_ckpt", adapter)
+    return adapter
+
+
+def _documents(given: Mapping[str, Any]) -> tuple[float | None, tuple[int, int] | None]:
+    """The documents a run is held to: a limit, a slice, or neither. -1 stands for 'not given', as in eval.py."""
+    limit = given.get("limit")
+    if limit is not None and not (0 < limit < 1 or (limit >= 1 and float(limit).is_integer())):
+        raise ValueError(f"`--limit {limit:g}` must be a whole number, or a share between 0 and 1")
+    first, end = (None if given.get(name) == -1 else given.get(name) for name in ("sample_sid", "sample_eid"))
+    if first is None and end is None:
+        return limit, None
+    if first is None or end is None:
+        raise ValueError("`--sample_sid` and `--sample_eid` go together; give both")
+    if limit is not None:
+        raise ValueError("`--limit` and `--sample_sid`, `--sample_eid` exclude each other; use one")
+    if not 0 <= first < end:
+        raise ValueError(f"`--sample_sid {first} --sample_eid {end}` is an empty slice; sid must be below eid, from 0")
+    rows = ROWS.get(given["task"])
+    if rows is not None and end > rows:
+        raise ValueError(f"`--sample_eid {end}` is beyond the {rows} documents of {given['task']}")
+    return None, (first, end)
+
+
+def _batch_size(value: str) -> str:
+    if value != "auto" and not (value.isdecimal() and int(value) >= 1):
+        raise ValueError(f"`--batch_size {value}` must be a whole number of 1 or more, or auto")
+    return value
+
+
+def _at_least(name: str, value: int, lowest: int) -> int:
+    if value < lowest:
+        raise ValueError(f"`--{name} {value}` must be {lowest} or more")
+    return value

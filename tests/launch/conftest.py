@@ -1,0 +1,62 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FAKE_RUN = Path(__file__).parent / "fake_run.py"
+RUNNER = (sys.executable, str(FAKE_RUN))
+PROGRAM = f"import sys; from lm_eval_codd.launch import main; sys.exit(main(sys.argv[1:], runner={RUNNER!r}))"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A folder that looks like a LLaDA checkpoint."""
+    folder = tmp_path / "tiny llada"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "llada", "max_sequence_length": 4096}))
+    return folder
+
+
+class Launcher:
+    """The launcher as a process of its own, with fake runs on local files only."""
+
+    def __init__(self, checkpoint: Path, tmp_path: Path) -> None:
+        self.results = tmp_path / "results"
+        self.checkpoint = checkpoint
+        root = str(Path(__file__).parents[2])
+        self.environment = {**os.environ, "CODD_DATA_DIR": str(tmp_path), "PYTHONPATH": root}
+        self.environment.pop("OMP_NUM_THREADS", None)
+
+    def run_text(self, *, steps: int, task: str = "gsm8k", more: str = "") -> str:
+        return f"--model_alias llada --llada_ckpt '{self.checkpoint}' --task {task} --num_steps {steps} {more}"
+
+    def command(self, runs: list[str], *more: str, gpus: str = "cpu") -> list[str]:
+        given = [part for run in runs for part in ("--run", run)]
+        return [sys.executable, "-c", PROGRAM, "--gpus", gpus, "--output_dir", str(self.results), *given, *more]
+
+    def start(self, runs: list[str], *more: str, gpus: str = "cpu", fake: dict | None = None) -> subprocess.Popen:
+        environment = {**self.environment, "FAKE_RUN": json.dumps(fake or {})}
+        command = self.command(runs, *more, gpus=gpus)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+    def __call__(self, runs: list[str], *more: str, gpus: str = "cpu", fake: dict | None = None) -> tuple[int, str]:
+        process = self.start(runs, *more, gpus=gpus, fake=fake)
+        output, _ = process.communicate(timeout=60)
+        return process.returncode, output
+
+    def order(self) -> list[str]:
+        """What the fake runs did: `start 64`, `end 64`, ... in order."""
+        return [" ".join(line.split()[:2]) for line in (self.results / "order.txt").read_text().splitlines()]
+
+    def records(self) -> dict[int, dict]:
+        """run.json of every run, by its number of steps."""
+        found = [json.loads(path.read_text()) for path in self.results.glob("*/run.json")]
+        return {record["identity"]["config"]["num_steps"]: record for record in found}
+
+
+@pytest.fixture
+def launcher(checkpoint: Path, tmp_path: Path) -> Launcher:
+    return Launcher(checkpoint, tmp_path)

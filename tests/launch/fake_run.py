@@ -1,0 +1,46 @@
+"""Stands in for `python -m lm_eval_codd run`: does what FAKE_RUN says for its number of steps, then writes results.
+
+FAKE_RUN is JSON, `{"64": {"seconds": 1, "fail": 3, "print": "text", "mute": true}}`; a run that is not named succeeds.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--model")
+parser.add_argument("--model_args", type=json.loads)
+parser.add_argument("--tasks")
+parser.add_argument("--output_path", type=Path)
+parser.add_argument("--limit", type=float)
+args, _ = parser.parse_known_args()
+
+steps = args.model_args["num_steps"]
+todo = json.loads(os.environ.get("FAKE_RUN", "{}")).get(str(steps), {})
+where = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
+with open(args.output_path.parent.parent / "order.txt", "a") as order:
+    order.write(f"start {steps} {json.dumps(where)}\n")
+print(todo.get("print", "working"), flush=True)
+if todo.get("grandchild"):
+    import subprocess
+
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    (args.output_path.parent / "grandchild.pid").write_text(str(child.pid))
+time.sleep(todo.get("seconds", 0))
+with open(args.output_path.parent.parent / "order.txt", "a") as order:
+    order.write(f"end {steps}\n")
+if todo.get("fail"):
+    sys.exit(todo["fail"])
+if not todo.get("mute"):
+    scores = {"alias": args.tasks, "exact_match,flexible-extract": 0.5, "exact_match_stderr,flexible-extract": 0.01}
+    results = {
+        "results": {args.tasks: scores},
+        "n-samples": {args.tasks: {"original": 1319, "effective": int(args.limit or 1319)}},
+        "configs": {args.tasks: {"metadata": {"reported": "exact_match,flexible-extract"}}},
+        "config": {"mean_nfe": steps - 0.5},
+    }
+    stamp = f"2026-01-01T00-00-{time.monotonic_ns()}"
+    (args.output_path.parent / f"results_{stamp}.json").write_text(json.dumps(results))

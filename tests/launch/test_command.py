@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+from lm_eval._cli.harness import HarnessCLI
+
+from lm_eval_codd.launch import runs
+from lm_eval_codd.launch.command import build_command, model_args
+from lm_eval_codd.launch.runs import parse_run
+
+OUT = Path("/out/name")
+
+
+def understood(text: str):
+    """What lm-eval's own parser makes of the command of a run."""
+    command = build_command(parse_run(text), OUT, "cpu", ("python", "-m", "lm_eval_codd", "run"))
+    assert command[:4] == ["python", "-m", "lm_eval_codd", "run"]
+    return HarnessCLI()._parser.parse_args(["run", *command[4:]])
+
+
+class TestTheCommandOfARun:
+    def test_lm_eval_reads_back_every_value_as_it_was(self, tmp_path):
+        folder = tmp_path / "a, b=c 'd' 1e5"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"model_type": "dream"}))
+        quoted = str(folder).replace("'", "'\\''")
+        text = f"--model_alias dream --llada_ckpt x --dream_ckpt '{quoted}' --task math500 --top_k none --dream_block"
+        args = understood(text.replace("--llada_ckpt x ", ""))
+        assert args.model == "dream"
+        assert args.model_args == {
+            "pretrained": str(folder),
+            "alg": "entropy",
+            "num_steps": 256,
+            "paradigm": "block",
+            "top_k": None,
+        }
+        assert args.tasks == ["codd_math500"]
+        assert (args.apply_chat_template, args.log_samples, args.num_fewshot) == (True, True, 0)
+        assert (args.batch_size, args.device) == ("1", "cpu")
+
+    def test_results_land_in_the_runs_folder_itself(self):
+        assert understood("--model_alias llada --task gsm8k").output_path == str(OUT / "results.json")
+
+    def test_a_slice_is_sorted_unique_indices_and_a_limit_is_a_limit(self):
+        sliced = understood("--model_alias llada --task gsm8k --sample_sid 3 --sample_eid 6")
+        assert (sliced.samples, sliced.limit) == ({"codd_gsm8k": [3, 4, 5]}, None)
+        limited = understood("--model_alias llada --task gsm8k --limit 0.25")
+        assert (limited.samples, limited.limit) == (None, 0.25)
+
+    def test_the_official_protocol_reaches_the_model(self):
+        args = understood("--model_alias llada --task gsm8k --protocol official")
+        assert (args.model_args["stop_at_eos"], args.model_args["max_length"]) == (False, 2304)
+
+    def test_a_circuit_selects_the_coupled_model(self, monkeypatch):
+        monkeypatch.setattr(runs, "_refuse_circuit", lambda given: None)
+        args = understood("--model_alias dream --task gsm8k --pc_ckpt a/b --pc_frac 0.5")
+        assert args.model == "codd_dream"
+        assert (args.model_args["pc"], args.model_args["pc_frac"]) == ("a/b", 0.5)
+        assert "pc_frac" not in model_args(parse_run("--model_alias dream --task gsm8k --pc_ckpt none --pc_frac 0.5"))

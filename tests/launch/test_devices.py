@@ -1,0 +1,67 @@
+import os
+import stat
+
+import pytest
+
+from lm_eval_codd.launch.devices import make_slots
+
+
+@pytest.fixture
+def two_gpus(tmp_path, monkeypatch):
+    """A machine whose nvidia-smi knows GPUs 0 and 1."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho '0, GPU-aaa, NVIDIA H200'\necho '1, GPU-bbb, NVIDIA H200'\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.fixture
+def no_gpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+class TestGpus:
+    def test_each_id_is_a_slot_that_sees_that_gpu_only(self, two_gpus):
+        slots = make_slots("1,0")
+        assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["1", "0"]
+        assert {slot.device for slot in slots} == {"cuda:0"}
+        assert slots[0].hardware == "NVIDIA H200"
+
+    def test_an_id_that_does_not_exist_is_an_error_that_lists_the_others(self, two_gpus):
+        with pytest.raises(ValueError, match="`--gpus 0,2`: there is no GPU 2; this machine has 0, 1"):
+            make_slots("0,2")
+
+    def test_without_nvidia_smi_the_cpu_is_offered(self, no_gpu):
+        with pytest.raises(ValueError, match="no nvidia-smi, so no GPU can be used; use --gpus cpu"):
+            make_slots("0")
+
+    def test_an_empty_place_is_an_error(self, two_gpus):
+        with pytest.raises(ValueError, match="has an empty place"):
+            make_slots("0,,1")
+
+
+class TestTheDefault:
+    def test_is_every_gpu(self, two_gpus):
+        assert [slot.label for slot in make_slots(None)] == ["gpu 0", "gpu 1"]
+
+    def test_is_what_a_batch_system_left_visible(self, two_gpus, monkeypatch):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+        assert [slot.label for slot in make_slots(None)] == ["gpu 1"]
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        assert [slot.label for slot in make_slots(None)] == ["cpu"]
+
+    def test_is_one_cpu_slot_without_gpus(self, no_gpu):
+        assert [(slot.label, slot.device) for slot in make_slots(None)] == [("cpu", "cpu")]
+
+
+class TestCpuSlots:
+    def test_share_the_cores_and_see_no_gpu(self, two_gpus, monkeypatch):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+        slots = make_slots("cpu,cpu")
+        assert [slot.environment for slot in slots] == [{"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "4"}] * 2
+
+    def test_keep_the_number_of_threads_that_the_user_set(self, monkeypatch):
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        assert "OMP_NUM_THREADS" not in make_slots("cpu")[0].environment

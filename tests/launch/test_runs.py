@@ -1,0 +1,185 @@
+import json
+
+import pytest
+
+from lm_eval_codd.launch import runs
+from lm_eval_codd.launch.runs import make_run, parse_run
+
+
+@pytest.fixture
+def with_circuits(monkeypatch):
+    """The launcher as it is once circuits can be used."""
+    monkeypatch.setattr(runs, "_refuse_circuit", lambda given: None)
+
+
+def llada(more: str = "") -> runs.Run:
+    return parse_run(f"--model_alias llada --task gsm8k {more}")
+
+
+def dream(more: str = "") -> runs.Run:
+    return parse_run(f"--model_alias dream --task gsm8k {more}")
+
+
+class TestQuoting:
+    def test_quotes_keep_a_value_with_spaces_together(self, checkpoint):
+        assert llada(f'--llada_ckpt "{checkpoint}"').checkpoint == str(checkpoint)
+
+    def test_a_missing_quote_is_one_clear_line(self):
+        with pytest.raises(ValueError, match=r"^no closing quotation: a quote or a backslash is left open$"):
+            llada("--tag 'x")
+
+    def test_a_star_is_a_star(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "a.txt").touch()
+        assert llada("--tag *").tag == "*"
+
+    def test_a_dollar_sign_and_backquotes_are_not_expanded(self):
+        assert llada("--tag '$HOME`ls`'").tag == "$HOME`ls`"
+
+
+class TestMeaning:
+    def test_defaults_are_the_familys(self):
+        assert llada().checkpoint == "GSAI-ML/LLaDA-8B-Instruct"
+        assert dream().checkpoint == "Dream-org/Dream-v0-Instruct-7B"
+        assert (llada().config.paradigm, dream().config.paradigm) == ("block", "full")
+        assert (dream().config.top_k, dream().config.temperature) == (50, 0.2)
+
+    def test_short_names_are_the_projects_tasks_and_others_are_lm_evals(self):
+        assert llada().task == "codd_gsm8k"
+        assert parse_run("--model_alias llada --task minerva_math500").task == "minerva_math500"
+        assert parse_run("--model_alias llada --task codd_mbpp") == parse_run("--model_alias llada --task mbpp")
+
+    def test_dream_block_is_the_block_paradigm(self):
+        assert dream("--dream_block").config.paradigm == "block"
+        assert dream("--dream_window") == dream()
+
+    def test_steps_given_as_tokens_per_step_make_the_same_run(self):
+        assert llada("--tokens_per_step 8") == llada("--num_steps 64") == llada("--num_steps 64 --tokens_per_step 8")
+
+    def test_official_names_of_a_rule_make_the_same_run(self):
+        assert llada("--alg topprob") == llada("--alg low_confidence") == llada()
+
+    def test_the_official_protocol_keeps_text_after_the_end_and_cuts_lladas_prompts_at_1792_tokens(self):
+        assert not llada("--protocol official").config.stop_at_eos
+        assert llada("--protocol official").max_length == 1792 + 512
+        assert llada("--protocol official --gen_length 256").max_length == 1792 + 256
+        assert dream("--protocol official").max_length is None
+        assert llada().max_length is None
+
+    def test_a_slice_of_documents_counts_from_the_first_to_before_the_last(self):
+        run = llada("--sample_sid 10 --sample_eid 14")
+        assert (run.samples, run.num_rows) == ((10, 14), 4)
+        assert llada("--sample_sid -1 --sample_eid -1") == llada()
+
+    def test_the_launchers_own_limit_and_tag_are_defaults_of_a_run(self):
+        run = parse_run("--model_alias llada --task gsm8k --limit 3", {"limit": 8.0, "tag": "t"})
+        assert (run.limit, run.tag) == (3, "t")
+
+    @pytest.mark.parametrize(("limit", "rows"), [("8", 8), ("0.5", 660), ("5000", 1319)])
+    def test_a_limit_is_a_number_or_a_share(self, limit, rows):
+        assert llada(f"--limit {limit}").num_rows == rows
+
+    def test_forward_passes_count_guidance_twice_and_empty_steps_not_at_all(self):
+        assert llada("--num_steps 64").num_forward == 64
+        assert llada("--num_steps 64 --cfg_scale 1").num_forward == 128
+        assert llada("--num_steps 1024").num_forward == 512
+
+
+class TestChecks:
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [
+            ("--num_steps 100", "`num_steps=100` cannot be split over 16 blocks of 32; use a multiple of 16"),
+            ("--alg low_confidense", "`alg=low_confidense` is not known; use one of"),
+            ("--num_step 64", "unknown flag `--num_step`; did you mean `--num_steps`"),
+            ("--llada_ckpt /no/such/folder", "`--llada_ckpt /no/such/folder`: there is no such folder"),
+            ("--dream_ckpt a/b", "`--dream_ckpt` is not read with --model_alias llada; use --llada_ckpt"),
+            ("--dream_block", "`--dream_block` is for --model_alias dream"),
+            ("--limit 0", "`--limit 0` must be a whole number, or a share"),
+            ("--limit 2.5", "`--limit 2.5` must be a whole number, or a share"),
+            ("--limit inf", "`--limit inf` must be a whole number, or a share"),
+            ("--sample_sid 3", "`--sample_sid` and `--sample_eid` go together"),
+            ("--sample_sid 3 --sample_eid 3", "`--sample_sid 3 --sample_eid 3` is an empty slice"),
+            ("--sample_sid 3 --sample_eid 5 --limit 1", "`--limit` and `--sample_sid`, `--sample_eid` exclude"),
+            ("--sample_sid 0 --sample_eid 2000", "`--sample_eid 2000` is beyond the 1319 documents of gsm8k"),
+            ("--batch_size 0", "`--batch_size 0` must be a whole number"),
+            ("--dtype float8", "`dtype=float8` is not known; use one of auto"),
+            (
+                "--protocol offical",
+                "`protocol=offical` is not known; use one of paper, official (did you mean official?)",
+            ),
+            ("--protocol official --stop_at_eos true", "`--stop_at_eos true` contradicts `--protocol official`"),
+            ("--num_shot -1", "`--num_shot -1` must be 0 or more"),
+            ("--peft_ckpt nowhere", "`--peft_ckpt nowhere`: there is no such folder"),
+            ("--cache dual", "`cache=dual` is not available yet"),
+        ],
+    )
+    def test_an_impossible_run_is_one_line(self, more, message):
+        with pytest.raises(ValueError) as error:
+            llada(more)
+        assert str(error.value).startswith(message)
+        assert "\n" not in str(error.value)
+
+    def test_dream_switches_exclude_each_other_and_contrary_settings(self):
+        with pytest.raises(ValueError, match="exclude each other"):
+            dream("--dream_block --dream_window")
+        with pytest.raises(ValueError, match="`--paradigm full` contradicts `--dream_block`"):
+            dream("--dream_block --paradigm full")
+
+    def test_model_and_task_are_required(self):
+        for given in ({"task": "gsm8k"}, {"model_alias": "llada"}):
+            with pytest.raises(ValueError, match="is missing"):
+                make_run(given)
+
+    def test_the_demo_is_not_a_dream_checkpoint(self):
+        with pytest.raises(ValueError, match="use --model_alias llada --llada_ckpt demo"):
+            dream("--dream_ckpt demo")
+
+
+class TestCheckpointFolders:
+    def test_of_another_family_is_refused(self, checkpoint):
+        with pytest.raises(ValueError, match="is a llada checkpoint; use --model_alias llada"):
+            dream(f"--dream_ckpt '{checkpoint}'")
+
+    def test_without_a_config_is_refused(self, checkpoint):
+        (checkpoint / "config.json").unlink()
+        with pytest.raises(ValueError, match=r"holds no config\.json"):
+            llada(f"--llada_ckpt '{checkpoint}'")
+
+    def test_too_short_for_the_answer_is_refused(self, checkpoint):
+        (checkpoint / "config.json").write_text(json.dumps({"model_type": "llada", "max_sequence_length": 256}))
+        with pytest.raises(ValueError, match="`--gen_length 512` leaves no room for a prompt"):
+            llada(f"--llada_ckpt '{checkpoint}'")
+
+    def test_the_official_protocol_does_not_ask_for_more_than_the_checkpoint_takes(self, checkpoint):
+        (checkpoint / "config.json").write_text(json.dumps({"model_type": "llada", "max_sequence_length": 1024}))
+        assert llada(f"--llada_ckpt '{checkpoint}' --protocol official").max_length == 1024
+
+    def test_an_adapter_folder_has_an_adapter_config(self, checkpoint):
+        with pytest.raises(ValueError, match=r"holds no adapter_config\.json"):
+            llada(f"--peft_ckpt '{checkpoint}'")
+
+    def test_however_a_folder_is_spelled_it_is_the_same_run(self, checkpoint, monkeypatch):
+        monkeypatch.chdir(checkpoint.parent)
+        assert llada("--llada_ckpt './tiny llada/'") == llada(f"--llada_ckpt '{checkpoint}'")
+
+
+class TestCircuits:
+    def test_a_circuit_and_its_settings_are_not_available_yet(self):
+        for more in ("--pc_ckpt a/b", "--pc_frac 0.3", "--reverse_frac", "--pc_ckpt a/b --pc_temperature 0.2"):
+            with pytest.raises(ValueError, match="circuits are not available yet"):
+                llada(more)
+
+    def test_none_is_no_circuit_and_its_settings_change_nothing(self):
+        assert llada("--pc_ckpt none --pc_frac 0.5 --pc_temperature 0.1") == llada()
+
+    def test_a_circuits_setting_without_a_circuit_is_an_error(self, with_circuits):
+        with pytest.raises(ValueError, match="`--pc_frac` is read by a circuit only; add --pc_ckpt"):
+            llada("--pc_frac 0.5")
+
+    def test_a_circuit_is_a_file_a_folder_or_a_hub_id(self, with_circuits, tmp_path):
+        (tmp_path / "c.jpc").touch()
+        assert llada(f"--pc_ckpt {tmp_path}/c.jpc --pc_frac 0.5").circuit == f"{tmp_path}/c.jpc"
+        assert llada("--pc_ckpt il18/llada-math-pc").circuit == "il18/llada-math-pc"
+        with pytest.raises(ValueError, match="there is no such file or folder"):
+            llada(f"--pc_ckpt {tmp_path}/d.jpc")
