@@ -100,16 +100,14 @@ class TestWhatIsRefused:
         return load_file(models / "llada-tiny" / "model.safetensors")
 
     def test_an_adapter_of_another_model(self, models, tmp_path):
-        save_adapter(tmp_path / "a", load_file(models / "dream-tiny" / "model.safetensors"), DREAM)
-        (tmp_path / "b").mkdir()
-        save_adapter(tmp_path / "b" / "a", {"model.other.weight": torch.zeros(8, 8)}, ["model.other"])
+        save_adapter(tmp_path / "a", {"model.other.weight": torch.zeros(8, 8)}, ["model.other"])
         with pytest.raises(CheckpointError, match=r"trained on another model.*1 of its names do not fit"):
-            load_backbone(models / "llada-tiny", peft=tmp_path / "b" / "a")
+            load_backbone(models / "llada-tiny", peft=tmp_path / "a")
 
     def test_matrices_of_another_size(self, models, weights, tmp_path):
         wide = {key: torch.zeros(2 * tensor.shape[0], tensor.shape[-1]) for key, tensor in weights.items()}
         save_adapter(tmp_path / "a", wide, LLADA[:1])
-        with pytest.raises(CheckpointError, match="does not fit .*size mismatch"):
+        with pytest.raises(CheckpointError, match=r"does not fit .*size mismatch"):
             load_backbone(models / "llada-tiny", peft=tmp_path / "a")
 
     def test_half_an_adapter(self, models, weights, tmp_path):
@@ -131,9 +129,9 @@ class TestWhatIsRefused:
     def test_a_pickled_adapter(self, models, weights, tmp_path):
         save_adapter(tmp_path / "a", weights, LLADA)
         (tmp_path / "a" / "adapter_model.safetensors").rename(tmp_path / "a" / "adapter_model.bin")
-        with pytest.raises(CheckpointError, match="no adapter_model.safetensors; pickle files are not read"):
+        with pytest.raises(CheckpointError, match=r"no adapter_model.safetensors; pickle files are not read"):
             load_backbone(models / "llada-tiny", peft=tmp_path / "a")
 
     def test_a_folder_that_is_no_adapter(self, models):
-        with pytest.raises(CheckpointError, match="adapter_config.json has no `r`"):
+        with pytest.raises(CheckpointError, match=r"adapter_config.json has no `r`"):
             load_backbone(models / "llada-tiny", peft=models / "dream-tiny")

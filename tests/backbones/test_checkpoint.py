@@ -19,7 +19,7 @@ class TestFolders:
             load_backbone(name)
 
     def test_one_without_config_json(self, tmp_path):
-        with pytest.raises(CheckpointError, match="no config.json"):
+        with pytest.raises(CheckpointError, match=r"no config.json"):
             load_backbone(tmp_path)
 
     def test_a_file_is_not_a_checkpoint(self, models):
@@ -76,7 +76,7 @@ class TestHub:
             raise RuntimeError("proxy said no\nand more")
 
         monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-        with pytest.raises(CheckpointError, match="RuntimeError: proxy said no$"):
+        with pytest.raises(CheckpointError, match=r"RuntimeError: proxy said no$"):
             load_backbone("owner/name")
 
     def test_a_cache_without_the_files_is_said_so(self, monkeypatch):

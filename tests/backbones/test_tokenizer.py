@@ -2,9 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from tokenizers import AddedToken, Tokenizer
@@ -112,28 +109,20 @@ class TestLlada:
         assert text.startswith("<|startoftext|><|start_header_id|>user<|end_header_id|>\n\nWhat")
         assert text.endswith("<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n")
 
-    def test_no_code_is_run_and_nobody_is_asked(self, llada, tmp_path):
+    def test_no_code_is_run_and_nobody_is_asked(self, llada, tmp_path, monkeypatch):
         for path in llada.iterdir():
             shutil.copy(path, tmp_path)
-        (tmp_path / "configuration_llada.py").write_text("raise SystemExit('remote code ran')")
-        (tmp_path / "modeling_llada.py").write_text("raise SystemExit('remote code ran')")
-        script = f"from lm_eval_codd.backbones import load_tokenizer; print(len(load_tokenizer({str(tmp_path)!r})))"
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=Path(__file__).parents[2],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert (done.returncode, done.stdout.strip()) == (0, "126349"), done.stderr
+        for name in ("configuration_llada.py", "modeling_llada.py"):
+            (tmp_path / name).write_text("raise SystemExit('remote code ran')")
+        monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked whether to run remote code"))
+        assert len(load_tokenizer(tmp_path)) == 126349
 
 
 class TestWhatIsMissing:
     def test_a_llada_checkpoint_without_tokenizer_json(self, models):
-        with pytest.raises(CheckpointError, match="has no tokenizer.json"):
+        with pytest.raises(CheckpointError, match=r"has no tokenizer.json"):
             load_tokenizer(models / "llada-tiny")
 
     def test_a_dream_checkpoint_without_vocabulary(self, models):
-        with pytest.raises(CheckpointError, match="neither tokenizer.json nor vocab.json and merges.txt"):
+        with pytest.raises(CheckpointError, match=r"neither tokenizer.json nor vocab.json and merges.txt"):
             load_tokenizer(models / "dream-tiny")
