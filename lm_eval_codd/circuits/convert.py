@@ -10,7 +10,9 @@ from pathlib import Path
 
 def main(argv: list[str] | None = None) -> int:
     """Read a circuit from anywhere `load_circuit` reads, write it in the format of OUT's suffix; the exit status."""
-    parser = argparse.ArgumentParser(prog="lm-eval-codd convert-circuit", description="Circuits between PyJuice's .jpc and .safetensors.")
+    parser = argparse.ArgumentParser(
+        prog="lm-eval-codd convert-circuit", description="Circuits between PyJuice's .jpc and .safetensors."
+    )
     parser.add_argument("source", metavar="IN", help="a .jpc or .safetensors file, a folder, or a hub id")
     parser.add_argument("target", metavar="OUT", help="a file that ends in .jpc or .safetensors")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lm_eval_codd.circuits import HMM
+from lm_eval_codd.circuits import HMM, load_circuit
 
 
 def random_circuit(seed=0, *, num_positions=4, num_latents=3, vocab_size=4, tied=True, dtype=torch.float64, zeros=0.0):
@@ -105,23 +105,28 @@ class Golden:
         torch.testing.assert_close(found.double(), wanted.double(), rtol=0, atol=tolerance or self.tolerance)
 
 
-@pytest.fixture(params=[(case, dtype) for case in GOLDEN_CASES for dtype in (torch.float32, torch.float64)], ids=str)
-def golden(request, golden_dir):
-    """PyJuice's answers, cross-checked in float64 (tests/golden/circuits/README.md)."""
-    from lm_eval_codd.circuits import load_circuit
-
-    case, dtype = request.param
+def load_golden(golden_dir, case, dtype):
     folder = golden_dir / "circuits" / case
     with np.load(folder / "case.npz") as file:
         arrays = dict(file)
     seen, tokens = torch.from_numpy(arrays["observed"]), torch.from_numpy(arrays["input_ids"])
     log_evidence = torch.from_numpy(arrays["ext_logp"])
-    own = log_evidence.gather(-1, tokens[..., None])[..., 0].where(seen, 0.0)
     return Golden(
         arrays=arrays,
         circuit=load_circuit(folder, dtype=dtype),
         log_evidence=log_evidence.to(dtype),
         observed=tokens.where(seen, -1),
-        own_evidence=own,
+        own_evidence=log_evidence.gather(-1, tokens[..., None])[..., 0].where(seen, 0.0),
         tolerance=1e-9 if dtype == torch.float64 else 1e-4,
     )
+
+
+@pytest.fixture(params=[(case, dtype) for case in GOLDEN_CASES for dtype in (torch.float32, torch.float64)], ids=str)
+def golden(request, golden_dir):
+    """PyJuice's answers, cross-checked in float64 (tests/golden/circuits/README.md)."""
+    return load_golden(golden_dir, *request.param)
+
+
+@pytest.fixture(params=GOLDEN_CASES)
+def double_golden(request, golden_dir):
+    return load_golden(golden_dir, request.param, torch.float64)

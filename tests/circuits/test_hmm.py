@@ -206,7 +206,9 @@ class TestExtremes:
         posterior = circuit.evaluate(log_evidence, observed)
         exact = enumerate_exactly(circuit, log_evidence[0], observed[0])
         assert not posterior.impossible.any()
-        torch.testing.assert_close(posterior.log_partition.double(), torch.tensor([exact.log_partition]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            posterior.log_partition.double(), torch.tensor([exact.log_partition]), atol=1e-4, rtol=0
+        )
         torch.testing.assert_close(posterior.token_marginals()[0].double(), torch.as_tensor(exact.token_marginals))
         assert posterior.sample().tolist() == posterior.max().tolist() == [[1, 1]]
 
@@ -322,7 +324,8 @@ class TestInterface:
         assert make_circuit(1, dtype=torch.float32).identity != circuit.identity
 
     @pytest.mark.parametrize(
-        ("shape", "observed"), [((2, 5, 4), None), ((2, 4, 5), None), ((3, 4), None), ((3, 4), (2, 4)), ((2, 4, 4), (1, 4))]
+        ("shape", "observed"),
+        [((2, 5, 4), None), ((2, 4, 5), None), ((3, 4), None), ((3, 4), (2, 4)), ((2, 4, 4), (1, 4))],
     )
     def test_evidence_of_another_shape_is_refused(self, make_circuit, shape, observed):
         observed = observed and torch.full(observed, -1)
