@@ -193,24 +193,24 @@ class TestExtremes:
         # The product is peaked on the evidence's token, up to ties at this scale.
         assert answers["token_marginals"].argmax(-1).equal(log_evidence.argmax(-1))
 
-    def test_mass_deeper_than_float32_reaches_is_not_impossible(self, enumerate_exactly):
-        # The evidence's favourite is emitted by latent 0 alone, which the observed neighbour rules out.
-        circuit = HMM(
-            torch.tensor([0.5, 0.5]),
-            torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
-            torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.4, 0.6]]),
-            2,
-        )
+    # The evidence's favourite is emitted by latent 0 alone, which the neighbour's token, or the start, rules out.
+    @pytest.mark.parametrize(("initial", "next_token"), [([0.5, 0.5], 2), ([0.0, 1.0], -1)])
+    def test_mass_deeper_than_float32_reaches_is_not_impossible(self, enumerate_exactly, initial, next_token):
+        emission = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.4, 0.6]])
+        circuit = HMM(torch.tensor(initial), torch.eye(2), emission, 2)
         log_evidence = torch.tensor([[[0.0, -200.0, -300.0], [0.0, 0.0, 0.0]]])
-        observed = torch.tensor([[-1, 2]])
+        observed = torch.tensor([[-1, next_token]])
         posterior = circuit.evaluate(log_evidence, observed)
         exact = enumerate_exactly(circuit, log_evidence[0], observed[0])
         assert not posterior.impossible.any()
-        torch.testing.assert_close(
-            posterior.log_partition.double(), torch.tensor([exact.log_partition]), atol=1e-4, rtol=0
-        )
+        assert abs(posterior.log_partition.item() - exact.log_partition) < 1e-4
         torch.testing.assert_close(posterior.token_marginals()[0].double(), torch.as_tensor(exact.token_marginals))
         assert posterior.sample().tolist() == posterior.max().tolist() == [[1, 1]]
+
+    @pytest.mark.parametrize("uniform", [0.0, 0.5, 1.0])
+    def test_a_draw_at_either_end_is_a_latent_of_positive_probability(self, uniform):
+        circuit = HMM(torch.tensor([0.0, 1.0, 0.0]), torch.eye(3), torch.ones(3, 1), 2)
+        assert circuit.sample_latents(torch.zeros(1, 2, 1), uniforms=torch.full((1, 2), uniform)).tolist() == [[1, 1]]
 
     def test_a_banned_token_has_no_probability_and_no_nan(self, make_circuit):
         circuit = make_circuit(num_positions=5, dtype=torch.float32)
