@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lm_eval_codd.circuits.posterior import Posterior
+if TYPE_CHECKING:
+    from lm_eval_codd.circuits.posterior import Posterior
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +52,7 @@ def any_order(
         choose: from marginals [M, V] of masked positions to a token and a confidence for each; the most confident
             position of each row is committed, the leftmost on ties.
     """
-    num_rows, num_positions = posterior.observed.shape
+    num_rows = len(posterior.observed)
     allowed = torch.ones_like(posterior.observed, dtype=torch.bool) if allowed is None else allowed
     counts = torch.minimum(counts, (allowed & (posterior.observed < 0)).sum(-1))
     most = int(counts.max()) if num_rows else 0

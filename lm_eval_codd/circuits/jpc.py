@@ -1,21 +1,17 @@
 """PyJuice's circuit files (.jpc), read without executing anything in them, and written without PyJuice.
 
 A .jpc file is a pickle: a list of dicts, one for each vector of nodes, children before parents, the root last
-(`juice.save`, PyJuice 2.4.1 to 2.6.3 and the older keys before). Loading a pickle can run any program, so the reader
-here resolves no name in it: the few that NumPy arrays need are replaced by stand-ins that check shape and dtype and
-view the bytes; anything else is refused. The pickle nested in each leaf (`dist`) is scanned for its class name, never
-loaded.
+(`juice.save`, PyJuice 2.4.1 to 2.6.3, and the older keys before). `safe_pickle` takes the arrays out of it; the pickle
+nested in each leaf (`dist`) is scanned for its class name, never loaded. PyJuice builds an HMM from the last variable
+backwards, so the root is the leftmost position and a sum's row is the earlier latent.
 """
 
 from __future__ import annotations
 
-import io
-import itertools
 import os
 import pickle
-import pickletools
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,14 +19,16 @@ import numpy as np
 import torch
 
 from lm_eval_codd.circuits.hmm import HMM
+from lm_eval_codd.circuits.safe_pickle import RefusedPickleError, StoredArray, class_name, load_arrays
 
 # Leaves whose parameters are one row of token probabilities for each latent, whatever PyJuice computes with them.
-LEAF_CLASSES: Final = ("ExternProductCategorical", "SoftEvidenceCategorical", "Categorical")
-ROW_SUM_TOLERANCE: Final = 1e-4
+_LEAF_CLASSES: Final = ("ExternProductCategorical", "SoftEvidenceCategorical", "Categorical")
+# PyJuice's own rows sum to one within 2e-7.
+_ROW_SUM_TOLERANCE: Final = 1e-4
+# The largest node block that PyJuice's HMM makes (structures/hmm.py).
+_MAX_BLOCK_SIZE: Final = 1024
 
-_DTYPES: Final = {"f4", "f8", "i4", "i8", "b1"}
-# Built from untied tables, T emission tables of paper size are 16 GB; a chain longer than this is not a window.
-_MAX_POSITIONS: Final = 4096
+_Build = Callable[["_Node", int], np.ndarray]
 
 
 class JpcError(ValueError):
@@ -41,136 +39,25 @@ def read_jpc(path: str | os.PathLike) -> HMM:
     """Read an HMM circuit, homogeneous or with its own tables at each position, of any number of node blocks.
 
     Raises:
-        JpcError: one line: what is wrong with the file. Nothing in the file has been run.
+        JpcError: what is wrong with the file, in one line. Nothing in the file has been run.
         OSError: it cannot be opened.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            nodes = _ArrayUnpickler(file).load()
-        return _to_hmm(nodes, source=str(path))
-    except JpcError as error:
-        raise JpcError(f"{path}: {error}") from None
-    except OSError:
-        raise
-    # What a damaged or hostile pickle can raise has no end: each opcode has errors of its own.
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise JpcError(f"{path}: not a readable .jpc file, it is damaged or cut short ({reason})") from None
+    with path.open("rb") as file:
+        try:
+            return _to_hmm(load_arrays(file), source=str(path))
+        except (JpcError, RefusedPickleError) as error:
+            raise JpcError(f"{path}: {error}") from None
+        # What damaged bytes can raise has no end: each opcode and each array has errors of its own.
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise JpcError(f"{path}: not a readable .jpc file; damaged or cut short? ({reason})") from None
 
 
 def write_jpc(circuit: HMM, path: str | os.PathLike) -> None:
     """Write a circuit as `juice.save` would, in the layout of PyJuice's own HMM, leaves `ExternProductCategorical`."""
     with Path(path).open("wb") as file:
         pickle.dump(_to_nodes(circuit), file, protocol=4)
-
-
-# ---- reading: arrays out of a pickle -------------------------------------------------------------------------------
-
-
-class _Stub:
-    """A stand-in for a name in the pickle. Its state cannot be set, so a file cannot change it."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: object) -> None:
-        raise JpcError("refused: the pickle sets the state of something that is not an array")
-
-
-class _Dtype:
-    __slots__ = ("code", "little_endian")
-
-    def __init__(self, code: object) -> None:
-        if not isinstance(code, str) or code not in _DTYPES:
-            raise JpcError(f"refused: it holds an array of dtype {code!r}; a circuit has only {sorted(_DTYPES)}")
-        self.code, self.little_endian = code, True
-
-    def __setstate__(self, state: tuple) -> None:
-        self.little_endian = state[1] in ("<", "|")
-
-    def view(self, raw: object, shape: object, order: str) -> np.ndarray:
-        if not isinstance(raw, bytes | bytearray) or not isinstance(shape, tuple):
-            raise JpcError("refused: it holds an array that is not plain bytes")
-        dtype = np.dtype(("<" if self.little_endian else ">") + self.code)
-        return np.frombuffer(raw, dtype).reshape(shape, order=order)
-
-
-class _Array:
-    __slots__ = ("value",)
-
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, dtype, is_fortran, raw = state
-        if not isinstance(dtype, _Dtype):
-            raise JpcError("refused: it holds an array without a dtype")
-        self.value = dtype.view(raw, shape, "F" if is_fortran else "C")
-
-
-class _NdarrayName(_Stub):
-    __slots__ = ()
-
-
-class _MakeDtype(_Stub):
-    __slots__ = ()
-
-    def __call__(self, code: object, *_: object) -> _Dtype:
-        return _Dtype(code)
-
-
-class _MakeArray(_Stub):
-    """`_reconstruct(ndarray, (0,), b"b")`: an empty array, filled by its state."""
-
-    __slots__ = ()
-
-    def __call__(self, *_: object) -> _Array:
-        return _Array()
-
-
-class _MakeArrayFromBuffer(_Stub):
-    """`_frombuffer(bytes, dtype, shape, order)`: an array in pickle protocol 5."""
-
-    __slots__ = ()
-
-    def __call__(self, raw: object, dtype: object, shape: object, order: object) -> _Array:
-        array = _Array()
-        array.__setstate__((1, shape, dtype, order == "F", raw))
-        return array
-
-
-_NAMES: Final[Mapping[tuple[str, str], type]] = {
-    ("numpy", "ndarray"): _NdarrayName,
-    ("numpy", "dtype"): _MakeDtype,
-    ("numpy._core.multiarray", "_reconstruct"): _MakeArray,
-    ("numpy.core.multiarray", "_reconstruct"): _MakeArray,
-    ("numpy._core.numeric", "_frombuffer"): _MakeArrayFromBuffer,
-    ("numpy.core.numeric", "_frombuffer"): _MakeArrayFromBuffer,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles lists, dicts, numbers, text and arrays; every other name is refused before anything is called."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _NAMES:
-            raise JpcError(f"refused: it asks to load `{module}.{name}`, and a circuit needs only arrays")
-        return _NAMES[module, name]()
-
-
-def _leaf_class(blob: object) -> str:
-    """Class name in a leaf's nested pickle, by scanning its opcodes."""
-    if not isinstance(blob, bytes):
-        raise JpcError("a leaf without a distribution")
-    texts: list[str] = []
-    for opcode, argument, _ in pickletools.genops(blob):
-        if opcode.name == "GLOBAL":
-            return argument.split(" ")[-1]
-        if opcode.name == "STACK_GLOBAL" and texts:
-            return texts[-1]
-        if isinstance(argument, str):
-            texts.append(argument)
-    raise JpcError("a leaf whose distribution has no class name")
-
-
-# ---- reading: an HMM out of node vectors ---------------------------------------------------------------------------
 
 
 class _Node:
@@ -204,7 +91,7 @@ class _Node:
         value = info.get(name)
         if value is None:
             return None
-        if not isinstance(value, _Array):
+        if not isinstance(value, StoredArray):
             raise JpcError(f"`{name}` of node {self.index} is no array")
         return value.value
 
@@ -232,6 +119,10 @@ def _to_hmm(nodes: object, source: str) -> HMM:
     num_latents = leaves[0].size
     root, *steps = [_own_table(node, parsed, _sum_matrix, num_latents) for node in sums]
     emissions = [_own_table(leaf, parsed, _emission_matrix, num_latents) for leaf in leaves]
+    if len({emission.shape for emission in emissions}) != 1:
+        raise JpcError(
+            f"positions have vocabularies of {sorted({e.shape[1] for e in emissions})} tokens, not of one size"
+        )
     if root.shape[0] != 1:
         raise JpcError(f"the root has {root.shape[0]} nodes; it must be a single one")
     for name, tables in (("initial", [root]), ("transition", steps), ("emission", emissions)):
@@ -240,7 +131,7 @@ def _to_hmm(nodes: object, source: str) -> HMM:
     if not steps:
         steps = [np.eye(num_latents, dtype=np.float32)]
     return HMM(
-        torch.from_numpy(root[0].copy()),
+        torch.tensor(root[0]),
         _stack(steps),
         _stack(emissions),
         num_positions=len(leaves),
@@ -259,8 +150,6 @@ def _walk(root: _Node) -> tuple[list[_Node], list[_Node]]:
         leaf = product.only("Input", product.children)
         sums.append(node)
         leaves.append(leaf)
-        if len(leaves) > _MAX_POSITIONS:
-            raise JpcError(f"the chain is longer than {_MAX_POSITIONS} positions")
         if leaf.scope != [len(leaves) - 1]:
             raise JpcError(
                 f"position {len(leaves) - 1} of the chain is variable {leaf.scope}; "
@@ -276,12 +165,13 @@ def _walk(root: _Node) -> tuple[list[_Node], list[_Node]]:
 
 
 def _check_identity(product: _Node) -> None:
-    blocks = np.arange(product.num_blocks)[:, None].repeat(len(product.children), axis=1)
-    if product.edges is None or not np.array_equal(product.edges, blocks):
+    shape = (product.num_blocks, len(product.children))
+    edges = product.edges
+    if edges is None or edges.shape != shape or (edges != np.arange(len(edges))[:, None]).any():
         raise JpcError(f"product {product.index} does not join like with like (identity edges): not an HMM")
 
 
-def _own_table(node: _Node, nodes: list[_Node], build: Any, num_latents: int) -> np.ndarray:
+def _own_table(node: _Node, nodes: list[_Node], build: _Build, num_latents: int) -> np.ndarray:
     """The node's table; tied nodes get the very same array."""
     owner = node.table_owner(nodes)
     if (owner.num_blocks, owner.block_size, owner.type) != (node.num_blocks, node.block_size, node.type):
@@ -311,9 +201,9 @@ def _sum_matrix(node: _Node, num_latents: int) -> np.ndarray:
 
 
 def _emission_matrix(node: _Node, num_latents: int) -> np.ndarray:
-    name = _leaf_class(node.dist)
-    if name not in LEAF_CLASSES:
-        raise JpcError(f"leaf {node.index} is a {name}; supported are {', '.join(LEAF_CLASSES)}")
+    name = class_name(node.dist)
+    if name not in _LEAF_CLASSES:
+        raise JpcError(f"leaf {node.index} is a {name}; supported are {', '.join(_LEAF_CLASSES)}")
     if node.params.size == 0 or node.params.size % num_latents:
         raise JpcError(f"leaf {node.index} has {node.params.size} parameters for {num_latents} latents")
     return node.params.reshape(num_latents, -1).astype(np.float32, copy=False)
@@ -323,73 +213,70 @@ def _check_rows(name: str, table: np.ndarray) -> None:
     sums = table.sum(axis=1, dtype=np.float64)
     worst = int(np.abs(sums - 1).argmax())
     # NaN compares false, so the test is for what is right.
-    if not abs(sums[worst] - 1) <= ROW_SUM_TOLERANCE or not table.min() >= 0:
+    if not abs(sums[worst] - 1) <= _ROW_SUM_TOLERANCE or not table.min() >= 0:
         raise JpcError(f"row {worst} of the {name} table sums to {sums[worst]:.6g}; rows must be probabilities")
 
 
 def _stack(tables: list[np.ndarray]) -> torch.Tensor:
     """One table where all are the same array, else all of them."""
     tied = all(table is tables[0] for table in tables)
-    return torch.from_numpy(tables[0].copy() if tied else np.stack(tables))
-
-
-# ---- writing -------------------------------------------------------------------------------------------------------
+    return torch.tensor(tables[0]) if tied else torch.from_numpy(np.stack(tables))
 
 
 def _to_nodes(circuit: HMM) -> list[dict[str, Any]]:
-    num_positions, num_latents = circuit.num_positions, circuit.num_latents
-    block_size = min(num_latents & -num_latents, 1024)
-    num_blocks = num_latents // block_size
+    # Every node gets arrays and bytes of its own: the pickle of one object in two places would differ from PyJuice's.
+    last = circuit.num_positions - 1
+    block_size = min(circuit.num_latents & -circuit.num_latents, _MAX_BLOCK_SIZE)
+    num_blocks = circuit.num_latents // block_size
     size = {"num_node_blocks": num_blocks, "block_size": block_size}
-    dist = _dist_blob(circuit.vocab_size)
     initial, transition, emission = (
-        table.detach().to(device="cpu", dtype=torch.float32).numpy()
+        table.to(device="cpu", dtype=torch.float32).numpy()
         for table in (circuit.initial, circuit.transition, circuit.emission)
     )
-    every_block = np.array(list(itertools.product(range(num_blocks), repeat=2))).T
 
-    def blocks(matrix: np.ndarray, parent_size: int) -> np.ndarray:
-        split = matrix.reshape(len(matrix) // parent_size, parent_size, num_blocks, block_size)
-        return split.transpose(0, 2, 1, 3).reshape(-1, parent_size, block_size).copy()
+    def edges(num_parents: int, matrix: np.ndarray | None, parent_size: int) -> dict[str, np.ndarray]:
+        """All blocks joined to all, and the matrix [parents, H] cut into those blocks."""
+        edge_ids = np.indices((num_parents, num_blocks)).reshape(2, -1)
+        if matrix is None:
+            return {"edge_ids": edge_ids}
+        cut = matrix.reshape(num_parents, parent_size, num_blocks, block_size).transpose(0, 2, 1, 3)
+        return {"edge_ids": edge_ids, "params": cut.reshape(-1, parent_size, block_size).copy()}
 
     nodes: list[dict[str, Any]] = []
-    for t in range(num_positions):
-        leaf = {"type": "Input", **size, "chs": ()}
-        if emission.ndim == 3 or t == num_positions - 1:
-            leaf["params"] = (emission if emission.ndim == 2 else emission[t]).reshape(-1)
-        leaf |= {"scope": [t], "dist": dist}
-        if "params" not in leaf:
-            leaf["source_node"] = num_positions - 1
+    for t in range(last + 1):
+        own = emission if emission.ndim == 2 and t == last else emission[t] if emission.ndim == 3 else None
+        leaf: dict[str, Any] = {"type": "Input", **size, "chs": ()}
+        if own is not None:
+            leaf["params"] = own.reshape(-1)
+        leaf |= {"scope": [t], "dist": _dist_blob(circuit.vocab_size)}
+        if own is None:
+            leaf["source_node"] = last
         nodes.append(leaf)
-    for t in reversed(range(num_positions)):
-        children = (t,) if t == num_positions - 1 else (t, len(nodes) - 1)
+    first_sum = last + 2
+    for t in range(last, -1, -1):
+        children = (t,) if t == last else (t, len(nodes) - 1)
         identity = np.arange(num_blocks)[:, None].repeat(len(children), axis=1)
         nodes.append({"type": "Product", **size, "chs": children, "edge_ids": identity})
-        above = {"type": "Sum", **size, "chs": (len(nodes) - 1,), "edge_ids": every_block}
+        above: dict[str, Any] = {"type": "Sum", **size, "chs": (len(nodes) - 1,)}
         if t == 0:
-            to_root = np.stack([np.zeros(num_blocks, np.int64), np.arange(num_blocks)])
-            above |= {"num_node_blocks": 1, "block_size": 1, "edge_ids": to_root, "params": blocks(initial[None], 1)}
-        elif transition.ndim == 3 or t == num_positions - 1:
-            above["params"] = blocks(transition if transition.ndim == 2 else transition[t - 1], block_size)
+            above |= {"num_node_blocks": 1, "block_size": 1, **edges(1, initial, 1)}
+        elif transition.ndim == 3 or t == last:
+            above |= edges(num_blocks, transition if transition.ndim == 2 else transition[t - 1], block_size)
         else:
-            above["source_node"] = num_positions + 1
+            above |= {**edges(num_blocks, None, block_size), "source_node": first_sum}
         nodes.append(above)
     return nodes
 
 
 def _dist_blob(vocab_size: int) -> bytes:
     """The pickle of `ExternProductCategorical(vocab_size)`, spelled out so that PyJuice need not be installed."""
-    module, name = b"pyjuice.nodes.distributions.external_categorical", b"ExternProductCategorical"
-    if vocab_size < 1 << 8:
-        number = b"K" + struct.pack("<B", vocab_size)
-    elif vocab_size < 1 << 16:
-        number = b"M" + struct.pack("<H", vocab_size)
-    else:
-        number = b"J" + struct.pack("<i", vocab_size)
-    body = io.BytesIO()
-    for text in (module, name):
-        body.write(pickle.SHORT_BINUNICODE + bytes([len(text)]) + text + pickle.MEMOIZE)
-    body.write(pickle.STACK_GLOBAL + pickle.MEMOIZE + number + pickle.TUPLE1 + pickle.MEMOIZE)
-    body.write(pickle.REDUCE + pickle.MEMOIZE + pickle.STOP)
-    frame = pickle.FRAME + struct.pack("<Q", len(body.getvalue()))
-    return pickle.PROTO + b"\x04" + frame + body.getvalue()
+    # The smallest opcode that holds the number, as the pickler picks it.
+    code, form = ("K", "<B") if vocab_size < 1 << 8 else ("M", "<H") if vocab_size < 1 << 16 else ("J", "<i")
+    number = code.encode() + struct.pack(form, vocab_size)
+    body = b"".join(
+        pickle.SHORT_BINUNICODE + bytes([len(text)]) + text + pickle.MEMOIZE
+        for text in (b"pyjuice.nodes.distributions.external_categorical", b"ExternProductCategorical")
+    )
+    body += pickle.STACK_GLOBAL + pickle.MEMOIZE + number + pickle.TUPLE1 + pickle.MEMOIZE
+    body += pickle.REDUCE + pickle.MEMOIZE + pickle.STOP
+    return pickle.PROTO + b"\x04" + pickle.FRAME + struct.pack("<Q", len(body)) + body

@@ -104,8 +104,7 @@ class Posterior:
 
     def token_marginals(self) -> Tensor:
         """[B, T, V]: p(x_t | evidence), one-hot where observed."""
-        vocab_size = self.evidence.shape[-1]
-        marginals = torch.zeros(*self.observed.shape, vocab_size, dtype=self.log_leaf.dtype, device=self.evidence.device)
+        marginals = self.log_leaf.new_zeros(*self.observed.shape, self.evidence.shape[-1])
         masked = self.observed < 0
         marginals[masked] = self.masked_token_marginals()
         batch, position = (~masked).nonzero(as_tuple=True)
@@ -124,7 +123,7 @@ class Posterior:
 
         rows, blank = self.rows[masked], self.impossible[batch]
         vocab_size = self.evidence.shape[-1]
-        marginals = torch.empty(len(rows), vocab_size, dtype=self.log_leaf.dtype, device=self.evidence.device)
+        marginals = self.log_leaf.new_empty(len(rows), vocab_size)
         for table, part in self.circuit.by_table(positions, vocab_size):
             predicted = (context[part].to(table.dtype) @ table).to(marginals.dtype).log_()
             evidence = self.evidence[rows[part]].masked_fill_(blank[part, None], 0)

@@ -1,0 +1,46 @@
+"""`lm-eval-codd convert-circuit IN OUT`: circuits between PyJuice's .jpc and .safetensors."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Read a circuit from anywhere `load_circuit` reads, write it in the format of OUT's suffix; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="lm-eval-codd convert-circuit", description="Circuits between PyJuice's .jpc and .safetensors."
+    )
+    parser.add_argument("source", metavar="IN", help="a .jpc or .safetensors file, a folder, or a hub id")
+    parser.add_argument("target", metavar="OUT", help="a file that ends in .jpc or .safetensors")
+    parser.add_argument("--revision", help="branch, tag or commit of a hub id")
+    arguments = parser.parse_args(argv)
+    target = Path(arguments.target)
+    if target.suffix not in (".jpc", ".safetensors"):
+        return _fail(f"`OUT={target}` must end in .jpc (PyJuice) or .safetensors")
+
+    from lm_eval_codd.circuits.files import load_circuit, save_circuit
+
+    started = time.perf_counter()
+    try:
+        circuit = load_circuit(arguments.source, revision=arguments.revision)
+        print(
+            f"read {circuit.source}: {circuit.num_positions} positions, {circuit.num_latents} latents, "
+            f"{circuit.vocab_size} tokens, {circuit.identity}"
+        )
+        save_circuit(circuit, target)
+    except (ValueError, OSError) as error:
+        return _fail(str(error))
+    print(f"wrote {target}: {target.stat().st_size:,} bytes in {time.perf_counter() - started:.1f} s")
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"lm-eval-codd convert-circuit: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""Where circuits are kept: .safetensors, .jpc, folders of either, repositories on the hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from lm_eval_codd.circuits.hmm import HMM
+from lm_eval_codd.circuits.jpc import read_jpc, write_jpc
+
+SAFETENSORS_NAME: Final = "circuit.safetensors"
+# Names of a circuit in a folder or repository, first match wins: ours, and the official code's for a unified
+# repository (backbone and circuit together) and for a circuit alone.
+UNIFIED_JPC_NAME: Final = "pc_model.jpc"
+FILE_NAMES: Final = (SAFETENSORS_NAME, UNIFIED_JPC_NAME, "model.jpc")
+
+_FORMAT: Final = "lm_eval_codd.hmm"
+_DEMO: Final = Path(__file__).parent.parent / "demo" / "circuit"
+_DTYPES: Final = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+def load_circuit(
+    path_or_hub_id: str | os.PathLike,
+    dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    revision: str | None = None,
+) -> HMM:
+    """Load a circuit from a file, a folder or the hub; nothing in it is executed.
+
+    Args:
+        path_or_hub_id: a .safetensors or .jpc file, a folder that holds one (`circuit.safetensors`, `pc_model.jpc` or
+            `model.jpc`), a hub id such as `il18/llada-math-pc`, or `demo` for the packaged demo's circuit. A local
+            path goes before all else.
+        dtype: float32, float64, or bfloat16 (the emission table only); None and `auto` keep the file's.
+        device: where to put it; None is the CPU.
+        revision: branch, tag or commit of a hub repository.
+
+    Raises:
+        ValueError: there is no such circuit, or its file is not one; one line.
+    """
+    dtype = _as_dtype(dtype)
+    path, source = _locate(os.fspath(path_or_hub_id), revision)
+    circuit = _read(path)
+    circuit.source = source
+    return circuit if dtype is None and device is None else circuit.to(dtype, device)
+
+
+def save_circuit(circuit: HMM, path: str | os.PathLike) -> Path:
+    """Write a circuit to a .safetensors or .jpc file, or as `circuit.safetensors` into a folder; its path.
+
+    A .safetensors file keeps the dtype; a .jpc file holds float32.
+    """
+    path = Path(path)
+    if path.suffix not in (".jpc", ".safetensors"):
+        path = path / SAFETENSORS_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside it and moved, so that a killed run leaves the old file or the new one.
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.suffix == ".jpc":
+            write_jpc(circuit, partial)
+        else:
+            _write_safetensors(circuit, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def validate_for(circuit: HMM, *, vocab_size: int, length: int, name: str = "block_length") -> None:
+    """Check that a circuit can score windows of `length` tokens from a vocabulary of `vocab_size`.
+
+    Raises:
+        ValueError: it cannot; `name` is what the length is called where the user sets it.
+    """
+    if circuit.vocab_size < vocab_size:
+        raise ValueError(
+            f"the circuit {circuit.source} knows {circuit.vocab_size} tokens and the backbone {vocab_size}; "
+            "a circuit must cover the backbone's vocabulary: use one trained for this backbone"
+        )
+    if circuit.num_positions != length:
+        raise ValueError(
+            f"`{name}={length}` does not fit the circuit {circuit.source}, whose windows have "
+            f"{circuit.num_positions} positions; use {name}={circuit.num_positions}, or another circuit"
+        )
+
+
+def _as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    if dtype is None or dtype == "auto":
+        return None
+    found = _DTYPES.get(str(dtype).removeprefix("torch."))
+    if found is None:
+        raise ValueError(f"`dtype={dtype}` is not for circuits; use {', '.join(_DTYPES)} or auto")
+    return found
+
+
+def _locate(name: str, revision: str | None) -> tuple[Path, str]:
+    """The circuit's file, and what to call it in results."""
+    path = Path(name).expanduser()
+    if path.exists():
+        return _in_folder(path) if path.is_dir() else path, name
+    if name == "demo":
+        if not _DEMO.is_dir():
+            raise ValueError("the demo's circuit is not part of this installation; give a path or a hub id")
+        return _in_folder(_DEMO), name
+    looks_local = name.startswith((".", "/", "~")) or path.suffix in (".jpc", ".safetensors") or name.count("/") != 1
+    if looks_local:
+        raise ValueError(f"no circuit at `{name}`; give a .jpc or .safetensors file, a folder, or a hub id owner/name")
+    return _from_hub(name, revision)
+
+
+def _in_folder(folder: Path) -> Path:
+    for name in FILE_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    raise ValueError(f"no circuit in the folder {folder}; it must hold one of {', '.join(FILE_NAMES)}")
+
+
+def _from_hub(repo: str, revision: str | None) -> tuple[Path, str]:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    where = f"`{repo}`" + (f" at revision {revision}" if revision else "")
+    unreachable = False
+    for name in FILE_NAMES:
+        try:
+            path = Path(hf_hub_download(repo, name, revision=revision, local_files_only=unreachable))
+        except LocalEntryNotFoundError:
+            # Neither cached nor answered for; the other names are looked for in the cache alone.
+            unreachable = True
+        except EntryNotFoundError:
+            continue
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"no circuit {where} here or on the hub ({reason[:200]})") from None
+        else:
+            # <cache>/snapshots/<commit>/<name>
+            return path, f"{repo}@{path.parent.name}"
+    if unreachable:
+        raise ValueError(f"no circuit {where}: no such path, nothing in the cache, and the hub cannot be reached")
+    raise ValueError(f"no circuit {where}: the repository has none of {', '.join(FILE_NAMES)}")
+
+
+def _read(path: Path) -> HMM:
+    if path.suffix == ".jpc":
+        return read_jpc(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    raise ValueError(f"{path} is no circuit; its name must end in .jpc or .safetensors")
+
+
+def _read_safetensors(path: Path) -> HMM:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise ValueError("it was not written by save_circuit")
+            tables = {name: file.get_tensor(name) for name in ("initial", "transition", "emission")}
+            circuit = HMM(
+                **tables, num_positions=int(metadata["num_positions"]), source=str(path), identity=metadata["identity"]
+            )
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: not a circuit ({' '.join(str(error).split())})") from None
+    for name, table in tables.items():
+        sums = table.sum(-1, dtype=torch.float32)
+        tolerance = 1e-2 if table.dtype == torch.bfloat16 else 1e-4
+        if not bool(((sums - 1).abs() <= tolerance).all() and table.min() >= 0):
+            raise ValueError(f"{path}: not a circuit (rows of the {name} table are no probabilities)")
+    return circuit
+
+
+def _write_safetensors(circuit: HMM, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    tables = {name: getattr(circuit, name).cpu().contiguous() for name in ("initial", "transition", "emission")}
+    save_file(
+        tables,
+        path,
+        {"format": _FORMAT, "num_positions": str(circuit.num_positions), "identity": circuit.identity},
+    )
