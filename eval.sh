@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Evaluates diffusion language models on GPUs or a CPU: ./eval.sh --demo, ./eval.sh --gpus 0,1 --run '...', ./eval.sh --help.
+# Uses the active Python if this checkout is installed there; otherwise a .venv in the checkout, made at the first run.
+set -euo pipefail
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
+
+# Asked from /, since Python would import the package from a current folder that merely holds it.
+has_checkout='
+import importlib.util as util, os, sys
+found = all(util.find_spec(name) for name in ("lm_eval", "torch", "transformers", "lm_eval_codd"))
+sys.exit(not found or os.path.dirname(os.path.realpath(util.find_spec("lm_eval_codd").origin)) != sys.argv[1])'
+
+if (cd / && python -c "$has_checkout" "$root/lm_eval_codd") 2>/dev/null; then
+  python=$(command -v python)
+else
+  python=$(bash "$root/scripts/venv.sh" peft)
+fi
+exec "$python" -m lm_eval_codd launch "$@"

@@ -1,0 +1,83 @@
+"""`python -m lm_eval_codd COMMAND ...`, installed as `lm-eval-codd`.
+
+A command is imported when it is asked for, so that `tasks` or `--help` do not wait for torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from lm_eval_codd import __version__
+from lm_eval_codd.registration import tasks_dir
+from lm_eval_codd.settings import unknown_name
+
+PROG: Final = "lm-eval-codd"
+
+
+class Command(NamedTuple):
+    """A command: the function that takes its arguments (`module:function`), and what `--help` says of it."""
+
+    target: str
+    help: str
+
+
+COMMANDS: Final = {
+    "run": Command("lm_eval_codd.harness:run", "lm-eval itself, with this package's models and tasks in place"),
+    "launch": Command("lm_eval_codd.launch:main", "several evaluations over GPUs or CPU slots, and the demo"),
+    "inspect": Command("lm_eval_codd.backbones.inspect:main", "what a checkpoint is, and whether it can be evaluated"),
+    "tasks": Command("lm_eval_codd.harness:tasks", "the folder of the tasks, for lm-eval's --include_path"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 1 when a run failed, 2 when it could not start, 130 at Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage(), file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    name, *rest = argv
+    if name == "--version":
+        print(PROG, __version__)
+        return 0
+    if name not in COMMANDS:
+        print(f"{PROG}: {unknown_name(name, COMMANDS, kind='command')}", file=sys.stderr)
+        return 2
+    module, function = COMMANDS[name].target.split(":")
+    try:
+        return getattr(import_module(module), function)(rest) or 0
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        if not _is_ours(error) or os.environ.get("LMEVAL_LOG_LEVEL", "").upper() == "DEBUG":
+            raise
+        print(f"{PROG} {name}: {error}", file=sys.stderr)
+        return 2
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items())
+    return f"""usage: {PROG} COMMAND ...
+
+Evaluate diffusion language models (LLaDA, Dream, CoDD) in the stock lm-evaluation-harness.
+
+commands:
+{rows}
+
+`{PROG} COMMAND --help` says more; `python -m lm_eval_codd` is the same command.
+With LMEVAL_LOG_LEVEL=DEBUG an error shows where it comes from."""
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether this package or one of its tasks raised the error; then its message says what to do."""
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve()
+    return any(raised_in.is_relative_to(home) for home in (Path(__file__).resolve().parent, tasks_dir()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The rooms of the package import one way, and what starts first imports little."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lm_eval_codd
+
+PACKAGE = Path(lm_eval_codd.__file__).parent
+
+# What each room may import from the package besides itself. A new room takes its place here.
+MAY_IMPORT = {
+    "settings": set(),
+    "registration": set(),
+    "sandbox": set(),
+    "_sandbox_child": set(),
+    "demo": set(),
+    "benchmarks": {"sandbox"},
+    "harness": {"registration"},
+    "backbones": {"settings", "demo"},
+    "circuits": {"settings", "demo"},
+    "decoding": {"settings", "backbones", "circuits"},
+    "models": {"settings", "backbones", "circuits", "decoding"},
+    "reporting": {"settings"},
+    "launch": {"settings", "registration", "reporting", "demo"},
+    "__main__": {"settings", "registration"},
+}
+WITHOUT_TENSORS = ("settings", "registration", "sandbox", "harness", "reporting", "launch", "__main__")
+TENSOR_LIBRARIES = {"torch", "transformers", "safetensors", "peft", "accelerate"}
+
+
+def sources(room: str) -> list[Path]:
+    file = PACKAGE / f"{room}.py"
+    return [file] if file.is_file() else sorted((PACKAGE / room).rglob("*.py"))
+
+
+def imports(source: Path) -> set[str]:
+    """Full names of the modules that a file imports, at any depth and for types alone too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{source} imports relatively, which these tests do not follow"
+            names.update({f"{node.module}.{alias.name}" for alias in node.names} | {node.module})
+    return names
+
+
+def rooms_imported(source: Path) -> set[str]:
+    parts = (name.split(".") for name in imports(source))
+    found = {name[1] for name in parts if name[0] == "lm_eval_codd" and len(name) > 1}
+    return {name for name in found if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()}
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+class TestArrows:
+    def test_every_room_has_its_place(self):
+        rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or list(path.glob("*.py"))}
+        assert rooms - {"__init__"} <= MAY_IMPORT.keys()
+
+    @pytest.mark.parametrize("room", MAY_IMPORT)
+    def test_a_room_imports_only_what_it_may(self, room: str):
+        wrong = {
+            str(source.relative_to(PACKAGE)): sorted(beyond)
+            for source in sources(room)
+            if (beyond := rooms_imported(source) - MAY_IMPORT[room] - {room})
+        }
+        assert not wrong
+
+    @pytest.mark.parametrize("room", WITHOUT_TENSORS)
+    def test_a_room_of_files_and_processes_knows_no_tensors(self, room: str):
+        wrong = {
+            str(source.relative_to(PACKAGE)): sorted(libraries)
+            for source in sources(room)
+            if (libraries := {name.split(".")[0] for name in imports(source)} & TENSOR_LIBRARIES)
+        }
+        assert not wrong
+
+
+class TestStart:
+    @pytest.mark.parametrize("module", ["", ".__main__", ".registration", ".launch", ".reporting"])
+    def test_importing_it_imports_neither_torch_nor_lm_eval(self, module: str):
+        loaded = run(
+            f"import sys, lm_eval_codd{module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+        ).split()
+        assert not {"torch", "transformers", "lm_eval", "datasets"} & set(loaded)
+
+    def test_the_start_up_hook_imports_nothing_but_itself(self):
+        code = "import sys; before = set(sys.modules); import _lm_eval_codd_boot as boot; boot.install(); "
+        assert run(code + "print(*set(sys.modules) - before)") == "_lm_eval_codd_boot"

@@ -1,0 +1,124 @@
+"""The command line: what it says, what it returns, and what it hands to lm-eval."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lm_eval_codd import __main__ as command_line
+from lm_eval_codd import harness
+from lm_eval_codd.registration import tasks_dir
+
+
+def fail_with(error: BaseException):
+    def command(argv: list[str]) -> None:
+        raise error
+
+    return command
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Put a function in place of the `tasks` command."""
+    return lambda function: monkeypatch.setattr(harness, "tasks", function)
+
+
+class TestCommands:
+    def test_help_lists_every_command(self, capsys):
+        assert command_line.main(["--help"]) == 0
+        said = capsys.readouterr().out
+        assert all(f"  {name} " in said for name in command_line.COMMANDS)
+
+    def test_no_command_is_a_misuse(self, capsys):
+        assert command_line.main([]) == 2
+        assert capsys.readouterr().err.startswith("usage: lm-eval-codd COMMAND")
+
+    def test_an_unknown_command_names_the_nearest(self, capsys):
+        assert command_line.main(["lunch"]) == 2
+        assert capsys.readouterr().err == "lm-eval-codd: unknown command `lunch`; did you mean `launch`?\n"
+
+    def test_tasks_prints_a_folder_that_exists(self):
+        done = subprocess.run(
+            [sys.executable, "-m", "lm_eval_codd", "tasks"], capture_output=True, text=True, check=True
+        )
+        assert done.stdout == f"{tasks_dir()}\n"
+        assert tasks_dir().is_dir()
+
+    def test_the_status_of_a_command_is_the_status_of_the_program(self, command):
+        command(lambda argv: len(argv))
+        assert command_line.main(["tasks"]) == 0
+        assert command_line.main(["tasks", "one"]) == 1
+
+
+class TestErrors:
+    @pytest.fixture(autouse=True)
+    def usual_log_level(self, monkeypatch):
+        monkeypatch.delenv("LMEVAL_LOG_LEVEL", raising=False)
+
+    @pytest.fixture
+    def ours(self, monkeypatch):
+        """Count this file as part of the package."""
+        monkeypatch.setattr(command_line, "tasks_dir", lambda: Path(__file__).resolve().parent)
+
+    @pytest.mark.usefixtures("ours")
+    def test_an_error_of_ours_is_one_line(self, command, capsys):
+        command(fail_with(ValueError("`num_steps=100` cannot be split")))
+        assert command_line.main(["tasks"]) == 2
+        assert capsys.readouterr().err == "lm-eval-codd tasks: `num_steps=100` cannot be split\n"
+
+    @pytest.mark.usefixtures("ours")
+    def test_the_debug_level_shows_where_it_comes_from(self, command, monkeypatch):
+        monkeypatch.setenv("LMEVAL_LOG_LEVEL", "debug")
+        command(fail_with(ValueError("x")))
+        with pytest.raises(ValueError, match="x"):
+            command_line.main(["tasks"])
+
+    def test_an_error_from_elsewhere_keeps_its_traceback(self, command):
+        command(fail_with(ValueError("not raised by this package")))
+        with pytest.raises(ValueError, match="not raised"):
+            command_line.main(["tasks"])
+
+    def test_ctrl_c_ends_quietly(self, command, capsys):
+        command(fail_with(KeyboardInterrupt()))
+        assert command_line.main(["tasks"]) == 130
+        assert capsys.readouterr().err == ""
+
+
+class TestRun:
+    @pytest.fixture
+    def handed_over(self, monkeypatch):
+        """What lm-eval's command line would have been given."""
+        import lm_eval.__main__
+
+        given: list[str] = []
+        monkeypatch.setattr(lm_eval.__main__, "cli_evaluate", lambda: given.extend(sys.argv[1:]))
+        monkeypatch.setattr(sys, "argv", ["unchanged"])
+        return given
+
+    def test_our_tasks_are_included(self, handed_over):
+        assert command_line.main(["run", "--model", "llada", "--tasks", "codd_gsm8k"]) == 0
+        ours = ["--include_path", str(tasks_dir())]
+        assert handed_over == ["run", *ours, "--model", "llada", "--tasks", "codd_gsm8k"]
+
+    def test_other_commands_of_lm_eval_are_understood(self, handed_over):
+        command_line.main(["run", "ls", "tasks"])
+        assert handed_over == ["ls", "--include_path", str(tasks_dir()), "tasks"]
+
+    @pytest.mark.parametrize("given", [["--include_path", "mine"], ["--include_path=mine"]])
+    def test_a_folder_that_is_given_stays(self, handed_over, given):
+        command_line.main(["run", *given, "--tasks", "x"])
+        assert handed_over == ["run", *given, "--tasks", "x"]
+
+    @pytest.mark.parametrize(("written", "is_added"), [("include_path: mine", False), ("tasks: [x]", True)])
+    def test_a_folder_of_a_config_file_stays(self, handed_over, tmp_path, written, is_added):
+        config = tmp_path / "config.yaml"
+        config.write_text(written)
+        command_line.main(["run", "--config", str(config)])
+        assert ("--include_path" in handed_over) is is_added
+
+    def test_our_models_are_registered(self, handed_over):
+        from lm_eval.api.registry import model_registry
+
+        command_line.main(["run"])
+        assert {"llada", "dream", "hf"} <= set(model_registry.keys())

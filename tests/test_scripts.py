@@ -1,0 +1,112 @@
+"""eval.sh and scripts/venv.sh, with a stand-in for Python that only writes down what it is asked."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+STAND_IN = """#!/bin/bash
+printf '%s|' "$@" >>"$CALLS"; echo >>"$CALLS"
+case "$1 $2" in
+  "-c "*find_spec*) exit "$LACKS_PACKAGE" ;;
+  "-V ") echo "Python 3.11.7" ;;
+  "-m venv") mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+  "-m pip") echo "$PIP_SAYS"; [ -z "$PIP_SAYS" ] ;;
+  "-m lm_eval_codd") shift 2; printf '<%s>\\n' "$@" ;;
+esac
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A checkout in a folder with a space in its name."""
+    folder = tmp_path / "my checkout"
+    (folder / "scripts").mkdir(parents=True)
+    for name in ("eval.sh", "scripts/venv.sh", "setup.cfg", "setup.py", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def calls(tmp_path) -> Path:
+    """What the stand-in was asked, a line a call."""
+    return tmp_path / "calls"
+
+
+@pytest.fixture
+def start(checkout, calls, tmp_path):
+    """Run the checkout's eval.sh from another folder, in a bare environment."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("python", "python3"):
+        (programs / name).write_text(STAND_IN)
+        (programs / name).chmod(0o755)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "a_file").touch()
+
+    def start(*args: str, lacks_package: bool = True, pip_says: str = "") -> subprocess.CompletedProcess[str]:
+        calls.write_text("")
+        environ = {
+            "PATH": f"{programs}{os.pathsep}/usr/bin{os.pathsep}/bin",
+            "CALLS": str(calls),
+            "LACKS_PACKAGE": str(int(lacks_package)),
+            "PIP_SAYS": pip_says,
+        }
+        return subprocess.run([checkout / "eval.sh", *args], capture_output=True, text=True, cwd=elsewhere, env=environ)
+
+    return start
+
+
+class TestArguments:
+    def test_they_reach_the_launcher_untouched(self, start):
+        given = ["--run", "--task gsm8k  --tag '*' \"$HOME\" `x`", "*", "", "a\nb"]
+        done = start(*given, lacks_package=False)
+        assert done.stdout == "".join(f"<{arg}>\n" for arg in ["launch", *given])
+        assert done.returncode == 0
+
+
+class TestEnvironment:
+    def test_an_active_python_with_this_checkout_is_used(self, start, checkout):
+        start(lacks_package=False)
+        assert not (checkout / ".venv").exists()
+
+    def test_without_one_an_environment_is_made_in_the_checkout(self, start, checkout, calls):
+        done = start("--demo")
+        assert done.stdout == "<launch>\n<--demo>\n"
+        assert f"making an environment in {checkout}/.venv" in done.stderr
+        assert f"-e|{checkout}[peft]|-c|{checkout}/constraints.txt|" in calls.read_text()
+
+    def test_it_is_made_once(self, start, calls):
+        start()
+        done = start()
+        assert done.stderr == ""
+        assert "pip" not in calls.read_text()
+
+    @pytest.mark.parametrize("name", ["setup.cfg", "constraints.txt"])
+    def test_it_is_brought_up_to_date_when_the_requirements_change(self, start, checkout, calls, name):
+        start()
+        with (checkout / name).open("a") as file:
+            file.write("# changed\n")
+        start()
+        assert "-m|pip|install|" in calls.read_text()
+        assert "-m|venv|" not in calls.read_text()
+
+    def test_a_checkout_that_was_moved_installs_again(self, start, checkout, calls):
+        start()
+        stamp = checkout / ".venv" / "installed-peft"
+        stamp.write_text(stamp.read_text().replace(str(checkout), "/where/it/was"))
+        start()
+        assert "-m|pip|install|" in calls.read_text()
+
+    def test_a_failed_installation_is_said_and_tried_again(self, start, calls):
+        done = start(pip_says="no matching distribution")
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert "no matching distribution\npip failed; the whole output is in " in done.stderr
+        start()
+        assert "-m|pip|install|" in calls.read_text()
