@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import handle_stop_sequences, postprocess_generated_text
 from lm_eval.utils import simple_parse_args_string
-from tqdm import tqdm
 
 from lm_eval_codd import backbones, circuits, decoding
 from lm_eval_codd.backbones.tokenizer import load_tokenizer
@@ -25,6 +24,7 @@ from lm_eval_codd.models.arguments import (
 from lm_eval_codd.models.batching import BatchSize, in_batches
 from lm_eval_codd.models.cache_guard import guard_cache, refuse_repeats
 from lm_eval_codd.models.gen_kwargs import Settings, typed_gen_kwargs
+from lm_eval_codd.models.progress import Progress
 from lm_eval_codd.models.ranks import Ranks
 from lm_eval_codd.models.record import Record
 from lm_eval_codd.models.requests import Request, sort_out
@@ -159,13 +159,12 @@ class DiffusionLM(TemplateLM):
             refuse_repeats(requests, self.config)
         self._record.log_warnings(self)
         answers = {}
-        bar = tqdm(total=sum(map(len, groups.values())), desc="Decoding", disable=disable_tqdm or self.rank != 0)
-        with bar:
+        total = sum(map(len, groups.values()))
+        with Progress(total, self._record.totals, hidden=disable_tqdm or self.rank > 0) as progress:
             for config, group in groups.items():
-                for request, generation in self._decode(config, group):
+                for request, generation in self._decode(config, group, progress):
                     answers[request.key] = self._text(request, generation, config)
-                    bar.set_postfix(self._record.totals.as_progress(), refresh=False)
-                    bar.update()
+                    progress.add_answer()
         self._record.log_warnings(self)
         return [answers[key] for key in keys]
 
@@ -182,12 +181,21 @@ class DiffusionLM(TemplateLM):
         self._record.totals.truncated_prompts += len(prompt) > room
         return prompt[-room:]
 
-    def _decode(self, config: DecodingConfig, group: list[Request]) -> Iterator[tuple[Request, Generation]]:
+    def _decode(
+        self, config: DecodingConfig, group: list[Request], progress: Progress
+    ) -> Iterator[tuple[Request, Generation]]:
         def decode(indices: list[int]) -> list[Generation]:
             batch = [group[index] for index in indices]
-            prompts, repeats = [request.prompt for request in batch], [request.repeat for request in batch]
+            progress.start_batch()
             start = time.perf_counter()
-            generations = decoding.generate(self.backbone, prompts, config, circuit=self.circuit, repeats=repeats)
+            generations = decoding.generate(
+                self.backbone,
+                [request.prompt for request in batch],
+                config,
+                circuit=self.circuit,
+                on_step=progress.on_step,
+                repeats=[request.repeat for request in batch],
+            )
             self._record.totals.decoding_seconds += time.perf_counter() - start
             return generations
 
@@ -254,7 +262,7 @@ class DiffusionLM(TemplateLM):
     @property
     def tokenizer_name(self) -> str:
         """Where the tokenizer comes from, in a form that can be part of a file name."""
-        return self._record.made_from["pretrained"].replace("/", "__")
+        return str(self._record.made_from["pretrained"]).replace("/", "__")
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         """The tokenizer's chat template, for the results. Raises `ValueError` when it has none."""

@@ -63,11 +63,6 @@ class Totals:
         """A count per request."""
         return round(getattr(self, name) / max(1, self.requests), 3)
 
-    def as_progress(self) -> dict[str, str]:
-        """For the progress bar: answer tokens a second, network evaluations a request."""
-        speed = self.answer_tokens / max(self.decoding_seconds, 1e-9)
-        return {"tokens/s": f"{speed:.1f}", "NFE": f"{self.mean('nfe'):.1f}"}
-
 
 class Record:
     """Gathers, while a model runs, what its result has to say.
@@ -105,7 +100,7 @@ class Record:
             "lm_eval_codd": lm_eval_codd.__version__,
             "family": lm.family,
             "checkpoint": lm.backbone.identity,
-            "circuit": _circuit_identity(lm) or self.made_from["pc"],
+            "circuit": _circuit_identity(lm),
             "dtype": _dtype(lm),
             "max_length": lm.max_length,
             **dataclasses.asdict(lm.config),
@@ -168,7 +163,7 @@ def _warnings(lm: DiffusionLM, totals: Totals) -> list[str]:
 
 
 def _circuit_identity(lm: DiffusionLM) -> str | None:
-    return getattr(lm.circuit, "identity", None)
+    return None if lm.circuit is None else lm.circuit.identity
 
 
 def _dtype(lm: DiffusionLM) -> str:
