@@ -111,7 +111,7 @@ class DiffusionLM(TemplateLM):
             device = choose_device(device, self._ranks.local_rank)
         revision = None if revision is None else str(revision)
         self.tokenizer = load_tokenizer(pretrained, self.family, revision)
-        self.circuit = None if pc is None else circuits.load_circuit(pc, device=device)
+        circuit = None if pc is None else circuits.load_circuit(pc)
         self.backbone = backbones.load_backbone(
             pretrained,
             family=self.family,
@@ -125,6 +125,7 @@ class DiffusionLM(TemplateLM):
             eot_id=self.config.eot_id,
         )
         self._device = self.backbone.device
+        self.circuit = None if circuit is None else circuit.to(device=self._device)
         self._max_length = choose_max_length(max_length, self.backbone.max_length)
         check_room(self.config, self._max_length)
 
