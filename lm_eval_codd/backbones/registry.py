@@ -34,7 +34,7 @@ def find_layout(checkpoint: Checkpoint, family: str | None = None) -> Layout:
             if family not in (None, layout.family):
                 raise CheckpointError(
                     f"`family={family}`: checkpoint `{checkpoint.source}` is {layout.family} (`model_type: "
-                    f"{model_type}`); use family={layout.family}"
+                    f"{model_type}`); use family={layout.family} (`--model {layout.family}` in lm_eval)"
                 )
             return layout
     if family is not None:

@@ -1,0 +1,57 @@
+"""Keep `--use_cache` honest: lm-eval finds an answer by prompt and generation_kwargs alone, whatever the model was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+
+    from lm_eval_codd.settings import DecodingConfig
+
+_ROW: Final = "lm_eval_codd: how these answers were made"
+
+
+def guard_cache(answers: MutableMapping[str, Any], made_by: Mapping[str, Any]) -> None:
+    """Write down how a cache's answers are made, or refuse one whose answers were made otherwise.
+
+    Args:
+        answers: the open database of `--use_cache`.
+        made_by: everything but the prompt that an answer depends on.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    now = json.loads(json.dumps(made_by, default=str))
+    if _ROW not in answers:
+        if len(answers):
+            raise ValueError("the `--use_cache` file holds answers of another model; give another path or delete it")
+        answers[_ROW] = json.dumps(now)
+        return
+    then = json.loads(answers[_ROW])
+    differing = [
+        f"{name}={then.get(name)} (now {now.get(name)})"
+        for name in sorted({*then, *now})
+        if then.get(name) != now.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"the `--use_cache` file holds answers made with {', '.join(differing)}; give another path or delete it"
+        )
+
+
+def refuse_repeats(instances: Iterable[Instance], config: DecodingConfig) -> None:
+    """Raise `ValueError` for repeats that differ: the cache keeps one answer a prompt and would return it for all.
+
+    lm-eval itself does not read answers back where the task says do_sample=True.
+    """
+    if not (config.temperature or config.alg_temp or config.alg == "random"):
+        return
+    for instance in instances:
+        if (instance.repeats or 1) > 1 and not instance.args[1].get("do_sample"):
+            raise ValueError(
+                f"`--use_cache` keeps one answer a prompt, and task {instance.task_name} draws {instance.repeats}; "
+                "run it without --use_cache"
+            )

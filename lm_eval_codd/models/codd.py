@@ -1,0 +1,18 @@
+"""`--model codd_llada` and `--model codd_dream`: the same backbones, coupled by the circuit that `pc=` names."""
+
+from __future__ import annotations
+
+from lm_eval_codd.models.dream import Dream
+from lm_eval_codd.models.llada import LLaDA
+
+
+class CoddLLaDA(LLaDA):
+    """LLaDA with a circuit (Algorithm 1 of the paper, a block at a time)."""
+
+    takes_circuit = True
+
+
+class CoddDream(Dream):
+    """Dream with a circuit (Algorithm 2 of the paper, a window at a time)."""
+
+    takes_circuit = True

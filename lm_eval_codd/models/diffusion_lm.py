@@ -1,0 +1,314 @@
+"""The lm-eval model class: requests in, answers out. Subclasses say which family they are."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar
+
+from lm_eval.api.model import TemplateLM
+from lm_eval.models.utils import handle_stop_sequences, postprocess_generated_text
+from lm_eval.utils import simple_parse_args_string
+
+from lm_eval_codd import backbones, circuits, decoding
+from lm_eval_codd.backbones.tokenizer import load_tokenizer
+from lm_eval_codd.models.arguments import (
+    check_arguments,
+    check_room,
+    choose_device,
+    choose_max_length,
+    from_harness,
+    whole_number,
+)
+from lm_eval_codd.models.batching import BatchSize, in_batches
+from lm_eval_codd.models.cache_guard import guard_cache, refuse_repeats
+from lm_eval_codd.models.gen_kwargs import Settings, typed_gen_kwargs
+from lm_eval_codd.models.progress import Progress
+from lm_eval_codd.models.ranks import Ranks
+from lm_eval_codd.models.record import Record
+from lm_eval_codd.models.requests import Request, sort_out
+
+if TYPE_CHECKING:
+    import torch
+    from lm_eval.api.instance import Instance
+    from lm_eval.api.model import CacheHook
+    from torch import Tensor
+
+    from lm_eval_codd.decoding import Generation
+    from lm_eval_codd.settings import DecodingConfig, Family
+
+eval_logger = logging.getLogger("lm_eval.codd")
+
+L = TypeVar("L", bound="DiffusionLM")
+
+_NO_LIKELIHOOD: Final = (
+    "a diffusion language model has no left-to-right likelihood, and its Monte Carlo bound is not available yet; "
+    "choose a task that generates (output_type: generate_until)"
+)
+
+
+class DiffusionLM(TemplateLM):
+    """A masked diffusion language model in lm-eval.
+
+    Every field of `DecodingConfig` is an argument too. Who wins: these arguments, then `--gen_kwargs`, then the
+    family's published defaults. A task's own temperature, do_sample and max_gen_toks never override them; its `until`
+    strings cut the decoded text. Settings are resolved before a checkpoint is opened.
+
+    Args:
+        pretrained: folder or hub id of the checkpoint.
+        dtype: of the weights; None or `auto` is the checkpoint's own.
+        peft: folder or hub id of a LoRA adapter.
+        revision: branch, tag or commit on the hub.
+        family: accepted when it is this class's own.
+        device: see `choose_device`.
+        device_map: as in transformers (`auto`), to spread a checkpoint over several devices instead.
+        max_length: prompt and answer together, in tokens; the checkpoint's by default. A prompt that is longer than
+            `max_length - gen_length` loses its left end.
+        batch_size: requests decoded at once: a number, or `auto` for as many as fit.
+        max_batch_size: where `auto` starts.
+        trust_remote_code: accepted when false; no checkpoint's code is ever run.
+        pc: the circuit: a file, a folder or a hub id. For the `codd_` models, and required there.
+        **settings: fields of `DecodingConfig`.
+
+    Raises:
+        ValueError: one line, for an argument that is unknown, impossible or missing.
+    """
+
+    family: ClassVar[Family]
+    example: ClassVar[str]
+    takes_circuit: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        *,
+        dtype: str | torch.dtype | None = None,
+        peft: str | None = None,
+        revision: str | None = None,
+        family: str | None = None,
+        device: str | None = None,
+        device_map: str | dict[str, Any] | None = None,
+        max_length: int | None = None,
+        batch_size: int | str = 1,
+        max_batch_size: int | None = None,
+        trust_remote_code: bool | None = False,
+        pc: str | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__()
+        check_arguments(type(self), settings, pretrained=pretrained, family=family, trust=trust_remote_code, pc=pc)
+        self._settings = Settings(self.family, settings)
+        self.config = self._settings.resolve(typed_gen_kwargs())
+        if max_length is not None:
+            max_length = whole_number("max_length", max_length)
+            check_room(self.config, max_length)
+        self._batch_size = BatchSize(batch_size, max_batch_size)
+
+        self._ranks = Ranks()
+        self._rank, self._world_size = self._ranks.rank, self._ranks.world_size
+        if device_map is None:
+            device = choose_device(device, self._ranks.local_rank)
+        revision = None if revision is None else str(revision)
+        self.tokenizer = load_tokenizer(pretrained, self.family, revision)
+        circuit = None if pc is None else circuits.load_circuit(pc)
+        self.backbone = backbones.load_backbone(
+            pretrained,
+            family=self.family,
+            dtype=dtype,
+            device=device,
+            revision=revision,
+            peft=peft,
+            device_map=device_map,
+            mask_id=self.config.mask_id,
+            eos_id=self.config.eos_id,
+            eot_id=self.config.eot_id,
+        )
+        self._device = self.backbone.device
+        self.circuit = None if circuit is None else circuit.to(device=self._device)
+        self._max_length = choose_max_length(max_length, self.backbone.max_length)
+        check_room(self.config, self._max_length)
+
+        self._record = Record(pretrained=pretrained, revision=revision, peft=peft, pc=pc)
+        self.has_applied_chat_template = False
+
+    @classmethod
+    def create_from_arg_string(cls: type[L], arg_string: str, additional_config: dict | None = None) -> L:
+        """From `--model_args` as typed, and lm-eval's own options."""
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    @classmethod
+    def create_from_arg_obj(cls: type[L], arg_dict: dict[str, Any], additional_config: dict | None = None) -> L:
+        """From `--model_args` as parsed, and lm-eval's own options (`--batch_size`, `--device`, ...)."""
+        return cls(**from_harness(arg_dict, additional_config))
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Decode an answer to every request.
+
+        Args:
+            requests: lm-eval's instances; one that comes n times is answered n times, each with its own random draws.
+            disable_tqdm: show no progress.
+
+        Returns:
+            The answers in the order of the requests, cut at their `until` strings.
+        """
+        typed = typed_gen_kwargs()
+        self.config = self._settings.resolve(typed)
+        check_room(self.config, self.max_length)
+        keys, groups = sort_out(requests, lambda instance: self._config_of(instance, typed), self._prompt)
+        if self.cache_hook.dbdict is not None:
+            refuse_repeats(requests, self.config)
+        self._record.log_warnings(self)
+        answers = {}
+        total = sum(map(len, groups.values()))
+        with Progress(total, self._record.totals, hidden=disable_tqdm or self.rank > 0) as progress:
+            for config, group in groups.items():
+                for request, generation in self._decode(config, group, progress):
+                    answers[request.key] = self._text(request, generation, config)
+                    progress.add_answer()
+        self._record.log_warnings(self)
+        return [answers[key] for key in keys]
+
+    def _config_of(self, instance: Instance, typed: dict[str, Any]) -> DecodingConfig:
+        config = self._settings.resolve(typed, instance.args[1])
+        if config != self.config:
+            check_room(config, self.max_length)
+            self._record.note_settings_of_task(instance.task_name, config, self.config)
+        return config
+
+    def _prompt(self, instance: Instance, config: DecodingConfig) -> list[int]:
+        prompt = self.tok_encode(instance.args[0])
+        room = self.max_length - config.gen_length
+        self._record.totals.truncated_prompts += len(prompt) > room
+        return prompt[-room:]
+
+    def _decode(
+        self, config: DecodingConfig, group: list[Request], progress: Progress
+    ) -> Iterator[tuple[Request, Generation]]:
+        def decode(indices: list[int]) -> list[Generation]:
+            batch = [group[index] for index in indices]
+            progress.start_batch()
+            start = time.perf_counter()
+            generations = decoding.generate(
+                self.backbone,
+                [request.prompt for request in batch],
+                config,
+                circuit=self.circuit,
+                on_step=progress.on_step,
+                repeats=[request.repeat for request in batch],
+            )
+            self._record.totals.decoding_seconds += time.perf_counter() - start
+            return generations
+
+        # Logits, their softmax and a sorted copy, in float32, at every position of an answer.
+        self._batch_size.start(self.device, row_bytes=3 * 4 * config.gen_length * self.backbone.vocab_size)
+        for indices, generations in in_batches([len(request.prompt) for request in group], self._batch_size, decode):
+            for index, generation in zip(indices, generations, strict=True):
+                self._record.totals.add(generation)
+                yield group[index], generation
+
+    def _text(self, request: Request, generation: Generation, config: DecodingConfig) -> str:
+        tokens = generation.tokens[: generation.num_answer_tokens] if config.stop_at_eos else generation.tokens
+        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        until = handle_stop_sequences(request.instance.args[1].get("until"), eos=None)
+        text = postprocess_generated_text(text, until, think_end_token=None)
+        self.cache_hook.add_partial("generate_until", request.instance.args, text)
+        return text
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> NoReturn:
+        """Not available: raises `NotImplementedError`."""
+        raise NotImplementedError(f"loglikelihood: {_NO_LIKELIHOOD}")
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> NoReturn:
+        """Not available: raises `NotImplementedError`."""
+        raise NotImplementedError(f"loglikelihood_rolling: {_NO_LIKELIHOOD}")
+
+    def _loglikelihood_tokens(self, requests: list, **kwargs: Any) -> NoReturn:
+        raise NotImplementedError(f"loglikelihood: {_NO_LIKELIHOOD}")
+
+    @property
+    def eot_token_id(self) -> int:
+        """The end token that fills up an answer."""
+        return self.backbone.eos_id
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of prompt and answer together."""
+        return self._max_length
+
+    @property
+    def max_gen_toks(self) -> int:
+        """Tokens of an answer: `gen_length`."""
+        return self.config.gen_length
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
+        """Token ids of a text.
+
+        Args:
+            string: the text.
+            add_special_tokens: whether the tokenizer adds its own (a leading bos). None: as the tokenizer does by
+                default, but never to a prompt that comes out of a chat template or begins with bos already.
+            **kwargs: not read.
+        """
+        if add_special_tokens is None:
+            bos = self.tokenizer.bos_token
+            add_special_tokens = not (self.has_applied_chat_template or (bos and string.startswith(bos)))
+        return self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """The batch size in use, for lm-eval's report: what `auto` found, or what was left after a halving."""
+        return {} if self._batch_size.now is None else {"generate_until": self._batch_size.now}
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Where the tokenizer comes from, in a form that can be part of a file name."""
+        return str(self._record.made_from["pretrained"]).replace("/", "__")
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """The tokenizer's chat template, for the results. Raises `ValueError` when it has none."""
+        if chat_template:
+            self._require_chat_template()
+            # With --cache_requests the prompts are there already, and nothing is applied any more.
+            self.has_applied_chat_template = True
+        return super().chat_template(chat_template)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """A conversation as the tokenizer's template writes it. Raises `ValueError` when it has none."""
+        self._require_chat_template()
+        self.has_applied_chat_template = True
+        return self.tokenizer.apply_chat_template(
+            chat_history,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=not add_generation_prompt,
+        )
+
+    def _require_chat_template(self) -> None:
+        if not self.tokenizer.chat_template:
+            raise ValueError(
+                f"--apply_chat_template: the tokenizer of `{self._record.made_from['pretrained']}` has no chat "
+                "template; leave the option out for a base model, or put one into the checkpoint as chat_template.jinja"
+            )
+
+    def set_cache_hook(self, cache_hook: CacheHook) -> None:
+        """Take `--use_cache`'s hook. Raises `ValueError` when its answers were made in another way."""
+        super().set_cache_hook(cache_hook)
+        if cache_hook.dbdict is not None:
+            guard_cache(cache_hook.dbdict, self._record.fingerprint(self))
+
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """Every rank's `tensor`, concatenated."""
+        return self._ranks.all_gather(tensor)
+
+    def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
+        """Every rank's `obj`, on rank `dst`; None on the others."""
+        return self._ranks.gather_object(obj, dst)
+
+    def barrier(self) -> None:
+        """Wait for every rank, and exchange what decoding cost: lm-eval calls this once the requests are answered."""
+        self._record.totals_of_ranks = self._ranks.all_gather_object(self._record.totals)
+
+    def get_model_info(self) -> dict[str, Any]:
+        """How the answers were made and what that cost, over all ranks: part of `config` in the result."""
+        return self._record.as_result(self)

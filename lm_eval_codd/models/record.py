@@ -1,0 +1,174 @@
+"""What a result says about how its answers were made, and what that cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+
+import lm_eval_codd
+
+if TYPE_CHECKING:
+    from lm_eval_codd.decoding import Generation
+    from lm_eval_codd.models.diffusion_lm import DiffusionLM
+    from lm_eval_codd.settings import DecodingConfig
+
+eval_logger = logging.getLogger("lm_eval.codd")
+
+
+@dataclass
+class Totals:
+    """Counts over the requests that were decoded (not those answered from a cache).
+
+    Attributes:
+        requests: answers decoded.
+        truncated_prompts: prompts that were longer than `max_length` allows.
+        nfe: network evaluations, counted a row: one whose answer is settled costs no more of them.
+        circuit_calls: evaluations of the circuit, counted a row.
+        impossible_evidence: those of them where the circuit ruled out all evidence and the backbone decided alone.
+        answer_tokens: tokens before the end of the answers.
+        decoding_seconds: wall time inside of the decoding loop.
+    """
+
+    requests: int = 0
+    truncated_prompts: int = 0
+    nfe: int = 0
+    circuit_calls: int = 0
+    impossible_evidence: int = 0
+    answer_tokens: int = 0
+    decoding_seconds: float = 0.0
+
+    def add(self, generation: Generation) -> None:
+        """Count one answer."""
+        self.requests += 1
+        self.nfe += generation.num_forward
+        self.circuit_calls += generation.num_circuit
+        self.impossible_evidence += generation.num_impossible
+        self.answer_tokens += generation.num_answer_tokens
+
+    @classmethod
+    def over_ranks(cls, parts: Iterable[Totals]) -> Totals:
+        """Every rank's counts, added up; the ranks work side by side, so the time is the slowest one's."""
+        parts = list(parts)
+        added = {field.name: sum(getattr(part, field.name) for part in parts) for field in dataclasses.fields(cls)}
+        return cls(**{**added, "decoding_seconds": max(part.decoding_seconds for part in parts)})
+
+    def mean(self, name: str) -> float:
+        """A count per request."""
+        return round(getattr(self, name) / max(1, self.requests), 3)
+
+
+class Record:
+    """Gathers, while a model runs, what its result has to say.
+
+    Args:
+        made_from: the arguments that name checkpoint, adapter and circuit.
+
+    Attributes:
+        totals: this rank's counts.
+        totals_of_ranks: every rank's, once they have been exchanged.
+    """
+
+    def __init__(self, **made_from: str | None) -> None:
+        self.made_from = made_from
+        self.totals = Totals()
+        self.totals_of_ranks: list[Totals] | None = None
+        self._logged: set[str] = set()
+        self._settings_of_tasks: dict[str, dict[str, Any]] = {}
+
+    def log_warnings(self, lm: DiffusionLM) -> None:
+        """Say in the log what the result will warn about; each only once."""
+        for message in _warnings(lm, self.totals):
+            if message not in self._logged:
+                self._logged.add(message)
+                eval_logger.warning(message)
+
+    def note_settings_of_task(self, task: str, config: DecodingConfig, usual: DecodingConfig) -> None:
+        """Keep for the result that a task is decoded with other settings than the rest."""
+        values = dataclasses.asdict(usual)
+        self._settings_of_tasks[task] = {n: v for n, v in dataclasses.asdict(config).items() if v != values[n]}
+
+    def fingerprint(self, lm: DiffusionLM) -> dict[str, Any]:
+        """Everything but the prompt that an answer depends on."""
+        return {
+            "lm_eval_codd": lm_eval_codd.__version__,
+            "family": lm.family,
+            "checkpoint": lm.backbone.identity,
+            "circuit": _circuit_identity(lm),
+            "dtype": _dtype(lm),
+            "max_length": lm.max_length,
+            **dataclasses.asdict(lm.config),
+        }
+
+    def as_result(self, lm: DiffusionLM) -> dict[str, Any]:
+        """For lm-eval's results file: settings, what the answers were made from and on, counts, warnings."""
+        totals = Totals.over_ranks(self.totals_of_ranks or [self.totals])
+        return {
+            "family": lm.family,
+            "settings": dataclasses.asdict(lm.config),
+            "settings_of_tasks": self._settings_of_tasks,
+            **self.made_from,
+            "token_ids": {name: getattr(lm.backbone, name) for name in ("mask_id", "eos_id", "eot_id")},
+            "checkpoint_identity": lm.backbone.identity,
+            "circuit_identity": _circuit_identity(lm),
+            "model_dtype": _dtype(lm),
+            "model_num_parameters": lm.backbone.num_parameters,
+            "model_max_length": lm.max_length,
+            "device_name": _device_name(lm.device),
+            "world_size": lm.world_size,
+            "versions": {
+                "lm_eval_codd": lm_eval_codd.__version__,
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+            },
+            **dataclasses.asdict(totals),
+            "decoding_seconds": round(totals.decoding_seconds, 3),
+            "mean_nfe": totals.mean("nfe"),
+            "mean_circuit_calls": totals.mean("circuit_calls"),
+            "mean_answer_tokens": totals.mean("answer_tokens"),
+            "warnings": _warnings(lm, totals),
+        }
+
+
+def _warnings(lm: DiffusionLM, totals: Totals) -> list[str]:
+    warnings = []
+    if lm.tokenizer.chat_template and not lm.has_applied_chat_template:
+        warnings.append(
+            "the tokenizer has a chat template, but the prompts were made without it; an instruct model needs "
+            "--apply_chat_template"
+        )
+    if totals.truncated_prompts:
+        warnings.append(
+            f"{totals.truncated_prompts} prompts lost their left end: with `gen_length={lm.config.gen_length}` an "
+            f"answer leaves them {lm.max_length - lm.config.gen_length} of `max_length={lm.max_length}` tokens"
+        )
+    if lm.circuit is not None and totals.requests and not totals.circuit_calls:
+        warnings.append(
+            f"the circuit never acted: no block or window had its share of masks "
+            f"{'above' if lm.config.reverse_frac else 'below'} `pc_frac={lm.config.pc_frac:g}` at "
+            f"`num_steps={lm.config.num_steps}`; the answers are the backbone's own"
+        )
+    if totals.impossible_evidence:
+        warnings.append(
+            f"in {totals.impossible_evidence} of {totals.circuit_calls} evaluations the circuit ruled out everything "
+            "that the backbone allowed, and the backbone decided alone"
+        )
+    return warnings
+
+
+def _circuit_identity(lm: DiffusionLM) -> str | None:
+    return None if lm.circuit is None else lm.circuit.identity
+
+
+def _dtype(lm: DiffusionLM) -> str:
+    return str(lm.backbone.dtype).removeprefix("torch.")
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"

@@ -1,0 +1,55 @@
+"""lm-eval's instances, sorted out into what has to be decoded."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+
+    from lm_eval_codd.settings import DecodingConfig
+
+Key: TypeAlias = tuple[int, int]
+
+
+class Request(NamedTuple):
+    """One answer to decode: to `instance`, for the `repeat`-th time."""
+
+    key: Key
+    instance: Instance
+    repeat: int
+    prompt: list[int]
+
+
+def sort_out(
+    instances: list[Instance],
+    config_of: Callable[[Instance], DecodingConfig],
+    prompt_of: Callable[[Instance, DecodingConfig], list[int]],
+) -> tuple[list[Key], dict[DecodingConfig, list[Request]]]:
+    """Which answer each instance gets, and the answers to decode under each config.
+
+    The repeat index is counted per instance, so it depends neither on `--limit` nor on the number of ranks. lm-eval
+    evens out the ranks with copies of a last instance beyond its `repeats`: these get an answer that is there anyway.
+
+    Args:
+        instances: as lm-eval passes them, the same object once for every repeat.
+        config_of: the settings that an instance is decoded with.
+        prompt_of: its prompt's token ids.
+
+    Returns:
+        The key of each instance's answer, in order; and the requests, each key once, by config.
+    """
+    keys: list[Key] = []
+    requests: dict[DecodingConfig, list[Request]] = defaultdict(list)
+    counts: Counter[int] = Counter()
+    for instance in instances:
+        count = counts[id(instance)]
+        counts[id(instance)] += 1
+        repeat = count % instance.repeats if instance.repeats else count
+        keys.append((id(instance), repeat))
+        if repeat == count:
+            config = config_of(instance)
+            requests[config].append(Request(keys[-1], instance, repeat, prompt_of(instance, config)))
+    return keys, dict(requests)

@@ -1,0 +1,137 @@
+"""Tiny checkpoints with a tokenizer, and a tiny task, so that lm-eval itself can be run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from lm_eval import simple_evaluate
+from lm_eval.api.instance import Instance
+from lm_eval.tasks import TaskManager
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+SPECIAL = {
+    "llada": {470: "<|endoftext|>", 480: "<|eot_id|>", 490: "<|mdm_mask|>"},
+    "dream": {480: "<|endoftext|>", 482: "<|im_end|>", 500: "<|mask|>"},
+}
+VOCAB_SIZE = {"llada": 500, "dream": 512}
+
+TASK = """
+task: tiny
+custom_dataset: !function utils.load
+test_split: test
+output_type: generate_until
+doc_to_text: "{{question}}"
+doc_to_target: "{{answer}}"
+repeats: %(repeats)d
+generation_kwargs: %(generation_kwargs)s
+metric_list:
+  - metric: exact_match
+    aggregation: mean
+    higher_is_better: true
+"""
+UTILS = """
+import datasets
+
+def load(**kwargs):
+    rows = [{"question": "q" * (3 + 5 * (i %% 4)) + str(i), "answer": str(i)} for i in range(%d)]
+    return {"test": datasets.Dataset.from_list(rows)}
+"""
+
+
+def write_tokenizer(folder: Path, family: str, chat_template: str | None = None) -> None:
+    """A byte-level tokenizer with as many tokens as the checkpoint: bytes first, then one word an id."""
+    special = SPECIAL[family]
+    vocab = {character: index for index, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    vocab |= {f"w{index}": index for index in range(len(vocab), VOCAB_SIZE[family]) if index not in special}
+    vocab |= {token: index for index, token in special.items()}
+    tokenizer = Tokenizer(BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    eos, *_ = special.values()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=eos, pad_token=eos, additional_special_tokens=list(special.values())[1:]
+    )
+    if chat_template:
+        fast.chat_template = chat_template
+    fast.save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(golden_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """`make_checkpoint(family, chat_template=None)`: the folder of a tiny checkpoint that has a tokenizer."""
+
+    def make(family: str, chat_template: str | None = None) -> str:
+        folder = tmp_path_factory.mktemp(family)
+        for file in (golden_dir / "decoding" / "models" / f"{family}-tiny").iterdir():
+            (folder / file.name).symlink_to(file)
+        write_tokenizer(folder, family, chat_template)
+        return str(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoints(make_checkpoint: Callable[..., str]) -> dict[str, str]:
+    return {family: make_checkpoint(family) for family in ("llada", "dream")}
+
+
+@pytest.fixture
+def make_tasks(tmp_path: Path) -> Callable[..., Path]:
+    """`make_tasks(num_rows=9, repeats=1, **generation_kwargs)`: a folder with the task `tiny`."""
+
+    def make(num_rows: int = 9, repeats: int = 1, **generation_kwargs: object) -> Path:
+        folder = tmp_path / "tasks"
+        folder.mkdir(exist_ok=True)
+        kwargs = {"until": ["\n\n"], "do_sample": False, "temperature": 0.0, **generation_kwargs}
+        (folder / "tiny.yaml").write_text(TASK % {"repeats": repeats, "generation_kwargs": json.dumps(kwargs)})
+        (folder / "utils.py").write_text(UTILS % num_rows)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ask() -> Callable[..., list[str]]:
+    """`ask(lm, prompts, repeats=1, **generation_kwargs)`: the answers, asked for as lm-eval does it."""
+
+    def ask(lm: LM, prompts: list[str], repeats: int = 1, **generation_kwargs: object) -> list[str]:
+        instances = [
+            Instance("generate_until", {}, (prompt, dict(generation_kwargs)), 0, ("tiny", index, repeats))
+            for index, prompt in enumerate(prompts)
+        ]
+        return lm.generate_until([instance for instance in instances for _ in range(repeats)], disable_tqdm=True)
+
+    return ask
+
+
+@pytest.fixture
+def evaluate(make_tasks: Callable[..., Path]) -> Callable[..., dict]:
+    """`evaluate(model, task={...}, **simple_evaluate_arguments)`: lm-eval itself, on the task `tiny`."""
+
+    def evaluate(model: LM | str, task: dict | None = None, **arguments: object) -> dict:
+        manager = TaskManager(include_defaults=False, include_path=str(make_tasks(**(task or {}))))
+        return simple_evaluate(model, tasks=["tiny"], task_manager=manager, bootstrap_iters=0, **arguments)
+
+    return evaluate
+
+
+@pytest.fixture
+def harness_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """caplog that also sees lm-eval's loggers, which do not propagate once its command line has set them up."""
+    monkeypatch.setattr(logging.getLogger("lm_eval"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="lm_eval")
+    return caplog

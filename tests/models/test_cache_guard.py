@@ -1,0 +1,22 @@
+import pytest
+
+from lm_eval_codd.models.cache_guard import guard_cache
+
+
+class TestGuardCache:
+    def test_the_same_settings_find_their_answers_again(self):
+        answers = {}
+        guard_cache(answers, {"num_steps": 8})
+        answers["prompt"] = "answer"
+        guard_cache(answers, {"num_steps": 8})
+        assert answers["prompt"] == "answer"
+
+    def test_other_settings_are_an_error_that_names_them(self):
+        answers = {}
+        guard_cache(answers, {"num_steps": 8, "alg": "margin"})
+        with pytest.raises(ValueError, match=r"made with num_steps=8 \(now 2\); give another path"):
+            guard_cache(answers, {"num_steps": 2, "alg": "margin"})
+
+    def test_a_cache_of_another_model_is_an_error(self):
+        with pytest.raises(ValueError, match="answers of another model"):
+            guard_cache({"prompt": "answer"}, {"num_steps": 8})

@@ -1,0 +1,70 @@
+"""Two processes share an evaluation, for real: torchrun, gloo, the harness's own collectives."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lm_eval_codd.models.dream import Dream
+from lm_eval_codd.models.ranks import Ranks
+
+SETTINGS = {"num_steps": 8, "gen_length": 16, "temperature": 1.0, "batch_size": 2, "device": "cpu"}
+SCRIPT = """
+import json, sys
+from lm_eval import simple_evaluate
+from lm_eval.tasks import TaskManager
+from lm_eval_codd.models.dream import Dream
+
+checkpoint, settings, tasks, out, cache = sys.argv[1:]
+manager = TaskManager(include_defaults=False, include_path=tasks)
+for use_cache in (None, cache, cache):
+    lm = Dream(checkpoint, **json.loads(settings))
+    result = simple_evaluate(lm, tasks=["tiny"], task_manager=manager, bootstrap_iters=0, use_cache=use_cache)
+    assert (result is None) == (lm.rank > 0)
+    if result:
+        with open(out, "a") as file:
+            file.write(json.dumps(result, default=str) + "\\n")
+"""
+
+
+def answers(result):
+    samples = sorted(result["samples"]["tiny"], key=lambda sample: sample["doc_id"])
+    return [sample["filtered_resps"] for sample in samples]
+
+
+class TestOneProcess:
+    def test_it_is_alone_and_gathers_what_it_has(self):
+        ranks = Ranks()
+        assert (ranks.rank, ranks.world_size, ranks.local_rank) == (0, 1, 0)
+        assert ranks.gather_object("mine") == ["mine"]
+        assert ranks.all_gather(torch.tensor(3)) == torch.tensor(3)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_work_and_answer_like_one(checkpoints, make_tasks, evaluate, tmp_path):
+    rows = {"num_rows": 5}  # an odd number, so that the harness pads one rank
+    one = evaluate(Dream(checkpoints["dream"], **SETTINGS), rows)
+    script, out = tmp_path / "script.py", tmp_path / "out.jsonl"
+    script.write_text(SCRIPT)
+    arguments = [checkpoints["dream"], json.dumps(SETTINGS), str(make_tasks(**rows)), str(out), str(tmp_path / "cache")]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stderr
+    two, filled, from_cache = map(json.loads, out.read_text().splitlines())
+
+    assert answers(two) == answers(one)
+    assert two["config"]["world_size"] == 2
+    for count in ("requests", "nfe", "answer_tokens"):
+        assert two["config"][count] == one["config"][count]
+    # A rank whose answers are all cached decodes nothing, and nobody waits for it.
+    assert answers(from_cache) == answers(filled) == answers(one)
+    assert from_cache["config"]["requests"] == 0
