@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import Any
 
 from lm_eval_codd.registration import register, tasks_dir
 
@@ -16,6 +18,7 @@ def run(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--include_path")
     parser.add_argument("--config", "-C")
+    parser.add_argument("--tasks", "-t", nargs="*", default=[])
     given, _ = parser.parse_known_args(argv)
 
     register()
@@ -24,10 +27,30 @@ def run(argv: list[str]) -> None:
 
     command, rest = (argv[0], argv[1:]) if argv and argv[0] in ("run", "ls", "validate") else ("run", argv)
     config = EvaluatorConfig.load_yaml_config(given.config) if given.config else {}
-    if given.include_path is None and not config.get("include_path"):
-        rest = ["--include_path", str(tasks_dir()), *rest]
+    include_path = given.include_path or config.get("include_path")
+    if not include_path:
+        include_path = str(tasks_dir())
+        rest = ["--include_path", include_path, *rest]
+    asked = {name for names in given.tasks for name in names.split(",")}
+    if asked and Path(include_path) == tasks_dir() and asked <= _our_tasks():
+        _leave_out_builtin_tasks()
     sys.argv = ["lm-eval", command, *rest]
     cli_evaluate()
+
+
+def _our_tasks() -> set[str]:
+    return {path.stem for path in tasks_dir().glob("*/codd_*.yaml")}
+
+
+def _leave_out_builtin_tasks() -> None:
+    """Index our tasks only: lm-eval reads its 14,000 at every start, which takes longer than a short run."""
+    import lm_eval.tasks
+
+    class OurTasks(lm_eval.tasks.TaskManager):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "include_defaults": False})
+
+    lm_eval.tasks.TaskManager = OurTasks
 
 
 def tasks(argv: list[str]) -> None:

@@ -10,19 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.launch.naming import number
 from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS
+from lm_eval_codd.registration import tasks_dir
 from lm_eval_codd.settings import DecodingConfig
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.runs import Run
 
 RUNNER: Final = (sys.executable, "-m", "lm_eval_codd", "run")
-
-
-def tasks_dir() -> Path:
-    """The folder with the project's task files: inside an installed package, beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "tasks"
-    return inside if inside.is_dir() else package.parent / "tasks"
 
 
 def model_name(run: Run) -> str:

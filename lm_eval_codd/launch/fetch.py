@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.launch import checkpoints
-from lm_eval_codd.launch.command import tasks_dir
 from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.launch.runs import ROWS, Run
+from lm_eval_codd.registration import tasks_dir
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.schedule import StopRequest

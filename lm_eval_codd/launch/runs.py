@@ -107,7 +107,6 @@ def make_run(given: Mapping[str, Any]) -> Run:
     family = given["model_alias"]
     if family not in FAMILIES:
         raise ValueError(unknown_value("model_alias", family, FAMILIES))
-    _refuse_circuit(given)
     for name, allowed in (("dtype", DTYPES), ("protocol", PROTOCOLS)):
         if name in given and given[name] not in allowed:
             raise ValueError(unknown_value(name, given[name], allowed))
@@ -137,12 +136,6 @@ def make_run(given: Mapping[str, Any]) -> Run:
         max_length=max_length,
         tag=given.get("tag") or None,
     )
-
-
-def _refuse_circuit(given: Mapping[str, Any]) -> None:
-    for name in ("pc_ckpt", *CIRCUIT_SETTINGS):
-        if name in given and given.get("pc_ckpt") != "none":
-            raise ValueError(f"`--{name} {given[name]}`: circuits are not available yet; leave `--{name}` out")
 
 
 def _circuit(given: Mapping[str, Any]) -> str | None:

@@ -3,7 +3,6 @@ from pathlib import Path
 
 from lm_eval._cli.harness import HarnessCLI
 
-from lm_eval_codd.launch import runs
 from lm_eval_codd.launch.command import build_command, model_args
 from lm_eval_codd.launch.runs import parse_run
 
@@ -50,8 +49,7 @@ class TestTheCommandOfARun:
         args = understood("--model_alias llada --task gsm8k --protocol official")
         assert (args.model_args["stop_at_eos"], args.model_args["max_length"]) == (False, 2304)
 
-    def test_a_circuit_selects_the_coupled_model(self, monkeypatch):
-        monkeypatch.setattr(runs, "_refuse_circuit", lambda given: None)
+    def test_a_circuit_selects_the_coupled_model(self):
         args = understood("--model_alias dream --task gsm8k --pc_ckpt a/b --pc_frac 0.5")
         assert args.model == "codd_dream"
         assert (args.model_args["pc"], args.model_args["pc_frac"]) == ("a/b", 0.5)

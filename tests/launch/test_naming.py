@@ -3,14 +3,8 @@ import re
 
 import pytest
 
-from lm_eval_codd.launch import runs
 from lm_eval_codd.launch.naming import run_name
 from lm_eval_codd.launch.runs import parse_run
-
-
-@pytest.fixture(autouse=True)
-def with_circuits(monkeypatch):
-    monkeypatch.setattr(runs, "_refuse_circuit", lambda given: None)
 
 
 def name(text: str) -> str:

@@ -6,12 +6,6 @@ from lm_eval_codd.launch import runs
 from lm_eval_codd.launch.runs import make_run, parse_run
 
 
-@pytest.fixture
-def with_circuits(monkeypatch):
-    """The launcher as it is once circuits can be used."""
-    monkeypatch.setattr(runs, "_refuse_circuit", lambda given: None)
-
-
 def llada(more: str = "") -> runs.Run:
     return parse_run(f"--model_alias llada --task gsm8k {more}")
 
@@ -165,19 +159,14 @@ class TestCheckpointFolders:
 
 
 class TestCircuits:
-    def test_a_circuit_and_its_settings_are_not_available_yet(self):
-        for more in ("--pc_ckpt a/b", "--pc_frac 0.3", "--reverse_frac", "--pc_ckpt a/b --pc_temperature 0.2"):
-            with pytest.raises(ValueError, match="circuits are not available yet"):
-                llada(more)
-
     def test_none_is_no_circuit_and_its_settings_change_nothing(self):
         assert llada("--pc_ckpt none --pc_frac 0.5 --pc_temperature 0.1") == llada()
 
-    def test_a_circuits_setting_without_a_circuit_is_an_error(self, with_circuits):
+    def test_a_circuits_setting_without_a_circuit_is_an_error(self):
         with pytest.raises(ValueError, match="`--pc_frac` is read by a circuit only; add --pc_ckpt"):
             llada("--pc_frac 0.5")
 
-    def test_a_circuit_is_a_file_a_folder_or_a_hub_id(self, with_circuits, tmp_path):
+    def test_a_circuit_is_a_file_a_folder_or_a_hub_id(self, tmp_path):
         (tmp_path / "c.jpc").touch()
         assert llada(f"--pc_ckpt {tmp_path}/c.jpc --pc_frac 0.5").circuit == f"{tmp_path}/c.jpc"
         assert llada("--pc_ckpt il18/llada-math-pc").circuit == "il18/llada-math-pc"
