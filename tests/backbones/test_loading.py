@@ -206,6 +206,12 @@ class TestWhatIsRefused:
         with pytest.raises(CheckpointError, match="damaged"):
             load_backbone(path.parent)
 
+    def test_a_folder_whose_only_safetensors_are_something_else(self, edited):
+        path = edited("llada-tiny") / "model.safetensors"
+        path.rename(path.with_name("adapter_model.safetensors"))
+        with pytest.raises(CheckpointError, match="incomplete or damaged"):
+            load_backbone(path.parent)
+
     def test_an_unknown_dtype(self, models):
         with pytest.raises(CheckpointError, match=r"`dtype=bfloat` is not known.*did you mean bfloat16"):
             load_backbone(models / "llada-tiny", dtype="bfloat")
