@@ -128,7 +128,7 @@ def _load_model(
             )
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"weights of `{checkpoint.source}` are incomplete or damaged ({str(error).splitlines()[0]}); fetch them again"
+            f"weights of `{checkpoint.source}` cannot be read ({str(error).splitlines()[0]}); fetch them again"
         ) from error
     problems = [
         f"{len(report[kind])} {kind.replace('_keys', '')} ({min(map(str, report[kind]))})"

@@ -203,13 +203,13 @@ class TestWhatIsRefused:
     def test_a_file_that_is_cut_off(self, edited):
         path = edited("llada-tiny") / "model.safetensors"
         path.write_bytes(path.read_bytes()[:-1000])
-        with pytest.raises(CheckpointError, match="damaged"):
+        with pytest.raises(CheckpointError, match="cannot be read"):
             load_backbone(path.parent)
 
     def test_a_folder_whose_only_safetensors_are_something_else(self, edited):
         path = edited("llada-tiny") / "model.safetensors"
         path.rename(path.with_name("adapter_model.safetensors"))
-        with pytest.raises(CheckpointError, match="incomplete or damaged"):
+        with pytest.raises(CheckpointError, match="cannot be read"):
             load_backbone(path.parent)
 
     def test_an_unknown_dtype(self, models):
