@@ -19,6 +19,7 @@ CONFIG_FILES: Final = ("*.json", "*.jinja", "merges.txt")
 WEIGHT_FILES: Final = ("*.safetensors",)
 
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
+_WEIGHTS: Final = "model.safetensors"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _DTYPES: Final = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -33,6 +34,7 @@ _IDENTITY_FILES: Final = (
     "merges.txt",
     "chat_template.jinja",
     "adapter_config.json",
+    "adapter_model.safetensors",
 )
 _SAMPLE_BYTES: Final = 1 << 16
 _NUM_SAMPLES: Final = 256
@@ -79,21 +81,28 @@ class Checkpoint:
     @cached_property
     def weight_files(self) -> list[Path]:
         """The safetensors shards. Raises `CheckpointError` when there are none, or when one of them is missing."""
-        files = sorted(self.folder.glob("*.safetensors"))
-        if not files:
+        files = [self.folder / name for name in self._weight_names]
+        missing = [path.name for path in files if not path.is_file()]
+        if missing == [_WEIGHTS]:
             pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in self.folder.glob(pattern))
             found = f", only pickle files, which are not read ({', '.join(pickles)})" if pickles else ""
             raise CheckpointError(
-                f"checkpoint `{self.source}` has no .safetensors weights{found}; save it with safe_serialization=True"
+                f"checkpoint `{self.source}` has no {_WEIGHTS}{found}; save it with safe_serialization=True"
             )
-        shards = set(self.read_json("model.safetensors.index.json").get("weight_map", {}).values())
-        missing = sorted(shards - {path.name for path in files})
         if missing:
             raise CheckpointError(
-                f"checkpoint `{self.source}` lacks {len(missing)} of its {len(shards)} shards ({missing[0]}); "
+                f"checkpoint `{self.source}` lacks {len(missing)} of its {len(files)} shards ({missing[0]}); "
                 "fetch the rest"
             )
         return files
+
+    @property
+    def _weight_names(self) -> list[str]:
+        # As transformers chooses; a folder may hold a circuit or an adapter in safetensors as well.
+        shards = self.read_json(f"{_WEIGHTS}.index.json").get("weight_map")
+        if not shards or (self.folder / _WEIGHTS).is_file():
+            return [_WEIGHTS]
+        return sorted(set(shards.values()))
 
     @cached_property
     def stored_dtype(self) -> str:
@@ -120,9 +129,10 @@ class Checkpoint:
         if self.commit:
             return self.commit
         digest = hashlib.sha256()
-        for path in sorted([*self.folder.glob("*.safetensors"), *(self.folder / name for name in _IDENTITY_FILES)]):
+        for name in (*self._weight_names, *_IDENTITY_FILES):
+            path = self.folder / name
             if path.is_file():
-                digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+                digest.update(f"{name}\0{path.stat().st_size}\0".encode())
                 _update_with_samples(digest, path)
         return f"sha256:{digest.hexdigest()[:24]}"
 

@@ -101,7 +101,7 @@ def check_bidirectional(backbone: Backbone) -> None:
     if torch.equal(first, second):
         raise CheckpointError(
             f"attention of `{backbone.source}` is causal under transformers {transformers.__version__}, and a "
-            "diffusion model needs it bidirectional; install transformers 5.23 (`config.is_causal` has to be honoured)"
+            "diffusion model needs it bidirectional; install transformers >= 5.2"
         )
 
 
@@ -126,9 +126,9 @@ def _load_model(
                 ignore_mismatched_sizes=True,  # reported below, in one line with the rest
                 output_loading_info=True,
             )
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"checkpoint `{checkpoint.source}` has a damaged safetensors file ({error}); fetch it again"
+            f"weights of `{checkpoint.source}` cannot be read ({str(error).splitlines()[0]}); fetch them again"
         ) from error
     problems = [
         f"{len(report[kind])} {kind.replace('_keys', '')} ({min(map(str, report[kind]))})"

@@ -104,6 +104,13 @@ class TestIdentity:
         (folder / "tokenizer_config.json").write_text("{}")
         assert find_checkpoint(folder).identity != before
 
+    def test_a_circuit_in_the_same_folder_is_not_the_backbones(self, edited):
+        checkpoint = find_checkpoint(edited("llada-tiny"))
+        before = checkpoint.identity
+        (checkpoint.folder / "circuit.safetensors").write_bytes(b"more than this model")
+        again = find_checkpoint(checkpoint.folder)
+        assert (again.identity, again.stored_dtype) == (before, "float32")
+
     def test_a_large_file_is_sampled_and_a_small_change_of_all_of_it_shows(self, tmp_path, monkeypatch):
         monkeypatch.setattr(checkpoints, "_SAMPLE_BYTES", 16)
         monkeypatch.setattr(checkpoints, "_NUM_SAMPLES", 4)

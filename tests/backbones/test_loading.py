@@ -195,7 +195,8 @@ class TestWhatIsRefused:
 
     def test_a_shard_that_is_not_there(self, edited):
         folder = edited("llada-tiny")
-        index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+        (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+        index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
         with pytest.raises(CheckpointError, match=r"lacks 1 of its 2 shards \(model-2.safetensors\)"):
             load_backbone(folder)
@@ -203,7 +204,13 @@ class TestWhatIsRefused:
     def test_a_file_that_is_cut_off(self, edited):
         path = edited("llada-tiny") / "model.safetensors"
         path.write_bytes(path.read_bytes()[:-1000])
-        with pytest.raises(CheckpointError, match="damaged"):
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            load_backbone(path.parent)
+
+    def test_a_folder_whose_only_safetensors_are_something_else(self, edited):
+        path = edited("llada-tiny") / "model.safetensors"
+        path.rename(path.with_name("adapter_model.safetensors"))
+        with pytest.raises(CheckpointError, match=r"has no model.safetensors"):
             load_backbone(path.parent)
 
     def test_an_unknown_dtype(self, models):
