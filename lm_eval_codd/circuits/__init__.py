@@ -1,7 +1,7 @@
 """Hidden Markov circuits: evidence in, log Z, latent paths and exact marginals out; and the files they live in."""
 
 from lm_eval_codd.circuits.any_order import AnyOrder, any_order
-from lm_eval_codd.circuits.files import load_circuit, save_circuit, validate_for
+from lm_eval_codd.circuits.files import load_circuit, save_circuit
 from lm_eval_codd.circuits.hmm import HMM
 from lm_eval_codd.circuits.posterior import Posterior
 from lm_eval_codd.circuits.unified import load_unified_config, save_unified
@@ -15,5 +15,4 @@ __all__ = [
     "load_unified_config",
     "save_circuit",
     "save_unified",
-    "validate_for",
 ]

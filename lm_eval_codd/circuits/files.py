@@ -70,24 +70,6 @@ def save_circuit(circuit: HMM, path: str | os.PathLike) -> Path:
     return path
 
 
-def validate_for(circuit: HMM, *, vocab_size: int, length: int, name: str = "block_length") -> None:
-    """Check that a circuit can score windows of `length` tokens from a vocabulary of `vocab_size`.
-
-    Raises:
-        ValueError: it cannot; `name` is what the length is called where the user sets it.
-    """
-    if circuit.vocab_size < vocab_size:
-        raise ValueError(
-            f"the circuit {circuit.source} knows {circuit.vocab_size} tokens and the backbone {vocab_size}; "
-            "a circuit must cover the backbone's vocabulary: use one trained for this backbone"
-        )
-    if circuit.num_positions != length:
-        raise ValueError(
-            f"`{name}={length}` does not fit the circuit {circuit.source}, whose windows have "
-            f"{circuit.num_positions} positions; use {name}={circuit.num_positions}, or another circuit"
-        )
-
-
 def _as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     if dtype is None or dtype == "auto":
         return None

@@ -47,26 +47,31 @@ def make_coupling(config: DecodingConfig, circuit: Circuit | None, decider: Deci
     """
     if circuit is None:
         return Independent(decider)
+    check_window(config, circuit.num_positions)
     rule = _window_rule(config, circuit.num_positions, decider)
     if config.pc_sampling == "any_order":
         return AnyOrder(decider, rule, circuit, config.pc_temperature)
     return OneShot(decider, rule, circuit, config.pc_temperature, _COUPLED_LOGITS[config.pc_sampling])
 
 
-def _window_rule(config: DecodingConfig, length: int, decider: Decider) -> WindowRule:
-    if config.paradigm == "block":
-        if config.block_length != length:
-            raise ValueError(
-                f"`block_length={config.block_length}` must equal the circuit's window of {length} positions; "
-                f"set block_length={length} or use another circuit"
-            )
-        return BlockWindow(config, length)
-    if config.gen_length < length:
+def check_window(config: DecodingConfig, num_positions: int) -> None:
+    """Raise `ValueError` when a circuit's window of `num_positions` fits neither the blocks nor the answer."""
+    if config.paradigm == "block" and config.block_length != num_positions:
         raise ValueError(
-            f"`gen_length={config.gen_length}` is shorter than the circuit's window of {length} positions; "
-            f"use at least {length}"
+            f"`block_length={config.block_length}` must equal the circuit's window of {num_positions} positions; "
+            f"set block_length={num_positions} or use another circuit"
         )
-    return (BestWindow if config.pc_windows == "best" else CoveringWindows)(config, length, decider)
+    if config.gen_length < num_positions:
+        raise ValueError(
+            f"`gen_length={config.gen_length}` is shorter than the circuit's window of {num_positions} positions; "
+            f"use at least {num_positions}"
+        )
+
+
+def _window_rule(config: DecodingConfig, num_positions: int, decider: Decider) -> WindowRule:
+    if config.paradigm == "block":
+        return BlockWindow(config, num_positions)
+    return (BestWindow if config.pc_windows == "best" else CoveringWindows)(config, num_positions, decider)
 
 
 class Independent:

@@ -112,6 +112,8 @@ class DiffusionLM(TemplateLM):
         revision = None if revision is None else str(revision)
         self.tokenizer = load_tokenizer(pretrained, self.family, revision)
         circuit = None if pc is None else circuits.load_circuit(pc)
+        if circuit is not None:
+            decoding.check_window(self.config, circuit.num_positions)
         self.backbone = backbones.load_backbone(
             pretrained,
             family=self.family,

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from lm_eval_codd.circuits import load_circuit, load_unified_config, save_circuit, save_unified, validate_for
+from lm_eval_codd.circuits import load_circuit, load_unified_config, save_circuit, save_unified
 from lm_eval_codd.circuits.convert import main as convert
 
 
@@ -126,20 +126,6 @@ class TestHub:
         loaded = load_circuit("il18/llada-math-pc")
         assert_same(loaded, circuit)
         assert loaded.source == f"il18/llada-math-pc@{commit}"
-
-
-class TestFit:
-    def test_a_circuit_that_fits(self, circuit):
-        validate_for(circuit, vocab_size=9, length=5)
-        validate_for(circuit, vocab_size=4, length=5)
-
-    def test_a_smaller_vocabulary_is_refused(self, circuit):
-        with pytest.raises(ValueError, match="knows 9 tokens and the backbone 10"):
-            validate_for(circuit, vocab_size=10, length=5)
-
-    def test_another_length_is_refused_with_both(self, circuit):
-        with pytest.raises(ValueError, match=r"`block_length=32`.*5 positions"):
-            validate_for(circuit, vocab_size=9, length=32)
 
 
 class TestUnifiedFolder:
