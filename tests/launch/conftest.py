@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,15 @@ class Launcher:
     def start(self, runs: list[str], *more: str, gpus: str = "cpu", fake: dict | None = None) -> subprocess.Popen:
         environment = {**self.environment, "FAKE_RUN": json.dumps(fake or {})}
         command = self.command(runs, *more, gpus=gpus)
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            # Tests started in the background inherit an ignored Ctrl-C, which the launcher would respect.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
     def __call__(self, runs: list[str], *more: str, gpus: str = "cpu", fake: dict | None = None) -> tuple[int, str]:
         process = self.start(runs, *more, gpus=gpus, fake=fake)
