@@ -1,9 +1,11 @@
 """The package in fresh virtual environments: what a wheel carries, and what the stock lm-eval sees of it."""
 
 import configparser
+import json
 import zipfile
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 from lm_eval_codd.registration import MODELS
@@ -87,6 +89,20 @@ class TestInstalled:
             "print(p.load().__path__[0])"
         )
         assert installed.run("-c", code).strip() == installed.run("-m", "lm_eval_codd", "tasks").strip()
+
+
+class TestStockCommand:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("installed", ["wheel"], indirect=True)
+    def test_it_evaluates_the_demo(self, installed):
+        tasks = installed.run("-m", "lm_eval_codd", "tasks").strip()
+        model = ("--model", "llada", "--model_args", "pretrained=demo,gen_length=32,num_steps=2")
+        task = ("--tasks", "codd_demo", "--include_path", tasks, "--apply_chat_template", "--limit", "2")
+        installed.run("-m", "lm_eval", *model, *task, "--output_path", "out")
+        (written,) = (installed.folder / "out").rglob("results_*.json")
+        results = json.loads(written.read_text())
+        assert results["n-samples"]["codd_demo"] == {"original": 300, "effective": 2}
+        assert results["config"]["model"] == "llada"
 
 
 class TestStartUp:
