@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "launch": Command("lm_eval_codd.launch:main", "several evaluations over GPUs or CPU slots, and the demo"),
     "inspect": Command("lm_eval_codd.backbones.inspect:main", "what a checkpoint is, and whether it can be evaluated"),
     "convert-circuit": Command("lm_eval_codd.circuits.convert:main", "a circuit from .jpc to .safetensors or back"),
+    "trace": Command("lm_eval_codd.trace.cli:main", "one prompt decoded step by step, in the terminal or as a page"),
     "tasks": Command("lm_eval_codd.harness:tasks", "the folder of the tasks, for lm-eval's --include_path"),
 }
 

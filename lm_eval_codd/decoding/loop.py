@@ -49,6 +49,7 @@ class StepEvent:
     columns: [R, P] int64, positions in the answer.
     tokens, confidence, commit: [R, P], candidates, how sure they are, and which were committed.
     num_circuit: [R] int64, circuit evaluations so far.
+    alone: what the backbone alone would have decided on the same canvas; None unless `compare` asked for it.
     """
 
     rows: Tensor
@@ -59,6 +60,7 @@ class StepEvent:
     confidence: Tensor
     commit: Tensor
     num_circuit: Tensor
+    alone: Decision | None = None
 
 
 @torch.inference_mode()
@@ -70,6 +72,7 @@ def generate(
     on_step: Callable[[StepEvent], None] | None = None,
     *,
     repeats: Sequence[int] | None = None,
+    compare: bool = False,
 ) -> list[Generation]:
     """Decode an answer to each prompt, all in one batch.
 
@@ -82,6 +85,7 @@ def generate(
         circuit: couples the parallel predictions (CoDD); None decodes from the backbone alone.
         on_step: called after each step of the batch.
         repeats: which repetition of its prompt a row is (for several draws of one prompt); 0 by default.
+        compare: have each `StepEvent` say what the backbone alone would have decided, at the cost of deciding twice.
 
     Returns:
         A `Generation` a prompt, in order.
@@ -119,12 +123,14 @@ def generate(
         logits = step_logits(backbone, canvas, step.columns, config.cfg_scale)
         if config.logits_eos_inf:
             logits[..., ids.eos] = -torch.inf
+        # Before the circuit writes into the logits; draws are functions of row and step, so the second are the same.
+        alone = decider.decide(step, logits) if compare else None
         decision = coupling.decide(canvas, step, logits)
         canvas.commit(step.columns, decision.tokens, decision.commit)
         canvas.num_forward += 1
         canvas.step = plan.step + 1
         if on_step is not None:
-            on_step(_event(canvas, plan, step, decision))
+            on_step(_event(canvas, plan, step, decision, alone))
     return finished
 
 
@@ -146,7 +152,7 @@ def _finish(done: Canvas, config: DecodingConfig, finished: list[Generation | No
         finished[index] = Generation(*values)
 
 
-def _event(canvas: Canvas, plan: Plan, step: Step, decision: Decision) -> StepEvent:
+def _event(canvas: Canvas, plan: Plan, step: Step, decision: Decision, alone: Decision | None) -> StepEvent:
     return StepEvent(
         rows=canvas.index,
         number=plan.step,
@@ -156,6 +162,7 @@ def _event(canvas: Canvas, plan: Plan, step: Step, decision: Decision) -> StepEv
         confidence=decision.confidence,
         commit=decision.commit,
         num_circuit=canvas.num_circuit.clone(),
+        alone=alone,
     )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar
 
 from lm_eval.api.model import TemplateLM
@@ -13,6 +11,7 @@ from lm_eval.utils import simple_parse_args_string
 
 from lm_eval_codd import backbones, circuits, decoding
 from lm_eval_codd.backbones.tokenizer import load_tokenizer
+from lm_eval_codd.models.answering import Answering
 from lm_eval_codd.models.arguments import (
     check_arguments,
     check_room,
@@ -21,12 +20,13 @@ from lm_eval_codd.models.arguments import (
     from_harness,
     whole_number,
 )
-from lm_eval_codd.models.batching import BatchSize, in_batches
+from lm_eval_codd.models.batching import BatchSize
 from lm_eval_codd.models.cache_guard import guard_cache, refuse_repeats
 from lm_eval_codd.models.gen_kwargs import Settings, typed_gen_kwargs
+from lm_eval_codd.models.journal import Journal
 from lm_eval_codd.models.progress import Progress
 from lm_eval_codd.models.ranks import Ranks
-from lm_eval_codd.models.record import Record
+from lm_eval_codd.models.record import Record, surroundings
 from lm_eval_codd.models.requests import Request, sort_out
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class DiffusionLM(TemplateLM):
         max_batch_size: where `auto` starts.
         trust_remote_code: accepted when false; no checkpoint's code is ever run.
         pc: the circuit: a file, a folder or a hub id. For the `codd_` models, and required there.
+        journal: a folder in which every answer is written down as soon as it is made; those that are there already and
+            depend on nothing that changed are not decoded again. None: no journal.
         **settings: fields of `DecodingConfig`.
 
     Raises:
@@ -94,6 +96,7 @@ class DiffusionLM(TemplateLM):
         max_batch_size: int | None = None,
         trust_remote_code: bool | None = False,
         pc: str | None = None,
+        journal: str | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -104,6 +107,7 @@ class DiffusionLM(TemplateLM):
             max_length = whole_number("max_length", max_length)
             check_room(self.config, max_length)
         self._batch_size = BatchSize(batch_size, max_batch_size)
+        journal = None if journal is None else Journal(str(journal))
 
         self._ranks = Ranks()
         self._rank, self._world_size = self._ranks.rank, self._ranks.world_size
@@ -132,6 +136,9 @@ class DiffusionLM(TemplateLM):
         check_room(self.config, self._max_length)
 
         self._record = Record(pretrained=pretrained, revision=revision, peft=peft, pc=pc)
+        if journal is not None:
+            journal.start(surroundings(self))
+        self._answering = Answering(self.backbone, self.circuit, self._batch_size, journal)
         self.has_applied_chat_template = False
 
     @classmethod
@@ -161,12 +168,17 @@ class DiffusionLM(TemplateLM):
         if self.cache_hook.dbdict is not None:
             refuse_repeats(requests, self.config)
         self._record.log_warnings(self)
-        answers = {}
         total = sum(map(len, groups.values()))
-        with Progress(total, self._record.totals, hidden=disable_tqdm or self.rank > 0) as progress:
+        totals, answers = self._record.totals, {}
+        for config, group in groups.items():
+            for request, answer in self._answering.take_journalled(config, group):
+                totals.add_journalled(answer)
+                answers[request.key] = self._text(request, answer.generation, config)
+        with Progress(total, len(answers), totals, hidden=disable_tqdm or self.rank > 0) as progress:
             for config, group in groups.items():
-                for request, generation in self._decode(config, group, progress):
-                    answers[request.key] = self._text(request, generation, config)
+                for request, answer in self._answering.decode(config, group, progress):
+                    totals.add(answer)
+                    answers[request.key] = self._text(request, answer.generation, config)
                     progress.add_answer()
         self._record.log_warnings(self)
         return [answers[key] for key in keys]
@@ -183,31 +195,6 @@ class DiffusionLM(TemplateLM):
         room = self.max_length - config.gen_length
         self._record.totals.truncated_prompts += len(prompt) > room
         return prompt[-room:]
-
-    def _decode(
-        self, config: DecodingConfig, group: list[Request], progress: Progress
-    ) -> Iterator[tuple[Request, Generation]]:
-        def decode(indices: list[int]) -> list[Generation]:
-            batch = [group[index] for index in indices]
-            progress.start_batch()
-            start = time.perf_counter()
-            generations = decoding.generate(
-                self.backbone,
-                [request.prompt for request in batch],
-                config,
-                circuit=self.circuit,
-                on_step=progress.on_step,
-                repeats=[request.repeat for request in batch],
-            )
-            self._record.totals.decoding_seconds += time.perf_counter() - start
-            return generations
-
-        # Logits, their softmax and a sorted copy, in float32, at every position of an answer.
-        self._batch_size.start(self.device, row_bytes=3 * 4 * config.gen_length * self.backbone.vocab_size)
-        for indices, generations in in_batches([len(request.prompt) for request in group], self._batch_size, decode):
-            for index, generation in zip(indices, generations, strict=True):
-                self._record.totals.add(generation)
-                yield group[index], generation
 
     def _text(self, request: Request, generation: Generation, config: DecodingConfig) -> str:
         tokens = generation.tokens[: generation.num_answer_tokens] if config.stop_at_eos else generation.tokens

@@ -17,14 +17,15 @@ class Progress:
     A batch of an 8B model can take minutes, and its steps are what moves meanwhile.
 
     Args:
-        total: answers to decode.
+        total: answers in all.
+        done: those of them that are there already.
         totals: the counts to show.
         hidden: show nothing.
     """
 
-    def __init__(self, total: int, totals: Totals, *, hidden: bool) -> None:
+    def __init__(self, total: int, done: int, totals: Totals, *, hidden: bool) -> None:
         # Given miniters, tqdm looks at the clock alone, so that steps show between answers.
-        self._bar = tqdm(total=total, desc="Decoding", disable=hidden, miniters=0, mininterval=0.5)
+        self._bar = tqdm(total=total, initial=done, desc="Decoding", disable=hidden, miniters=0, mininterval=0.5)
         self._totals = totals
         self._step = 0
 

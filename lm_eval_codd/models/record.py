@@ -7,36 +7,45 @@ import logging
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 import transformers
 
 import lm_eval_codd
+from lm_eval_codd.code_version import code_version
 
 if TYPE_CHECKING:
-    from lm_eval_codd.decoding import Generation
+    from lm_eval_codd.backbones.backbone import Backbone
+    from lm_eval_codd.circuits.hmm import HMM
     from lm_eval_codd.models.diffusion_lm import DiffusionLM
+    from lm_eval_codd.models.journal import Answer
     from lm_eval_codd.settings import DecodingConfig
 
 eval_logger = logging.getLogger("lm_eval.codd")
 
+_TOKEN_IDS: Final = ("mask_id", "eos_id", "eot_id")
+
 
 @dataclass
 class Totals:
-    """Counts over the requests that were decoded (not those answered from a cache).
+    """Counts over the answers of this run, decoded now or journalled before (not those out of `--use_cache`).
 
     Attributes:
-        requests: answers decoded.
+        requests: answers.
+        journalled_answers: those of them that were in the journal already.
+        journalled_elsewhere: those of these that were made on other hardware or with other versions.
         truncated_prompts: prompts that were longer than `max_length` allows.
         nfe: network evaluations, counted a row: one whose answer is settled costs no more of them.
         circuit_calls: evaluations of the circuit, counted a row.
         impossible_evidence: those of them where the circuit ruled out all evidence and the backbone decided alone.
         answer_tokens: tokens before the end of the answers.
-        decoding_seconds: wall time inside of the decoding loop.
+        decoding_seconds: wall time inside of the decoding loop, an answer's share of its batch added up.
     """
 
     requests: int = 0
+    journalled_answers: int = 0
+    journalled_elsewhere: int = 0
     truncated_prompts: int = 0
     nfe: int = 0
     circuit_calls: int = 0
@@ -44,13 +53,21 @@ class Totals:
     answer_tokens: int = 0
     decoding_seconds: float = 0.0
 
-    def add(self, generation: Generation) -> None:
+    def add(self, answer: Answer) -> None:
         """Count one answer."""
+        generation = answer.generation
         self.requests += 1
+        self.decoding_seconds += answer.seconds
         self.nfe += generation.num_forward
         self.circuit_calls += generation.num_circuit
         self.impossible_evidence += generation.num_impossible
         self.answer_tokens += generation.num_answer_tokens
+
+    def add_journalled(self, answer: Answer) -> None:
+        """Count one answer that an earlier process made, with what it cost there."""
+        self.add(answer)
+        self.journalled_answers += 1
+        self.journalled_elsewhere += answer.made_elsewhere
 
     @classmethod
     def over_ranks(cls, parts: Iterable[Totals]) -> Totals:
@@ -95,15 +112,11 @@ class Record:
         self._settings_of_tasks[task] = {n: v for n, v in dataclasses.asdict(config).items() if v != values[n]}
 
     def fingerprint(self, lm: DiffusionLM) -> dict[str, Any]:
-        """Everything but the prompt that an answer depends on."""
+        """Everything but the prompt's text that an answer depends on, for `--use_cache`."""
         return {
             "lm_eval_codd": lm_eval_codd.__version__,
-            "family": lm.family,
-            "checkpoint": lm.backbone.identity,
-            "circuit": _circuit_identity(lm),
-            "dtype": _dtype(lm),
             "max_length": lm.max_length,
-            **dataclasses.asdict(lm.config),
+            **made_by(lm.config, lm.backbone, lm.circuit),
         }
 
     def as_result(self, lm: DiffusionLM) -> dict[str, Any]:
@@ -114,19 +127,15 @@ class Record:
             "settings": dataclasses.asdict(lm.config),
             "settings_of_tasks": self._settings_of_tasks,
             **self.made_from,
-            "token_ids": {name: getattr(lm.backbone, name) for name in ("mask_id", "eos_id", "eot_id")},
+            "token_ids": {name: getattr(lm.backbone, name) for name in _TOKEN_IDS},
             "checkpoint_identity": lm.backbone.identity,
-            "circuit_identity": _circuit_identity(lm),
-            "model_dtype": _dtype(lm),
+            "circuit_identity": _circuit_identity(lm.circuit),
+            "model_dtype": _dtype(lm.backbone),
             "model_num_parameters": lm.backbone.num_parameters,
             "model_max_length": lm.max_length,
             "device_name": _device_name(lm.device),
             "world_size": lm.world_size,
-            "versions": {
-                "lm_eval_codd": lm_eval_codd.__version__,
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-            },
+            "versions": _versions(),
             **dataclasses.asdict(totals),
             "decoding_seconds": round(totals.decoding_seconds, 3),
             "mean_nfe": totals.mean("nfe"),
@@ -134,6 +143,32 @@ class Record:
             "mean_answer_tokens": totals.mean("answer_tokens"),
             "warnings": _warnings(lm, totals),
         }
+
+
+def made_by(config: DecodingConfig, backbone: Backbone, circuit: HMM | None) -> dict[str, Any]:
+    """Everything but a prompt's tokens and its repeat index that an answer depends on, as plain data.
+
+    Hardware is not in it: it moves bfloat16 answers, but so does the batch, and a sweep may end on another machine than
+    it began on. The journal notes it beside the answers.
+    """
+    settings = dataclasses.asdict(config)
+    del settings["tokens_per_step"]  # another way to say num_steps
+    return {
+        **settings,
+        **{name: getattr(backbone, name) for name in _TOKEN_IDS},
+        "family": backbone.family,
+        "checkpoint": backbone.identity,
+        "dtype": _dtype(backbone),
+        "circuit": _circuit_identity(circuit),
+        # A circuit's identity is that of its full-precision tables.
+        "circuit_dtype": None if circuit is None else str(circuit.emission.dtype),
+        "code": code_version(),
+    }
+
+
+def surroundings(lm: DiffusionLM) -> dict[str, Any]:
+    """Where answers are made, beside what they depend on by design."""
+    return {"device_name": _device_name(lm.device), "versions": _versions()}
 
 
 def _warnings(lm: DiffusionLM, totals: Totals) -> list[str]:
@@ -154,6 +189,11 @@ def _warnings(lm: DiffusionLM, totals: Totals) -> list[str]:
             f"{'above' if lm.config.reverse_frac else 'below'} `pc_frac={lm.config.pc_frac:g}` at "
             f"`num_steps={lm.config.num_steps}`; the answers are the backbone's own"
         )
+    if totals.journalled_elsewhere:
+        warnings.append(
+            f"{totals.journalled_elsewhere} of {totals.requests} answers come out of a journal and were made on other "
+            "hardware or with other versions of torch or transformers; its files say which"
+        )
     if totals.impossible_evidence:
         warnings.append(
             f"in {totals.impossible_evidence} of {totals.circuit_calls} evaluations the circuit ruled out everything "
@@ -162,12 +202,20 @@ def _warnings(lm: DiffusionLM, totals: Totals) -> list[str]:
     return warnings
 
 
-def _circuit_identity(lm: DiffusionLM) -> str | None:
-    return None if lm.circuit is None else lm.circuit.identity
+def _circuit_identity(circuit: HMM | None) -> str | None:
+    return None if circuit is None else circuit.identity
 
 
-def _dtype(lm: DiffusionLM) -> str:
-    return str(lm.backbone.dtype).removeprefix("torch.")
+def _versions() -> dict[str, str]:
+    return {
+        "lm_eval_codd": lm_eval_codd.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def _dtype(backbone: Backbone) -> str:
+    return str(backbone.dtype).removeprefix("torch.")
 
 
 def _device_name(device: torch.device) -> str:

@@ -19,10 +19,10 @@ from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 from lm_eval_codd.models.dream import Dream
 
-checkpoint, settings, tasks, out, cache = sys.argv[1:]
+checkpoint, settings, tasks, out, cache, journal = sys.argv[1:]
 manager = TaskManager(include_defaults=False, include_path=tasks)
-for use_cache in (None, cache, cache):
-    lm = Dream(checkpoint, **json.loads(settings))
+for use_cache, journal in ((None, None), (cache, None), (cache, None), (None, journal)):
+    lm = Dream(checkpoint, journal=journal, **json.loads(settings))
     result = simple_evaluate(lm, tasks=["tiny"], task_manager=manager, bootstrap_iters=0, use_cache=use_cache)
     assert (result is None) == (lm.rank > 0)
     if result:
@@ -47,10 +47,14 @@ class TestOneProcess:
 @pytest.mark.slow
 def test_two_processes_share_the_work_and_answer_like_one(checkpoints, make_tasks, evaluate, tmp_path):
     rows = {"num_rows": 5}  # an odd number, so that the harness pads one rank
-    one = evaluate(Dream(checkpoints["dream"], **SETTINGS), rows)
+    journal = tmp_path / "journal"
+    one = evaluate(Dream(checkpoints["dream"], journal=journal, **SETTINGS), rows)
+    (file,) = journal.iterdir()
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-2]))
     script, out = tmp_path / "script.py", tmp_path / "out.jsonl"
     script.write_text(SCRIPT)
-    arguments = [checkpoints["dream"], json.dumps(SETTINGS), str(make_tasks(**rows)), str(out), str(tmp_path / "cache")]
+    arguments = [checkpoints["dream"], json.dumps(SETTINGS), str(make_tasks(**rows)), str(out)]
+    arguments += [str(tmp_path / "cache"), str(journal)]
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script, *arguments],
         capture_output=True,
@@ -59,7 +63,7 @@ def test_two_processes_share_the_work_and_answer_like_one(checkpoints, make_task
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert done.returncode == 0, done.stderr
-    two, filled, from_cache = map(json.loads, out.read_text().splitlines())
+    two, filled, from_cache, resumed = map(json.loads, out.read_text().splitlines())
 
     assert answers(two) == answers(one)
     assert two["config"]["world_size"] == 2
@@ -68,3 +72,7 @@ def test_two_processes_share_the_work_and_answer_like_one(checkpoints, make_task
     # A rank whose answers are all cached decodes nothing, and nobody waits for it.
     assert answers(from_cache) == answers(filled) == answers(one)
     assert from_cache["config"]["requests"] == 0
+    # One process's journal, less its last two answers, goes on with two.
+    assert answers(resumed) == answers(one)
+    assert (resumed["config"]["requests"], resumed["config"]["journalled_answers"]) == (5, 3)
+    assert resumed["config"]["nfe"] == one["config"]["nfe"]

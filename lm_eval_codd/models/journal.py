@@ -1,0 +1,204 @@
+"""The journal of a run: every answer, on disk as soon as its batch is decoded.
+
+A folder holds one append-only file a process, so that no two ever write to the same. Each line is a JSON object that
+ends with a hash of itself: a line that was cut short or damaged is told from a whole one, and only that line is lost.
+An answer is found by its key, a hash of everything that it depends on; batch size, number of processes and `--limit`
+are not among these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+import time
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from lm_eval_codd.decoding import Generation
+
+eval_logger = logging.getLogger("lm_eval.codd")
+
+_FILES: Final = "answers-*.jsonl"
+_KEY_BYTES: Final = 16
+
+# A line of an answer begins with {"key":"<32 digits>", and every line ends with ,"check":"<16 digits>"}
+_KEY: Final = slice(len('{"key":"'), len('{"key":"') + 2 * _KEY_BYTES)
+_CHECK: Final = b',"check":"'
+_CHECK_BYTES: Final = 8
+_SEAL_LENGTH: Final = len(_CHECK) + 2 * _CHECK_BYTES + len(b'"}')
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A decoded answer and its share of the seconds that its batch took.
+
+    made_elsewhere: a journalled one, made on other hardware or with other versions than this process has.
+    """
+
+    generation: Generation
+    seconds: float
+    made_elsewhere: bool = False
+
+
+class Keys:
+    """Keys of the answers that one set of settings gives.
+
+    Args:
+        made_by: everything but the prompt and its repeat index that an answer depends on; plain data.
+    """
+
+    def __init__(self, made_by: Mapping[str, Any]) -> None:
+        self._digest = hashlib.blake2b(json.dumps(made_by, sort_keys=True).encode(), digest_size=_KEY_BYTES)
+
+    def of(self, prompt: Sequence[int], repeat: int) -> str:
+        """The key of the `repeat`-th answer to a prompt of token ids."""
+        digest = self._digest.copy()
+        digest.update(array("q", [repeat, *prompt]).tobytes())
+        return digest.hexdigest()
+
+
+class _Line(NamedTuple):
+    text: bytes
+    made_elsewhere: bool
+
+
+class Journal:
+    """What is journalled in a folder, and this process's own file in it.
+
+    The folder is read once, at the start; the file is made with the first answer, so that a run which finds all of
+    them leaves the folder as it was.
+
+    Args:
+        folder: made when it is not there.
+
+    Raises:
+        ValueError: the folder cannot be made, read or written.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._contents = [path.read_bytes() for path in sorted(self.folder.glob(_FILES))]
+        except OSError as error:
+            raise ValueError(f"`journal={folder}` cannot be used ({error}); give another folder") from None
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            raise ValueError(f"`journal={folder}` cannot be written to; give another folder")
+        self._lines: dict[bytes, _Line] = {}
+        self._surroundings: dict[str, Any] = {}
+        self._handle: int | None = None
+
+    def start(self, surroundings: Mapping[str, Any]) -> None:
+        """Make the answers findable.
+
+        Args:
+            surroundings: hardware and versions of this process, plain data; its file begins with them.
+        """
+        self._surroundings = json.loads(json.dumps(surroundings))
+        num_damaged = 0
+        for content in self._contents:
+            made_elsewhere = True
+            for line in filter(None, content.split(b"\n")):
+                if not _is_whole(line):
+                    num_damaged += 1
+                elif line.startswith(b'{"surroundings":'):
+                    made_elsewhere = json.loads(line)["surroundings"] != self._surroundings
+                else:
+                    self._lines.setdefault(line[_KEY], _Line(line, made_elsewhere))
+        self._contents = []
+        if self._lines or num_damaged:
+            eval_logger.info("%s: %d answers are journalled.", self.folder, len(self._lines))
+        if num_damaged:
+            eval_logger.warning("%s: %d lines are cut short or damaged and left out.", self.folder, num_damaged)
+
+    def find(self, key: str) -> Answer | None:
+        """The answer of a key, or None."""
+        line = self._lines.get(key.encode())
+        if line is None:
+            return None
+        record = json.loads(line.text)
+        del record["key"], record["check"]
+        seconds, length, tokens = (record.pop(name) for name in ("seconds", "length", "tokens"))
+        tokens += tokens[-1:] * (length - len(tokens))
+        return Answer(Generation(tokens, **record), seconds, line.made_elsewhere)
+
+    def add(self, answers: Iterable[tuple[str, Answer]]) -> None:
+        """Write answers with their keys; on return they are on the disk.
+
+        Raises:
+            OSError: one line: the disk is full, or gone.
+        """
+        lines = {key.encode(): _line_of(key, answer) for key, answer in answers}
+        try:
+            text = b"".join(line + b"\n" for line in lines.values())
+            if self._handle is None:
+                self._handle = _new_file(self.folder)
+                text = _seal({"surroundings": self._surroundings, "started": int(time.time())}) + b"\n" + text
+            _write(self._handle, text)
+        except OSError as error:
+            self.close()  # nothing may follow half a line
+            raise OSError(
+                f"answers cannot be journalled in {self.folder} ({error.strerror}); those before are kept, and the "
+                "same command goes on from there"
+            ) from error
+        for key, line in lines.items():
+            self._lines.setdefault(key, _Line(line, made_elsewhere=False))
+
+    def close(self) -> None:
+        """Close this process's file."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def _line_of(key: str, answer: Answer) -> bytes:
+    record = {"key": key, **asdict(answer.generation), "seconds": round(answer.seconds, 6)}
+    tokens = record["tokens"]
+    record["length"] = len(tokens)
+    # What follows an answer's end is one token over and over; one of them is enough.
+    last = len(tokens)
+    while last > 1 and tokens[last - 2] == tokens[-1]:
+        last -= 1
+    record["tokens"] = tokens[:last]
+    return _seal(record)
+
+
+def _seal(record: Mapping[str, Any]) -> bytes:
+    """A record as JSON that ends with a hash of what is before it."""
+    body = json.dumps(record, separators=(",", ":")).encode()[:-1]
+    return body + _CHECK + _check(body) + b'"}'
+
+
+def _is_whole(line: bytes) -> bool:
+    body, seal = line[:-_SEAL_LENGTH], line[-_SEAL_LENGTH:]
+    return seal == _CHECK + _check(body) + b'"}'
+
+
+def _check(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_CHECK_BYTES).hexdigest().encode()
+
+
+def _new_file(folder: Path) -> int:
+    """A file that no other process has, in a folder that lists it even after a power cut."""
+    name = _FILES.replace("*", f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(6)}")
+    handle = os.open(folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o666)
+    if hasattr(os, "O_DIRECTORY"):
+        listing = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(listing)
+        finally:
+            os.close(listing)
+    return handle
+
+
+def _write(handle: int, text: bytes) -> None:
+    left = memoryview(text)
+    while left:
+        left = left[os.write(handle, left) :]
+    os.fsync(handle)

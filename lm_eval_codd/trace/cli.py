@@ -1,0 +1,57 @@
+"""`lm-eval-codd trace`: watch one prompt being decoded."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from lm_eval_codd.registration import MODELS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the steps of a decode, or write them as a page; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="lm-eval-codd trace",
+        description="Decode one prompt and show every step: the canvas, the confidences, what was committed and, with "
+        "a codd_ model, what the circuit changed, beside a decode by the backbone alone.",
+    )
+    parser.add_argument("--model", required=True, choices=MODELS, help="as for lm_eval")
+    parser.add_argument("--model_args", required=True, help="as for lm_eval: pretrained=...,pc=...,num_steps=...")
+    parser.add_argument("--prompt", required=True, help="the question; the checkpoint's chat template is put around it")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page instead of printing the steps")
+    given = parser.parse_args(argv)
+    if given.html is not None and not given.html.absolute().parent.is_dir():
+        raise ValueError(f"`--html {given.html}` is in a folder that does not exist; make it first")
+
+    from lm_eval_codd.trace.comparison import compare
+    from lm_eval_codd.trace.page import build_page
+    from lm_eval_codd.trace.terminal import frames
+
+    module, name = MODELS[given.model].split(":")
+    lm = getattr(import_module(module), name).create_from_arg_string(given.model_args)
+    comparison = compare(lm, given.prompt)
+    if given.html is not None:
+        given.html.write_text(build_page(comparison), encoding="utf-8")
+        print(given.html)
+    else:
+        for frame in frames(comparison, shutil.get_terminal_size((120, 24)).columns, colour=_wants_colour()):
+            print(frame)
+    for decode, trace in comparison.traces.items():
+        generation = trace.generation
+        print(
+            f"\n{decode}: {generation.num_answer_tokens} tokens, NFE {generation.num_forward}, "
+            f"{generation.num_circuit} circuit evaluations\n{comparison.answers[decode]}"
+        )
+    return 0
+
+
+def _wants_colour() -> bool:
+    """On a terminal, unless NO_COLOR (no-color.org) says otherwise; FORCE_COLOR for a pager."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()

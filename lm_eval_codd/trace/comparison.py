@@ -1,0 +1,90 @@
+"""One prompt decoded as in an evaluation: from the backbone alone and, when there is one, with the circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from lm_eval_codd.trace.recording import Trace, record
+
+if TYPE_CHECKING:
+    from lm_eval_codd.models.diffusion_lm import DiffusionLM
+
+BACKBONE = "backbone"
+WITH_CIRCUIT = "backbone and circuit"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is shown.
+
+    Attributes:
+        model: the checkpoint, and the circuit when there is one.
+        alg: the remasking rule, which says what a confidence is.
+        prompt: its text, as the network reads it.
+        traces: the decodes by name, one or two.
+        texts: each token's own text, for the tokens in the traces.
+        answers: each decode's text up to its end.
+        mask_id, end_ids: tokens with a meaning.
+    """
+
+    model: str
+    alg: str
+    prompt: str
+    traces: Mapping[str, Trace]
+    texts: Mapping[int, str]
+    answers: Mapping[str, str]
+    mask_id: int
+    end_ids: tuple[int, ...]
+
+    @cached_property
+    def num_frames(self) -> int:
+        """Frames of the longer decode."""
+        return max(len(trace.frames) for trace in self.traces.values())
+
+
+def compare(lm: DiffusionLM, question: str) -> Comparison:
+    """Decode a question with every step recorded; put through the tokenizer's chat template when it has one."""
+    prompt = question
+    if lm.tokenizer.chat_template:
+        prompt = lm.apply_chat_template([{"role": "user", "content": question}])
+    ids = lm.tok_encode(prompt)
+    room = lm.max_length - lm.config.gen_length
+    if len(ids) > room:
+        raise ValueError(
+            f"`prompt` has {len(ids)} tokens and `gen_length={lm.config.gen_length}` leaves it {room} of "
+            f"`max_length={lm.max_length}`; shorten one of them"
+        )
+    traces = {BACKBONE: record(lm.backbone, ids, lm.config)}
+    model = lm.backbone.source
+    if lm.circuit is not None:
+        traces[WITH_CIRCUIT] = record(lm.backbone, ids, lm.config, lm.circuit)
+        model = f"{model} with {lm.circuit.source}"
+    eos_id, eot_id = lm.backbone.eos_id, lm.backbone.eot_id
+    return Comparison(
+        model=model,
+        alg=lm.config.alg,
+        prompt=prompt,
+        traces=traces,
+        texts={token: lm.tokenizer.decode([token]) for token in sorted(_tokens(traces))},
+        answers={name: _answer(lm, trace) for name, trace in traces.items()},
+        mask_id=lm.backbone.mask_id,
+        end_ids=(eos_id,) if eot_id is None else (eos_id, eot_id),
+    )
+
+
+def _answer(lm: DiffusionLM, trace: Trace) -> str:
+    tokens = trace.generation.tokens[: trace.generation.num_answer_tokens]
+    return lm.tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+def _tokens(traces: Mapping[str, Trace]) -> set[int]:
+    frames = [frame for trace in traces.values() for frame in trace.frames]
+    candidates = [candidate for frame in frames for candidate in frame.candidates]
+    return {
+        *(token for frame in frames for token in frame.canvas),
+        *(candidate.token for candidate in candidates),
+        *(candidate.alone_token for candidate in candidates),
+    }

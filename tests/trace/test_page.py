@@ -1,0 +1,99 @@
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from lm_eval_codd.trace.page import build_page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def data_of(page):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+
+
+class TestPage:
+    def test_it_asks_for_nothing_outside_of_itself(self, comparison):
+        assert not re.search(r'(src|href)="(?!data:)', build_page(comparison))
+
+    def test_no_token_becomes_markup(self, comparison):
+        page = build_page(comparison)
+        assert data_of(page)["texts"] == {str(token): text for token, text in comparison.texts.items()}
+        assert {"</script>", "{{data}}"} <= set(comparison.texts.values())
+        assert page.count("</script>") == 2
+
+    def test_its_steps_rebuild_every_canvas(self, comparison):
+        data = data_of(build_page(comparison))
+        for decode, trace in zip(data["decodes"], comparison.traces.values(), strict=True):
+            canvas = [data["mask"]] * decode["length"]
+            for packed, frame in zip(decode["frames"], trace.frames, strict=True):
+                for column, token in packed["set"]:
+                    canvas[column] = token
+                assert tuple(canvas) == frame.canvas
+
+    def test_candidates_say_what_the_backbone_alone_had_where_it_differs(self, comparison):
+        plain, coupled = data_of(build_page(comparison))["decodes"]
+        lengths = [{len(one) for frame in side["frames"] for one in frame["candidates"]} for side in (plain, coupled)]
+        assert lengths == [{4}, {4, 7}]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+class TestBrowser:
+    @pytest.fixture
+    def visit(self, comparison, tmp_path):
+        """`visit(script)`: the page's DOM after the script, with what it reported in `#report`."""
+
+        def visit(script):
+            path = tmp_path / "trace.html"
+            report = (
+                "document.body.append(Object.assign(document.createElement('pre'), {id: 'report', textContent: %s}))"
+            )
+            tail = f"<script>{script}; {report % 'JSON.stringify(report)'}</script></body>"
+            path.write_text(build_page(comparison).replace("</body>", tail), encoding="utf-8")
+            flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom")
+            done = subprocess.run(
+                [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()],
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            return json.loads(re.search(r'<pre id="report">(.*?)</pre>', done.stdout, re.S)[1])
+
+        return visit
+
+    def test_the_slider_shows_the_step_it_is_at(self, visit, comparison):
+        report = visit("""
+            const report = [];
+            for (const step of [0, 3, 7]) {
+              by("slider").value = step;
+              by("slider").dispatchEvent(new Event("input"));
+              const masked = [...document.querySelectorAll(".canvas")].map((c) => c.querySelectorAll(".masked").length);
+              report.push([by("place").textContent, ...masked, document.querySelectorAll(".canvas .new").length]);
+            }
+        """)
+        expected = []
+        for step in (0, 3, 7):
+            frames = [trace.frames[step] for trace in comparison.traces.values()]
+            masked = [frame.canvas.count(comparison.mask_id) for frame in frames]
+            expected.append([f"{step + 1} of 8", *masked, sum(len(frame.committed) for frame in frames)])
+        assert report == expected
+
+    def test_keys_move_it_and_a_token_tells_its_candidates(self, visit, comparison):
+        frame = comparison.traces["backbone and circuit"].frames[2]
+        changed = next(one for one in frame.candidates if one.changed)
+        report = visit(f"""
+            for (const key of ["ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"]) {{
+              document.dispatchEvent(new KeyboardEvent("keydown", {{key}}));
+            }}
+            document.querySelector('[data-column="{changed.column}"]')
+              .dispatchEvent(new PointerEvent("pointerover", {{bubbles: true}}));
+            const cells = [...document.querySelectorAll("#detail tr")].at(-1).querySelectorAll("td");
+            const report = [by("place").textContent, ...[...cells].slice(0, 4).map((cell) => cell.textContent)];
+        """)
+        texts = comparison.texts
+        assert report[0] == "3 of 8"
+        assert [json.loads(report[1]), json.loads(report[3])] == [texts[changed.token], texts[changed.alone_token]]
+        assert report[2] == f"{changed.confidence:.3f}"
