@@ -21,16 +21,16 @@ _HOUR: Final = 3600
 def show_plan(jobs: Sequence[Job], slots: Sequence[Slot], estimate: Estimator, runner: Sequence[str]) -> None:
     """Print what would be started, in the order in which it would be."""
     print(f"runs: {len(jobs)}; slots: {', '.join(slot.label for slot in slots)}; the longest first")
-    estimates: list[Estimate | None] = []
-    for number, (job, slot) in enumerate(plan(jobs, slots), start=1):
+    planned = plan(jobs, slots)
+    estimates = [estimate(job.run, slot) for job, slot in planned]
+    for number, ((job, slot), about) in enumerate(zip(planned, estimates, strict=True), start=1):
         rows = job.run.num_rows
         total = "" if rows is None else f" x {rows} rows = {job.run.num_forward * rows} forward passes"
-        estimates.append(estimate(job.run, slot))
-        print(f"\n{number}. {job.name}\n   slot {slot.label}; NFE {job.run.num_forward}{total}{_about(estimates[-1])}")
+        print(f"\n{number}. {job.name}\n   slot {slot.label}; NFE {job.run.num_forward}{total}{_about(about)}")
         environment = [f"{name}={shlex.quote(value)}" for name, value in slot.environment.items()]
         command = build_command(job.run, job.folder, slot.device, tuple(runner))
         print("   " + " ".join([*environment, shlex.join(command)]))
-    print(f"\n{_total(jobs, estimates, slots)}")
+    print(f"\n{_total([job for job, _ in planned], estimates, slots)}")
 
 
 def _about(estimate: Estimate | None) -> str:
@@ -46,10 +46,17 @@ def _total(jobs: Sequence[Job], estimates: Sequence[Estimate | None], slots: Seq
         text += f", about {_hours(sum(known))} of {kind} time"
         if len(slots) > 1:
             text += f" and {_hours(_makespan(known, len(slots)))} on {len(slots)} slots"
-    if missing := len(estimates) - len(known):
-        runs = "1 run has" if missing == 1 else f"{missing} runs have"
-        text += f"; {runs} no estimate, since none like it is finished here: give --seconds_per_forward"
+    unknown = [job for job, estimate in zip(jobs, estimates, strict=True) if estimate is None]
+    sizeless = [job for job in unknown if job.run.num_rows is None]
+    if sizeless:
+        text += f"; {_runs(len(sizeless))} no estimate: the size of its task is not known"
+    if others := len(unknown) - len(sizeless):
+        text += f"; {_runs(others)} no estimate: none like it is finished here, give --seconds_per_forward"
     return text
+
+
+def _runs(number: int) -> str:
+    return "1 run has" if number == 1 else f"{number} runs have"
 
 
 def _makespan(seconds: Sequence[float], num_slots: int) -> float:

@@ -59,6 +59,9 @@ class Execution:
             process.
         runner: the command that executes a run.
 
+    Attributes:
+        goes_on: whether answers of an earlier execution are there.
+
     Raises:
         OSError: the folder cannot be written, or the child cannot be started. The lock is the caller's then.
     """
@@ -71,6 +74,7 @@ class Execution:
         self._older_results = record.result_files(job.folder)
         if job.anew:
             record.set_aside(job.folder / JOURNAL)
+        self.goes_on = (job.folder / JOURNAL).exists()
         progress.clear(job.folder)
         command = build_command(job.run, job.folder, slot.device, runner)
         self._record = _describe(job, slot, command)

@@ -72,11 +72,9 @@ def select(
     remarks += merged
     finished = set()
     for name, run in runs.items():
-        if force or name not in started:
+        if force or name not in done:
             continue
-        if name not in done:
-            remarks.append(f"resumes  {name}: started before and not finished")
-        elif changed := record.changed(done[name], run):
+        if changed := record.changed(done[name], run):
             remarks.append(f"repeats  {name}: its {' and '.join(changed)} changed since it finished")
         else:
             finished.add(name)

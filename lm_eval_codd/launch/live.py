@@ -12,7 +12,6 @@ from lm_eval_codd.launch import progress, record
 from lm_eval_codd.reporting.summary import read_row
 
 if TYPE_CHECKING:
-    from lm_eval_codd.launch.devices import Slot
     from lm_eval_codd.launch.execute import Execution, Job, Outcome
     from lm_eval_codd.launch.lock import Holder
 
@@ -47,10 +46,12 @@ class Lines:
         self._next = time.monotonic() + self.interval
         self._num_started = 0
 
-    def started(self, job: Job, slot: Slot) -> None:
+    def started(self, execution: Execution) -> None:
         """A run was started."""
         self._num_started += 1
-        say(f"started  {job.name} on {slot.label} ({self._num_started}/{self.watch.num_runs})")
+        what = "resumed " if execution.goes_on else "started "
+        of = f"({self._num_started}/{self.watch.num_runs})"
+        say(f"{what} {execution.job.name} on {execution.slot.label} {of}")
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """A run has ended."""

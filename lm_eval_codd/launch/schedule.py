@@ -24,7 +24,7 @@ _HELD_SECONDS: Final = 1.0
 class Observer(Protocol):
     """Is told what happens to the runs, in the order in which it happens."""
 
-    def started(self, job: Job, slot: Slot) -> None:
+    def started(self, execution: Execution) -> None:
         """A run was started on a slot."""
 
     def ended(self, job: Job, outcome: Outcome) -> None:
@@ -133,8 +133,9 @@ def run_all(
             held.pop(job.name, None)
             end(job, Outcome("failed", 0.0, f"cannot be started: {error}"))
         else:
+            free.remove(execution.slot)
             running.append(execution)
-            observer.started(job, free.pop(0))
+            observer.started(execution)
 
     try:
         while (waiting or held or running) and not stop:
