@@ -69,7 +69,7 @@ class Lines:
 
     def held(self, job: Job, holder: Holder) -> None:
         """A run waits for someone else's work on it."""
-        say(f"waiting  {job.name}: {holder} is at work on it; the other runs go first")
+        say(f"waiting  {job.name}: held by {holder}; the other runs go first")
 
     def look(self, executions: Sequence[Execution]) -> None:
         """Runs are under way: read how far they are, and say so when it is time."""

@@ -89,8 +89,8 @@ def run_all(
 ) -> dict[str, Outcome]:
     """Execute all jobs; returns the outcome of each job that was started, by name.
 
-    A failed run does not hold up the others, nor does one that another launcher is at work on: it comes last, when that
-    one is through, and is not repeated then. When `stop` is set nothing more is started and what runs is ended: its
+    A failed run does not hold up the others, nor does one that another launcher is at work on: it is looked at again
+    when a slot is free, and not repeated once it is finished. When `stop` is set nothing more is started and what runs is ended: its
     process group gets SIGTERM, and SIGKILL after ten seconds or at the second request.
     """
     waiting = longest_first(jobs)
@@ -139,8 +139,9 @@ def run_all(
 
     try:
         while (waiting or held or running) and not stop:
-            if held and not waiting and time.monotonic() >= next_try:
-                waiting = longest_first(list(held.values()))
+            if held and free and time.monotonic() >= next_try:
+                others = [job for job in waiting if job.name not in held]
+                waiting = [*longest_first(list(held.values())), *others]
                 next_try = time.monotonic() + _HELD_SECONDS
             while waiting and free and not stop:
                 start(waiting.pop(0))
