@@ -87,12 +87,11 @@ def fingerprint(checkpoint: str, demo: Path) -> str | None:
     if is_hub_id(checkpoint):
         return None
     path = demo if checkpoint == DEMO else Path(checkpoint)
-    files = [path] if path.is_file() else sorted(path.glob("[!.]*"))
+    files = [path] if path.is_file() else [file for file in sorted(path.glob("[!.]*")) if file.suffix in _READ]
     digest = hashlib.sha256()
     for file in files:
-        if file.suffix in _READ:
-            about = file.stat()
-            digest.update(f"{file.name} {about.st_size} {about.st_mtime_ns}\n".encode())
+        about = file.stat()
+        digest.update(f"{file.name} {about.st_size} {about.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -68,4 +68,6 @@ def _makespan(seconds: Sequence[float], num_slots: int) -> float:
 
 
 def _hours(seconds: float) -> str:
-    return f"{seconds / _HOUR:.1f} h" if seconds >= _HOUR else f"{seconds / 60:.1f} min"
+    if seconds >= _HOUR:
+        return f"{seconds / _HOUR:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"

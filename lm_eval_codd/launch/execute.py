@@ -75,7 +75,7 @@ class Execution:
         if job.anew:
             record.set_aside(job.folder / JOURNAL)
         self.goes_on = (job.folder / JOURNAL).exists()
-        progress.clear(job.folder)
+        record.clear(job.folder)
         command = build_command(job.run, job.folder, slot.device, runner)
         self._record = _describe(job, slot, command)
         record.write(job.folder, self._record)
@@ -120,7 +120,7 @@ class Execution:
             record.write(self.job.folder, self._record)
         except OSError as error:
             status, reason = "failed", f"cannot write {self.job.folder / record.FILE}: {error.strerror}"
-        progress.clear(self.job.folder)
+        record.clear(self.job.folder)
         self._lock.release()
         return Outcome(status, seconds, reason, self._log_tail() if status == "failed" else ())
 

@@ -126,7 +126,7 @@ def _distinct(
     for where, count in repeated.items():
         points = "1 point is" if count == 1 else f"{count} points are"
         remarks.append(
-            f"merged   {points} the same as another: settings of a circuit without a circuit, or values given twice "
+            f"merged   {points} the same as another: settings of a circuit without a circuit, or asked for twice "
             f"[{where}]"
         )
     missing: Counter[str] = Counter()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +37,3 @@ def read(folder: Path) -> Progress | None:
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
-
-
-def clear(folder: Path) -> None:
-    """Remove what an earlier execution said."""
-    with contextlib.suppress(OSError):
-        (folder / FILE).unlink()

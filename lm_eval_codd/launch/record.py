@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd import __version__
+from lm_eval_codd.launch import progress
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.runs import Run
@@ -84,6 +85,13 @@ def changed(record: dict[str, Any], run: Run) -> list[str]:
 def result_files(folder: Path) -> set[str]:
     """Names of lm-eval's result files in the folder, of this and earlier executions."""
     return {file.name for file in folder.glob("results_*.json")}
+
+
+def clear(folder: Path) -> None:
+    """Remove what a run left that was killed while it wrote. Only for who has the folder's lock."""
+    for leftover in (*folder.glob(f".{FILE}.*"), folder / progress.FILE, folder / f".{progress.FILE}"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
 
 
 def set_aside(path: Path) -> None:

@@ -90,8 +90,8 @@ def run_all(
     """Execute all jobs; returns the outcome of each job that was started, by name.
 
     A failed run does not hold up the others, nor does one that another launcher is at work on: it is looked at again
-    when a slot is free, and not repeated once it is finished. When `stop` is set nothing more is started and what runs is ended: its
-    process group gets SIGTERM, and SIGKILL after ten seconds or at the second request.
+    when a slot is free, and not repeated once it is finished. When `stop` is set nothing more is started and what runs
+    is ended: its process group gets SIGTERM, and SIGKILL after ten seconds or at the second request.
     """
     waiting = longest_first(jobs)
     free = list(slots)

@@ -226,6 +226,16 @@ class TestFilesThatAreNotWhatTheyShouldBe:
         assert json.loads(path.read_text())["status"] == "finished"
         assert set(computed(launcher.results).values()) == {1}
 
+    def test_what_a_kill_left_half_written_is_removed(self, launcher):
+        text = launcher.run_text(steps=16)
+        launcher([text], fake={"16": {"fail": 1}})
+        folder = next(launcher.results.glob("*/run.json")).parent
+        for name in (".run.json.x1y2", ".progress.json", "progress.json", ".lock"):
+            (folder / name).write_text("{")
+        code, _ = launcher([text])
+        assert code == 0
+        assert [path.name for path in folder.iterdir() if path.name.startswith((".", "progress"))] == []
+
     def test_foreign_files_and_folders_are_left_alone(self, launcher):
         launcher.results.mkdir()
         foreign = {"notes.txt": "mine", "other/run.json": "not json", "other/data.bin": "x", ".hidden/y": "z"}
