@@ -1,4 +1,4 @@
-"""What setup.cfg cannot say: the tasks as a package, and the two start-up files at the root of site-packages."""
+"""What setup.cfg cannot say: tasks and tables as packages, and the two start-up files at the root of site-packages."""
 
 from pathlib import Path
 
@@ -35,6 +35,10 @@ class BuildPyWithStartFiles(build_py):
 
 
 setup(
-    packages=[*find_packages(include=["lm_eval_codd", "lm_eval_codd.*"]), "lm_eval_codd.tasks"],
+    packages=[
+        *find_packages(include=["lm_eval_codd", "lm_eval_codd.*"]),
+        "lm_eval_codd.tasks",
+        "lm_eval_codd.paper",
+    ],
     cmdclass={"build_py": BuildPyWithStartFiles},
 )

@@ -1,4 +1,4 @@
-"""The names this package gives to `lm_eval --model`, and the folder of its tasks. Imports neither torch nor lm-eval."""
+"""The names this package gives to `lm_eval --model`, and the folders of its data. Imports neither torch nor lm-eval."""
 
 from __future__ import annotations
 
@@ -30,3 +30,10 @@ def tasks_dir() -> Path:
     package = Path(__file__).resolve().parent
     installed = package / "tasks"
     return installed if installed.is_dir() else package.parent / "tasks"
+
+
+def paper_dir() -> Path:
+    """The folder of the paper's tables and of the sweeps behind them; placed like that of the tasks."""
+    package = Path(__file__).resolve().parent
+    installed = package / "paper"
+    return installed if installed.is_dir() else package.parent / "results" / "paper"

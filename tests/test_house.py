@@ -14,6 +14,7 @@ PACKAGE = Path(lm_eval_codd.__file__).parent
 # What each room may import from the package besides itself. A new room takes its place here.
 MAY_IMPORT = {
     "settings": set(),
+    "gates": {"settings"},
     "registration": set(),
     "sandbox": set(),
     "_sandbox_child": set(),
@@ -25,10 +26,10 @@ MAY_IMPORT = {
     "decoding": {"settings", "backbones", "circuits"},
     "models": {"settings", "backbones", "circuits", "decoding"},
     "reporting": {"settings"},
-    "launch": {"settings", "registration", "reporting", "demo"},
+    "launch": {"settings", "gates", "registration", "reporting", "demo"},
     "__main__": {"settings", "registration"},
 }
-WITHOUT_TENSORS = ("settings", "registration", "sandbox", "harness", "reporting", "launch", "__main__")
+WITHOUT_TENSORS = ("settings", "gates", "registration", "sandbox", "harness", "reporting", "launch", "__main__")
 TENSOR_LIBRARIES = {"torch", "transformers", "safetensors", "peft", "accelerate"}
 
 

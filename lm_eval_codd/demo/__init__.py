@@ -12,6 +12,7 @@ from typing import Final
 
 HERE: Final = Path(__file__).parent
 CHECKPOINT: Final = HERE / "checkpoint"
+CIRCUIT: Final = HERE / "circuit"
 SPLITS: Final = ("tune", "test")
 
 

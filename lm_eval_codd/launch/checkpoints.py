@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,8 @@ from lm_eval_codd.settings import FAMILIES
 DEMO: Final = "demo"
 
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+# What a checkpoint, an adapter or a circuit is read from.
+_READ: Final = (".safetensors", ".json", ".jinja", ".jpc", ".model", ".txt")
 _LENGTHS: Final = ("max_sequence_length", "max_position_embeddings")
 
 
@@ -69,6 +72,27 @@ def weight_bytes(checkpoint: str) -> int | None:
     if checkpoint == DEMO or is_hub_id(checkpoint):
         return None
     return sum(file.stat().st_size for file in Path(checkpoint).glob("*.safetensors")) or None
+
+
+def fingerprint(checkpoint: str, demo: Path) -> str | None:
+    """Names, sizes and times of a local checkpoint's files as a hash; None for a hub id, whose revision is recorded.
+
+    Cheap for any size of weights, and different once a file is written again, even with the same content: then the
+    run that depends on it goes on from its journal, which looks at the content.
+
+    Args:
+        checkpoint: in the spelling of `resolve`.
+        demo: what `demo` stands for.
+    """
+    if is_hub_id(checkpoint):
+        return None
+    path = demo if checkpoint == DEMO else Path(checkpoint)
+    files = [path] if path.is_file() else [file for file in sorted(path.glob("[!.]*")) if file.suffix in _READ]
+    digest = hashlib.sha256()
+    for file in files:
+        about = file.stat()
+        digest.update(f"{file.name} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _read_config(flag: str, folder: str) -> dict[str, Any]:

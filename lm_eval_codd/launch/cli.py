@@ -2,36 +2,55 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from lm_eval_codd.launch import record
-from lm_eval_codd.launch.command import RUNNER, build_command
+from lm_eval_codd.launch.command import RUNNER
 from lm_eval_codd.launch.devices import Slot, cpu_slots, make_slots
+from lm_eval_codd.launch.dry_run import show_plan
 from lm_eval_codd.launch.errors import NotStarted
+from lm_eval_codd.launch.estimate import from_past, read_past, stated
 from lm_eval_codd.launch.execute import Job, Outcome
 from lm_eval_codd.launch.fetch import fetch, needs
 from lm_eval_codd.launch.flags import Flag, format_help, parse
-from lm_eval_codd.launch.jobs import Selection, demo_runs, prepare_folder, select
+from lm_eval_codd.launch.jobs import Selection, demo_sweep, prepare_folder, select
+from lm_eval_codd.launch.live import say, view
+from lm_eval_codd.launch.paper import GRID_MAX, GRID_REMARK, SELECT, table_sweeps
 from lm_eval_codd.launch.run_flags import GROUPS
-from lm_eval_codd.launch.schedule import StopRequest, plan, run_all
+from lm_eval_codd.launch.schedule import StopRequest, run_all
+from lm_eval_codd.launch.sweep import FIXED, Sweep, is_file, parse_changes, parse_sweep, read_sweeps
 from lm_eval_codd.reporting.summary import format_table, read_row
+from lm_eval_codd.settings import unknown_value
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 FLAGS: Final = (
     Flag("run", "str", "the flags of one run, in quotes; as often as there are runs", repeat=True),
+    Flag("sweep", "str", "lists of values, in quotes, or a YAML file of them: the runs of their product", repeat=True),
+    Flag("paper", "str", "the cells of a table of the CoDD paper, table1 to table6", repeat=True),
+    Flag(
+        "select",
+        "str",
+        "of --paper and sweep files: one setting of the circuit, or the whole grid that the paper took the best of",
+        default=FIXED,
+        choices=SELECT,
+    ),
+    Flag("set", "str", "values for every --sweep and --paper, in their words, in place of what they say", repeat=True),
     Flag("demo", "bool", "evaluate the demo checkpoint at 2 to 32 steps, on the CPU and without a download"),
     Flag("gpus", "str", "slots, one run each at a time: GPU ids, or cpu", default="all GPUs, else cpu"),
     Flag("output_dir", "str", "where every run gets its folder", default="results"),
     Flag("tag", "str", "a word for the name of every run that has no tag of its own"),
     Flag("limit", "float", "first N documents, or a share below 1, for every run that sets none of its own"),
-    Flag("force", "bool", "run finished runs again; earlier results stay beside the new ones"),
+    Flag("force", "bool", "run finished runs again, from the start; what is there is kept beside the new results"),
     Flag("dry-run", "bool", "check everything, list the runs, their commands and their cost, and start nothing"),
+    Flag(
+        "seconds_per_forward",
+        "float",
+        "what a forward pass for one row takes, for the cost",
+        default="as finished runs in OUTPUT_DIR",
+    ),
     Flag("help", "bool", "show this help"),
 )
 
@@ -41,11 +60,16 @@ Evaluate LLaDA and Dream checkpoints, several runs at a time.
   ./eval.sh --demo
   ./eval.sh --gpus 0,1 --run '--model_alias llada --task gsm8k --num_steps 128' \\
                        --run '--model_alias dream --task math500 --alg entropy --num_steps 256'
+  ./eval.sh --gpus 0,1 --sweep 'model_alias=llada task=math500,gsm8k alg=low_confidence,margin num_steps=256,128,64
+                                pc_ckpt=none,il18/llada-math-pc pc_ckpt@gsm8k=none,il18/llada-gsm-pc pc_frac=0.3,0.5'
+  ./eval.sh --gpus 0,1 --paper table1 --dry-run
   ./eval.sh --gpus cpu,cpu --limit 8 --run '--model_alias llada --llada_ckpt "/models/my llada" --task mbpp'
 
-All runs are checked before the first one starts. The longest start first. Each writes OUTPUT_DIR/NAME/ with lm-eval's
-results_*.json and samples_*.jsonl, log.txt, and run.json with everything resolved. Exit status: 0, 1 when a run failed,
-2 when nothing was started, 130 when interrupted.
+A sweep is the product of its lists; key@task=... is the list of one task, in place of the others'. Runs that are
+provably the same are done once. All runs are checked before the first one starts. The longest start first. Each writes
+OUTPUT_DIR/NAME/ with lm-eval's results_*.json and samples_*.jsonl, log.txt, run.json with everything resolved, and a
+journal of its answers. The same command, given again, skips what is finished and goes on with the rest. Exit status:
+0, 1 when a run failed, 2 when nothing was started, 130 when interrupted.
 """
 
 
@@ -62,59 +86,59 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
         return DONE
     try:
         options = parse(argv, FLAGS)
-        texts = [*options.get("run", []), *(demo_runs() if options.get("demo") else [])]
-        if not texts:
-            raise ValueError("there is nothing to run; give --run '...' or --demo (--help says more)")
-        gpus = options.get("gpus", None if options.get("run") else cpu_slots(len(texts)))
-        slots = make_slots(gpus)
+        texts, sweeps = options.get("run", []), _sweeps(options)
+        if not texts and not sweeps:
+            raise ValueError("there is nothing to run; give --run, --sweep, --paper or --demo (--help says more)")
         output_dir = Path(options.get("output_dir", "results")).expanduser().resolve()
         defaults = {name: options[name] for name in ("limit", "tag") if name in options}
-        selection = select(texts, output_dir, defaults, force=options.get("force", False))
+        selection = select(texts, sweeps, output_dir, defaults, force=options.get("force", False))
+        slots = make_slots(options.get("gpus", _demo_slots(options, selection)))
         if options.get("dry_run"):
-            _show_plan(_jobs(selection, output_dir, {}), selection, slots, runner)
+            figure = options.get("seconds_per_forward")
+            estimate = from_past(read_past(output_dir)) if figure is None else stated(figure)
+            for remark in _remarks(options, selection):
+                print(remark)
+            show_plan(_jobs(selection, output_dir, {}), slots, estimate, runner)
             return DONE
-        prepare_folder(output_dir)
+        warning = prepare_folder(output_dir)
     except ValueError as error:
         return _refuse([str(error)])
     except NotStarted as error:
         return _refuse(error.lines)
-    return _launch(selection, slots, output_dir, runner)
-
-
-class Printer:
-    """Prints a line an event, and the end of a failed run's log."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._started = 0
-
-    def started(self, job: Job, slot: Slot) -> None:
-        """A run was started."""
-        self._started += 1
-        say(f"started  {job.name} on {slot.label} ({self._started}/{self._total})")
-
-    def ended(self, job: Job, outcome: Outcome) -> None:
-        """A run has ended."""
-        took = f"{outcome.seconds:.0f} s"
-        if outcome.status == "finished":
-            row = read_row(job.folder)
-            say(f"finished {job.name} in {took}: {row.score() if row else 'no score'}")
-        elif outcome.status == "failed":
-            say(f"failed   {job.name} after {took}: {outcome.reason}; log: {job.folder / record.LOG}")
-            for line in outcome.log_tail:
-                print(f"    | {line}", flush=True)
-        else:
-            say(f"stopped  {job.name} after {took}")
-
-
-def say(text: str) -> None:
-    """Print one line with the time."""
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
-
-
-def _launch(selection: Selection, slots: Sequence[Slot], output_dir: Path, runner: Sequence[str]) -> int:
-    for remark in selection.remarks:
+    for remark in [*_remarks(options, selection), *([warning] if warning else [])]:
         say(remark)
+    return _launch(selection, slots, output_dir, runner, anew=options.get("force", False))
+
+
+def _sweeps(options: Mapping[str, Any]) -> list[Sweep]:
+    """Everything that is swept, with the values of `--set`."""
+    selected = options.get("select", FIXED)
+    if selected not in SELECT:
+        raise ValueError(unknown_value("select", selected, SELECT))
+    sweeps: list[Sweep] = []
+    for text in options.get("sweep", []):
+        sweeps += read_sweeps(Path(text).expanduser(), selected) if is_file(text) else [parse_sweep(text)]
+    for table in options.get("paper", []):
+        sweeps += table_sweeps(table, selected)
+    changes = [parse_changes(text) for text in options.get("set", [])]
+    if changes and not sweeps:
+        raise ValueError("`--set` changes a --sweep or --paper; put the values of a --run into it")
+    for change in changes:
+        sweeps = [sweep.updated(change) for sweep in sweeps]
+    return [*sweeps, demo_sweep()] if options.get("demo") else sweeps
+
+
+def _demo_slots(options: Mapping[str, Any], selection: Selection) -> str | None:
+    """The demo alone is for the CPU, whatever GPUs there are."""
+    others = ("run", "sweep", "paper")
+    return None if any(name in options for name in others) else cpu_slots(len(selection.runs))
+
+
+def _remarks(options: Mapping[str, Any], selection: Selection) -> list[str]:
+    return [*selection.remarks, *([GRID_REMARK] if options.get("select") == GRID_MAX else [])]
+
+
+def _launch(selection: Selection, slots: Sequence[Slot], output_dir: Path, runner: Sequence[str], *, anew: bool) -> int:
     waiting = {name: run for name, run in selection.runs.items() if name not in selection.finished}
     outcomes: dict[str, Outcome] = {}
     with StopRequest().listening() as stop:
@@ -122,10 +146,11 @@ def _launch(selection: Selection, slots: Sequence[Slot], output_dir: Path, runne
             revisions = _fetch(needs(waiting), stop)
         except NotStarted as error:
             return _refuse(error.lines)
-        if not stop:
-            outcomes = run_all(_jobs(selection, output_dir, revisions), slots, Printer(len(waiting)), stop, runner)
-    if rows := [row for name in selection.runs if (row := read_row(output_dir / name))]:
-        print(f"\n{format_table(rows)}\n\nResults are in {output_dir}", flush=True)
+        if waiting and not stop:
+            jobs = _jobs(selection, output_dir, revisions, anew=anew)
+            with view(jobs) as observer:
+                outcomes = run_all(jobs, slots, observer, stop, runner)
+    _show_results(selection, output_dir)
     unfinished = [name for name in waiting if name not in outcomes or outcomes[name].status == "interrupted"]
     if unfinished:
         say(f"interrupted; not finished: {', '.join(unfinished)}")
@@ -136,6 +161,12 @@ def _launch(selection: Selection, slots: Sequence[Slot], output_dir: Path, runne
     return FAILED if failed else DONE
 
 
+def _show_results(selection: Selection, output_dir: Path) -> None:
+    """Print what has come out so far."""
+    if rows := [row for name in selection.runs if (row := read_row(output_dir / name))]:
+        print(f"\n{format_table(rows)}\n\nResults are in {output_dir}", flush=True)
+
+
 def _fetch(wanted: Mapping[str, Mapping[str, Sequence[str]]], stop: StopRequest) -> dict[str, str]:
     items = [*wanted["models"], *wanted["tasks"]]
     if items:
@@ -143,27 +174,14 @@ def _fetch(wanted: Mapping[str, Mapping[str, Sequence[str]]], stop: StopRequest)
     return fetch(wanted, stop)
 
 
-def _jobs(selection: Selection, output_dir: Path, revisions: Mapping[str, str]) -> list[Job]:
+def _jobs(selection: Selection, output_dir: Path, revisions: Mapping[str, str], *, anew: bool = False) -> list[Job]:
     jobs = []
     for name, run in selection.runs.items():
         if name not in selection.finished:
             sources = (run.checkpoint, run.peft, run.circuit)
             own = {source: revisions[source] for source in sources if source in revisions}
-            jobs.append(Job(run, name, output_dir / name, own))
+            jobs.append(Job(run, name, output_dir / name, own, anew))
     return jobs
-
-
-def _show_plan(jobs: Sequence[Job], selection: Selection, slots: Sequence[Slot], runner: Sequence[str]) -> None:
-    for remark in selection.remarks:
-        print(remark)
-    print(f"runs: {len(jobs)}; slots: {', '.join(slot.label for slot in slots)}; the longest first")
-    for number, (job, slot) in enumerate(plan(jobs, slots), start=1):
-        rows = job.run.num_rows
-        total = "" if rows is None else f" x {rows} rows = {job.run.num_forward * rows} forward passes"
-        print(f"\n{number}. {job.name}\n   slot {slot.label}; NFE {job.run.num_forward}{total}")
-        environment = [f"{name}={shlex.quote(value)}" for name, value in slot.environment.items()]
-        command = build_command(job.run, job.folder, slot.device, tuple(runner))
-        print("   " + " ".join([*environment, shlex.join(command)]))
 
 
 def _help() -> str:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 RUNNER: Final = (sys.executable, "-m", "lm_eval_codd", "run")
 
+# Where a run writes down every answer as it is made, inside of its folder.
+JOURNAL: Final = "journal"
+
 
 def model_name(run: Run) -> str:
     """The run's model as lm-eval knows it."""
@@ -49,7 +52,7 @@ def build_command(run: Run, folder: Path, device: str, runner: tuple[str, ...] =
     command = [
         *runner,
         *("--model", model_name(run)),
-        *("--model_args", json.dumps(model_args(run))),
+        *("--model_args", json.dumps({**model_args(run), "journal": str(folder / JOURNAL)})),
         *("--tasks", run.task),
         *("--include_path", str(tasks_dir())),
         *("--num_fewshot", str(run.num_shot)),

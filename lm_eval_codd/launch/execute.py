@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd.launch import record
-from lm_eval_codd.launch.command import RUNNER, build_command, model_args, model_name
+from lm_eval_codd.launch import progress, record
+from lm_eval_codd.launch.command import JOURNAL, RUNNER, build_command, model_args, model_name
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.devices import Slot
+    from lm_eval_codd.launch.lock import Lock
     from lm_eval_codd.launch.runs import Run
 
 LOG_LINES: Final = 15
@@ -26,12 +27,16 @@ _LOG_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True)
 class Job:
-    """A run with its name and its folder, and the hub revisions that were fetched for it."""
+    """A run with its name and its folder, and the hub revisions that were fetched for it.
+
+    anew: nothing that is there already counts, neither results nor journalled answers.
+    """
 
     run: Run
     name: str
     folder: Path
     revisions: Mapping[str, str]
+    anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,15 +52,30 @@ class Outcome:
 class Execution:
     """A started run. The child leads its own process group, so that nothing it starts outlives it.
 
+    Args:
+        job: the run.
+        slot: where it executes.
+        lock: of its folder; given up when the run is closed. The child has it as well, in case it outlives this
+            process.
+        runner: the command that executes a run.
+
+    Attributes:
+        goes_on: whether answers of an earlier execution are there.
+
     Raises:
-        OSError: the folder cannot be written, or the child cannot be started.
+        OSError: the folder cannot be written, or the child cannot be started. The lock is the caller's then.
     """
 
-    def __init__(self, job: Job, slot: Slot, runner: tuple[str, ...] = RUNNER) -> None:
+    def __init__(self, job: Job, slot: Slot, lock: Lock, runner: tuple[str, ...] = RUNNER) -> None:
         self.job = job
         self.slot = slot
+        self._lock = lock
         self._start = time.monotonic()
         self._older_results = record.result_files(job.folder)
+        if job.anew:
+            record.set_aside(job.folder / JOURNAL)
+        self.goes_on = (job.folder / JOURNAL).exists()
+        record.clear(job.folder)
         command = build_command(job.run, job.folder, slot.device, runner)
         self._record = _describe(job, slot, command)
         record.write(job.folder, self._record)
@@ -68,7 +88,8 @@ class Execution:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **slot.environment},
+                env={**os.environ, **slot.environment, progress.VARIABLE: str(job.folder / progress.FILE)},
+                pass_fds=(lock.handle,),
                 start_new_session=True,
             )
 
@@ -99,6 +120,8 @@ class Execution:
             record.write(self.job.folder, self._record)
         except OSError as error:
             status, reason = "failed", f"cannot write {self.job.folder / record.FILE}: {error.strerror}"
+        record.clear(self.job.folder)
+        self._lock.release()
         return Outcome(status, seconds, reason, self._log_tail() if status == "failed" else ())
 
     def _log_tail(self) -> tuple[str, ...]:
@@ -127,6 +150,7 @@ def _describe(job: Job, slot: Slot, command: list[str]) -> dict[str, Any]:
         "hardware": slot.hardware,
         "environment": dict(slot.environment),
         "revisions": dict(job.revisions),
+        "fingerprints": run.fingerprints(),
         **record.surroundings(),
         "started": record.now(),
         "ended": None,

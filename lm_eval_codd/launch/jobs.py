@@ -1,24 +1,29 @@
-"""From run strings to jobs: every run checked, named and given a folder, before the first one starts."""
+"""From run strings and sweeps to jobs: every run checked, named and given a folder, before the first one starts."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lm_eval_codd.launch import record
+from lm_eval_codd import demo
+from lm_eval_codd.launch import lock, record
 from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.launch.naming import run_name
-from lm_eval_codd.launch.runs import Run, parse_run
+from lm_eval_codd.launch.runs import Run, make_run, parse_run
+from lm_eval_codd.launch.same import merge
+from lm_eval_codd.launch.sweep import Sweep, parse_sweep, typed
 
-DEMO_STEPS: Final = (2, 4, 8, 16, 32)
 # The demo's answers are one block of 32 tokens; its float16 file is computed in float32, which any machine can.
-_DEMO_RUN: Final = (
-    "--model_alias llada --llada_ckpt demo --task demo --num_steps {steps} "
-    "--gen_length 32 --block_length 32 --dtype float32 --batch_size 50"
+_DEMO: Final = (
+    "model_alias=llada llada_ckpt=demo task=demo num_steps=2,4,8,16,32 "
+    "gen_length=32 block_length=32 dtype=float32 batch_size=50"
 )
+# The circuit acts at every step but a block's first one, where nothing is known yet.
+_DEMO_CIRCUIT: Final = "pc_ckpt=none,demo pc_frac=1 pc_temperature=0.7"
 
 
 @dataclass(frozen=True)
@@ -30,49 +35,123 @@ class Selection:
     remarks: tuple[str, ...]
 
 
-def demo_runs() -> list[str]:
-    """The demo as run strings: the demo checkpoint at several step counts."""
-    return [_DEMO_RUN.format(steps=steps) for steps in DEMO_STEPS]
+def demo_sweep() -> Sweep:
+    """The demo checkpoint at several step counts, alone and with the demo's circuit where there is one."""
+    return parse_sweep(f"{_DEMO} {_DEMO_CIRCUIT}" if demo.CIRCUIT.exists() else _DEMO)
 
 
-def select(texts: Iterable[str], output_dir: Path, defaults: Mapping[str, Any], *, force: bool = False) -> Selection:
+def select(
+    texts: Sequence[str],
+    sweeps: Sequence[Sweep],
+    output_dir: Path,
+    defaults: Mapping[str, Any],
+    *,
+    force: bool = False,
+) -> Selection:
     """Check all runs; merge those that are the same, and set those aside that are finished (unless `force`).
+
+    Args:
+        texts: of `--run`.
+        sweeps: their points are runs too.
+        output_dir: where every run has its folder.
+        defaults: flags of runs that do not say otherwise.
+        force: whether finished runs are run again.
 
     Raises:
         NotStarted: any run is impossible, with a line for each.
     """
-    runs: dict[str, Run] = {}
-    numbers: dict[str, int] = {}
-    errors, remarks, finished = [], [], set()
-    for number, text in enumerate(texts, start=1):
-        try:
-            run = parse_run(text, defaults)
-        except ValueError as error:
-            errors.append(f"run {number}: {error}  [--run '{text}']")
+    runs, remarks = _distinct(texts, sweeps, defaults)
+    others = [f"{output_dir / name}" for name, run in runs.items() if record.is_other_run(output_dir / name, run)]
+    if others:
+        raise NotStarted(
+            [f"{folder} holds a run with other settings; remove it, or give this one a tag" for folder in others]
+        )
+    done = {name: found for name, run in runs.items() if (found := record.completed(output_dir / name, run))}
+    started = {name for name in runs if name in done or record.read(output_dir / name)}
+    runs, merged = merge(runs, lambda name: 0 if name in done else 1 if name in started else 2)
+    remarks += merged
+    finished = set()
+    for name, run in runs.items():
+        if force or name not in done:
             continue
-        name = run_name(run)
-        folder = output_dir / name
-        if name in runs:
-            remarks.append(f"run {number} is the same as run {numbers[name]} and is not repeated: {name}")
-        elif record.is_other_run(folder, run):
-            errors.append(
-                f"run {number}: {folder} holds a run with other settings; remove it, or give this one a --tag"
-            )
+        if changed := record.changed(done[name], run):
+            remarks.append(f"repeats  {name}: its {' and '.join(changed)} changed since it finished")
         else:
-            runs[name], numbers[name] = run, number
-            if not force and (done := record.finished(folder, run)):
-                finished.add(name)
-                remarks.append(f"skipped  {name}: finished already ({done['ended']}); --force runs it again")
-    if errors:
-        raise NotStarted(errors)
+            finished.add(name)
+            remarks.append(f"skipped  {name}: finished already ({done[name]['ended']}); --force runs it again")
     return Selection(runs, frozenset(finished), tuple(remarks))
 
 
-def prepare_folder(output_dir: Path) -> None:
-    """Make the output folder and write to it once; raises `NotStarted` when that is impossible."""
+def prepare_folder(output_dir: Path) -> str | None:
+    """Make the output folder and write to it once; returns a warning where two launchers on it would not be safe.
+
+    Raises:
+        NotStarted: it cannot be written.
+    """
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=output_dir, prefix=".writable."):
-            pass
+        with tempfile.NamedTemporaryFile(dir=output_dir, prefix=".writable.") as file:
+            file.write(b"x")
+        has_locks = lock.is_supported(output_dir)
     except OSError as error:
         raise NotStarted([f"`--output_dir {output_dir}` cannot be written: {error.strerror}"]) from None
+    return None if has_locks else f"the file system of {output_dir} has no locks: start no second launcher on it"
+
+
+def _distinct(
+    texts: Sequence[str], sweeps: Sequence[Sweep], defaults: Mapping[str, Any]
+) -> tuple[dict[str, Run], list[str]]:
+    """The different runs by name, and a remark for those that are asked for more than once."""
+    runs: dict[str, Run] = {}
+    labels: dict[str, str] = {}
+    remarks: list[str] = []
+    errors: Counter[tuple[str, str]] = Counter()
+    repeated: Counter[str] = Counter()
+    for label, where, make in _asked(texts, sweeps, defaults):
+        try:
+            run = make()
+        except ValueError as error:
+            text = str(error) if label == where else f"{label}: {error}"
+            errors[where, text] += 1
+            continue
+        name = run_name(run)
+        if name not in runs:
+            runs[name], labels[name] = run, label
+        elif label == where:
+            repeated[where] += 1
+        else:
+            remarks.append(f"{label} is the same as {labels[name]} and is not repeated: {name}")
+    if errors:
+        raise NotStarted([_error_line(where, text, count) for (where, text), count in errors.items()])
+    for where, count in repeated.items():
+        points = "1 point is" if count == 1 else f"{count} points are"
+        remarks.append(
+            f"merged   {points} the same as another: settings of a circuit without a circuit, or asked for twice "
+            f"[{where}]"
+        )
+    missing: Counter[str] = Counter()
+    for sweep in sweeps:
+        missing.update(sweep.missing())
+    left_out = [
+        f"left out {count} points: `{key}` has no value; give one with --set '{key}=...'"
+        for key, count in missing.items()
+    ]
+    if not runs:
+        raise NotStarted(left_out or ["there is nothing to run"])
+    remarks += left_out
+    return runs, remarks
+
+
+def _asked(
+    texts: Sequence[str], sweeps: Sequence[Sweep], defaults: Mapping[str, Any]
+) -> Iterator[tuple[str, str, Callable[[], Run]]]:
+    """Every run asked for: its label, where it comes from, and how to make it."""
+    for number, text in enumerate(texts, start=1):
+        yield f"run {number}", f"--run '{text}'", lambda text=text: parse_run(text, defaults)
+    for sweep in sweeps:
+        for point in sweep.points():
+            yield sweep.where, sweep.where, lambda point=point: make_run({**defaults, **typed(point)})
+
+
+def _error_line(where: str, text: str, count: int) -> str:
+    return f"{text}  [{where}{f', {count} points' if count > 1 else ''}]"

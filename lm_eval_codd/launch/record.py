@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd import __version__
+from lm_eval_codd.launch import progress
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.runs import Run
@@ -58,16 +59,46 @@ def is_other_run(folder: Path, run: Run) -> bool:
 
 
 def finished(folder: Path, run: Run) -> dict[str, Any] | None:
-    """The record of this very run if it is in the folder, complete, with its results; else None."""
+    """The record of this very run if it is in the folder, complete, with its results; else None.
+
+    A run whose checkpoint, adapter or circuit on this machine has changed since is not this very run.
+    """
+    record = completed(folder, run)
+    return record if record is not None and not changed(record, run) else None
+
+
+def completed(folder: Path, run: Run) -> dict[str, Any] | None:
+    """As `finished`, whatever has become of the run's files since."""
     record = read(folder)
     if record is None or record.get("status") != "finished" or record.get("identity") != run.identity():
         return None
     return record if (folder / str(record.get("results"))).is_file() else None
 
 
+def changed(record: dict[str, Any], run: Run) -> list[str]:
+    """Which of the run's files are not what they were: `checkpoint`, `peft`, `circuit`."""
+    before = record.get("fingerprints")
+    before = before if isinstance(before, dict) else {}
+    return [name for name, text in run.fingerprints().items() if before.get(name) != text]
+
+
 def result_files(folder: Path) -> set[str]:
     """Names of lm-eval's result files in the folder, of this and earlier executions."""
     return {file.name for file in folder.glob("results_*.json")}
+
+
+def clear(folder: Path) -> None:
+    """Remove what a run left that was killed while it wrote. Only for who has the folder's lock."""
+    for leftover in (*folder.glob(f".{FILE}.*"), folder / progress.FILE, folder / f".{progress.FILE}"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+
+
+def set_aside(path: Path) -> None:
+    """Rename a file or folder, if it is there, to a name that is free."""
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(path.with_name(f"{path.name}.{stamp}"))
 
 
 def now() -> str:

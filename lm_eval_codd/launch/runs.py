@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from lm_eval_codd import demo
 from lm_eval_codd.launch import checkpoints
 from lm_eval_codd.launch.flags import parse
 from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS, DEFAULT_CHECKPOINTS, DTYPES, FLAGS, PROTOCOLS, SETTINGS
@@ -80,6 +81,16 @@ class Run:
         if size is None:
             size = _DEMO_BYTES if self.checkpoint == checkpoints.DEMO else _HUB_BYTES
         return self.num_forward * (self.num_rows or _UNKNOWN_ROWS) * size * self.config.gen_length
+
+    def fingerprints(self) -> dict[str, str]:
+        """What the run's local files are now (`checkpoints.fingerprint`), by field; hub ids have none."""
+        sources = {
+            "checkpoint": (self.checkpoint, demo.CHECKPOINT),
+            "peft": (self.peft, demo.CHECKPOINT),
+            "circuit": (self.circuit, demo.CIRCUIT),
+        }
+        prints = {name: checkpoints.fingerprint(*source) for name, source in sources.items() if source[0] is not None}
+        return {name: text for name, text in prints.items() if text is not None}
 
     def identity(self) -> dict[str, Any]:
         """The run as plain data: what run.json records and what tells two runs apart."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
+from lm_eval_codd.launch import lock, record
 from lm_eval_codd.launch.command import RUNNER
 from lm_eval_codd.launch.execute import Execution, Job, Outcome
 
@@ -17,16 +18,23 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS: Final = 0.05
 _GRACE_SECONDS: Final = 10.0
+_HELD_SECONDS: Final = 1.0
 
 
 class Observer(Protocol):
     """Is told what happens to the runs, in the order in which it happens."""
 
-    def started(self, job: Job, slot: Slot) -> None:
+    def started(self, execution: Execution) -> None:
         """A run was started on a slot."""
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """A run has finished, failed or was interrupted."""
+
+    def held(self, job: Job, holder: lock.Holder) -> None:
+        """A run waits, because someone else is at work on it. Told once a run."""
+
+    def look(self, executions: Sequence[Execution]) -> None:
+        """Nothing has happened; these runs are under way. Told many times a second."""
 
 
 class StopRequest:
@@ -81,41 +89,73 @@ def run_all(
 ) -> dict[str, Outcome]:
     """Execute all jobs; returns the outcome of each job that was started, by name.
 
-    A failed run does not hold up the others. When `stop` is set nothing more is started and what runs is ended: its
-    process group gets SIGTERM, and SIGKILL after ten seconds or at the second request.
+    A failed run does not hold up the others, nor does one that another launcher is at work on: it is looked at again
+    when a slot is free, and not repeated once it is finished. When `stop` is set nothing more is started and what runs
+    is ended: its process group gets SIGTERM, and SIGKILL after ten seconds or at the second request.
     """
     waiting = longest_first(jobs)
     free = list(slots)
     running: list[Execution] = []
+    held: dict[str, Job] = {}
+    told: set[str] = set()
     outcomes: dict[str, Outcome] = {}
+    next_try = 0.0
 
-    def end(execution: Execution, *, interrupted: bool = False) -> None:
+    def end(job: Job, outcome: Outcome) -> None:
+        outcomes[job.name] = outcome
+        observer.ended(job, outcome)
+
+    def close(execution: Execution, *, interrupted: bool = False) -> None:
         running.remove(execution)
         free.append(execution.slot)
-        outcomes[execution.job.name] = execution.close(interrupted=interrupted)
-        observer.ended(execution.job, outcomes[execution.job.name])
+        end(execution.job, execution.close(interrupted=interrupted))
+
+    def start(job: Job) -> None:
+        try:
+            taken = lock.take(job.folder, record.now())
+            if isinstance(taken, lock.Holder):
+                held[job.name] = job
+                if job.name not in told:
+                    told.add(job.name)
+                    observer.held(job, taken)
+                return
+            held.pop(job.name, None)
+            if not job.anew and record.finished(job.folder, job.run):
+                taken.release()
+                end(job, Outcome("finished", 0.0, "by another launcher"))
+                return
+            try:
+                execution = Execution(job, free[0], taken, tuple(runner))
+            except BaseException:
+                taken.release()
+                raise
+        except OSError as error:
+            held.pop(job.name, None)
+            end(job, Outcome("failed", 0.0, f"cannot be started: {error}"))
+        else:
+            free.remove(execution.slot)
+            running.append(execution)
+            observer.started(execution)
 
     try:
-        while (waiting or running) and not stop:
+        while (waiting or held or running) and not stop:
+            if held and free and time.monotonic() >= next_try:
+                others = [job for job in waiting if job.name not in held]
+                waiting = [*longest_first(list(held.values())), *others]
+                next_try = time.monotonic() + _HELD_SECONDS
             while waiting and free and not stop:
-                job = waiting.pop(0)
-                try:
-                    running.append(Execution(job, free[0], tuple(runner)))
-                except OSError as error:
-                    outcomes[job.name] = Outcome("failed", 0.0, f"cannot be started: {error}")
-                    observer.ended(job, outcomes[job.name])
-                else:
-                    observer.started(job, free.pop(0))
+                start(waiting.pop(0))
             for execution in [execution for execution in running if execution.has_ended()]:
-                end(execution)
-            if running:
+                close(execution)
+            if running or held:
+                observer.look(running)
                 time.sleep(_POLL_SECONDS)
     finally:
         for execution in [execution for execution in running if execution.has_ended()]:
-            end(execution)
+            close(execution)
         _stop_children(running, stop)
         for execution in list(running):
-            end(execution, interrupted=True)
+            close(execution, interrupted=True)
     return outcomes
 
 

@@ -1,14 +1,23 @@
-"""The progress bar of an evaluation."""
+"""The progress bar of an evaluation, and the same for a launcher that watches from outside."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from tqdm import tqdm
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding import StepEvent
     from lm_eval_codd.models.record import Totals
+
+# Where a launcher that shows several runs wants to read how far this one is.
+PROGRESS_FILE: Final = "CODD_PROGRESS_FILE"
+_FILE_SECONDS: Final = 1.0
 
 
 class Progress:
@@ -28,8 +37,12 @@ class Progress:
         self._bar = tqdm(total=total, initial=done, desc="Decoding", disable=hidden, miniters=0, mininterval=0.5)
         self._totals = totals
         self._step = 0
+        self._num_done = self._bar.n
+        path = os.environ.get(PROGRESS_FILE)
+        self._file = None if hidden or not path else _File(Path(path))
 
     def __enter__(self) -> Progress:
+        self._show(0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -49,10 +62,35 @@ class Progress:
         self._show(1)
 
     def _show(self, num_done: int) -> None:
-        if self._bar.disable:
-            return
         totals = self._totals
         speed = totals.answer_tokens / max(totals.decoding_seconds, 1e-9)
+        self._num_done += num_done
+        if self._file is not None:
+            self._file.write(
+                done=self._num_done, total=self._bar.total, step=self._step, tokens_per_second=round(speed, 1)
+            )
+        if self._bar.disable:
+            return
         shown = {"tokens/s": f"{speed:.1f}", "NFE": f"{totals.mean('nfe'):.1f}", "step": self._step}
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update(num_done)
+
+
+class _File:
+    """A file that says how far the run is, replaced at most once a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._next = 0.0
+
+    def write(self, **said: float) -> None:
+        """Replace the content, unless that was done just now."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _FILE_SECONDS
+        temporary = self._path.with_name(f".{self._path.name}")
+        # Not worth a run: a full disk ends it where answers are written.
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps(said), encoding="utf-8")
+            temporary.replace(self._path)

@@ -73,7 +73,7 @@ def make_environment(folder: Path) -> Environment:
 def copy_sources(to: Path) -> Path:
     """The files that a build reads, so that building leaves nothing in the checkout."""
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-    for folder in ("lm_eval_codd", "tasks"):
+    for folder in ("lm_eval_codd", "tasks", "results/paper"):
         shutil.copytree(ROOT / folder, to / folder, ignore=ignore)
     for path in ROOT.iterdir():
         if path.is_file() and not path.name.startswith("."):

@@ -33,11 +33,14 @@ def setup_cfg() -> configparser.ConfigParser:
     return parser
 
 
+SHIPPED = {"lm_eval_codd": "lm_eval_codd", "tasks": "lm_eval_codd/tasks", "results/paper": "lm_eval_codd/paper"}
+
+
 class TestWheel:
-    def test_it_carries_the_code_the_tasks_and_the_demo(self, wheel: Path):
+    def test_it_carries_the_code_the_tasks_the_tables_and_the_demo(self, wheel: Path):
         carried = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
         expected = {"_lm_eval_codd_boot.py", *START_FILES}
-        for folder, shipped_as in (("lm_eval_codd", "lm_eval_codd"), ("tasks", "lm_eval_codd/tasks")):
+        for folder, shipped_as in SHIPPED.items():
             for path in (ROOT / folder).rglob("*"):
                 if path.is_file() and "__pycache__" not in path.parts:
                     expected.add(f"{shipped_as}/{path.relative_to(ROOT / folder).as_posix()}")

@@ -1,6 +1,8 @@
 """Stands in for `python -m lm_eval_codd run`: does what FAKE_RUN says for its number of steps, then writes results.
 
 FAKE_RUN is JSON, `{"64": {"seconds": 1, "fail": 3, "print": "text", "mute": true}}`; a run that is not named succeeds.
+With `"answers": N` it makes N answers, a file each in its journal, which it does not make again; one takes `"each": S`
+seconds. `computed.txt` gets a line for each that was made.
 """
 
 import argparse
@@ -30,6 +32,19 @@ if todo.get("grandchild"):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     (args.output_path.parent / "grandchild.pid").write_text(str(child.pid))
 time.sleep(todo.get("seconds", 0))
+if "answers" in todo:
+    journal, output_dir = Path(args.model_args["journal"]), args.output_path.parent.parent
+    journal.mkdir(exist_ok=True)
+    for number in range(todo["answers"]):
+        answer = journal / f"{number}.txt"
+        if not answer.exists():
+            time.sleep(todo.get("each", 0))
+            answer.with_suffix(".new").write_text(f"answer {number} of {steps}")
+            answer.with_suffix(".new").rename(answer)
+            with open(output_dir / "computed.txt", "a") as computed:
+                computed.write(f"{steps} {number}\n")
+        said = {"done": number + 1, "total": todo["answers"], "tokens_per_second": 12.5, "step": 3}
+        Path(os.environ["CODD_PROGRESS_FILE"]).write_text(json.dumps(said))
 with open(args.output_path.parent.parent / "order.txt", "a") as order:
     order.write(f"end {steps}\n")
 if todo.get("fail"):
@@ -40,7 +55,7 @@ if not todo.get("mute"):
         "results": {args.tasks: scores},
         "n-samples": {args.tasks: {"original": 1319, "effective": int(args.limit or 1319)}},
         "configs": {args.tasks: {"metadata": {"reported": "exact_match,flexible-extract"}}},
-        "config": {"mean_nfe": steps - 0.5},
+        "config": {"mean_nfe": steps - 0.5, **todo.get("config", {})},
     }
     stamp = f"2026-01-01T00-00-{time.monotonic_ns()}"
     (args.output_path.parent / f"results_{stamp}.json").write_text(json.dumps(results))

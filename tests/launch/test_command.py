@@ -31,6 +31,7 @@ class TestTheCommandOfARun:
             "num_steps": 256,
             "paradigm": "block",
             "top_k": None,
+            "journal": str(OUT / "journal"),
         }
         assert args.tasks == ["codd_math500"]
         assert (args.apply_chat_template, args.log_samples, args.num_fewshot) == (True, True, 0)

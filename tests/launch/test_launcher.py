@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from lm_eval_codd import demo
+from lm_eval_codd.gates import block_gates
+from lm_eval_codd.launch.jobs import demo_sweep, select
+
 
 def wait_for(path: Path, seconds: float = 20) -> str:
     deadline = time.monotonic() + seconds
@@ -225,13 +229,21 @@ class TestDryRun:
         code, output = launcher([], "--demo", "--dry-run")
         assert code == 0
         steps = [line.split("steps")[1].split("_")[0] for line in output.splitlines() if line[:1].isdigit()]
-        assert steps == ["32", "16", "8", "4", "2"]
+        assert list(dict.fromkeys(steps)) == ["32", "16", "8", "4", "2"]
+
+    def test_of_the_demo_is_alone_and_with_the_circuit_where_there_is_one(self, tmp_path, monkeypatch):
+        for circuit, number in ((tmp_path / "none", 5), (tmp_path, 10)):
+            monkeypatch.setattr(demo, "CIRCUIT", circuit)
+            runs = select([], [demo_sweep()], tmp_path, {}).runs.values()
+            assert len(runs) == number
+            assert sum(run.circuit == "demo" for run in runs) == number - 5
+            assert all(any(block_gates(run.config)) for run in runs if run.circuit)
 
     def test_of_the_demo_alone_uses_the_cpu_whatever_gpus_there_are(self, launcher):
         program = [sys.executable, "-m", "lm_eval_codd.launch", "--demo", "--dry-run"]
         process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=60)
         slots = process.stdout.splitlines()[0].split("slots: ")[1].split(";")[0].split(", ")
-        assert len(slots) == min(5, len(os.sched_getaffinity(0)))
+        assert len(slots) == min(10 if demo.CIRCUIT.exists() else 5, len(os.sched_getaffinity(0)))
         assert all(slot.startswith("cpu") for slot in slots)
 
 

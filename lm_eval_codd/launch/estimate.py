@@ -1,0 +1,116 @@
+"""How long runs will take: from runs that are in the output folder already, or from a stated figure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from lm_eval_codd.launch import record
+from lm_eval_codd.launch.runs import Run
+
+if TYPE_CHECKING:
+    from lm_eval_codd.launch.devices import Slot
+
+# What should be alike for one run's time to tell another's, beside the number of steps.
+_ALIKE: Final = ("task", "peft", "dtype", "batch_size", "num_shot", "protocol")
+_ALIKE_SETTINGS: Final = ("gen_length", "block_length", "paradigm", "alg", "pc_sampling", "pc_windows", "stop_at_eos")
+
+
+@dataclass(frozen=True)
+class Past:
+    """A finished run: what it was, and the seconds that a document took it."""
+
+    name: str
+    identity: dict[str, Any]
+    device: str
+    hardware: str
+    num_forward: int
+    seconds_per_row: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds that a run will take, and where the figure comes from."""
+
+    seconds: float
+    source: str
+
+
+Estimator = Callable[[Run, "Slot"], Estimate | None]
+
+
+def stated(seconds_per_forward: float) -> Estimator:
+    """An estimator from the seconds that a forward pass for one row takes; raises `ValueError` for none at all."""
+    if not (seconds_per_forward > 0 and math.isfinite(seconds_per_forward)):
+        raise ValueError(f"`--seconds_per_forward {seconds_per_forward:g}` must be above 0")
+
+    def estimate(run: Run, slot: Slot) -> Estimate | None:
+        if run.num_rows is None:
+            return None
+        return Estimate(
+            seconds_per_forward * run.num_forward * run.num_rows, f"{seconds_per_forward:g} s a forward pass"
+        )
+
+    return estimate
+
+
+def from_past(past: Sequence[Past]) -> Estimator:
+    """An estimator from the nearest past run of the checkpoint on the same kind of device, in proportion to NFE."""
+
+    def estimate(run: Run, slot: Slot) -> Estimate | None:
+        if run.num_rows is None:
+            return None
+        kind = slot.device.partition(":")[0]
+        comparable = [
+            one
+            for one in past
+            if one.identity.get("checkpoint") == run.checkpoint and one.device.partition(":")[0] == kind
+        ]
+        if not comparable:
+            return None
+        nearest = min(comparable, key=lambda one: _distance(one, run, slot))
+        per_row = nearest.seconds_per_row * run.num_forward / nearest.num_forward
+        return Estimate(per_row * run.num_rows, f"as {nearest.name}, {per_row:.3g} s a row")
+
+    return estimate
+
+
+def read_past(output_dir: Path) -> list[Past]:
+    """The finished runs of an output folder; whatever else is there is passed over."""
+    folders = sorted(output_dir.iterdir()) if output_dir.is_dir() else []
+    return [past for folder in folders if folder.is_dir() and (past := _read(folder)) is not None]
+
+
+def _read(folder: Path) -> Past | None:
+    run = record.read(folder)
+    if run is None or run.get("status") != "finished":
+        return None
+    try:
+        results = json.loads((folder / str(run["results"])).read_text(encoding="utf-8"))
+        rows = results["n-samples"][run["task"]]["effective"]
+        decoded = results["config"].get("decoding_seconds"), results["config"].get("requests")
+        # Loading and scoring are left out where the model has counted its own time.
+        seconds_per_row = decoded[0] / decoded[1] if all(decoded) else run["seconds"] / rows
+        identity, num_forward = run["identity"], run["num_forward"]
+        if not (isinstance(identity, dict) and num_forward > 0 and seconds_per_row > 0):
+            return None
+        return Past(
+            folder.name, identity, str(run["device"]), str(run.get("hardware")), num_forward, float(seconds_per_row)
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
+        return None
+
+
+def _distance(past: Past, run: Run, slot: Slot) -> tuple[int, float]:
+    config = past.identity.get("config") or {}
+    differences = [
+        (past.identity.get("circuit") is None) != (run.circuit is None),
+        past.hardware != slot.hardware,
+        *(past.identity.get(name) != getattr(run, name) for name in _ALIKE),
+        *(config.get(name) != getattr(run.config, name) for name in _ALIKE_SETTINGS),
+    ]
+    return sum(differences), abs(math.log(past.num_forward / run.num_forward))

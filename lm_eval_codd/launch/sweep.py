@@ -1,0 +1,214 @@
+"""Sweeps: lists of values, and the runs of their product."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from lm_eval_codd.launch.flags import convert
+from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS, FLAGS
+from lm_eval_codd.settings import unknown_name
+
+Values = tuple[str, ...]
+
+FIXED: Final = "fixed"
+
+_KINDS: Final = {flag.name: flag.kind for flag in FLAGS}
+_OF_A_CIRCUIT: Final = ("pc_ckpt", *CIRCUIT_SETTINGS)
+_SUFFIXES: Final = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Flags of a run with lists of values.
+
+    where: what messages call it.
+    values: the values of each flag; None where they are left for the user to give.
+    by_task: the same for single tasks, as (flag, task); takes the place of `values` there, so it does not multiply.
+    """
+
+    where: str
+    values: Mapping[str, Values | None]
+    by_task: Mapping[tuple[str, str], Values | None]
+
+    def points(self) -> Iterator[dict[str, str]]:
+        """The flags of every run as text, tasks slowest. Runs that miss a value are left out."""
+        for lists in self._lists():
+            if None not in lists.values():
+                for combination in itertools.product(*lists.values()):
+                    yield dict(zip(lists, combination, strict=True))
+
+    def missing(self) -> dict[str, int]:
+        """Flags that the user has to give, and how many runs are left out without each."""
+        counts: dict[str, int] = {}
+        for lists in self._lists():
+            for name in (name for name, values in lists.items() if values is None):
+                key = f"{name}@{lists['task'][0]}" if (name, lists["task"][0]) in self.by_task else name
+                counts[key] = counts.get(key, 0) + math.prod(len(values) for values in lists.values() if values)
+        return counts
+
+    def updated(self, changes: Sweep) -> Sweep:
+        """With the values of `changes` in place of its own; those of a circuit only where this sweep has one."""
+        has_circuit = any(name == "pc_ckpt" for name in (*self.values, *(name for name, _ in self.by_task)))
+        tasks = self.values["task"] or ()
+
+        def fits(name: str) -> bool:
+            return has_circuit or name not in _OF_A_CIRCUIT
+
+        values = {name: new for name, new in changes.values.items() if fits(name)}
+        by_task = {key: new for key, new in changes.by_task.items() if fits(key[0]) and key[1] in tasks}
+        # A value for all tasks is also one for those that had their own.
+        kept = {key: old for key, old in self.by_task.items() if key[0] not in values}
+        return dataclasses.replace(self, values={**self.values, **values}, by_task={**kept, **by_task})
+
+    def _lists(self) -> Iterator[dict[str, Values | None]]:
+        for task in self.values["task"] or ():
+            own = {name: values for (name, of), values in self.by_task.items() if of == task}
+            yield {"task": (task,), **{name: values for name, values in self.values.items() if name != "task"}, **own}
+
+
+def typed(point: Mapping[str, str]) -> dict[str, Any]:
+    """A point as `runs.make_run` takes it; raises `ValueError` for a value that is not of its flag's kind."""
+    return {name: convert(name, text, _KINDS[name]) for name, text in point.items()}
+
+
+def parse_sweep(text: str) -> Sweep:
+    """A sweep from `key=value,value key@task=value ...`.
+
+    Raises:
+        ValueError: one line for an unknown key (with the nearest), an empty list, or a key that is given twice.
+    """
+    where = f"`--sweep '{text}'`"
+    return _checked(_build(where, _split(where, text)))
+
+
+def parse_changes(text: str) -> Sweep:
+    """What `--set` says, in the words of a sweep; raises `ValueError` like `parse_sweep`."""
+    where = f"`--set '{text}'`"
+    changes = _build(where, _split(where, text))
+    if "task" in changes.values:
+        raise ValueError(f"{where}: tasks belong to a sweep; leave `task` out, or write the sweep yourself")
+    return changes
+
+
+def is_file(text: str) -> bool:
+    """Whether the value of `--sweep` names a file."""
+    return text.endswith(_SUFFIXES) and ("=" not in text or Path(text).is_file())
+
+
+def read_sweeps(path: Path, select: str = FIXED) -> list[Sweep]:
+    """The sweeps of a YAML file: one mapping of keys to values or lists, or a list of such mappings.
+
+    A value of null is left for `--set`. A mapping inside of a sweep is a variant: its keys take the place of the
+    sweep's own when `select` is its name.
+
+    Raises:
+        ValueError: one line with the file, for what `parse_sweep` refuses and for a file that is no sweep.
+    """
+    content = _load(path)
+    entries = content if isinstance(content, list) else [content]
+    if not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"{path} is not a sweep; it must hold keys with lists of values, or a list of such sweeps")
+    sweeps = []
+    found = select == FIXED
+    for number, entry in enumerate(entries, start=1):
+        where = f"{path}, sweep {number}" if len(entries) > 1 else str(path)
+        variants = {key: value for key, value in entry.items() if isinstance(value, dict)}
+        sweep = _checked(_build(where, [(str(key), value) for key, value in entry.items() if key not in variants]))
+        for name, variant in variants.items():
+            changes = _build(f"{where}, {name}", [(str(key), value) for key, value in variant.items()])
+            if name == select:
+                found = True
+                sweep = sweep.updated(changes)
+        sweeps.append(sweep)
+    if not found:
+        raise ValueError(f"`--select {select}`: {path} has no such variant; leave --select out, or use {FIXED}")
+    return sweeps
+
+
+def _split(where: str, text: str) -> list[tuple[str, list[str]]]:
+    try:
+        tokens = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: {str(error).lower()}: a quote or a backslash is left open") from None
+    pairs = []
+    for token in tokens:
+        key, equals, value = token.partition("=")
+        if not equals:
+            raise ValueError(f"{where}: `{token}` is not key=value; values are separated by commas, without spaces")
+        pairs.append((key, value.split(",") if value else []))
+    return pairs
+
+
+def _build(where: str, pairs: Sequence[tuple[str, object]]) -> Sweep:
+    values: dict[str, Values | None] = {}
+    by_task: dict[tuple[str, str], Values | None] = {}
+    for written, value in pairs:
+        name, at, task = written.partition("@")
+        name = name.removeprefix("--").replace("-", "_")
+        if name not in _KINDS:
+            raise ValueError(f"{where}: {unknown_name(name, _KINDS, kind='key')}")
+        if at and (not task or name == "task"):
+            raise ValueError(f"{where}: `{written}` is not a key; `key@task` gives a flag its values for one task")
+        target, key = (by_task, (name, task)) if at else (values, name)
+        if key in target:
+            raise ValueError(f"{where}: `{written}` is given twice; put all of its values into one list")
+        target[key] = _texts(where, written, value)
+    return Sweep(where, values, by_task)
+
+
+def _texts(where: str, key: str, value: object) -> Values | None:
+    if value is None:
+        return None
+    listed = value if isinstance(value, list) else [value]
+    texts = tuple(str(item).strip() if isinstance(item, str | int | float) else "" for item in listed)
+    if not texts:
+        raise ValueError(f"{where}: `{key}` has no values; give at least one, or leave it out")
+    if not all(texts):
+        raise ValueError(f"{where}: `{key}` has an empty or nested value; give plain values, separated by commas")
+    return texts
+
+
+def _checked(sweep: Sweep) -> Sweep:
+    """The sweep, complete: it has a family, tasks, and a word on circuits where only some tasks have one."""
+    for name in ("model_alias", "task"):
+        if not sweep.values.get(name):
+            raise ValueError(f"{sweep.where}: `{name}` is missing")
+    for name, task in sweep.by_task:
+        if task not in sweep.values["task"]:
+            tasks = ", ".join(sweep.values["task"])
+            raise ValueError(f"{sweep.where}: `{name}@{task}` is for a task that is not swept; its tasks are {tasks}")
+    if any(name == "pc_ckpt" for name, _ in sweep.by_task):
+        return dataclasses.replace(sweep, values={"pc_ckpt": ("none",), **sweep.values})
+    return sweep
+
+
+def _load(path: Path) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Plain data only, and no key twice: YAML itself would take the last one."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+            keys = [self.construct_object(key) for key, _ in node.value if not key.tag.endswith(":merge")]
+            twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
+            if twice is not None:
+                raise ValueError(f"{path}: `{twice}` is given twice; put all of its values into one list")
+            return super().construct_mapping(node, deep)
+
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader)
+    except OSError as error:
+        raise ValueError(f"`--sweep {path}` cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        raise ValueError(f"{path}{place}: not YAML: {getattr(error, 'problem', None) or 'cannot be parsed'}") from None

@@ -1,0 +1,103 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from lm_eval_codd.launch import record
+from lm_eval_codd.launch.devices import Slot
+from lm_eval_codd.launch.estimate import from_past, read_past, stated
+from lm_eval_codd.launch.naming import run_name
+from lm_eval_codd.launch.runs import parse_run
+
+GPU = Slot("gpu 0", "cuda:0", {}, "H200")
+CPU = Slot("cpu", "cpu", {}, "2 of 2 cores")
+
+
+def run(more: str = "", task: str = "gsm8k"):
+    return parse_run(f"--model_alias llada --task {task} {more}")
+
+
+def finish(output_dir: Path, done, slot: Slot, seconds: float, **config) -> str:
+    """A finished run's folder; `seconds` is its wall time."""
+    folder = output_dir / run_name(done)
+    results = {"n-samples": {done.task: {"effective": done.num_rows}}, "config": config}
+    about = {"device": slot.device, "hardware": slot.hardware, "num_forward": done.num_forward, "task": done.task}
+    about |= {"status": "finished", "identity": done.identity(), "seconds": seconds, "results": "results_1.json"}
+    record.write(folder, about)
+    (folder / "results_1.json").write_text(json.dumps(results))
+    return folder.name
+
+
+class TestFromPastRuns:
+    def test_time_grows_with_forward_passes_and_rows(self, tmp_path):
+        finish(tmp_path, run("--num_steps 64 --limit 10"), GPU, 99.0, decoding_seconds=30.0, requests=10)
+        found = from_past(read_past(tmp_path))(run("--num_steps 256 --limit 100"), GPU)
+        assert found.seconds == pytest.approx(3.0 * 4 * 100)
+        assert "12 s a row" in found.source
+
+    def test_wall_time_is_taken_where_the_model_has_not_counted(self, tmp_path):
+        finish(tmp_path, run("--num_steps 64 --limit 10"), GPU, 50.0)
+        assert from_past(read_past(tmp_path))(run("--num_steps 64"), GPU).seconds == pytest.approx(5 * 1319)
+
+    def test_the_nearest_run_counts(self, tmp_path):
+        for more, seconds in (
+            ("--num_steps 64", 1.0),
+            ("--num_steps 128", 2.5),
+            ("--num_steps 128 --pc_ckpt a/b", 9.0),
+        ):
+            finish(tmp_path, run(more), GPU, 0.0, decoding_seconds=seconds, requests=1)
+        finish(tmp_path, run("--num_steps 256 --gen_length 256"), GPU, 0.0, decoding_seconds=77.0, requests=1)
+        estimate = from_past(read_past(tmp_path))
+        assert estimate(run("--num_steps 256"), GPU).seconds / 1319 == pytest.approx(5.0)
+        assert estimate(run("--num_steps 64"), GPU).seconds / 1319 == pytest.approx(1.0)
+        assert estimate(run("--num_steps 256 --pc_ckpt c/d"), GPU).seconds / 1319 == pytest.approx(18.0)
+
+    def test_another_checkpoint_or_kind_of_device_says_nothing(self, tmp_path):
+        finish(tmp_path, run(), GPU, 50.0)
+        estimate = from_past(read_past(tmp_path))
+        assert estimate(run("--llada_ckpt own/llada"), GPU) is None
+        assert estimate(run(), CPU) is None
+        assert estimate(run(task="some_task"), GPU) is None
+
+    def test_whatever_else_lies_in_the_folder_is_passed_over(self, tmp_path):
+        name = finish(tmp_path, run(), GPU, 50.0)
+        (tmp_path / "notes.txt").touch()
+        for number, content in enumerate(
+            ["", "{", "[]", '{"status": "finished"}', '{"status": "finished", "results": 3}']
+        ):
+            (tmp_path / f"torn{number}").mkdir()
+            (tmp_path / f"torn{number}" / "run.json").write_text(content)
+        torn = finish(tmp_path, run("--num_steps 64"), GPU, 50.0)
+        (tmp_path / torn / "results_1.json").write_text('{"n-samples": ')
+        assert [past.name for past in read_past(tmp_path)] == [name]
+        assert read_past(tmp_path / "none") == []
+
+
+class TestStated:
+    def test_is_seconds_a_forward_pass_of_a_row(self):
+        assert stated(0.05)(run("--num_steps 64 --limit 10"), GPU).seconds == pytest.approx(0.05 * 64 * 10)
+        assert stated(0.05)(run(task="some_task"), GPU) is None
+
+    @pytest.mark.parametrize("figure", [0.0, -1.0, float("nan"), float("inf")])
+    def test_must_be_above_zero(self, figure):
+        with pytest.raises(ValueError, match=r"`--seconds_per_forward .*` must be above 0"):
+            stated(figure)
+
+
+class TestDryRun:
+    def test_adds_up_what_it_knows(self, launcher):
+        config = {"decoding_seconds": 3600.0, "requests": 1319}
+        launcher([launcher.run_text(steps=16)], fake={"16": {"config": config}})
+        texts = [launcher.run_text(steps=steps) for steps in (16, 32, 64)]
+        code, output = launcher(texts, "--dry-run", gpus="cpu,cpu")
+        assert code == 0
+        assert "about 2.0 h (as llada_gsm8k_low_confidence_steps16" in output
+        assert "skipped  llada_gsm8k_low_confidence_steps16" in output
+        last = output.splitlines()[-1]
+        assert last == f"in all {96 * 1319} forward passes of a row, about 6.0 h of CPU slot time and 4.0 h on 2 slots"
+
+    def test_says_what_it_does_not_know(self, launcher):
+        texts = [launcher.run_text(steps=16), launcher.run_text(steps=16, task="some_task")]
+        _, output = launcher(texts, "--dry-run", "--seconds_per_forward", "0.1")
+        assert "about 35.2 min" in output
+        assert output.splitlines()[-1].endswith("; 1 run has no estimate: the size of its task is not known")

@@ -1,0 +1,85 @@
+import itertools
+
+import pytest
+
+from lm_eval_codd.gates import block_gates
+from lm_eval_codd.launch.naming import run_name
+from lm_eval_codd.launch.runs import make_run
+from lm_eval_codd.launch.same import answers_key, merge
+from lm_eval_codd.launch.sweep import parse_sweep, typed
+
+
+def named(text: str):
+    found = [make_run(typed(point)) for point in parse_sweep(f"model_alias=llada task=gsm8k {text}").points()]
+    return {run_name(run): run for run in found}
+
+
+def merged(text: str, rank=lambda name: 0):
+    kept, remarks = merge(named(text), rank)
+    return list(kept.values()), remarks
+
+
+class TestRunsThatAreTheSame:
+    def test_open_the_same_gates_and_are_otherwise_equal(self):
+        kept, remarks = merged("num_steps=64 pc_ckpt=a/b pc_frac=0.3,0.4,0.5,0.6 pc_temperature=0.1,0.2")
+        assert [(run.config.pc_frac, run.config.pc_temperature) for run in kept] == [
+            (0.3, 0.1),
+            (0.3, 0.2),
+            (0.6, 0.1),
+            (0.6, 0.2),
+        ]
+        assert remarks == [
+            "merged   at 64 steps, blocks of 32 of 512: pc_frac 0.3, 0.4, 0.5 open the same gates; pc_frac 0.3 stands "
+            "for all (4 runs less)"
+        ]
+
+    @pytest.mark.parametrize("steps", [64, 128, 256])
+    def test_are_those_of_equal_gates_for_every_pair_of_fractions(self, steps):
+        fractions = [twentieth / 20 for twentieth in range(1, 22)]
+        runs = {frac: next(iter(named(f"num_steps={steps} pc_ckpt=a/b pc_frac={frac}").values())) for frac in fractions}
+        for one, other in itertools.combinations(fractions, 2):
+            alike = block_gates(runs[one].config) == block_gates(runs[other].config)
+            assert (answers_key(runs[one]) == answers_key(runs[other])) == alike
+
+    def test_are_not_those_with_more_steps_where_a_ratio_lies_between(self):
+        kept, remarks = merged("num_steps=128 pc_ckpt=a/b pc_frac=0.3,0.4,0.5")
+        assert [run.config.pc_frac for run in kept] == [0.3, 0.4]
+        assert "pc_frac 0.4, 0.5 open the same gates" in remarks[0]
+
+    @pytest.mark.parametrize("difference", ["alg=margin,entropy", "seed=1,2", "pc_sampling=latent,map", "tag=a,b"])
+    def test_are_not_those_that_differ_in_anything_else(self, difference):
+        kept, remarks = merged(f"num_steps=64 pc_ckpt=a/b pc_frac=0.3 {difference}")
+        assert (len(kept), remarks) == (2, [])
+
+    def test_are_not_known_in_the_full_paradigm(self):
+        kept, _ = merged("num_steps=64 paradigm=full pc_ckpt=a/b pc_frac=0.3,0.5")
+        assert len(kept) == 2
+
+    def test_reversed_gates_count_by_what_they_open(self):
+        kept, remarks = merged("num_steps=64 pc_ckpt=a/b reverse_frac=true pc_frac=0.3,0.4,0.5")
+        assert [run.config.pc_frac for run in kept] == [0.3, 0.5]
+        assert "pc_frac 0.3, 0.4 open" in remarks[0]
+
+    def test_windows_are_not_read_in_blocks(self):
+        kept, remarks = merged("num_steps=64 pc_ckpt=a/b pc_windows=best,cover")
+        assert len(kept) == 1
+        assert "pc_windows best, cover" in remarks[0]
+
+
+class TestACircuitThatNeverActs:
+    def test_is_the_run_without_it(self):
+        kept, remarks = merged("num_steps=16 pc_ckpt=a/b,none pc_frac=0.3,0.5 pc_temperature=0.1,0.2")
+        assert [run.circuit for run in kept] == [None]
+        assert remarks[0].startswith("merged   at 16 steps, blocks of 32 of 512: the circuit never acts with ")
+        assert remarks[0].endswith("the run without it stands for all (4 runs less)")
+
+    def test_is_one_run_where_there_is_none_without_it(self):
+        kept, remarks = merged("num_steps=16 pc_ckpt=a/b pc_frac=0.3,0.5 pc_temperature=0.1,0.2")
+        assert [run.config.pc_frac for run in kept] == [0.3]
+        assert "(3 runs less)" in remarks[0]
+
+
+class TestTheOneThatIsKept:
+    def test_is_the_one_that_is_there_already(self):
+        kept, _ = merged("num_steps=64 pc_ckpt=a/b pc_frac=0.3,0.4,0.5", lambda name: "pc_frac-0.5" not in name)
+        assert [run.config.pc_frac for run in kept] == [0.5]
