@@ -107,8 +107,9 @@ class TestThePairedCheck:
 
     def test_better_answers_fail_too_since_the_code_does_something_else(self, tmp_path, reference):
         found = check(write_demo(tmp_path, base=lambda steps: [1] * 300), reference)
-        assert {c.verdict(0.01) for c in found.cells if "pc" not in c.label} == {"above"}
-        assert found.exit_status == 1
+        above = [c for c in found.cells if c.verdict(0.01) == "above"]
+        assert len(above) == 5
+        assert all(c in found.failed for c in above)
 
     def test_it_is_finer_than_an_unpaired_test(self, tmp_path, reference):
         """15 of 300 items turned wrong: 5 points, which Fisher's test could not see."""

@@ -19,7 +19,9 @@ scipy_stats = pytest.importorskip("scipy.stats")
 
 
 class TestFisher:
-    @pytest.mark.parametrize(("a", "n", "b", "m"), [(3, 10, 8, 12), (0, 5, 5, 5), (0, 4, 0, 9), (471, 1319, 600, 1319)])
+    @pytest.mark.parametrize(
+        ("a", "n", "b", "m"), [(3, 10, 8, 12), (0, 8, 10, 12), (0, 5, 5, 5), (0, 4, 0, 9), (471, 1319, 600, 1319)]
+    )
     def test_equals_scipys(self, a, n, b, m):
         assert fisher(a, n, b, m) == pytest.approx(scipy_stats.fisher_exact([[a, n - a], [b, m - b]]).pvalue, rel=1e-6)
 
