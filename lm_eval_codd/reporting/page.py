@@ -144,4 +144,4 @@ def _data_uri(svg: bytes) -> str:
 
 
 def _part(name: str) -> str:
-    return resources.files("lm_eval_codd.reporting").joinpath("page", name).read_text(encoding="utf-8")
+    return resources.files("lm_eval_codd.reporting").joinpath("assets", name).read_text(encoding="utf-8")
