@@ -29,6 +29,8 @@ class Command(NamedTuple):
 COMMANDS: Final = {
     "run": Command("lm_eval_codd.harness:run", "lm-eval itself, with this package's models and tasks in place"),
     "launch": Command("lm_eval_codd.launch:main", "several evaluations over GPUs or CPU slots, and the demo"),
+    "report": Command("lm_eval_codd.reporting.cli:report_main", "tables, plots and a page of the runs in a folder"),
+    "check": Command("lm_eval_codd.reporting.cli:check_main", "compare runs with published tables or own references"),
     "inspect": Command("lm_eval_codd.backbones.inspect:main", "what a checkpoint is, and whether it can be evaluated"),
     "convert-circuit": Command("lm_eval_codd.circuits.convert:main", "a circuit from .jpc to .safetensors or back"),
     "trace": Command("lm_eval_codd.trace.cli:main", "one prompt decoded step by step, in the terminal or as a page"),

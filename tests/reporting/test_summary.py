@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_codd.reporting.summary import Row, format_table, read_row, read_rows
+from lm_eval_codd.reporting.runs import Run
+from lm_eval_codd.reporting.summary import format_table, read_row
 
 TASKS = Path(__file__).parents[2] / "tasks"
 
@@ -78,29 +79,27 @@ class TestReadingARun:
         row = read_row(write_run(tmp_path / "a", "codd_gsm8k", GSM8K, status="failed", results=None))
         assert (row.status, row.value) == ("failed", None)
 
+    def test_with_broken_files_has_no_row(self, tmp_path):
+        folder = write_run(tmp_path / "a", "codd_gsm8k", GSM8K)
+        (folder / "results_1.json").write_text('{"results": ')
+        assert read_row(folder) is None
+
     def test_with_less_than_all_documents_is_partial(self, tmp_path):
         row = read_row(write_run(tmp_path / "a", "codd_gsm8k", GSM8K, samples=(8, 1319)))
         assert row.is_partial
         assert row.score() == "exact_match 0.700 ± 0.050 (n=8 of 1319)"
 
 
-class TestReadingAFolder:
-    def test_passes_over_foreign_and_broken_files(self, tmp_path):
-        write_run(tmp_path / "b", "codd_gsm8k", GSM8K)
-        write_run(tmp_path / "a", "codd_gsm8k", GSM8K)
-        (tmp_path / "notes.txt").write_text("mine")
-        (tmp_path / "empty").mkdir()
-        (tmp_path / "broken").mkdir()
-        (tmp_path / "broken" / "run.json").write_text('{"task": ')
-        assert [row.name for row in read_rows(tmp_path)] == ["a", "b"]
+def row(name: str, status: str = "finished", **fields) -> Run:
+    return Run(name=name, task="t", status=status, **fields)
 
 
 class TestTheTable:
     def test_aligns_its_columns_and_marks_partial_rows(self):
         rows = [
-            Row("short", "t", "finished", "m,none", 0.5, 0.01, 10, 10, nfe=64, seconds=1.25),
-            Row("a_longer_name", "t", "finished", "m,none", 0.25, None, 8, 10, nfe=31.5, seconds=100),
-            Row("broken", "t", "failed", seconds=2),
+            row("short", metric="m,none", value=0.5, stderr=0.01, n=10, total=10, nfe=64, seconds=1.25),
+            row("a_longer_name", metric="m,none", value=0.25, n=8, total=10, nfe=31.5, seconds=100),
+            row("broken", "failed", seconds=2),
         ]
         assert format_table(rows).splitlines() == [
             "run            task  metric    value  stderr   n   NFE  seconds",
@@ -112,4 +111,4 @@ class TestTheTable:
         ]
 
     def test_without_partial_rows_has_no_footnote(self):
-        assert "*" not in format_table([Row("a", "t", "finished", "m,none", 0.5, 0.1, 10, 10)])
+        assert "*" not in format_table([row("a", metric="m,none", value=0.5, stderr=0.1, n=10, total=10)])

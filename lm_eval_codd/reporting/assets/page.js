@@ -1,0 +1,194 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const byId = (id) => document.getElementById(id);
+
+  // Everything measured becomes text here and nowhere markup.
+  function element(name, attributes = {}, ...children) {
+    const made = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+      else made.setAttribute(key, value);
+    }
+    made.append(...children.map((child) => (child instanceof Node ? child : String(child))));
+    return made;
+  }
+
+  const figure = (value) => {
+    const text = String(value ?? "").replaceAll(",", "");
+    const found = text.match(/^\s*<?([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)/i);
+    return found ? Number(found[1]) : null;
+  };
+
+  // Figures by size, then words by alphabet; a cell without a value stays last either way.
+  function compare(a, b, sign) {
+    const empty = (value) => value === "" || value === "-" || value == null;
+    if (empty(a) || empty(b)) return empty(a) - empty(b);
+    const x = figure(a), y = figure(b);
+    if (x !== null && y !== null) return sign * (x - y);
+    if ((x === null) !== (y === null)) return x === null ? 1 : -1;
+    return sign * String(a).localeCompare(String(b));
+  }
+
+  function sortableTable(caption, header, rows, labels, makeRow) {
+    const body = element("tbody");
+    const show = (sorted) => body.replaceChildren(...sorted.map(makeRow));
+    const heads = header.map((text, column) => {
+      const head = element("th", { scope: "col" });
+      head.className = column < labels ? "label" : "";
+      head.append(element("button", { type: "button", onclick: () => {
+        const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", sign === 1 ? "ascending" : "descending");
+        show([...rows].sort((a, b) => compare(a.cells[column], b.cells[column], sign)));
+      } }, text));
+      return head;
+    });
+    show(rows);
+    const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body);
+    if (caption) table.prepend(element("caption", {}, caption));
+    return element("div", { class: "scroll" }, table);
+  }
+
+  const cellOf = (text, isLabel) => element("td", isLabel ? { class: "label" } : {}, text ?? "");
+
+  function showTables() {
+    const section = byId("tables");
+    for (const table of data.tables) {
+      const rows = table.rows.map((cells) => ({ cells }));
+      section.append(sortableTable(table.title, table.header, rows, table.num_labels, (row) =>
+        element("tr", {}, ...row.cells.map((text, i) => cellOf(text, i < table.num_labels)))));
+      section.append(...table.notes.map((note) => element("p", { class: "note" }, note)));
+    }
+    if (!data.tables.length) section.append(element("p", {}, "There is nothing to show."));
+    if (data.remarks.length) {
+      section.append(element("h3", {}, "Not in these tables"));
+      section.append(element("ul", {}, ...data.remarks.map((text) => element("li", {}, text))));
+    }
+  }
+
+  function showPlots() {
+    for (const plot of data.plots) byId("plots").append(element("img", { src: plot.source, alt: plot.name }));
+    if (!data.plots.length) byId("plots").append(element("p", {}, "There is nothing to plot."));
+  }
+
+  const asText = (value) => (value !== null && typeof value === "object" ? JSON.stringify(value) : String(value));
+
+  function details(run) {
+    const pairs = [...Object.entries(run.settings), ...Object.entries(run.details)];
+    return element("dl", {}, ...pairs.flatMap(([name, value]) =>
+      [element("dt", {}, name), element("dd", {}, asText(value))]));
+  }
+
+  function showRuns() {
+    const header = ["run", "benchmark", "system", "rule", "steps", "status", "percent", "n", "nfe", "seconds_per_sample"];
+    const rows = data.runs.map((run) => ({ run, cells: header.map((name) => (name === "run" ? run.name : run[name])) }));
+    const round = (value) => (typeof value === "number" && !Number.isInteger(value) ? value.toFixed(2) : value ?? "");
+    byId("runs").append(sortableTable("", header, rows, 4, ({ run, cells }) => {
+      const open = element("button", { type: "button", "aria-expanded": "false" }, run.name);
+      const row = element("tr", { class: "run", onclick: () => {
+        const isOpen = row.nextSibling?.classList?.contains("details");
+        open.setAttribute("aria-expanded", String(!isOpen));
+        if (isOpen) row.nextSibling.remove();
+        else row.after(element("tr", { class: "details" },
+          element("td", { class: "label", colspan: header.length }, details(run))));
+      } }, element("td", { class: "label" }, open), ...cells.slice(1).map((value, i) => cellOf(round(value), i < 3)));
+      return row;
+    }));
+  }
+
+  // Runs with answers, by benchmark: [place in data.runs].
+  const tasks = new Map();
+  data.answers.forEach((answers, place) => {
+    if (answers === null) return;
+    const task = data.runs[place].benchmark;
+    tasks.set(task, [...(tasks.get(task) ?? []), place]);
+  });
+
+  const options = (select, values) =>
+    select.replaceChildren(...values.map(([value, text]) => element("option", { value }, text)));
+
+  function chooseTask() {
+    const places = tasks.get(byId("task").value) ?? [];
+    const names = places.map((place) => [place, data.runs[place].name]);
+    options(byId("run-a"), names);
+    options(byId("run-b"), names);
+    // A base and a CoDD run of the same rule and steps, where there are such; else the first two.
+    const partner = (a) => places.find((b) => data.runs[b].system !== "base" && data.runs[a].system === "base" &&
+      data.runs[b].rule === data.runs[a].rule && data.runs[b].steps === data.runs[a].steps);
+    const first = places.find((place) => partner(place) !== undefined) ?? places[0];
+    byId("run-a").value = first;
+    byId("run-b").value = partner(first) ?? places[1] ?? places[0];
+    showList();
+  }
+
+  const FILTERS = {
+    all: () => true,
+    differ: (a, b) => a !== b,
+    a: (a, b) => a === 1 && b !== 1,
+    b: (a, b) => b === 1 && a !== 1,
+    wrong: (a, b) => a !== 1 && b !== 1,
+  };
+
+  function showList() {
+    const a = data.answers[byId("run-a").value] ?? {}, b = data.answers[byId("run-b").value] ?? {};
+    const shared = Object.keys(a).filter((place) => place in b);
+    const wanted = byId("search").value.toLowerCase();
+    const matches = (place) => !wanted || [data.documents[place].prompt, a[place][1], b[place][1]]
+      .some((text) => text.toLowerCase().includes(wanted));
+    const keep = FILTERS[byId("filter").value];
+    const found = shared.filter((place) => keep(a[place][0], b[place][0]) && matches(place))
+      .sort((x, y) => data.documents[x].id - data.documents[y].id);
+    const left = data.left_out ? `; up to ${data.left_out} documents of a run are in its samples file only` : "";
+    byId("count").textContent = `${found.length} of ${shared.length} documents that both runs answered${left}`;
+    byId("list").replaceChildren(...found.map((place) => {
+      const scores = [a, b].map((run) => mark(run[place][0]));
+      const button = element("button", { type: "button", onclick: () => {
+        byId("list").querySelector("[aria-current]")?.removeAttribute("aria-current");
+        button.setAttribute("aria-current", "true");
+        showItem(place);
+      } }, `${data.documents[place].id}  A `, scores[0], "  B ", scores[1]);
+      return element("li", {}, button);
+    }));
+    byId("item").replaceChildren();
+    byId("list").querySelector("button")?.click();
+  }
+
+  const mark = (score) => element("span", { class: score === 1 ? "right" : "wrong" }, score === 1 ? "✓" : "✗");
+  const verdict = (score) => (score === 1 ? "right" : score === 0 ? "wrong" : `scores ${score}`);
+
+  function showItem(place) {
+    const side = (letter) => {
+      const [score, answer, extracted] = data.answers[byId(`run-${letter}`).value][place];
+      return element("div", {},
+        element("h3", {}, `${letter.toUpperCase()}: `,
+          element("span", { class: score === 1 ? "right" : "wrong" }, verdict(score))),
+        element("pre", {}, answer), element("p", { class: "note" }, "what was scored"), element("pre", {}, extracted));
+    };
+    const { id, prompt, target } = data.documents[place];
+    byId("item").replaceChildren(
+      element("h3", {}, `Document ${id}`), element("pre", { id: "prompt" }, prompt),
+      element("p", { class: "note" }, "target"), element("pre", {}, target),
+      element("div", { class: "answers" }, side("a"), side("b")));
+  }
+
+  function showItems() {
+    if (!tasks.size) {
+      byId("items").replaceChildren(element("h2", {}, "Answers"), element("p", {}, "No run has a samples file."));
+      return;
+    }
+    options(byId("task"), [...tasks.keys()].map((task) => [task, task]));
+    byId("choice").addEventListener("submit", (event) => event.preventDefault());
+    byId("task").addEventListener("change", chooseTask);
+    for (const id of ["run-a", "run-b", "filter"]) byId(id).addEventListener("change", showList);
+    byId("search").addEventListener("input", showList);
+    chooseTask();
+  }
+
+  document.title = data.title;
+  byId("title").textContent = data.title;
+  showTables();
+  showPlots();
+  showRuns();
+  showItems();
+})();

@@ -1,0 +1,226 @@
+"""From runs to the cells of tables. Runs of different protocols go to different tables; what else differs is marked."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from lm_eval_codd.settings import FAMILY_DEFAULTS, DecodingConfig
+
+if TYPE_CHECKING:
+    from lm_eval_codd.reporting.runs import Run
+
+__all__ = ["BASE", "Cell", "CellKey", "Group", "benchmark_order", "group_runs", "settings_given", "system_of"]
+
+BASE: Final = "base"
+FAMILY_NAMES: Final = {"llada": "LLaDA", "dream": "Dream"}
+PARADIGM_NAMES: Final = {"block": "block diffusion", "full": "full diffusion"}
+
+# The axes of a table; every other setting is its protocol.
+_AXES: Final = ("alg", "num_steps", "tokens_per_step", "pc_frac", "pc_temperature")
+# Kinds of a circuit's use: rows of their own beside the base's.
+_KINDS: Final = ("pc_sampling", "pc_windows", "reverse_frac")
+_ONLY_IN: Final = {"block": ("eps", "pc_windows"), "full": ("block_length",)}
+
+_ALG_ORDER: Final = ("random", "low_confidence", "margin", "entropy")
+_BENCHMARK_ORDER: Final = ("math500", "gsm8k", "gpqa", "mbpp")
+# What changes answers enough to be told when a table's runs do not agree on it.
+_VERSIONS: Final = ("lm_eval_codd", "lm_eval", "torch", "transformers")
+
+
+class CellKey(NamedTuple):
+    """Place of a cell: row (rule, system) and column (benchmark, steps)."""
+
+    alg: str
+    system: str
+    benchmark: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measured cell.
+
+    Attributes:
+        run: whose score it shows; None when `refusal` says why there is no single one.
+        grid: every run over pc_frac and pc_temperature that it stands for; the best of them is `run`.
+        marks: what a reader must know beside the score.
+    """
+
+    key: CellKey
+    run: Run | None
+    grid: tuple[Run, ...]
+    marks: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The cells of one table: one model, one protocol."""
+
+    title: str
+    family: str
+    paradigm: str
+    cells: Mapping[CellKey, Cell]
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """(rule, system) in the paper's order, the base first."""
+        rows = {(key.alg, key.system) for key in self.cells}
+        return sorted(rows, key=lambda row: (_place(row[0], _ALG_ORDER), row[1] != BASE, row[1]))
+
+    @property
+    def columns(self) -> list[tuple[str, int]]:
+        """(benchmark, steps) in the paper's order, most steps first."""
+        columns = {(key.benchmark, key.steps) for key in self.cells}
+        return sorted(columns, key=lambda column: (benchmark_order(column[0]), -column[1]))
+
+    def pairs(self) -> list[tuple[Cell, Cell]]:
+        """(base, CoDD) of the same rule, benchmark and steps."""
+        found = []
+        for alg, system in self.rows:
+            for benchmark, steps in self.columns:
+                base = self.cells.get(CellKey(alg, BASE, benchmark, steps))
+                codd = self.cells.get(CellKey(alg, system, benchmark, steps))
+                if system != BASE and base is not None and codd is not None:
+                    found.append((base, codd))
+        return found
+
+
+def group_runs(runs: Iterable[Run]) -> list[Group]:
+    """Tables of the finished runs of this package's models, the fullest first."""
+    groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.value is not None and run.settings:
+            groups[tuple(_protocol(run).items())].append(run)
+    built = [_group(dict(protocol), members) for protocol, members in groups.items()]
+    return sorted(built, key=lambda group: (-len(group.cells), group.title))
+
+
+def system_of(run: Run) -> str:
+    """The run's system: `base`, `CoDD`, or CoDD with the uses of the circuit that are not the default ones."""
+    if run.circuit is None and run.circuit_identity is None:
+        return BASE
+    defaults = DecodingConfig()
+    skipped = _ONLY_IN.get(run.settings.get("paradigm"), ())
+    others = [f"{n}={v}" for n in _KINDS if n not in skipped and (v := run.settings.get(n)) != getattr(defaults, n)]
+    return " ".join(["CoDD", *others])
+
+
+def settings_given(run: Run) -> dict[str, Any]:
+    """The protocol's settings that are not the family's published defaults, and other departures from them."""
+    defaults = {**DecodingConfig().__dict__, **FAMILY_DEFAULTS.get(run.family, {}), "num_fewshot": 0, "limit": None}
+    protocol = _protocol(run)
+    described = ("family", "checkpoint", "paradigm", "dtype", "max_length")
+    return {n: v for n, v in protocol.items() if n not in described and v != defaults.get(n)}
+
+
+def benchmark_order(benchmark: str) -> tuple[int, str]:
+    """Sort key: the paper's benchmarks in its order, then others by name."""
+    return _place(benchmark, _BENCHMARK_ORDER)
+
+
+def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
+    return (order.index(name) if name in order else len(order), name)
+
+
+def _protocol(run: Run) -> dict[str, Any]:
+    skipped = (*_AXES, *_KINDS, *_ONLY_IN.get(run.settings.get("paradigm"), ()))
+    settings = {name: value for name, value in run.settings.items() if name not in skipped}
+    return {
+        "family": run.family,
+        "checkpoint": short_name(run.checkpoint),
+        "peft": None if run.peft is None else short_name(run.peft),
+        **settings,
+        "num_fewshot": run.num_fewshot,
+        "limit": run.limit,
+        "dtype": run.dtype,
+        "max_length": run.max_length,
+    }
+
+
+def short_name(checkpoint: str | None) -> str:
+    """A hub id as it is, a local path by its last part: the same checkpoint elsewhere has the same name."""
+    path = Path(checkpoint or "?")
+    return path.name if path.is_absolute() or len(path.parts) != 2 else str(checkpoint)
+
+
+def _group(protocol: Mapping[str, Any], runs: Sequence[Run]) -> Group:
+    by_key: dict[CellKey, list[Run]] = defaultdict(list)
+    for run in runs:
+        key = CellKey(run.settings["alg"], system_of(run), run.benchmark, run.settings["num_steps"])
+        by_key[key].append(run)
+    cells = {key: _cell(key, members) for key, members in by_key.items()}
+    chosen = [cell.run for cell in cells.values() if cell.run is not None]
+    marks = _marks(chosen)
+    marked = {key: replace(cell, marks=cell.marks + tuple(marks.get(id(cell.run), ()))) for key, cell in cells.items()}
+    return Group(_title(protocol, runs[0]), protocol["family"], protocol["paradigm"], marked)
+
+
+def _title(protocol: Mapping[str, Any], run: Run) -> str:
+    family = FAMILY_NAMES.get(protocol["family"], protocol["family"])
+    parts = [f"{family} ({protocol['checkpoint']})", PARADIGM_NAMES.get(protocol["paradigm"], protocol["paradigm"])]
+    if run.dtype is not None:
+        parts.append(run.dtype)
+    given = settings_given(run)
+    limit = given.pop("limit", None)
+    parts += [f"{name}={value}" for name, value in given.items()]
+    if limit is not None:
+        parts.append(f"{limit}: no scores of the benchmarks")
+    return ", ".join(parts)
+
+
+def _cell(key: CellKey, runs: Sequence[Run]) -> Cell:
+    """One run, or the best of a grid; runs that differ in anything else do not share a cell."""
+    ordered = tuple(sorted(runs, key=lambda run: (run.settings["pc_frac"], run.settings["pc_temperature"], run.name)))
+    points = {(run.settings["pc_frac"], run.settings["pc_temperature"]) for run in runs}
+    if len(runs) == 1:
+        return Cell(key, runs[0], ordered)
+    names = ", ".join(sorted(run.name for run in runs))
+    if key.system == BASE or len(points) < len(runs):
+        return Cell(key, None, ordered, refusal=f"{len(runs)} runs of the same settings: {names}")
+    circuits = sorted({short_name(run.circuit) for run in runs})
+    if len(circuits) > 1:
+        return Cell(key, None, ordered, refusal=f"runs with different circuits: {', '.join(circuits)}")
+    best = max(ordered, key=lambda run: run.value)
+    return Cell(key, best, ordered, (f"best of {len(runs)} settings of pc_frac and pc_temperature on the test set",))
+
+
+def _marks(runs: Sequence[Run]) -> dict[int, list[str]]:
+    """What each run has other than most of its table, and what its own result warns of; by id of the run."""
+    marks: dict[int, list[str]] = defaultdict(list)
+    compared: list[tuple[str, Callable[[Run], object], Callable[[Run], object]]] = [
+        *((f"{name}", lambda run, n=name: run.versions.get(n), lambda run: None) for name in _VERSIONS),
+        ("chat template", lambda run: _digits(run.chat_template_sha), lambda run: None),
+        ("checkpoint content", lambda run: _digits(run.checkpoint_identity), lambda run: None),
+        ("system prompt", lambda run: run.system_prompt, lambda run: run.benchmark),
+        ("documents", lambda run: run.n, lambda run: run.benchmark),
+        ("circuit content", lambda run: _digits(run.circuit_identity), lambda run: (run.circuit, run.benchmark)),
+    ]
+    for what, value, among in compared:
+        for members in _split(runs, among).values():
+            usual, _ = Counter(value(run) for run in members).most_common(1)[0]
+            for run in members:
+                if value(run) != usual:
+                    marks[id(run)].append(f"other {what}: {value(run)} (most here: {usual})")
+    for run in runs:
+        if run.is_partial and run.limit is None:
+            marks[id(run)].append(f"partial: {run.n} of {run.total} documents")
+        if run.has_other_rows:
+            marks[id(run)].append("not the benchmark's published rows")
+        marks[id(run)] += run.warnings
+    return marks
+
+
+def _split(runs: Iterable[Run], among: Callable[[Run], object]) -> dict[object, list[Run]]:
+    parts: dict[object, list[Run]] = defaultdict(list)
+    for run in runs:
+        parts[among(run)].append(run)
+    return parts
+
+
+def _digits(identity: str | None) -> str | None:
+    return None if identity is None else identity[:24]

@@ -1,0 +1,191 @@
+"""The commands `report` and `check`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from lm_eval_codd.reporting.runs import Folder, read_folder
+
+__all__ = ["check_main", "report_main"]
+
+_NOTHING: Final = 2
+_FORMATS: Final = ("markdown", "csv", "latex", "html")
+_TABLES: Final = tuple(range(1, 7))
+_DEFAULT_LEVEL: Final = 0.01
+
+_REPORT: Final = """Tables of the runs in a folder, with what is not in them and why.
+
+  lm-eval-codd report results/
+  lm-eval-codd report results/ --table 1 --format latex --output table1.tex
+  lm-eval-codd report results/ --html report.html --plots plots/
+
+Runs of different settings are in different tables; what else differs within one is marked. A cell with several runs
+over pc_frac and pc_temperature shows the best and says so. Exit status: 0, 2 when there is nothing to show."""
+
+_CHECK: Final = """Are the runs in a folder consistent with a reference?
+
+  lm-eval-codd check results/ --against results/paper/codd_tables.yaml --table 1
+  lm-eval-codd check results/ --update reference.yaml
+  lm-eval-codd check results/ --against reference.yaml --junit check.xml --summary "$GITHUB_STEP_SUMMARY"
+
+Published tables are compared as right answers of all answers (Fisher's exact test), and own references item by item
+(McNemar's exact test), also on a --limit subset. Both are corrected for the number of comparisons (Holm). Exit
+status: 0 consistent, 1 a regression (below the reference; with own references any significant change), 2 nothing to
+compare. Suspect cells of published tables never decide."""
+
+
+def report_main(argv: Sequence[str]) -> int:
+    """`lm-eval-codd report`; returns its exit status. Errors are a `ValueError` of one line."""
+    from lm_eval_codd.reporting.report import build_report
+
+    args = _report_parser().parse_args(argv)
+    folder = read_folder(args.results)
+    report = build_report(folder, args.table)
+    if not report.tables:
+        what = "runs with a score" if args.table is None else f"runs of table {args.table}"
+        print(f"lm-eval-codd report: no {what} in `{args.results}`", file=sys.stderr)
+        _print_remarks(report.remarks, to_errors=True)
+        return _NOTHING
+    is_prose = args.format == "markdown"
+    text = _format_report(report, args.format)
+    if args.output is None:
+        print(text, end="")
+        _print_remarks(report.remarks, to_errors=not is_prose)
+    else:
+        _write(args.output, text)
+        print(f"wrote {args.output}")
+        _print_remarks(report.remarks, to_errors=False)
+    if args.plots is not None:
+        from lm_eval_codd.reporting.plots import save_plots
+
+        for path in save_plots(report.groups, args.plots):
+            print(f"wrote {path}", file=sys.stdout if is_prose or args.output else sys.stderr)
+    if args.html is not None:
+        from lm_eval_codd.reporting.page import build_page
+
+        _write(args.html, build_page(report, folder, f"Results in {args.results}"))
+        print(f"wrote {args.html}", file=sys.stdout if is_prose or args.output else sys.stderr)
+    return 0
+
+
+def check_main(argv: Sequence[str]) -> int:
+    """`lm-eval-codd check`; returns its exit status. Errors are a `ValueError` of one line."""
+    args = _check_parser().parse_args(argv)
+    if (args.against is None) == (args.update is None):
+        raise ValueError("give either `--against` a reference to compare with, or `--update` a file to make one")
+    if not 0 < args.level < 1:
+        raise ValueError(f"`--level {args.level:g}` must be above 0 and below 1")
+    folder = read_folder(args.results)
+    if args.update is not None:
+        return _update(folder, args.update, args.results)
+    from lm_eval_codd.reporting.check_output import as_junit, as_summary, as_text
+
+    check = _compare(folder, args.against, args.table, args.level)
+    print(as_text(check))
+    if args.junit is not None:
+        _write(args.junit, as_junit(check))
+    if args.summary is not None:
+        _write(args.summary, as_summary(check), append=True)
+    return check.exit_status
+
+
+def _compare(folder: Folder, against: Path, table: int | None, level: float) -> Any:
+    from lm_eval_codd.reporting.against_own import check_against_own
+    from lm_eval_codd.reporting.against_paper import check_against_paper
+    from lm_eval_codd.reporting.published import read_published
+    from lm_eval_codd.reporting.reference import is_reference, read_references
+    from lm_eval_codd.reporting.yaml_file import read_yaml
+
+    data = read_yaml(against)
+    if not is_reference(data):
+        name = None if table is None else f"table{table}"
+        return check_against_paper(folder, read_published(against, data), against=str(against), level=level, table=name)
+    if table is not None:
+        raise ValueError(f"`--table {table}` selects from published tables; `{against}` holds own results")
+    return check_against_own(folder, read_references(against, data), against=str(against), level=level)
+
+
+def _update(folder: Folder, path: Path, results: Path) -> int:
+    from lm_eval_codd.reporting.reference import write_references
+
+    runs = [run for run in folder.runs if run.value is not None and run.settings]
+    _print_remarks([f"cannot be read: {problem}" for problem in folder.problems], to_errors=True)
+    if not runs:
+        print(f"lm-eval-codd check: no runs with a score in `{results}`; `{path}` is left as it is", file=sys.stderr)
+        return _NOTHING
+    try:
+        count = write_references(path, runs)
+    except OSError as error:
+        raise ValueError(f"`{path}` cannot be written: {error.strerror}") from None
+    print(f"wrote {path} with {count} runs")
+    return 0
+
+
+def _format_report(report: Any, style: str) -> str:
+    from lm_eval_codd.reporting.formats import cells_as_csv, join
+
+    return cells_as_csv(report.groups) if style == "csv" else join(report.tables, style)
+
+
+def _print_remarks(remarks: Sequence[str], *, to_errors: bool) -> None:
+    if remarks:
+        print("\nNot in these tables:", *(f"- {remark}" for remark in remarks), sep="\n", file=_stream(to_errors))
+
+
+def _stream(to_errors: bool) -> Any:
+    return sys.stderr if to_errors else sys.stdout
+
+
+def _write(path: Path, text: str, *, append: bool = False) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a" if append else "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ValueError(f"`{path}` cannot be written: {error.strerror}") from None
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def _parser(name: str, description: str) -> _Parser:
+    parser = _Parser(
+        prog=f"lm-eval-codd {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("results", type=Path, help="folder that runs were written to")
+    return parser
+
+
+def _report_parser() -> _Parser:
+    parser = _parser("report", _REPORT)
+    parser.add_argument("--table", type=int, choices=_TABLES, help="only what belongs to this table of the CoDD paper")
+    parser.add_argument("--format", choices=_FORMATS, default="markdown", help="default: markdown; csv is a line a run")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables there instead of printing them")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="one page with tables, plots, settings and answers")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="pictures as PNG and SVG")
+    return parser
+
+
+def _check_parser() -> _Parser:
+    parser = _parser("check", _CHECK)
+    parser.add_argument("--against", type=Path, metavar="FILE", help="published tables or own references, YAML")
+    parser.add_argument("--update", type=Path, metavar="FILE", help="make a reference of these results instead")
+    parser.add_argument("--table", type=int, choices=_TABLES, help="only this one of the published tables")
+    parser.add_argument(
+        "--level",
+        type=float,
+        default=_DEFAULT_LEVEL,
+        metavar="P",
+        help=f"significance level (default: {_DEFAULT_LEVEL})",
+    )
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="also as JUnit XML")
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="also as Markdown for GitHub, appended to FILE")
+    return parser

@@ -1,0 +1,150 @@
+"""Tables as Markdown, LaTeX and HTML, and the cells as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from typing import Final
+
+from lm_eval_codd.reporting.cells import BASE, Cell, CellKey, Group
+from lm_eval_codd.reporting.tables import Table, paired
+
+__all__ = ["FORMATS", "cells_as_csv", "join", "to_html", "to_latex", "to_markdown"]
+
+_CSV_HEADER: Final = (
+    *("table", "rule", "system", "benchmark", "steps", "pc_frac", "pc_temperature", "run", "percent", "stderr"),
+    *("correct", "n", "nfe", "circuit_calls", "seconds_per_sample", "hardware"),
+    *("gain", "gain_low", "gain_high", "better", "worse", "mcnemar_p", "is_shown", "remarks"),
+)
+_LATEX_ESCAPES: Final = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "±": r"$\pm$",
+    }
+)
+
+
+def to_markdown(table: Table) -> str:
+    """A pipe table with aligned columns, which reads well in a terminal too."""
+    lines = [[_cell(text) for text in line] for line in (table.header, *table.rows)]
+    widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(table.header))]
+    rule = [
+        "-" * width if column < table.num_labels else "-" * (width - 1) + ":" for column, width in enumerate(widths)
+    ]
+    texts = [
+        "| " + " | ".join(_pad(text, widths[i], right=i >= table.num_labels) for i, text in enumerate(line)) + " |"
+        for line in (lines[0], rule, *lines[1:])
+    ]
+    notes = [f"\n{note}" for note in table.notes]
+    return "\n".join([f"**{_cell(table.title)}**", "", *texts, *notes])
+
+
+def to_latex(table: Table) -> str:
+    """A `table` environment with booktabs rules."""
+    columns = "l" * table.num_labels + "r" * (len(table.header) - table.num_labels)
+    body = [" & ".join(_tex(text) for text in line) + r" \\" for line in table.rows]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{_tex(table.title)}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            " & ".join(_tex(text) for text in table.header) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            *(rf"\par\footnotesize {_tex(note)}" for note in table.notes),
+            r"\end{table}",
+        ]
+    )
+
+
+def to_html(table: Table) -> str:
+    """A `<table>` with its caption; everything in it is escaped."""
+    head = "".join(f"<th>{escape(text)}</th>" for text in table.header)
+    rows = "\n".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in line) + "</tr>" for line in table.rows)
+    notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
+    caption = f"<caption>{escape(table.title)}</caption>"
+    return f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>{notes}"
+
+
+FORMATS: Final[Mapping[str, Callable[[Table], str]]] = {
+    "markdown": to_markdown,
+    "latex": to_latex,
+    "html": to_html,
+}
+
+
+def cells_as_csv(groups: Iterable[Group]) -> str:
+    """A line for every run that stands in a table, those behind a best-of-grid cell too."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _CSV_HEADER, lineterminator="\n")
+    writer.writeheader()
+    for group in groups:
+        for cell in group.cells.values():
+            writer.writerows(_csv_lines(group, cell))
+    return text.getvalue()
+
+
+def _csv_lines(group: Group, cell: Cell) -> list[dict[str, object]]:
+    base = group.cells.get(CellKey(cell.key.alg, BASE, cell.key.benchmark, cell.key.steps))
+    lines = []
+    for run in cell.grid:
+        is_shown = run is cell.run
+        line = {
+            "table": group.title,
+            "rule": cell.key.alg,
+            "system": cell.key.system,
+            "benchmark": cell.key.benchmark,
+            "steps": cell.key.steps,
+            "run": run.name,
+            "percent": f"{100 * run.value:.4f}",
+            "stderr": "" if run.binomial_stderr is None else f"{100 * run.binomial_stderr:.4f}",
+            "correct": run.correct,
+            "n": run.n,
+            "nfe": run.nfe,
+            "circuit_calls": run.circuit_calls,
+            "seconds_per_sample": run.seconds_per_sample,
+            "hardware": run.hardware,
+            "is_shown": int(is_shown),
+            "remarks": "; ".join([*cell.marks, cell.refusal] if is_shown or cell.refusal else []).strip("; "),
+        }
+        if cell.key.system != BASE:
+            line |= {name: run.settings[name] for name in ("pc_frac", "pc_temperature")}
+        pair = paired(base, cell) if is_shown and base is not None and cell.key.system != BASE else ""
+        if not isinstance(pair, str):
+            line |= {
+                "gain": f"{100 * pair.difference:.4f}",
+                "gain_low": f"{100 * pair.low:.4f}",
+                "gain_high": f"{100 * pair.high:.4f}",
+                "better": pair.better,
+                "worse": pair.worse,
+                "mcnemar_p": f"{pair.p:.6g}",
+            }
+        lines.append(line)
+    return lines
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _pad(text: str, width: int, *, right: bool) -> str:
+    return text.rjust(width) if right else text.ljust(width)
+
+
+def _tex(text: str) -> str:
+    return text.translate(_LATEX_ESCAPES)
+
+
+def join(tables: Sequence[Table], style: str) -> str:
+    """The tables one below the other in a format of `FORMATS`."""
+    return "\n\n".join(FORMATS[style](table) for table in tables) + "\n"

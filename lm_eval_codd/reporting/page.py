@@ -1,0 +1,147 @@
+"""A report as one page: tables, plots, every run's settings, and the answers of two runs side by side.
+
+The page asks for nothing outside of itself. Everything measured travels as JSON that the page's script turns into
+text nodes, so that no answer of a model can become markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+from lm_eval_codd.reporting.cells import Group, system_of
+from lm_eval_codd.reporting.plots import draw, to_svg
+from lm_eval_codd.reporting.samples import Key, read_items, read_outcomes
+
+if TYPE_CHECKING:
+    from lm_eval_codd.reporting.report import Report
+    from lm_eval_codd.reporting.runs import Folder, Run
+
+__all__ = ["as_script_data", "build_page"]
+
+# Answers in the page, over all runs: less than 30 MB at the paper's lengths.
+_MAX_ANSWERS: Final = 10_000
+_LEAST_A_RUN: Final = 20
+_HIDDEN: Final = ("settings", "versions", "warnings", "samples", "name")
+
+
+def build_page(report: Report, folder: Folder, title: str) -> str:
+    """The whole page as HTML; raises `ValueError` when matplotlib is missing or a samples file is damaged."""
+    runs = sorted(folder.runs, key=lambda run: run.name)
+    data = {
+        "title": title,
+        "tables": [asdict(table) for table in report.tables],
+        "plots": [{"name": name, "source": _data_uri(to_svg(figure))} for name, figure in draw(report.groups)],
+        "remarks": list(report.remarks),
+        "runs": [_describe(run) for run in runs],
+        **_answers(runs, report.groups),
+    }
+    parts = {name: _part(f"page.{name}") for name in ("css", "js")}
+    page = _part("page.html").replace("{{css}}", parts["css"]).replace("{{js}}", parts["js"])
+    # Last, so that nothing in the data is taken for a place to fill in.
+    return page.replace("{{data}}", as_script_data(data))
+
+
+def as_script_data(data: object) -> str:
+    """JSON that is safe inside of a `<script>` element, whatever its strings hold."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str)
+    # U+2028 and U+2029 end a line in older JavaScript; a lone surrogate cannot be written as UTF-8.
+    text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _describe(run: Run) -> dict[str, Any]:
+    """A run for the list of runs: what was measured, then what it was measured with."""
+    record = {name: value for name, value in asdict(run).items() if name not in _HIDDEN}
+    return {
+        "name": run.name,
+        "benchmark": run.benchmark,
+        "system": system_of(run) if run.settings else "",
+        "rule": run.settings.get("alg", ""),
+        "steps": run.settings.get("num_steps"),
+        "status": run.status,
+        "percent": None if run.value is None else round(100 * run.value, 4),
+        "n": run.n,
+        "nfe": run.nfe,
+        "seconds_per_sample": run.seconds_per_sample,
+        "details": {**record, "warnings": list(run.warnings), "versions": dict(run.versions)},
+        "settings": dict(run.settings),
+    }
+
+
+def _answers(runs: Sequence[Run], groups: Iterable[Group]) -> dict[str, Any]:
+    """Documents once, and for each run its answers to them; the documents that tell two runs apart come first."""
+    chosen = _choose(runs, groups)
+    places: dict[tuple[str, Key], int] = {}
+    documents: list[dict[str, Any]] = []
+    answers: list[dict[str, Any] | None] = []
+    left_out = 0
+    for run in runs:
+        keys = chosen.get(run.task)
+        if keys is None or run.samples is None or run.metric is None:
+            answers.append(None)
+            continue
+        of_run = {}
+        for item in read_items(run, keys):
+            place = places.setdefault((run.task, item.key), len(documents))
+            if place == len(documents):
+                documents.append({"id": item.key.doc_id, "prompt": item.prompt, "target": item.target})
+            of_run[place] = [item.score, item.answer, item.extracted]
+        left_out = max(left_out, (run.n or 0) - len(of_run))
+        answers.append(of_run)
+    return {"documents": documents, "answers": answers, "left_out": left_out}
+
+
+def _choose(runs: Sequence[Run], groups: Iterable[Group]) -> dict[str, set[Key]]:
+    """The documents of each task that the page holds."""
+    with_samples = [run for run in runs if run.samples is not None and run.value is not None]
+    if not with_samples:
+        return {}
+    room = max(_LEAST_A_RUN, _MAX_ANSWERS // len(with_samples))
+    differ: dict[str, set[Key]] = {}
+    for base, codd in (pair for group in groups for pair in group.pairs()):
+        if base.run is not None and codd.run is not None and base.run.samples and codd.run.samples:
+            first, second = read_outcomes(base.run), read_outcomes(codd.run)
+            found = {key for key in first.keys() & second.keys() if first[key] != second[key]}
+            differ.setdefault(codd.run.task, set()).update(found)
+    seen: dict[str, Mapping[Key, None]] = {}
+    for run in with_samples:
+        seen.setdefault(run.task, {})
+        # More than one run's worth is only needed where runs have different prompts.
+        seen[run.task] = {**seen[run.task], **dict.fromkeys(read_outcomes(run))}
+    return {
+        task: {key for part in _by_prompts(keys) for key in sorted(part, key=_first(differ.get(task, ())))[:room]}
+        for task, keys in seen.items()
+    }
+
+
+def _by_prompts(keys: Iterable[Key]) -> list[list[Key]]:
+    """Sets of items with one prompt a document: the first prompt of each, the second of each, ..."""
+    parts: list[list[Key]] = []
+    count: dict[int, int] = {}
+    for key in keys:
+        place = count.get(key.doc_id, 0)
+        count[key.doc_id] = place + 1
+        if place == len(parts):
+            parts.append([])
+        parts[place].append(key)
+    return parts
+
+
+def _first(wanted: Iterable[Key]) -> Any:
+    members = set(wanted)
+    return lambda key: (key not in members, key)
+
+
+def _data_uri(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode('ascii')}"
+
+
+def _part(name: str) -> str:
+    return resources.files("lm_eval_codd.reporting").joinpath("assets", name).read_text(encoding="utf-8")

@@ -1,0 +1,134 @@
+"""Published tables as data: every cell as k right answers of n."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from lm_eval_codd.reporting.cells import BASE
+from lm_eval_codd.reporting.yaml_file import read_yaml
+
+__all__ = ["PublishedCell", "read_published"]
+
+SUSPECT: Final = "suspect"
+_PRINTED_DECIMALS: Final = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedCell:
+    """A published accuracy.
+
+    Attributes:
+        system: `base` or `CoDD`, as tables of runs name them.
+        pc_frac, pc_temperature: of a cell of an ablation; None elsewhere.
+        percent: as printed.
+        n: documents of the benchmark.
+        remarks: why to read it with care (`suspect: ...`, `best of grid`).
+    """
+
+    table: str
+    family: str
+    paradigm: str
+    system: str
+    alg: str
+    benchmark: str
+    steps: int
+    pc_frac: float | None = None
+    pc_temperature: float | None = None
+    percent: float
+    n: int
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def correct(self) -> int:
+        """The right answers that the printed figure stands for."""
+        return round(self.percent / 100 * self.n)
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether no k / n prints as this figure: it was rounded more than its decimals say."""
+        return abs(self.percent - 100 * self.correct / self.n) > 0.5 * 10**-_PRINTED_DECIMALS + 1e-9
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the figure is probably not what its place in the table says."""
+        return any(remark.startswith(SUSPECT) for remark in self.remarks)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """All remarks, with `rounded` where no k / n prints as the figure."""
+        return (*self.remarks, *(["rounded"] if self.is_rounded else []))
+
+    @property
+    def label(self) -> str:
+        """`table1 CoDD margin gsm8k 64`, with the point of the grid in an ablation."""
+        point = "" if self.pc_frac is None else f" pc_frac={self.pc_frac:g} pc_temperature={self.pc_temperature:g}"
+        return f"{self.table} {self.system} {self.alg} {self.benchmark} {self.steps}{point}"
+
+
+def read_published(path: Path, data: Mapping[str, Any] | None = None) -> list[PublishedCell]:
+    """The accuracies of a file like `results/paper/codd_tables.yaml`, whose content may be given when it was read.
+
+    Raises:
+        ValueError: the file is not such a one; the message says what is missing.
+    """
+    data = read_yaml(path) if data is None else data
+    rows = {name: benchmark["rows"] for name, benchmark in (data.get("benchmarks") or {}).items()}
+    tables = data.get("tables")
+    if not rows or not isinstance(tables, Mapping):
+        raise ValueError(f"{path} has no `benchmarks` with their `rows`, or no `tables`; it is no file of references")
+    marks = data.get("marks") or []
+    try:
+        return [
+            PublishedCell(**cell, n=rows[cell["benchmark"]], remarks=_remarks(cell, marks, table["model"]))
+            for name, table in tables.items()
+            for cell in (*_accuracies(name, table), *_grid(name, table))
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not laid out like the published tables: {error!r}") from None
+
+
+def _accuracies(name: str, table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for row in table.get("rows", ()):
+        for benchmark, by_steps in row.get("acc", {}).items():
+            for steps, percent in by_steps.items():
+                yield {
+                    "table": name,
+                    "family": table["model"],
+                    "paradigm": table["paradigm"],
+                    "system": BASE if row["system"] == table["model"] else "CoDD",
+                    "alg": row["alg"],
+                    "benchmark": benchmark,
+                    "steps": steps,
+                    "percent": percent,
+                }
+
+
+def _grid(name: str, table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for cell in table.get("cells", ()):
+        yield {
+            "table": name,
+            "family": table["model"],
+            "paradigm": table["paradigm"],
+            "system": "CoDD",
+            "alg": cell["alg"],
+            "benchmark": table["benchmark"],
+            "steps": cell["steps"],
+            "pc_frac": cell["pc_frac"],
+            "pc_temperature": cell["pc_temperature"],
+            "percent": cell["acc"],
+        }
+
+
+def _remarks(cell: Mapping[str, Any], marks: list[Mapping[str, Any]], model: str) -> tuple[str, ...]:
+    written = {**cell, "system": model if cell["system"] == BASE else "codd"}
+    found = []
+    for mark in marks:
+        selector = {name: value for name, value in mark.items() if name not in ("mark", "why")}
+        if all(
+            written.get(name) in (value if isinstance(value, list) else [value]) for name, value in selector.items()
+        ):
+            found.append(f"{mark['mark']}: {mark['why']}" if "why" in mark else mark["mark"])
+    return tuple(found)

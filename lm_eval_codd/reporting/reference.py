@@ -1,0 +1,221 @@
+"""Own results as a reference: a YAML file with every item's outcome, what was run, and on what.
+
+`items` holds the documents once for all runs over the same ones; `outcomes` has a character for each of them, 1 where
+the answer was right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from lm_eval_codd.reporting.cells import BASE, CellKey, short_name, system_of
+from lm_eval_codd.reporting.runs import Run
+from lm_eval_codd.reporting.samples import Key, Outcomes, read_outcomes
+from lm_eval_codd.reporting.yaml_file import read_yaml
+from lm_eval_codd.settings import DecodingConfig
+
+__all__ = [
+    "FORMAT",
+    "Reference",
+    "identity_of",
+    "is_reference",
+    "read_references",
+    "surroundings_of",
+    "write_references",
+]
+
+FORMAT: Final = "lm_eval_codd results 1"
+# Digits of a document's and a prompt's hash: together with its number enough to notice another one.
+_DIGITS: Final = 8
+_CIRCUIT_SETTINGS: Final = ("pc_temperature", "pc_frac", "reverse_frac", "pc_sampling", "pc_windows")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """An own result.
+
+    Attributes:
+        identity: what a run must have to be compared with it.
+        surroundings: what may differ and is told: hardware, versions, contents of checkpoint and circuit.
+        outcomes: score of every document; hashes have eight digits.
+    """
+
+    name: str
+    key: CellKey
+    metric: str
+    identity: Mapping[str, Any]
+    surroundings: Mapping[str, Any]
+    outcomes: Outcomes
+
+
+def identity_of(run: Run) -> dict[str, Any]:
+    """Everything that was asked of a run, except for which documents: a `--limit` compares with the whole."""
+    return {
+        "task": run.task,
+        "family": run.family,
+        "checkpoint": short_name(run.checkpoint),
+        "peft": None if run.peft is None else short_name(run.peft),
+        "circuit": None if run.circuit is None else short_name(run.circuit),
+        "dtype": run.dtype,
+        "max_length": run.max_length,
+        "num_fewshot": run.num_fewshot,
+        "settings": _given(run),
+    }
+
+
+def _given(run: Run) -> dict[str, Any]:
+    """The settings that are not the family's defaults, so that a setting added later changes no reference."""
+    if not run.settings:
+        return {}
+    defaults = asdict(DecodingConfig.for_family(run.family))
+    skipped = ["tokens_per_step", *(_CIRCUIT_SETTINGS if system_of(run) == BASE else ())]
+    always = ("alg", "num_steps")
+    return {n: v for n, v in run.settings.items() if n in always or (n not in skipped and v != defaults.get(n))}
+
+
+def surroundings_of(run: Run) -> dict[str, Any]:
+    """What a run was made with."""
+    return {
+        "hardware": run.hardware,
+        "versions": dict(sorted(run.versions.items())),
+        "checkpoint_identity": run.checkpoint_identity,
+        "circuit_identity": run.circuit_identity,
+        "chat_template_sha": run.chat_template_sha,
+        "batch_size": run.batch_size,
+        "nfe": run.nfe,
+        "circuit_calls": run.circuit_calls,
+    }
+
+
+def short_key(key: Key) -> Key:
+    """An item's key as a reference keeps it."""
+    return Key(key.doc_id, key.doc_hash[:_DIGITS], key.prompt_hash[:_DIGITS])
+
+
+def is_reference(data: Mapping[str, Any]) -> bool:
+    """Whether a YAML file holds own results."""
+    return str(data.get("format", "")).startswith(FORMAT.rpartition(" ")[0])
+
+
+def write_references(path: Path, runs: Iterable[Run]) -> int:
+    """Write the file, in one step, and return how many runs are in it.
+
+    Raises:
+        ValueError: a run has no samples, or scores other than 0 and 1.
+    """
+    items: dict[str, dict[str, Any]] = {}
+    cells = []
+    for run in runs:
+        outcomes = read_outcomes(run)
+        if not set(outcomes.values()) <= {0.0, 1.0}:
+            raise ValueError(f"{run.name}: the scores of its items are not 0 or 1; it cannot be a reference")
+        keys = sorted(outcomes)
+        name, description = _describe_items(run, keys)
+        items[name] = description
+        cells.append(
+            {
+                "run": run.name,
+                **identity_of(run),
+                "metric": run.metric,
+                "surroundings": surroundings_of(run),
+                "correct": run.correct,
+                "n": run.n,
+                "items": name,
+                "outcomes": "".join(str(int(outcomes[key])) for key in keys),
+            }
+        )
+    text = yaml.safe_dump(
+        {"format": FORMAT, "cells": cells, "items": items}, sort_keys=False, allow_unicode=True, width=120
+    )
+    _write_in_one_step(path, text)
+    return len(cells)
+
+
+def read_references(path: Path, data: Mapping[str, Any] | None = None) -> list[Reference]:
+    """The references of a file, whose content may be given when it was read before.
+
+    Raises:
+        ValueError: the file was made by another version of this format, or is damaged.
+    """
+    data = read_yaml(path) if data is None else data
+    if data.get("format") != FORMAT:
+        raise ValueError(f"`{path}` has the format {data.get('format')!r}, not {FORMAT!r}; make it again with --update")
+    try:
+        keys = {name: _read_items(items) for name, items in (data.get("items") or {}).items()}
+        return [_reference(cell, keys[cell["items"]]) for cell in data["cells"] or ()]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"`{path}` is damaged ({error!r}); make it again with --update") from None
+
+
+def _reference(cell: Mapping[str, Any], keys: Sequence[Key]) -> Reference:
+    outcomes = re.sub(r"\s", "", cell["outcomes"])
+    names = ("task", "family", "checkpoint", "peft", "circuit", "dtype", "max_length", "num_fewshot", "settings")
+    identity = {name: cell[name] for name in names}
+    surroundings = cell["surroundings"]
+    run = Run(
+        name=cell["run"],
+        task=cell["task"],
+        settings=asdict(DecodingConfig.for_family(cell["family"], **cell["settings"])),
+        circuit=cell["circuit"],
+        circuit_identity=surroundings["circuit_identity"],
+    )
+    return Reference(
+        name=cell["run"],
+        key=CellKey(run.settings["alg"], system_of(run), run.benchmark, run.settings["num_steps"]),
+        metric=cell["metric"],
+        identity=identity,
+        surroundings=surroundings,
+        outcomes={key: float(digit) for key, digit in zip(keys, outcomes, strict=True)},
+    )
+
+
+def _describe_items(run: Run, keys: Sequence[Key]) -> tuple[str, dict[str, Any]]:
+    """A name for this set of items, equal for equal sets, and its content."""
+    description = {
+        "doc_ids": _as_ranges([key.doc_id for key in keys]),
+        "doc_hashes": " ".join(key.doc_hash[:_DIGITS] for key in keys),
+        "prompt_hashes": " ".join(key.prompt_hash[:_DIGITS] for key in keys),
+    }
+    digest = hashlib.sha256("\n".join(description.values()).encode()).hexdigest()[:_DIGITS]
+    return f"{run.task}-{len(keys)}-{digest}", description
+
+
+def _read_items(items: Mapping[str, str]) -> list[Key]:
+    columns = _from_ranges(items["doc_ids"]), items["doc_hashes"].split(), items["prompt_hashes"].split()
+    return [Key(*fields) for fields in zip(*columns, strict=True)]
+
+
+def _as_ranges(numbers: Sequence[int]) -> str:
+    """`0-299` or `0-4,7`, of ascending numbers."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
+
+
+def _from_ranges(text: str) -> list[int]:
+    numbers: list[int] = []
+    for part in str(text).split(","):
+        first, _, last = part.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+def _write_in_one_step(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        file.write(text)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)

@@ -1,0 +1,120 @@
+"""What `report` shows of a results folder: its tables, and everything that is not in them with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from lm_eval_codd.reporting.cells import Group, group_runs, settings_given
+from lm_eval_codd.reporting.tables import Table, ablation_tables, accuracy_table, cost_tables, pair_table
+
+if TYPE_CHECKING:
+    from lm_eval_codd.reporting.runs import Folder, Run
+
+__all__ = ["PAPER_ROWS", "PAPER_TABLES", "Report", "build_report", "objections"]
+
+# Documents of the benchmarks in the paper.
+PAPER_ROWS: Final[Mapping[str, int]] = {"math500": 500, "gsm8k": 1319, "gpqa": 448, "mbpp": 500}
+
+
+class PaperTable(NamedTuple):
+    """What a table of the paper shows: `None` is every family, paradigm or benchmark."""
+
+    kind: str
+    family: str | None = None
+    paradigm: str | None = None
+    benchmark: str | None = None
+
+
+PAPER_TABLES: Final[Mapping[int, PaperTable]] = {
+    1: PaperTable("accuracy", "llada", "block"),
+    2: PaperTable("accuracy", "dream", "full"),
+    3: PaperTable("cost"),
+    4: PaperTable("ablation", "llada", "block", "gpqa"),
+    5: PaperTable("ablation", "dream", "block", "mbpp"),
+    6: PaperTable("accuracy", "dream", "block"),
+}
+
+# Settings in which a run may depart from the paper's defaults and still be a measurement of its tables.
+_FREE: Final = ("seed", "stop_at_eos", "mask_id", "eos_id", "eot_id", "peft")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Tables, the groups that they show, and remarks on what is not in them."""
+
+    tables: Sequence[Table]
+    groups: Sequence[Group]
+    remarks: Sequence[str]
+
+
+def build_report(folder: Folder, number: int | None = None) -> Report:
+    """The tables of all runs, or those of one table of the paper."""
+    remarks = _remarks(folder)
+    runs = [run for run in folder.runs if run.value is not None and run.settings]
+    if number is None:
+        groups = group_runs(runs)
+        tables = [table for group in groups for table in _all_tables(group)]
+        return Report(tables, groups, remarks)
+    wanted = PAPER_TABLES[number]
+    of_table = [run for run in runs if _is_of(run, wanted)]
+    fitting = []
+    for run in of_table:
+        if reasons := objections(run):
+            remarks.append(f"not in table {number}: {run.name}: {'; '.join(reasons)}")
+        else:
+            fitting.append(run)
+    groups = group_runs(fitting)
+    tables = [table for group in groups for table in _tables_of(group, wanted.kind)]
+    return Report(tables, groups, remarks)
+
+
+def objections(run: Run) -> list[str]:
+    """Why a run is no measurement of the paper's tables; empty when it is one."""
+    rows = PAPER_ROWS.get(run.benchmark)
+    if rows is None:
+        return [f"{run.benchmark} is not one of the paper's benchmarks ({', '.join(PAPER_ROWS)})"]
+    reasons = []
+    if run.n != rows:
+        reasons.append(f"{run.n} documents, the benchmark has {rows}")
+    if run.has_other_rows:
+        reasons.append("its rows are not the published ones")
+    departures = {name: value for name, value in settings_given(run).items() if name not in (*_FREE, "limit")}
+    reasons += [f"{name}={value} is not the paper's" for name, value in departures.items()]
+    return reasons
+
+
+def _all_tables(group: Group) -> list[Table]:
+    tables = [accuracy_table(group), pair_table(group), *cost_tables(group), *ablation_tables(group)]
+    return [table for table in tables if table is not None]
+
+
+def _tables_of(group: Group, kind: str) -> list[Table]:
+    if kind == "cost":
+        return cost_tables(group)
+    if kind == "ablation":
+        return ablation_tables(group)
+    return [table for table in (accuracy_table(group), pair_table(group)) if table is not None]
+
+
+def _is_of(run: Run, table: PaperTable) -> bool:
+    return (
+        table.family in (None, run.family)
+        and table.paradigm in (None, run.settings["paradigm"])
+        and table.benchmark in (None, run.benchmark)
+    )
+
+
+def _remarks(folder: Folder) -> list[str]:
+    remarks = [f"cannot be read: {problem}" for problem in folder.problems]
+    for run in folder.runs:
+        if run.status != "finished":
+            remarks.append(f"not finished: {run.name} ({run.status})")
+        elif run.value is None:
+            remarks.append(f"no score: {run.name} ({run.task} has no value for the metric that it reports)")
+        elif not run.settings:
+            remarks.append(f"not a model of this package: {run.name} ({run.task}: {run.score()})")
+    if folder.num_foreign:
+        remarks.append(f"{folder.num_foreign} other files and folders are no runs")
+    return remarks

@@ -1,0 +1,300 @@
+"""Run folders as records: what a run was, what it scored and what it cost. Nothing is read that is not needed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+__all__ = ["Folder", "Run", "read_folder", "read_run"]
+
+_NOT_METRICS: Final = ("name", "alias", "sample_len", "sample_count")
+_PREFIX: Final = "codd_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run on one task. Scores are shares (0 to 1).
+
+    Attributes:
+        name: of its folder.
+        status: `finished`, `failed`, `interrupted` or `running`; only a finished run has a score.
+        metric: the headline, as lm-eval spells it ("metric,filter"); None when the task's own is not there.
+        n: documents that were answered; `total`: documents of the task.
+        settings: the resolved `DecodingConfig` as a mapping; empty for models that are not of this package.
+        checkpoint, peft, circuit: as given: hub id, path or `demo`.
+        checkpoint_identity, circuit_identity: revision or content hash.
+        limit: `--limit`, or the slice of documents, as text; None for the whole task.
+        has_other_rows: the data was not the benchmark's published rows.
+        system_prompt: lm-eval's system instruction and the task's own description.
+        nfe, circuit_calls: of the backbone and the circuit a document, on average.
+        seconds_per_sample: in the decoding loop, of one device.
+        seconds: wall time of the whole run.
+        samples: the file with the answers; None when they were not logged.
+    """
+
+    name: str
+    task: str
+    status: str = "finished"
+    metric: str | None = None
+    value: float | None = None
+    stderr: float | None = None
+    n: int | None = None
+    total: int | None = None
+    family: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: str | None = None
+    peft: str | None = None
+    circuit: str | None = None
+    checkpoint_identity: str | None = None
+    circuit_identity: str | None = None
+    dtype: str | None = None
+    max_length: int | None = None
+    num_fewshot: int = 0
+    limit: str | None = None
+    batch_size: str | None = None
+    has_other_rows: bool = False
+    chat_template_sha: str | None = None
+    system_prompt: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    hardware: str | None = None
+    nfe: float | None = None
+    circuit_calls: float | None = None
+    seconds_per_sample: float | None = None
+    seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+    date: float = 0.0
+    samples: Path | None = None
+
+    @property
+    def benchmark(self) -> str:
+        """The task without this package's prefix: `gsm8k` for `codd_gsm8k`."""
+        return self.task.removeprefix(_PREFIX)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the score is of a part of the task only."""
+        return self.n is not None and self.total is not None and self.n < self.total
+
+    @property
+    def correct(self) -> int | None:
+        """Right answers; None without a score, or when a document may score other than 0 or 1."""
+        if self.value is None or not self.n:
+            return None
+        count = round(self.value * self.n)
+        return count if abs(self.value * self.n - count) < 1e-6 * self.n else None
+
+    @property
+    def binomial_stderr(self) -> float | None:
+        """sqrt(p (1 - p) / n); lm-eval's own figure where a document may score other than 0 or 1."""
+        if self.correct is None:
+            return self.stderr
+        return math.sqrt(self.value * (1 - self.value) / self.n)
+
+    def score(self) -> str:
+        """The headline in words: `exact_match 0.713 ± 0.012 (n=1319)`."""
+        if self.value is None:
+            return "no score"
+        spread = "" if self.stderr is None else f" ± {self.stderr:.3f}"
+        of = f" of {self.total}" if self.is_partial else ""
+        rows = "; not the published rows" if self.has_other_rows else ""
+        return f"{(self.metric or '').partition(',')[0]} {self.value:.3f}{spread} (n={self.n}{of}{rows})"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a results folder holds: its runs by name, files that cannot be read, and how many entries are no runs."""
+
+    runs: tuple[Run, ...]
+    problems: tuple[str, ...] = ()
+    num_foreign: int = 0
+
+
+def read_folder(folder: Path) -> Folder:
+    """Every run below a results folder: of the launcher, or of lm-eval alone. The folder may also be a run's own.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"`{folder}` is not a folder; give the one that runs were written to")
+    runs: list[Run] = []
+    problems: list[str] = []
+    foreign = 0
+    entries = [folder] if _is_run(folder) else sorted(e for e in folder.iterdir() if not e.name.startswith("."))
+    for entry in entries:
+        if not (entry.is_dir() and _is_run(entry)):
+            foreign += 1
+        elif (entry / "run.json").is_file():
+            _collect(runs, problems, lambda entry=entry: [run] if (run := read_run(entry)) else [])
+        else:
+            _collect(runs, problems, lambda entry=entry: _read_harness_folder(entry, problems))
+    return Folder(tuple(runs), tuple(problems), foreign)
+
+
+def read_run(folder: Path) -> Run | None:
+    """The run of a launcher's folder; None when it holds no run.json.
+
+    Raises:
+        ValueError: one of its files is truncated or missing; the message names it.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        return None
+    record = _read_json(path)
+    status = str(record.get("status", ""))
+    if status != "finished":
+        return _unfinished(folder.name, status, record)
+    results = folder / str(record.get("results"))
+    runs = _read_results(results, folder.name, record)
+    task = str(record.get("task", ""))
+    return next((run for run in runs if run.task == task), _unfinished(folder.name, status, record))
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "run.json").is_file() or any(folder.glob("results_*.json"))
+
+
+def _collect(runs: list[Run], problems: list[str], read: Callable[[], list[Run]]) -> None:
+    try:
+        runs += read()
+    except ValueError as error:
+        problems.append(str(error))
+
+
+def _read_harness_folder(folder: Path, problems: list[str]) -> list[Run]:
+    """lm-eval writes runs with different settings side by side: of those that are alike, the latest counts."""
+    latest: dict[str, Run] = {}
+    for path in sorted(folder.glob("results_*.json")):
+        read: list[Run] = []
+        _collect(read, problems, lambda path=path: _read_results(path, folder.name, {}))
+        for run in read:
+            what = (run.task, run.family, run.settings, run.checkpoint, run.peft, run.circuit, run.num_fewshot)
+            latest[repr((*what, run.limit, run.dtype, run.max_length, run.chat_template_sha, run.system_prompt))] = run
+    return list(latest.values())
+
+
+def _read_results(path: Path, name: str, record: Mapping[str, Any]) -> list[Run]:
+    """A run for each task of a results file."""
+    results = _read_json(path)
+    tasks = [task for task in _mapping(results, "configs") if task in _mapping(results, "results")]
+    return [_from_results(path, name, record, results, task, is_only=len(tasks) == 1) for task in tasks]
+
+
+def _from_results(
+    path: Path, name: str, record: Mapping[str, Any], results: Mapping[str, Any], task: str, *, is_only: bool
+) -> Run:
+    config = _mapping(results, "config")
+    task_config = _mapping(results, "configs", task)
+    metadata = _mapping(task_config, "metadata")
+    scores = _mapping(results, "results", task)
+    documents = _mapping(results, "n-samples", task)
+    metric = _headline(scores, metadata.get("reported"))
+    requests = config.get("requests") or 0
+    # Counts and times are of the whole file; only with one task are they that task's.
+    seconds = config.get("decoding_seconds") if is_only and requests else None
+    stamp = path.stem.removeprefix("results_")
+    samples = path.with_name(f"samples_{task}_{stamp}.jsonl")
+    prompts = (results.get("system_instruction"), task_config.get("description"))
+    return Run(
+        name=name,
+        task=task,
+        metric=metric,
+        value=None if metric is None else scores[metric],
+        stderr=None if metric is None else _number(scores.get(metric.replace(",", "_stderr,", 1))),
+        n=documents.get("effective"),
+        total=documents.get("original"),
+        family=config.get("family"),
+        settings={**_mapping(config, "settings"), **_mapping(config, "settings_of_tasks", task)},
+        checkpoint=config.get("pretrained") or results.get("model_name"),
+        peft=config.get("peft"),
+        circuit=config.get("pc"),
+        checkpoint_identity=config.get("checkpoint_identity"),
+        circuit_identity=config.get("circuit_identity"),
+        dtype=config.get("model_dtype"),
+        max_length=config.get("model_max_length"),
+        num_fewshot=_mapping(results, "n-shot").get(task) or 0,
+        limit=_limit(config, record),
+        batch_size=str(config.get("batch_size")),
+        has_other_rows=not _mapping(metadata, "data").get("is_published_set", True),
+        chat_template_sha=results.get("chat_template_sha"),
+        system_prompt="\n\n".join(text for text in prompts if text),
+        versions=_versions(results, config, record),
+        hardware=config.get("device_name"),
+        nfe=config.get("mean_nfe", record.get("num_forward")) if is_only else None,
+        circuit_calls=config.get("mean_circuit_calls") if is_only else None,
+        seconds_per_sample=None if seconds is None else seconds * config.get("world_size", 1) / requests,
+        seconds=record.get("seconds"),
+        warnings=tuple(config.get("warnings") or ()),
+        date=results.get("date") or 0.0,
+        samples=samples if samples.is_file() else None,
+    )
+
+
+def _unfinished(name: str, status: str, record: Mapping[str, Any]) -> Run:
+    """A run without a score: what its record says it is."""
+    identity = _mapping(record, "identity")
+    return Run(
+        name=name,
+        task=str(record.get("task", "")),
+        status=status,
+        family=identity.get("family"),
+        settings=_mapping(identity, "config"),
+        checkpoint=identity.get("checkpoint"),
+        peft=identity.get("peft"),
+        circuit=identity.get("circuit"),
+        seconds=record.get("seconds"),
+    )
+
+
+def _headline(scores: Mapping[str, Any], reported: str | None) -> str | None:
+    """The metric that the task says is reported; else the first one."""
+    if reported is not None:
+        return reported if _number(scores.get(reported)) is not None else None
+    for name, value in scores.items():
+        if _number(value) is not None and name not in _NOT_METRICS and "_stderr," not in name:
+            return name
+    return None
+
+
+def _limit(config: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
+    documents = _mapping(record, "identity").get("samples")
+    if documents:
+        return f"documents {documents[0]} to {documents[1] - 1}"
+    limit = config.get("limit")
+    return None if limit is None else f"limit {limit:g}"
+
+
+def _versions(results: Mapping[str, Any], config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str]:
+    known = {"lm_eval": results.get("lm_eval_version"), "transformers": results.get("transformers_version")}
+    return {
+        k: str(v) for k, v in {**_mapping(record, "versions"), **known, **_mapping(config, "versions")}.items() if v
+    }
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _mapping(value: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """The mapping at a path of keys; an empty one where there is none."""
+    for key in path:
+        value = value.get(key) or {}
+        if not isinstance(value, Mapping):
+            return {}
+    return value
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is truncated or no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds no JSON object")
+    return value

@@ -1,0 +1,214 @@
+"""The tables of a group of runs: accuracy, paired comparisons, cost, and the grid of the circuit's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lm_eval_codd.reporting.cells import BASE, Cell, CellKey, Group, benchmark_order
+from lm_eval_codd.reporting.pairs import Pair, compare_runs
+from lm_eval_codd.reporting.stats import holm
+
+if TYPE_CHECKING:
+    from lm_eval_codd.reporting.runs import Run
+
+__all__ = ["Table", "ablation_tables", "accuracy_table", "cost_tables", "pair_table", "paired", "percent"]
+
+_MISSING = "-"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text, before any format. The first `num_labels` columns are names, the rest figures."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    num_labels: int
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+class _Footnotes:
+    """Letters for remarks: the same remark has the same letter."""
+
+    def __init__(self) -> None:
+        self._letters: dict[str, str] = {}
+
+    def mark(self, text: str, remarks: Sequence[str]) -> str:
+        letters = [self._letters.setdefault(remark, _letter(len(self._letters))) for remark in remarks]
+        return f"{text} [{','.join(letters)}]" if letters else text
+
+    def lines(self) -> list[str]:
+        return [f"[{letter}] {remark}" for remark, letter in self._letters.items()]
+
+
+def accuracy_table(group: Group) -> Table:
+    """Rows as in the paper: rule; base, CoDD, and their difference with its McNemar p where the items allow it."""
+    notes = _Footnotes()
+    rows = []
+    for alg, system in group.rows:
+        cells = [group.cells.get(CellKey(alg, system, *column)) for column in group.columns]
+        rows.append([alg, system, *(_accuracy(cell, notes) for cell in cells)])
+        if system != BASE and any(base.key.alg == alg and codd.key.system == system for base, codd in group.pairs()):
+            bases = [group.cells.get(CellKey(alg, BASE, *column)) for column in group.columns]
+            gains = [_gain(base, codd, notes) for base, codd in zip(bases, cells, strict=True)]
+            rows.append([alg, f"{system} - base", *gains])
+    header = ["rule", "system", *(_column(group, column) for column in group.columns)]
+    what = "accuracy in percent ± binomial standard error; differences in points with McNemar's p"
+    return Table(f"{group.title}: {what}", header, rows, 2, notes.lines())
+
+
+def pair_table(group: Group) -> Table | None:
+    """Every base and CoDD pair over the same items; None without one."""
+    rows, notes = [], _Footnotes()
+    pairs = [(base, codd, paired(base, codd)) for base, codd in group.pairs()]
+    adjusted = iter(holm([pair.p for *_, pair in pairs if isinstance(pair, Pair)]))
+    for _, codd, pair in pairs:
+        key = codd.key
+        label = [key.benchmark, str(key.steps), key.alg, notes.mark(key.system, codd.marks)]
+        if isinstance(pair, str):
+            rows.append([*label, *[_MISSING] * 6, notes.mark(_MISSING, [f"no paired test: {pair}"])])
+            continue
+        interval = f"{100 * pair.low:+.2f} to {100 * pair.high:+.2f}"
+        counts = [str(pair.n), str(pair.better), str(pair.worse)]
+        tests = [probability(pair.p), probability(next(adjusted))]
+        rows.append([*label, *counts, f"{100 * pair.difference:+.2f}", interval, *tests])
+    figures = ["items", "better", "worse", "points", "95% interval", "p", "p (Holm)"]
+    title = f"{group.title}: CoDD against base over the same items (McNemar exact; paired bootstrap)"
+    return Table(title, ["benchmark", "steps", "rule", "system", *figures], rows, 4, notes.lines()) if rows else None
+
+
+def cost_tables(group: Group) -> list[Table]:
+    """Seconds a sample with CoDD's overhead, and network evaluations a sample; without the figures, no table."""
+    seconds = _figures(group, "seconds a sample", lambda run: run.seconds_per_sample, "{:.2f}", _overhead)
+    nfe = _figures(group, "network evaluations (NFE) a sample", lambda run: run.nfe, "{:.1f}", None)
+    return [table for table in (seconds, nfe) if table is not None]
+
+
+def ablation_tables(group: Group) -> list[Table]:
+    """A grid over pc_frac and pc_temperature for each benchmark that was run with more than one of them."""
+    tables = []
+    for (benchmark, system), cells in _grids(group):
+        points = {_point(run): run for cell in cells for run in cell.grid}
+        fracs = sorted({frac for _, _, frac, _ in points})
+        columns = sorted({(steps, alg, tau) for steps, alg, _, tau in points}, key=lambda c: (-c[0], c[1], c[2]))
+        rows = []
+        for frac in fracs:
+            runs = [points.get((steps, alg, frac, tau)) for steps, alg, tau in columns]
+            rows.append([f"{frac:g}", *(percent(run) if run else _MISSING for run in runs)])
+        header = ["pc_frac", *(f"{alg} {steps}, tau={tau:g}" for steps, alg, tau in columns)]
+        title = f"{group.title}: {benchmark}, {system}, accuracy in percent over pc_frac and pc_temperature (tau)"
+        tables.append(Table(title, header, rows, 1))
+    return tables
+
+
+def paired(base: Cell, codd: Cell) -> Pair | str:
+    """The comparison of two cells, or why there is none."""
+    if base.run is None or codd.run is None:
+        return base.refusal or codd.refusal
+    try:
+        return compare_runs(base.run, codd.run)
+    except ValueError as error:
+        return str(error)
+
+
+def percent(run: Run) -> str:
+    """`36.00 ± 2.15`."""
+    spread = "" if run.binomial_stderr is None else f" ± {100 * run.binomial_stderr:.2f}"
+    return f"{100 * run.value:.2f}{spread}"
+
+
+def probability(p: float) -> str:
+    """A p-value, short and never rounded to 0."""
+    return "<0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
+
+
+def grid_points(group: Group) -> Iterator[tuple[tuple[str, str], dict[tuple[int, str, float, float], Run]]]:
+    """For each grid: (benchmark, system), and its runs by (steps, rule, pc_frac, pc_temperature)."""
+    for name, cells in _grids(group):
+        yield name, {_point(run): run for cell in cells for run in cell.grid}
+
+
+def _grids(group: Group) -> Iterator[tuple[tuple[str, str], list[Cell]]]:
+    names = {(key.benchmark, key.system) for key, cell in group.cells.items() if key.system != BASE}
+    for benchmark, system in sorted(names, key=lambda name: (benchmark_order(name[0]), name[1])):
+        cells = [cell for key, cell in group.cells.items() if (key.benchmark, key.system) == (benchmark, system)]
+        # A refused cell may hold two runs of one point, of which a grid could only show one.
+        cells = [cell for cell in cells if cell.run is not None]
+        if len({_point(run)[2:] for cell in cells for run in cell.grid}) > 1:
+            yield (benchmark, system), cells
+
+
+def _point(run: Run) -> tuple[int, str, float, float]:
+    settings = run.settings
+    return settings["num_steps"], settings["alg"], settings["pc_frac"], settings["pc_temperature"]
+
+
+def _accuracy(cell: Cell | None, notes: _Footnotes) -> str:
+    if cell is None:
+        return _MISSING
+    if cell.run is None:
+        return notes.mark("refused", [cell.refusal])
+    return notes.mark(percent(cell.run), cell.marks)
+
+
+def _gain(base: Cell | None, codd: Cell | None, notes: _Footnotes) -> str:
+    if base is None or codd is None or base.run is None or codd.run is None:
+        return _MISSING
+    pair = paired(base, codd)
+    if isinstance(pair, str):
+        # Other prompts or documents are another measurement; without samples the totals can still be compared.
+        if base.run.samples is not None and codd.run.samples is not None:
+            return notes.mark("refused", [f"no difference: {pair}"])
+        return notes.mark(f"{100 * (codd.run.value - base.run.value):+.2f}", [f"no paired test: {pair}"])
+    return f"{100 * pair.difference:+.2f} (p {probability(pair.p)})"
+
+
+def _column(group: Group, column: tuple[str, int]) -> str:
+    counts = {cell.run.n for key, cell in group.cells.items() if key[2:] == column and cell.run is not None}
+    benchmark, steps = column
+    return f"{benchmark} {steps} (n={', '.join(map(str, sorted(counts)))})"
+
+
+def _figures(
+    group: Group,
+    what: str,
+    figure: Callable[[Run], float | None],
+    spec: str,
+    compare: Callable[[Run, Run, _Footnotes], str] | None,
+) -> Table | None:
+    notes, rows, found = _Footnotes(), [], False
+    for alg, system in group.rows:
+        cells = [group.cells.get(CellKey(alg, system, *column)) for column in group.columns]
+        runs = [cell.run if cell is not None else None for cell in cells]
+        values = [None if run is None else figure(run) for run in runs]
+        found = found or any(value is not None for value in values)
+        rows.append([alg, system, *(_MISSING if value is None else spec.format(value) for value in values)])
+        if compare is not None and system != BASE:
+            bases = [group.cells.get(CellKey(alg, BASE, *column)) for column in group.columns]
+            both = [
+                compare(base.run, run, notes) if base is not None and base.run is not None and run else _MISSING
+                for base, run in zip(bases, runs, strict=True)
+            ]
+            rows.append([alg, f"{system} overhead", *both])
+    header = ["rule", "system", *(f"{benchmark} {steps}" for benchmark, steps in group.columns)]
+    return Table(f"{group.title}: {what}", header, rows, 2, notes.lines()) if found else None
+
+
+def _overhead(base: Run, codd: Run, notes: _Footnotes) -> str:
+    if not base.seconds_per_sample or codd.seconds_per_sample is None:
+        return _MISSING
+    for what, a, b in (
+        ("hardware", base.hardware, codd.hardware),
+        ("batch sizes", base.batch_size, codd.batch_size),
+    ):
+        if a != b:
+            return notes.mark("refused", [f"no overhead: different {what} ({a} and {b})"])
+    return f"{100 * (codd.seconds_per_sample / base.seconds_per_sample - 1):+.1f}%"
+
+
+def _letter(number: int) -> str:
+    """A to z, then aa, ab, ..."""
+    first, last = divmod(number, 26)
+    return ("" if first == 0 else _letter(first - 1)) + chr(ord("a") + last)

@@ -1,0 +1,151 @@
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from lm_eval_codd.reporting.page import as_script_data, build_page
+from lm_eval_codd.reporting.report import build_report
+from lm_eval_codd.reporting.runs import read_folder
+from tests.reporting.synthetic import write_run
+
+pytest.importorskip("matplotlib")
+
+HOSTILE = (
+    "</script><script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\"> {} \u2028 &amp;"
+)
+CHROMIUM = shutil.which("chromium")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> str:
+    results = tmp_path_factory.mktemp("results")
+    write_run(results, [1, 1, 0, 0, 0], prompt=HOSTILE, answer="A says {}", name="a")
+    write_run(results, [1, 0, 1, 1, 0], prompt=HOSTILE, answer=HOSTILE, circuit="il18/pc", name="b")
+    write_run(results, [1, 0, 0, 0, 0], steps=128, prompt=HOSTILE, name="c")
+    folder = read_folder(results)
+    return build_page(build_report(folder), folder, "Results <here>")
+
+
+def data_of(page: str) -> dict:
+    return json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL)[1])
+
+
+class TestTheData:
+    def test_cannot_end_its_script(self):
+        text = as_script_data({"a": "</script><!-- & \u2028 \ud800"})
+        assert not set("<>&\u2028") & set(text)
+        assert json.loads(text)["a"].startswith("</script><!-- & \u2028")
+
+    def test_has_every_run_with_its_settings_and_answers(self, page):
+        data = data_of(page)
+        assert [run["name"] for run in data["runs"]] == ["a", "b", "c"]
+        assert data["runs"][1]["settings"]["pc_frac"] == 0.3
+        assert [score for score, *_ in data["answers"][0].values()] == [1.0, 1.0, 0.0, 0.0, 0.0]
+        assert len(data["documents"]) == 5
+        assert data["documents"][0]["prompt"] == HOSTILE.replace("{}", "0")
+        assert data["left_out"] == 0
+
+    def test_prefers_the_documents_where_base_and_codd_differ(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("lm_eval_codd.reporting.page._MAX_ANSWERS", 0)
+        monkeypatch.setattr("lm_eval_codd.reporting.page._LEAST_A_RUN", 2)
+        write_run(tmp_path, [1, 1, 1, 0, 1], name="a")
+        write_run(tmp_path, [1, 1, 1, 1, 0], circuit="il18/pc", name="b")
+        folder = read_folder(tmp_path)
+        data = data_of(build_page(build_report(folder), folder, "t"))
+        assert sorted(document["id"] for document in data["documents"]) == [3, 4]
+        assert data["left_out"] == 3
+
+
+class TestThePage:
+    def test_asks_for_nothing_outside_of_itself(self, page):
+        assert "default-src 'none'" in page
+        skeleton = page.replace(re.search(r'<script id="data".*?</script>', page, re.DOTALL)[0], "")
+        assert not re.search(r"https?://|src=|@import|url\(", skeleton)
+
+
+SCRIPT = """
+<script>
+const log = [];
+const note = (name, value) => log.push([name, value]);
+const by = (id) => document.getElementById(id);
+const change = (id, value) => { by(id).value = value; by(id).dispatchEvent(new Event("change")); };
+note("title", document.title);
+note("tables", document.querySelectorAll("#tables table").length);
+note("images", [...document.querySelectorAll("#plots img")].every((image) => image.src.startsWith("data:")));
+const names = () => [...document.querySelectorAll("#runs tr.run td:first-child")].map((cell) => cell.textContent);
+const sort = (name) => [...document.querySelectorAll("#runs th button")].find((b) => b.textContent === name).click();
+sort("percent"); note("ascending", names());
+sort("percent"); note("descending", names());
+note("aria", document.querySelector("#runs th[aria-sort]").getAttribute("aria-sort"));
+document.querySelector("#runs tr.run").click();
+note("settings", document.querySelector("#runs .details").textContent.includes("pc_temperature"));
+note("chosen", [by("run-a").selectedOptions[0].text, by("run-b").selectedOptions[0].text]);
+const listed = () => [...by("list").querySelectorAll("button")].map((button) => button.textContent);
+note("differ", listed());
+change("filter", "a"); note("only a", listed());
+change("filter", "all"); note("all", listed().length);
+by("list").querySelectorAll("button")[2].click();
+note("item", [...by("item").querySelectorAll("pre")].map((pre) => pre.textContent));
+note("verdicts", [...by("item").querySelectorAll("h3 span")].map((span) => span.textContent));
+by("search").value = "A says 4"; by("search").dispatchEvent(new Event("input"));
+note("search", listed());
+note("injected", document.querySelectorAll("main script, #item img").length);
+document.title = "done";
+const result = document.createElement("pre");
+result.id = "result";
+result.textContent = JSON.stringify(Object.fromEntries(log));
+document.body.replaceChildren(result);
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def seen(page, tmp_path_factory) -> dict:
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "page.html").write_text(page.replace("</body>", SCRIPT + "</body>"), encoding="utf-8")
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --virtual-time-budget=5000 --dump-dom"
+    )
+    command = [CHROMIUM, *flags.split(), f"--user-data-dir={folder / 'profile'}", (folder / "page.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found, f"the page's script failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    text = found[1]
+    for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
+        text = text.replace(entity, character)
+    return json.loads(text)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+class TestInABrowser:
+    def test_it_loads(self, seen):
+        assert seen["title"] == "Results <here>"
+        assert seen["tables"] >= 4
+        assert seen["images"]
+
+    def test_it_sorts(self, seen):
+        assert seen["ascending"] == ["c", "a", "b"]
+        assert seen["descending"] == ["b", "a", "c"]
+        assert seen["aria"] == "descending"
+
+    def test_it_shows_a_runs_settings(self, seen):
+        assert seen["settings"]
+
+    def test_it_starts_with_a_base_and_its_codd(self, seen):
+        assert seen["chosen"] == ["a", "b"]
+
+    def test_it_filters(self, seen):
+        assert seen["differ"] == ["1  A ✓  B ✗", "2  A ✗  B ✓", "3  A ✗  B ✓"]
+        assert seen["only a"] == ["1  A ✓  B ✗"]
+        assert seen["all"] == 5
+        assert seen["search"] == ["4  A ✗  B ✗"]
+
+    def test_it_shows_an_item_with_both_answers_as_text(self, seen):
+        prompt, target, *answers = seen["item"]
+        assert (prompt, target) == (HOSTILE.replace("{}", "2"), "target 2")
+        assert answers == ["A says 2", "2", HOSTILE.replace("{}", "2"), "2"]
+        assert seen["verdicts"] == ["wrong", "right"]
+        assert seen["injected"] == 0

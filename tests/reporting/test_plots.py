@@ -1,0 +1,89 @@
+import sys
+
+import pytest
+
+from lm_eval_codd.__main__ import main
+from lm_eval_codd.reporting.cells import group_runs
+from lm_eval_codd.reporting.plots import draw, save_plots, to_svg
+from lm_eval_codd.reporting.runs import read_folder
+from tests.reporting.synthetic import outcomes, write_run
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    for benchmark in ("math500", "gsm8k"):
+        for steps in (64, 128):
+            write_run(results, outcomes(50, steps // 8), benchmark=benchmark, steps=steps)
+            write_run(results, outcomes(50, steps // 6), benchmark=benchmark, steps=steps, circuit="il18/$x$_pc")
+    for frac in (0.5, 0.7):
+        write_run(results, outcomes(50, 20), benchmark="gsm8k", circuit="il18/$x$_pc", pc_frac=frac)
+    return group_runs(read_folder(results).runs)
+
+
+class TestAccuracy:
+    @pytest.fixture
+    def figure(self, groups):
+        return dict(draw(groups))["llada-block-accuracy-nfe"]
+
+    def test_has_a_panel_a_benchmark(self, figure):
+        assert [axes.get_title() for axes in figure.axes] == ["math500", "gsm8k"]
+
+    def test_has_a_line_a_strategy_the_base_dashed(self, figure):
+        for axes in figure.axes:
+            styles = {line.get_label(): line.get_linestyle() for line in axes.lines}
+            assert styles == {"low_confidence, base": "--", "low_confidence, CoDD": "-"}
+
+    def test_lines_go_through_the_measurements(self, figure):
+        (base, _) = figure.axes[0].lines
+        assert list(base.get_xdata()) == [64.0, 128.0]
+        assert list(base.get_ydata()) == [16.0, 32.0]
+
+    def test_bands_are_one_standard_error(self, figure):
+        band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+        error = 100 * (0.16 * 0.84 / 50) ** 0.5
+        assert {round(16 - error, 6), round(16 + error, 6)} <= {round(float(y), 6) for y in band}
+
+    def test_against_seconds_there_is_one_too(self, groups):
+        figure = dict(draw(groups))["llada-block-accuracy-seconds"]
+        assert figure.axes[0].get_xlabel() == "seconds a sample"
+
+
+class TestHeatMaps:
+    def test_show_every_point_of_the_grid(self, groups):
+        figure = dict(draw(groups))["llada-block-grid-gsm8k-codd"]
+        panel = figure.axes[0]
+        assert panel.get_title() == "low_confidence, 64 steps"
+        assert [label.get_text() for label in panel.get_yticklabels()] == ["0.3", "0.5", "0.7"]
+        assert [text.get_text() for text in panel.texts] == ["20.00", "40.00", "40.00"]
+
+
+class TestFiles:
+    def test_are_png_and_svg(self, groups, tmp_path):
+        paths = save_plots(groups, tmp_path / "plots")
+        assert len(paths) == 6
+        for path in paths:
+            start = path.read_bytes()[:200]
+            assert start.startswith(b"\x89PNG") if path.suffix == ".png" else b"<?xml" in start
+
+    def test_are_equal_for_equal_data(self, groups):
+        first, second = (to_svg(next(draw(groups))[1]) for _ in range(2))
+        assert first == second
+
+
+class TestTheCommand:
+    def test_writes_page_and_plots(self, tmp_path, capsys):
+        write_run(tmp_path / "results", outcomes(50, 20))
+        page, plots = tmp_path / "new" / "page.html", tmp_path / "plots"
+        assert main(["report", str(tmp_path / "results"), "--html", str(page), "--plots", str(plots)]) == 0
+        assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+        assert len(list(plots.iterdir())) == 4
+        assert f"wrote {page}" in capsys.readouterr().out
+
+    def test_without_matplotlib_says_what_to_install(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        write_run(tmp_path / "results", outcomes(50, 20))
+        assert main(["report", str(tmp_path / "results"), "--plots", str(tmp_path)]) == 2
+        assert capsys.readouterr().err == "lm-eval-codd report: plots need matplotlib; pip install matplotlib\n"

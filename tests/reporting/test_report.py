@@ -1,0 +1,240 @@
+import csv
+import io
+
+import pytest
+
+from lm_eval_codd.reporting.cells import BASE, CellKey, group_runs
+from lm_eval_codd.reporting.formats import cells_as_csv, to_html, to_latex, to_markdown
+from lm_eval_codd.reporting.report import build_report
+from lm_eval_codd.reporting.runs import read_folder
+from lm_eval_codd.reporting.tables import Table
+from tests.reporting.synthetic import outcomes, write_run
+
+PC = "il18/llada-gsm-pc"
+
+
+def report(results, table=None):
+    return build_report(read_folder(results), table)
+
+
+def groups(results):
+    return group_runs(read_folder(results).runs)
+
+
+def text(built) -> str:
+    return "\n".join(to_markdown(table) for table in built.tables)
+
+
+def row(built, title: str, *labels: str) -> list[str]:
+    """The row that starts with these labels, of the first table whose title has this in it."""
+    table = next(table for table in built.tables if title in table.title)
+    return next(line[len(labels) :] for line in table.rows if tuple(line[: len(labels)]) == labels)
+
+
+class TestAccuracy:
+    def test_has_base_codd_and_their_paired_difference(self, tmp_path):
+        write_run(tmp_path, [1] * 40 + [0] * 60)
+        write_run(tmp_path, [1] * 60 + [0] * 40, circuit=PC)
+        built = report(tmp_path)
+        assert row(built, "accuracy", "low_confidence", "base") == ["40.00 ± 4.90"]
+        assert row(built, "accuracy", "low_confidence", "CoDD") == ["60.00 ± 4.90"]
+        assert row(built, "accuracy", "low_confidence", "CoDD - base") == ["+20.00 (p <0.0001)"]
+        assert row(built, "same items", "gsm8k", "64")[2:7] == ["100", "20", "0", "+20.00", "+12.00 to +28.00"]
+
+    def test_is_in_the_papers_order(self, tmp_path):
+        for number, (alg, benchmark, steps) in enumerate(
+            [("margin", "gsm8k", 64), ("random", "math500", 64), ("random", "math500", 256), ("random", "gsm8k", 64)]
+        ):
+            write_run(tmp_path, [1, 0], alg=alg, benchmark=benchmark, steps=steps, name=str(number))
+        (table, *_) = report(tmp_path).tables
+        assert [line[0] for line in table.rows] == ["random", "margin"]
+        assert list(table.header[2:]) == ["math500 256 (n=2)", "math500 64 (n=2)", "gsm8k 64 (n=2)"]
+
+    def test_of_other_prompts_shows_no_difference(self, tmp_path):
+        write_run(tmp_path, [1, 0])
+        write_run(tmp_path, [1, 1], circuit=PC, prompt="Other {}")
+        built = report(tmp_path)
+        assert row(built, "accuracy", "low_confidence", "CoDD - base") == ["refused [a]"]
+        assert "[a] no difference: their prompts differ" in text(built)
+
+    def test_without_samples_shows_a_difference_that_is_marked(self, tmp_path):
+        write_run(tmp_path, [1, 0], with_samples=False)
+        write_run(tmp_path, [1, 1], circuit=PC, with_samples=False)
+        built = report(tmp_path)
+        assert row(built, "accuracy", "low_confidence", "CoDD - base") == ["+50.00 [a]"]
+        assert "no paired test: llada_gsm8k_low_confidence_steps64 has no samples file" in text(built)
+
+    def test_of_another_use_of_the_circuit_is_a_row_of_its_own(self, tmp_path):
+        write_run(tmp_path, [1, 0], circuit=PC)
+        write_run(tmp_path, [1, 1], circuit=PC, pc_sampling="any_order")
+        built = report(tmp_path)
+        assert row(built, "accuracy", "low_confidence", "CoDD pc_sampling=any_order") == ["100.00 ± 0.00"]
+
+
+class TestWhatIsNeverMixed:
+    def test_another_protocol_has_a_table_of_its_own(self, tmp_path):
+        write_run(tmp_path, [1, 0], name="a")
+        write_run(tmp_path, [1, 1], name="b", gen_length=256, circuit=PC)
+        titles = [group.title for group in groups(tmp_path)]
+        assert len(titles) == 2
+        assert any("gen_length=256" in title for title in titles)
+
+    def test_a_limit_has_a_table_of_its_own_that_says_so(self, tmp_path):
+        write_run(tmp_path, [1, 0], name="a")
+        write_run(tmp_path, [1], name="b", limit=1, circuit=PC)
+        titles = [group.title for group in groups(tmp_path)]
+        assert sum("limit 1: no scores of the benchmarks" in title for title in titles) == 1
+
+    def test_another_dtype_has_a_table_of_its_own(self, tmp_path):
+        write_run(tmp_path, [1, 0], name="a")
+        write_run(tmp_path, [1, 1], name="b", circuit=PC, config={"model_dtype": "float32"})
+        assert len(groups(tmp_path)) == 2
+
+    @pytest.mark.parametrize(
+        ("change", "config", "mark"),
+        [
+            ({"chat_template_sha": "0f"}, {}, "other chat template: 0f"),
+            ({"system_instruction": "Be brief."}, {}, "other system prompt: Be brief."),
+            ({}, {"versions": {"torch": "2.6.0"}}, "other torch: 2.6.0 (most here: 2.13.0+cpu)"),
+            ({}, {"checkpoint_identity": "sha256:1"}, "other checkpoint content: sha256:1"),
+            ({}, {"warnings": ["the circuit never acted"]}, "the circuit never acted"),
+        ],
+    )
+    def test_other_surroundings_are_marked(self, tmp_path, change, config, mark):
+        for steps in (64, 128):
+            write_run(tmp_path, [1, 0], steps=steps)
+        write_run(tmp_path, [1, 0], steps=256, change=change, config=config)
+        (group,) = groups(tmp_path)
+        marks = {key.steps: cell.marks for key, cell in group.cells.items()}
+        assert marks[64] == marks[128] == ()
+        assert any(found.startswith(mark) for found in marks[256])
+        assert "[a]" in text(report(tmp_path))
+
+    def test_partial_data_is_marked(self, tmp_path):
+        write_run(tmp_path, [1, 0], total=5)
+        assert "partial: 2 of 5 documents" in text(report(tmp_path))
+
+    def test_other_rows_than_the_published_are_marked(self, tmp_path):
+        write_run(tmp_path, [1, 0], published=False)
+        assert "not the benchmark's published rows" in text(report(tmp_path))
+
+    def test_two_runs_of_the_same_settings_are_refused(self, tmp_path):
+        write_run(tmp_path, [1, 0], name="one")
+        write_run(tmp_path, [1, 1], name="two")
+        built = report(tmp_path)
+        assert row(built, "accuracy", "low_confidence", "base") == ["refused [a]"]
+        assert "[a] 2 runs of the same settings: one, two" in text(built)
+
+    def test_two_circuits_in_one_cell_are_refused(self, tmp_path):
+        write_run(tmp_path, [1, 0], circuit=PC, pc_frac=0.3)
+        write_run(tmp_path, [1, 1], circuit="il18/other", pc_frac=0.5)
+        assert "runs with different circuits: il18/llada-gsm-pc, il18/other" in text(report(tmp_path))
+
+
+class TestTheGrid:
+    @pytest.fixture
+    def results(self, tmp_path):
+        for number, (frac, tau) in enumerate([(0.3, 0.1), (0.3, 0.2), (0.5, 0.1), (0.5, 0.2)]):
+            write_run(tmp_path, outcomes(100, 20 + number), circuit=PC, pc_frac=frac, pc_temperature=tau)
+        return tmp_path
+
+    def test_shows_its_best_as_such(self, results):
+        (group,) = groups(results)
+        (cell,) = group.cells.values()
+        assert cell.run.correct == 23
+        assert "best of 4 settings of pc_frac and pc_temperature on the test set" in cell.marks
+
+    def test_is_shown_whole(self, results):
+        built = report(results)
+        assert row(built, "over pc_frac", "0.3") == ["20.00 ± 4.00", "21.00 ± 4.07"]
+        assert row(built, "over pc_frac", "0.5") == ["22.00 ± 4.14", "23.00 ± 4.21"]
+
+    def test_is_in_the_csv_a_line_a_run(self, results):
+        lines = list(csv.DictReader(io.StringIO(cells_as_csv(groups(results)))))
+        assert [line["percent"] for line in lines] == ["20.0000", "21.0000", "22.0000", "23.0000"]
+        assert [line["is_shown"] for line in lines] == ["0", "0", "0", "1"]
+
+
+class TestCost:
+    def test_has_seconds_with_their_overhead_and_nfe(self, tmp_path):
+        write_run(tmp_path, [1, 0], config={"decoding_seconds": 4.0})
+        write_run(tmp_path, [1, 0], circuit=PC, config={"decoding_seconds": 4.2})
+        built = report(tmp_path)
+        assert row(built, "seconds", "low_confidence", "CoDD") == ["2.10"]
+        assert row(built, "seconds", "low_confidence", "CoDD overhead") == ["+5.0%"]
+        assert row(built, "NFE", "low_confidence", "base") == ["64.0"]
+
+    def test_of_different_hardware_has_no_overhead(self, tmp_path):
+        write_run(tmp_path, [1, 0])
+        write_run(tmp_path, [1, 0], circuit=PC, config={"device_name": "NVIDIA H200"})
+        built = report(tmp_path)
+        assert row(built, "seconds", "low_confidence", "CoDD overhead") == ["refused [a]"]
+        assert "different hardware (cpu (x86_64) and NVIDIA H200)" in text(built)
+
+
+class TestATableOfThePaper:
+    def test_has_only_runs_of_its_protocol_and_says_why_others_are_not_in_it(self, tmp_path):
+        write_run(tmp_path, outcomes(1319, 400), name="fits")
+        write_run(tmp_path, [1, 0], name="limited", limit=2, steps=128)
+        write_run(tmp_path, outcomes(448, 90), benchmark="gpqa", name="stand-in", published=False)
+        write_run(tmp_path, outcomes(1319, 400), name="short", gen_length=256, steps=256)
+        built = report(tmp_path, 1)
+        (group,) = built.groups
+        assert list(group.cells) == [CellKey("low_confidence", BASE, "gsm8k", 64)]
+        remarks = "\n".join(built.remarks)
+        assert "limited: 2 documents, the benchmark has 1319" in remarks
+        assert "stand-in: its rows are not the published ones" in remarks
+        assert "short: gen_length=256 is not the paper's" in remarks
+
+    def test_is_of_one_family_and_paradigm(self, tmp_path):
+        dream = {"family": "dream", "checkpoint": "Dream-org/Dream-v0-Instruct-7B", "alg": "entropy"}
+        write_run(tmp_path, outcomes(500, 161), benchmark="math500", **dream)
+        write_run(tmp_path, outcomes(500, 192), benchmark="math500", paradigm="block", name="block", **dream)
+        assert [group.paradigm for group in report(tmp_path, 2).groups] == ["full"]
+        assert [group.paradigm for group in report(tmp_path, 6).groups] == ["block"]
+        assert not report(tmp_path, 1).tables
+        assert all("seconds" in table.title or "NFE" in table.title for table in report(tmp_path, 3).tables)
+
+    def test_four_is_the_grid_on_gpqa(self, tmp_path):
+        for frac in (0.3, 0.5):
+            write_run(tmp_path, outcomes(448, 97), benchmark="gpqa", circuit=PC, pc_frac=frac, pc_temperature=0.1)
+        (table,) = report(tmp_path, 4).tables
+        assert [line[0] for line in table.rows] == ["0.3", "0.5"]
+        assert not report(tmp_path, 5).tables
+
+
+class TestRemarks:
+    def test_tell_what_is_in_no_table(self, tmp_path):
+        write_run(tmp_path, [1, 0], name="stopped", status="interrupted")
+        write_run(tmp_path, [1, 0], name="other", config={"settings": {}})
+        (tmp_path / "notes.txt").write_text("mine")
+        remarks = "\n".join(report(tmp_path).remarks)
+        assert "not finished: stopped (interrupted)" in remarks
+        assert "not a model of this package: other" in remarks
+        assert "1 other files and folders are no runs" in remarks
+
+
+class TestFormats:
+    TABLE = Table("A & <b>", ["rule", "50% | x"], [["low_confidence", "1.00 ± 0.10 [a]"]], 1, ["[a] p < 0.1"])
+
+    def test_markdown_keeps_its_columns(self):
+        assert to_markdown(self.TABLE).splitlines() == [
+            "**A & <b>**",
+            "",
+            "| rule           |        50% \\| x |",
+            "| -------------- | --------------: |",
+            "| low_confidence | 1.00 ± 0.10 [a] |",
+            "",
+            "[a] p < 0.1",
+        ]
+
+    def test_latex_escapes_what_it_must(self):
+        latex = to_latex(self.TABLE)
+        assert r"\caption{A \& \textless{}b\textgreater{}}" in latex
+        assert r"rule & 50\% | x \\" in latex
+        assert r"low\_confidence & 1.00 $\pm$ 0.10 [a] \\" in latex
+
+    def test_html_escapes_what_it_must(self):
+        html = to_html(self.TABLE)
+        assert "<caption>A &amp; &lt;b&gt;</caption>" in html
+        assert "<td>low_confidence</td>" in html
