@@ -30,7 +30,10 @@ COMMANDS: Final = {
     "run": Command("lm_eval_codd.harness:run", "lm-eval itself, with this package's models and tasks in place"),
     "launch": Command("lm_eval_codd.launch:main", "several evaluations over GPUs or CPU slots, and the demo"),
     "inspect": Command("lm_eval_codd.backbones.inspect:main", "what a checkpoint is, and whether it can be evaluated"),
-    "convert-circuit": Command("lm_eval_codd.circuits.convert:main", "a circuit between .jpc and .safetensors, both ways"),
+    "convert-circuit": Command(
+        "lm_eval_codd.circuits.convert:main", "a circuit between .jpc and .safetensors, both ways"
+    ),
+    "train-circuit": Command("lm_eval_codd.training.cli:main", "train a circuit for a backbone"),
     "tasks": Command("lm_eval_codd.harness:tasks", "the folder of the tasks, for lm-eval's --include_path"),
 }
 

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "circuits": {"settings", "demo"},
     "decoding": {"settings", "backbones", "circuits"},
     "models": {"settings", "backbones", "circuits", "decoding"},
+    "training": {"settings", "backbones", "circuits"},
     "reporting": {"settings"},
     "launch": {"settings", "registration", "reporting", "demo"},
     "__main__": {"settings", "registration"},

@@ -6,6 +6,7 @@ next circuit, so a caller may add up counts over as many batches as it likes in 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,8 @@ TABLES: Final = ("initial", "transition", "emission")
 STEP_SIZE: Final = 0.4
 MOMENTUM: Final = 0.9
 PSEUDOCOUNT: Final = 1e-6
+# A second moment over 100 updates, not 1000: training is a few hundred.
+_BETAS: Final = (0.9, 0.99)
 
 
 def random_circuit(
@@ -48,6 +51,18 @@ def random_circuit(
     )
 
 
+def without_frequencies(circuit: HMM) -> HMM:
+    """The circuit with each token's frequency divided out of its emissions, rows scaled back to sum to one.
+
+    A start for the conditional objective. What maximum likelihood learns holds the frequencies of tokens, and so do a
+    good backbone's predictions: their product counts them twice. What remains is which tokens go together.
+    """
+    uses = prior_counts(circuit).emission
+    frequencies = uses.sum(-2, keepdim=True)
+    emission = (circuit.emission / frequencies).where(frequencies > 0, 0)
+    return HMM(circuit.initial, circuit.transition, emission / emission.sum(-1, keepdim=True), circuit.num_positions)
+
+
 def known_windows(circuit: HMM, tokens: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Counts]:
     """Log-likelihoods [N] of windows of tokens [N, T], and the counts that EM needs."""
     posterior = circuit.evaluate(circuit.initial.new_empty(0, circuit.vocab_size), tokens)
@@ -64,7 +79,7 @@ def em_update(circuit: HMM, counts: Counts, step_size: float = 1.0, pseudocount:
     def mixed(table: Tensor, uses: Tensor) -> Tensor:
         return table.lerp(_rows(uses, pseudocount, table), step_size)
 
-    return _updated(circuit, mixed, counts)
+    return _updated(circuit, counts, mixed)
 
 
 class Anemone:
@@ -98,7 +113,7 @@ class Anemone:
         goal = prior_counts(circuit)
         for prior, smooth in zip(goal.tables(), self._smooth.tables(), strict=True):
             prior.mul_(1 - self.step_size).add_(smooth, alpha=share)
-        return _updated(circuit, lambda table, uses: _rows(uses, self.pseudocount, table), goal)
+        return _updated(circuit, goal, lambda table, uses: _rows(uses, self.pseudocount, table))
 
     def state(self) -> dict[str, Tensor]:
         """What `load_state` needs to go on from here."""
@@ -160,29 +175,63 @@ def conditional(
 
 
 class ConditionalAscent:
-    """Ascends the conditional objective by Adam on the logits of the circuit's rows."""
+    """Ascends the conditional objective by Adam, on logits whose softmax are the rows of the circuit.
 
-    def __init__(self, circuit: HMM, learning_rate: float, betas: tuple[float, float] = (0.9, 0.99)) -> None:
-        self._like = circuit
-        self._logits = [getattr(circuit, name).log() for name in TABLES]
-        for logits in self._logits:
-            logits.requires_grad_()
-        self._adam = torch.optim.Adam(self._logits, lr=learning_rate, betas=betas)
+    Chosen by measurement: from one circuit and over the same 240 batches of the demo's problems, the held-out
+    log-likelihood per masked token went from -0.856 to -0.750 (Adam, learning rate 0.1, linear decay), and to -0.836
+    at best by the multiplicative update of PyJuice's SoftEvidenceCategorical, theta (1 - eta + eta F+ / F-), on counts
+    with momentum: F- of a batch is close to zero for many tokens that F+ holds, and the other way round, so its ratio
+    is noisy where Adam's difference is not. A parameter that is zero stays zero.
+    """
+
+    def __init__(self) -> None:
+        self._logits: list[Tensor] = []
+        self._adam: torch.optim.Adam | None = None
 
     def update(self, circuit: HMM, gradient: Counts, learning_rate: float) -> HMM:
-        for logits, table, pull in zip(
-            self._logits, (circuit.initial, circuit.transition, circuit.emission), gradient.tables(), strict=True
-        ):
-            logits.grad = pull.sum(-1, keepdim=True) * table - pull
+        """The next circuit, from the `gradient` of `conditional` for the circuit of the last update.
+
+        Scale the gradient to that of a mean over tokens or windows; far below that, Adam's epsilon of 1e-8 shows.
+        """
+        if self._adam is None:
+            self._start([getattr(circuit, name).log() for name in TABLES])
+        for logits, name in zip(self._logits, TABLES, strict=True):
+            pull = getattr(gradient, name)
+            # Of the softmax, and downhill, which is where Adam goes.
+            logits.grad = (getattr(circuit, name) * pull.sum(-1, keepdim=True)).sub_(pull)
         self._adam.param_groups[0]["lr"] = learning_rate
         self._adam.step()
-        tables = [logits.detach().softmax(-1) for logits in self._logits]
-        return HMM(*tables, circuit.num_positions, source=circuit.source)
+        for logits in self._logits:
+            logits.grad = None
+        return HMM(*(logits.softmax(-1) for logits in self._logits), circuit.num_positions)
+
+    def state(self) -> dict[str, Tensor]:
+        """What `load_state` needs to go on from here."""
+        tensors = {}
+        for logits, name in zip(self._logits, TABLES, strict=False):
+            tensors[f"{name}.logits"] = logits
+            tensors |= {f"{name}.{part}": tensor for part, tensor in self._adam.state[logits].items()}
+        return tensors
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on where `state` was taken."""
+        if not state:
+            return
+        self._start([state[f"{name}.logits"] for name in TABLES])
+        for logits, name in zip(self._logits, TABLES, strict=True):
+            self._adam.state[logits] = {
+                part: state[f"{name}.{part}"].to("cpu" if part == "step" else logits.device)
+                for part in ("step", "exp_avg", "exp_avg_sq")
+            }
+
+    def _start(self, logits: list[Tensor]) -> None:
+        self._logits = logits
+        self._adam = torch.optim.Adam(logits, betas=_BETAS)
 
 
-def _updated(circuit: HMM, update, counts: Counts) -> HMM:
-    tables = [update(getattr(circuit, name), uses) for name, uses in zip(TABLES, counts.tables(), strict=True)]
-    return HMM(*tables, circuit.num_positions, source=circuit.source)
+def _updated(circuit: HMM, counts: Counts, update: Callable[[Tensor, Tensor], Tensor]) -> HMM:
+    tables = (update(getattr(circuit, name), uses) for name, uses in zip(TABLES, counts.tables(), strict=True))
+    return HMM(*tables, circuit.num_positions)
 
 
 def _rows(uses: Tensor, pseudocount: float, table: Tensor) -> Tensor:
