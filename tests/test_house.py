@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "circuits": {"settings", "demo"},
     "decoding": {"settings", "backbones", "circuits"},
     "models": {"settings", "code_version", "backbones", "circuits", "decoding"},
+    "training": {"settings", "backbones", "circuits"},
     "trace": {"settings", "registration", "backbones", "circuits", "decoding", "models"},
     "reporting": {"settings"},
     "launch": {"settings", "gates", "registration", "reporting", "demo"},
