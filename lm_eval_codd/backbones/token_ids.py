@@ -53,6 +53,8 @@ def find_token_ids(
             )
     if mask_id == eos_id:
         raise CheckpointError(f"`mask_id={mask_id}` and `eos_id={eos_id}` must differ; give the right `mask_id=`")
+    if mask_id == eot_id:
+        raise CheckpointError(f"`mask_id={mask_id}` and `eot_id={eot_id}` must differ; give the right `eot_id=`")
     return TokenIds(mask_id, eos_id, eot_id)
 
 

@@ -81,6 +81,8 @@ def _as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
 
 def _locate(name: str, revision: str | None) -> tuple[Path, str]:
     """The circuit's file, and what to call it in results."""
+    if not name:
+        raise ValueError("the circuit's name is empty; give a .jpc or .safetensors file, a folder, or a hub id")
     path = Path(name).expanduser()
     if path.exists():
         return _in_folder(path) if path.is_dir() else path, name

@@ -236,10 +236,12 @@ def _inverse_cdf(log_weights: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def _uniforms(shape: torch.Size, generator: torch.Generator | list[torch.Generator] | None, like: Tensor) -> Tensor:
-    if not isinstance(generator, list):
+    if not isinstance(generator, list | tuple):
         device = like.device if generator is None else generator.device
         return torch.rand(shape, generator=generator, dtype=like.dtype, device=device).to(like.device)
     if len(generator) != shape[0]:
         raise ValueError(f"`generator` lists {len(generator)} generators for {shape[0]} rows; give one a row")
-    rows = [torch.rand(shape[1], generator=one, dtype=like.dtype, device=one.device) for one in generator]
-    return torch.stack([row.to(like.device) for row in rows])
+    uniforms = like.new_empty(shape)
+    for row, one in zip(uniforms, generator, strict=True):
+        row.copy_(torch.rand(shape[1], generator=one, dtype=like.dtype, device=one.device))
+    return uniforms

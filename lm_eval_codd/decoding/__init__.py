@@ -1,6 +1,6 @@
 """The denoising loop and its parts; see `generate`."""
 
-from lm_eval_codd.decoding.coupling import check_window
+from lm_eval_codd.decoding.coupling import check_vocabulary, check_window
 from lm_eval_codd.decoding.loop import Generation, StepEvent, generate
 
-__all__ = ["Generation", "StepEvent", "check_window", "generate"]
+__all__ = ["Generation", "StepEvent", "check_vocabulary", "check_window", "generate"]

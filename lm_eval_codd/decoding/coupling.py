@@ -23,7 +23,7 @@ from lm_eval_codd.decoding.windows import BestWindow, BlockWindow, CoveringWindo
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
-    from lm_eval_codd.decoding.protocols import Circuit, Posterior
+    from lm_eval_codd.decoding.protocols import Backbone, Circuit, Posterior
     from lm_eval_codd.decoding.step import Decider, Decision, Step
     from lm_eval_codd.settings import DecodingConfig
 
@@ -65,6 +65,15 @@ def check_window(config: DecodingConfig, num_positions: int) -> None:
         raise ValueError(
             f"`gen_length={config.gen_length}` is shorter than the circuit's window of {num_positions} positions; "
             f"use at least {num_positions}"
+        )
+
+
+def check_vocabulary(backbone: Backbone, circuit: Circuit) -> None:
+    """Raise `ValueError` when the circuit does not know all of the backbone's tokens."""
+    if circuit.vocab_size < backbone.vocab_size:
+        raise ValueError(
+            f"the circuit's vocabulary of {circuit.vocab_size} tokens is smaller than the backbone's "
+            f"{backbone.vocab_size}; use a circuit made for this backbone"
         )
 
 
@@ -218,7 +227,7 @@ class Evidence:
         masked = self.posterior.observed < 0
         takes = (self.windows.takes & (self.slot >= 0) & ~self.posterior.impossible[:, None])[masked]
         row = self.windows.row[:, None].expand_as(masked)[masked]
-        logits[row[takes], self.slot[masked][takes]] = coupled[takes]
+        logits[row[takes], self.slot[masked][takes]] = coupled[takes].to(logits.dtype)
 
     def of_rows(self, keep: Tensor) -> Evidence:
         """The windows of the rows [B] bool to keep."""

@@ -20,7 +20,8 @@ def step_logits(backbone: Backbone, canvas: Canvas, columns: Tensor, cfg_scale: 
     """
     positions = canvas.answer_start + columns
     if not cfg_scale:
-        return backbone.logits(canvas.tokens, canvas.attention_mask, positions).float()
+        # A copy, also where they are float32: the circuit writes into them, and a backbone may keep its own.
+        return backbone.logits(canvas.tokens, canvas.attention_mask, positions).to(torch.float32, copy=True)
     without_prompt = canvas.tokens.clone()
     without_prompt[:, : canvas.answer_start] = canvas.ids.mask
     both = torch.cat([canvas.tokens, without_prompt])

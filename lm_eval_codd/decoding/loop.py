@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.decoding.canvas import Canvas, Ids
-from lm_eval_codd.decoding.coupling import make_coupling
+from lm_eval_codd.decoding.coupling import check_vocabulary, make_coupling
 from lm_eval_codd.decoding.guidance import step_logits
 from lm_eval_codd.decoding.schedule import Plan, make_schedule
 from lm_eval_codd.decoding.step import Decider, Decision, Step
@@ -82,7 +82,8 @@ def generate(
         backbone: the diffusion language model.
         prompts: token ids, any lengths.
         config: every setting.
-        circuit: couples the parallel predictions (CoDD); None decodes from the backbone alone.
+        circuit: couples the parallel predictions (CoDD); None decodes from the backbone alone. One that lies on
+            another device than the backbone is copied there for this call.
         on_step: called after each step of the batch.
         repeats: which repetition of its prompt a row is (for several draws of one prompt); 0 by default.
         compare: have each `StepEvent` say what the backbone alone would have decided, at the cost of deciding twice.
@@ -97,11 +98,11 @@ def generate(
         return []
     ids = _resolve_ids(backbone, config)
     _check(backbone, prompts, config, circuit)
-    device = getattr(backbone, "device", torch.device("cpu"))
+    device = torch.device(getattr(backbone, "device", "cpu"))
+    if circuit is not None and getattr(circuit, "device", device) != device:
+        circuit = circuit.to(device=device)
     repeats = [0] * len(prompts) if repeats is None else repeats
-    canvas = Canvas.from_prompts(
-        prompts, config.gen_length, ids, seed=config.seed, repeats=repeats, device=torch.device(device)
-    )
+    canvas = Canvas.from_prompts(prompts, config.gen_length, ids, seed=config.seed, repeats=repeats, device=device)
     schedule = make_schedule(config, canvas.tokens.device)
     decider = Decider(config, backbone.family, ids)
     coupling = make_coupling(config, circuit, decider)
@@ -178,6 +179,9 @@ def _resolve_ids(backbone: Backbone, config: DecodingConfig) -> Ids:
     for name, value in (("mask_id", mask), ("eos_id", eos)):
         if value is None:
             raise ValueError(f"the checkpoint does not say its `{name}`; give `{name}=`")
+    for name, value in (("eos_id", eos), ("eot_id", eot)):
+        if value == mask:
+            raise ValueError(f"`{name}={value}` is the mask token too, so every answer would be over; give another id")
     return Ids(mask, (eos,) if eot is None or eot == eos else (eos, eot))
 
 
@@ -194,8 +198,5 @@ def _check(
     for prompt in prompts:
         if len(prompt) and not 0 <= min(prompt) <= max(prompt) < backbone.vocab_size:
             raise ValueError(f"a prompt holds a token id outside the vocabulary of {backbone.vocab_size} tokens")
-    if circuit is not None and circuit.vocab_size < backbone.vocab_size:
-        raise ValueError(
-            f"the circuit's vocabulary of {circuit.vocab_size} tokens is smaller than the backbone's "
-            f"{backbone.vocab_size}; use a circuit made for this backbone"
-        )
+    if circuit is not None:
+        check_vocabulary(backbone, circuit)

@@ -94,7 +94,7 @@ class Decider:
 
     def raw_confidence(self, step: Step, logits: Tensor) -> Tensor:
         """[B, P] confidence of the most likely token, untempered and untruncated (window placement)."""
-        return self._rule(Support(logits), logits.argmax(dim=-1), step.uniforms(Stream.RANK))
+        return self._confidence(step, Support(logits), logits.argmax(dim=-1))
 
     def _confidence(self, step: Step, support: Support, index: Tensor) -> Tensor:
         uniform = step.uniforms(Stream.RANK)

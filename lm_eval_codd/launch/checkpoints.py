@@ -27,7 +27,7 @@ def resolve(flag: str, value: str, *, file_allowed: bool = False) -> str:
     if value == DEMO:
         return value
     path = Path(value).expanduser()
-    if path.is_dir() or (file_allowed and path.is_file()):
+    if (value and path.is_dir()) or (file_allowed and path.is_file()):
         return str(path.resolve())
     if _HUB_ID.fullmatch(value):
         return value

@@ -69,7 +69,7 @@ def check_arguments(
     if trust:
         raise ValueError("`trust_remote_code=True` is never needed: no code of a checkpoint is run; leave it out")
     if model.takes_circuit:
-        if pc is None:
+        if not pc or not isinstance(pc, str | os.PathLike):
             raise ValueError(f"`pc` is missing; give a circuit (file, folder or hub id), or use --model {model.family}")
         return
     if pc is not None:

@@ -130,6 +130,8 @@ class DiffusionLM(TemplateLM):
             eos_id=self.config.eos_id,
             eot_id=self.config.eot_id,
         )
+        if circuit is not None:
+            decoding.check_vocabulary(self.backbone, circuit)
         self._device = self.backbone.device
         self.circuit = None if circuit is None else circuit.to(device=self._device)
         self._max_length = choose_max_length(max_length, self.backbone.max_length)

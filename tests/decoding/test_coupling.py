@@ -248,3 +248,52 @@ class TestRefusals:
         with pytest.raises(ValueError, match=message):
             config = codd.DecodingConfig(**SMALL | settings)
             codd.generate(backbone, PROMPTS[:1], config, circuit=random_circuit(vocab, 8, 3))
+
+
+class TestCircuitsOfOtherKinds:
+    def test_a_float64_circuit_decodes_too(self, backbone):
+        circuit, config = random_circuit(512, 8, 3), codd.DecodingConfig(**SMALL, pc_frac=0.9)
+        single = codd.generate(backbone, PROMPTS[:2], config, circuit=circuit)
+        assert codd.generate(backbone, PROMPTS[:2], config, circuit=circuit.to(torch.float64)) == single
+
+    def test_one_on_another_device_is_copied_to_the_backbones(self, backbone):
+        circuit, asked = random_circuit(512, 8, 3), []
+
+        class Elsewhere:
+            num_positions, vocab_size, device = 8, 512, torch.device("meta")
+
+            def to(self, device):
+                asked.append(device)
+                return circuit
+
+        config = codd.DecodingConfig(**SMALL, pc_frac=0.9)
+        outputs = codd.generate(backbone, PROMPTS[:1], config, circuit=Elsewhere())
+        assert outputs == codd.generate(backbone, PROMPTS[:1], config, circuit=circuit)
+        assert asked == [backbone.device]
+
+    def test_logits_that_a_backbone_keeps_are_not_written_into(self):
+        class Keeps(FixedBackbone):
+            def logits(self, tokens, attention_mask=None, positions=None):
+                return self.table
+
+        kept = Keeps(torch.zeros(1, WINDOW, VOCAB))
+        config = codd.DecodingConfig(**ONE_STEP, logits_eos_inf=True)
+        codd.generate(kept, [[0]], config, circuit=random_circuit(VOCAB, WINDOW, LATENTS))
+        assert (kept.table == 0).all()
+
+
+@pytest.mark.parametrize("pc_windows", ["best", "cover"])
+def test_unsure_end_tokens_do_not_place_windows_either(pc_windows):
+    """Else they would be members of the step, which are committed before all others."""
+    length = 12
+    table = torch.zeros(length, VOCAB)
+    table[:, MASK] = -torch.inf
+    table[0] = table[length - 1] = torch.tensor([0.0, 0.0, 0.0, 9.0, -torch.inf])  # sure of the end
+    table[4:8, 1] = 5.0
+    settings = {"gen_length": length, "num_steps": 3, "paradigm": "full", "stop_at_eos": False, "pc_frac": 0.0}
+    config = codd.DecodingConfig(**settings, pc_windows=pc_windows, confidence_eos_eot_inf=True)
+    events = []
+    circuit = random_circuit(VOCAB, WINDOW, LATENTS)
+    codd.generate(FixedBackbone(table), [[0]], config, circuit=circuit, on_step=events.append)
+    first = events[0].columns[events[0].commit].tolist()
+    assert set(first) <= {4, 5, 6, 7}

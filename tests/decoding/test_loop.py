@@ -168,3 +168,10 @@ class TestRefusals:
         codd.generate(backbone, PROMPTS[:1], codd.DecodingConfig(**SMALL), on_step=events.append)
         assert not any(event.confidence.requires_grad for event in events)
         assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("name", ["eos_id", "eot_id"])
+def test_an_end_token_that_is_the_mask_is_refused(backbone, name):
+    config = codd.DecodingConfig(**SMALL, **{name: backbone.mask_id})
+    with pytest.raises(ValueError, match=f"`{name}={backbone.mask_id}` is the mask token too"):
+        codd.generate(backbone, PROMPTS[:1], config)
