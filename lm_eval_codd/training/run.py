@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from lm_eval_codd.backbones import load_backbone, load_tokenizer
-from lm_eval_codd.circuits import HMM, load_circuit, save_circuit, validate_for
+from lm_eval_codd.circuits import HMM, load_circuit, save_circuit
 from lm_eval_codd.circuits.files import SAFETENSORS_NAME
 from lm_eval_codd.circuits.training import random_circuit
 from lm_eval_codd.training import checkpoint as checkpoints
@@ -154,7 +154,11 @@ def _shown(state: Checkpoint) -> dict[str, str]:
 def _initial_circuit(config: TrainingConfig, backbone: Backbone, windows: torch.Tensor) -> HMM:
     if config.init is not None:
         circuit = load_circuit(config.init, "float32", backbone.device)
-        validate_for(circuit, vocab_size=backbone.vocab_size, length=config.window, name="window")
+        if circuit.num_positions != config.window or circuit.vocab_size != backbone.vocab_size:
+            raise ValueError(
+                f"`init={config.init}` has windows of {circuit.num_positions} positions over {circuit.vocab_size} "
+                f"tokens; it must have {config.window} (`window`) and the backbone's {backbone.vocab_size}"
+            )
         return circuit
     counts = windows.flatten().bincount(minlength=backbone.vocab_size).float()
     # Good and Turing: tokens not seen yet are together as frequent as those seen once.
