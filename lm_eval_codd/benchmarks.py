@@ -89,14 +89,7 @@ class BenchmarkTask(ConfigurableTask):
         """
         name, split = self.config.task, self.config.test_split
         wanted = Rows(**dataset_kwargs or {})
-        folder = os.environ.get(DATA_DIR)
-        if folder:
-            path, is_stand_in = _find(name, Path(folder).expanduser(), wanted)
-            source, raw = str(path), _read(name, path)
-        else:
-            path, is_stand_in = None, False
-            source = f"{self.config.dataset_path} ({self.config.dataset_name}, {split})"
-            raw = _fetch(name, self.config.dataset_path, self.config.dataset_name, split)
+        source, raw, is_stand_in = self.read_rows(wanted)
         rows = _select(name, source, raw, wanted.columns)
         sha256 = content_hash(rows, wanted.columns)
         provenance = Provenance(
@@ -118,6 +111,16 @@ class BenchmarkTask(ConfigurableTask):
                 wanted.rows,
             )
         self.dataset = {split: datasets.Dataset.from_list(rows)}
+
+    def read_rows(self, wanted: Rows) -> tuple[str, Iterable[dict[str, Any]], bool]:
+        """Where the rows come from, the rows, and whether they are the stand-in; from CODD_DATA_DIR or the hub."""
+        name, split = self.config.task, self.config.test_split
+        folder = os.environ.get(DATA_DIR)
+        if folder:
+            path, is_stand_in = _find(name, Path(folder).expanduser(), wanted)
+            return str(path), _read(name, path), is_stand_in
+        source = f"{self.config.dataset_path} ({self.config.dataset_name}, {split})"
+        return source, _fetch(name, self.config.dataset_path, self.config.dataset_name, split), False
 
     def test_docs(self) -> datasets.Dataset:
         """The rows as the task processes them; done once, where lm-eval would do it at each access."""

@@ -15,38 +15,37 @@ from typing import Final, NamedTuple
 NAMES: Final = ("Anna", "Ben", "Clara", "David", "Emma", "Frank")
 THINGS: Final = ("apples", "books", "coins", "eggs", "pens", "shells")
 SMALLEST: Final = 2
-LARGEST: Final = 30
+LARGEST: Final = 20
+LARGEST_C: Final = 10
 HELD_OUT: Final = {"tune": 300, "test": 300}
 HELD_OUT_SEED: Final = 0
 
 
 class Story(NamedTuple):
-    """A question with three numbers `a`, `b`, `c`, solved as (a first b) second c."""
+    """A question with three numbers `a`, `b`, `c`, solved as (a first b) second c; `a` and `b` have largest values."""
 
     question: str
     first: str
     second: str
-    largest: tuple[int, int, int]
+    largest_a: int
+    largest_b: int
 
 
 STORIES: Final = (
-    Story("{name} has {a} {things}. {name} buys {b} more and loses {c}. How many are left?", "+", "-", (15, 15, 15)),
-    Story(
-        "{name} has {a} {things}. {name} loses {b} and then finds {c}. How many are there now?", "-", "+", (20, 15, 15)
-    ),
-    Story("{name} has {a} {things}. {name} drops {b} and sells {c}. How many are left?", "-", "-", (30, 15, 15)),
-    Story("{name} has {a} bags of {b} {things} and {c} more. How many are there in all?", "*", "+", (5, 9, 15)),
-    Story("{name} has {a} bags of {b} {things} and sells {c}. How many are left?", "*", "-", (5, 9, 15)),
+    Story("{name} has {a} {things}. {name} buys {b} more and loses {c}. How many are left?", "+", "-", 10, 10),
+    Story("{name} has {a} {things}. {name} loses {b} and then finds {c}. How many are there now?", "-", "+", 20, 10),
+    Story("{name} has {a} {things}. {name} drops {b} and sells {c}. How many are left?", "-", "-", 20, 10),
+    Story("{name} has {a} bags of {b} {things} and {c} more. How many are there in all?", "*", "+", 5, 9),
+    Story("{name} has {a} bags of {b} {things} and sells {c}. How many are left?", "*", "-", 5, 9),
 )
 
-# Different lengths, orders and offsets, so that no position of an answer has one word of its own.
+# Equally likely, and of different lengths, orders and offsets: no position of an answer has one word of its own.
 PHRASINGS: Final = (
     "First {a} {first} {b} = {m}. Then {m} {second} {c} = {n}. #### {n}",
-    "{name} has {a} {first} {b} = {m} {things}, and then {m} {second} {c} = {n} {things}. #### {n}",
-    "We know that {a} {first} {b} = {m}, so the answer is {m} {second} {c} = {n}. #### {n}",
+    "{name} has {a} {first} {b} = {m} {things}, and then {m} {second} {c} = {n}. #### {n}",
+    "We know that {a} {first} {b} = {m}, so {name} has {m} {second} {c} = {n} {things}. #### {n}",
     "The answer is {m} {second} {c} = {n} {things}, because {m} = {a} {first} {b}. #### {n}",
-    "That makes {n} {things}, because {a} {first} {b} is {m} and {m} {second} {c} is {n}. #### {n}",
-    "To get {m} we take {a} {first} {b}, and to get {n} we take {m} {second} {c}. So it is {n}. #### {n}",
+    "Take {a} {first} {b} to get {m}, and take {m} {second} {c} to get {n} {things}. #### {n}",
 )
 
 
@@ -58,13 +57,13 @@ class Problem:
         question: what the user asks.
         answer: the worked answer, ending in `#### result`.
         result: the number asked for.
-        key: the story and its three numbers; problems of one key have the same solution.
+        numbers: index of the story, then a, b and c.
     """
 
     question: str
     answer: str
     result: int
-    key: tuple[int, int, int, int]
+    numbers: tuple[int, int, int, int]
 
 
 def draw_problem(rng: random.Random) -> Problem:
@@ -72,7 +71,8 @@ def draw_problem(rng: random.Random) -> Problem:
     which = rng.randrange(len(STORIES))
     story = STORIES[which]
     while True:
-        a, b, c = (rng.randint(SMALLEST, largest) for largest in story.largest)
+        a, b = rng.randint(SMALLEST, story.largest_a), rng.randint(SMALLEST, story.largest_b)
+        c = rng.randint(SMALLEST, LARGEST_C)
         m = _apply(a, story.first, b)
         n = _apply(m, story.second, c)
         if SMALLEST <= m <= LARGEST and SMALLEST <= n <= LARGEST:
@@ -83,27 +83,27 @@ def draw_problem(rng: random.Random) -> Problem:
 
 
 def held_out_problems() -> dict[str, list[Problem]]:
-    """The `tune` and `test` problems. No key appears twice, within a split or across them."""
+    """The `tune` and `test` problems. No question appears twice, within a split or across them."""
     rng = random.Random(HELD_OUT_SEED)
-    seen: set[tuple[int, int, int, int]] = set()
+    seen: set[str] = set()
     splits: dict[str, list[Problem]] = {}
     for split, size in HELD_OUT.items():
         splits[split] = []
         while len(splits[split]) < size:
             problem = draw_problem(rng)
-            if problem.key not in seen:
-                seen.add(problem.key)
+            if problem.question not in seen:
+                seen.add(problem.question)
                 splits[split].append(problem)
     return splits
 
 
 def training_problems(seed: int) -> Iterator[Problem]:
-    """An endless stream of training problems that never has a held-out key."""
-    held_out = {problem.key for problems in held_out_problems().values() for problem in problems}
+    """An endless stream of training problems that never has a held-out question."""
+    held_out = {problem.question for problems in held_out_problems().values() for problem in problems}
     rng = random.Random(seed)
     while True:
         problem = draw_problem(rng)
-        if problem.key not in held_out:
+        if problem.question not in held_out:
             yield problem
 
 

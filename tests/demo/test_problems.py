@@ -42,14 +42,14 @@ class TestGenerator:
 
     def test_every_story_and_every_phrasing_is_drawn(self):
         problems = draw_many(0)
-        assert {problem.key[0] for problem in problems} == set(range(len(STORIES)))
+        assert {problem.numbers[0] for problem in problems} == set(range(len(STORIES)))
         blank = re.compile("|".join([r"\d+", "[-+*]", *NAMES, *THINGS]))
         assert len({blank.sub("_", problem.answer) for problem in problems}) == len(PHRASINGS)
 
     def test_every_answer_follows_from_its_question(self):
         sign = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}
         for problem in draw_many(4):
-            which, a, b, c = problem.key
+            which, a, b, c = problem.numbers
             assert re.findall(r"\d+", problem.question) == [str(a), str(b), str(c)]
             middle = sign[STORIES[which].first](a, b)
             result = sign[STORIES[which].second](middle, c)
@@ -66,11 +66,11 @@ class TestGenerator:
 
 
 class TestSplits:
-    def test_no_story_with_the_same_numbers_is_in_two_splits(self):
+    def test_no_question_is_in_two_splits(self):
         splits = held_out_problems()
-        keys = [problem.key for problems in splits.values() for problem in problems]
-        assert len(keys) == len(set(keys)) == 600
-        assert not set(keys) & {problem.key for problem in itertools.islice(training_problems(0), 20000)}
+        questions = [problem.question for problems in splits.values() for problem in problems]
+        assert len(questions) == len(set(questions)) == 600
+        assert not set(questions) & {problem.question for problem in itertools.islice(training_problems(0), 20000)}
 
     @pytest.mark.parametrize("split", ["tune", "test"])
     def test_the_shipped_file_is_what_the_generator_makes(self, split):

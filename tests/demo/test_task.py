@@ -30,7 +30,13 @@ class TestTask:
     def test_it_asks_the_300_held_out_questions(self, task):
         questions = [task.doc_to_text(doc) for doc in task.test_docs()]
         assert questions == [row["question"] for row in load_split("test")]
-        assert len(questions) == task.config.metadata["num_rows"] == 300
+        assert len(questions) == 300
+
+    def test_results_say_which_rows_they_are_of(self, task):
+        data = task.config.metadata["data"]
+        assert "synthetic" in data["source"]
+        assert data["rows"] == 300
+        assert data["is_published_set"]
 
     def test_the_worked_answers_score_one(self, task):
         assert score(task, [row["answer"] for row in load_split("test")]) == [1.0] * 300
