@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
@@ -108,8 +109,9 @@ class DecodingConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             _check_type(field.name, value, field.type)
-            if field.type.startswith("float") and value is not None:
-                self._set(field.name, float(value))
+            # Plain numbers, one spelling each: 0 is 0.0, and NumPy's become Python's.
+            if value is not None and (kind := {"int": int, "float": float}.get(field.type.split(" ")[0])):
+                self._set(field.name, kind(value))
         self._set("alg", ALG_ALIASES.get(self.alg, self.alg))
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
@@ -239,9 +241,9 @@ def _check_type(name: str, value: object, annotation: str) -> None:
     elif wanted == "str":
         fits = isinstance(value, str)
     elif wanted == "int":
-        fits = isinstance(value, int) and not isinstance(value, bool)
+        fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     else:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not fits:
         noun = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "a word"}[wanted]
         raise ValueError(f"`{name}={value!r}` must be {noun}{' or None' if optional else ''}")

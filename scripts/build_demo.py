@@ -1,4 +1,4 @@
-"""Make everything in `lm_eval_codd/demo`: the problems, the tokenizer and the trained backbone.
+"""Make everything in `lm_eval_codd/demo`: the problems, the tokenizer, the trained backbone and its circuit.
 
     python scripts/build_demo.py                  # all of it, in order
     python scripts/build_demo.py backbone         # one part
@@ -12,7 +12,9 @@ import argparse
 import itertools
 import json
 import math
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -23,8 +25,11 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lm_eval_codd.demo import CHECKPOINT, HERE
+from lm_eval_codd.circuits import load_circuit, save_circuit
+from lm_eval_codd.demo import CHECKPOINT, CIRCUIT, HERE
 from lm_eval_codd.demo.problems import Problem, held_out_problems, training_problems, vocabulary
+from lm_eval_codd.training.run import train_circuit
+from lm_eval_codd.training.settings import TrainingConfig
 
 BOS: Final = "<|startoftext|>"
 EOS: Final = "<|endoftext|>"
@@ -51,11 +56,17 @@ NORM_EPS: Final = 1e-5
 INIT_STD: Final = 0.08
 
 SEED: Final = 0
-STEPS: Final = 2500
+# Stopped before it has learned everything: a backbone that is always right leaves a circuit nothing to do.
+STEPS: Final = 2000
+SCHEDULE_STEPS: Final = 3000
 BATCH: Final = 64
 WARMUP: Final = 100
 LEARNING_RATE: Final = 2e-3
 WEIGHT_DECAY: Final = 0.01
+
+CIRCUIT_ANSWERS: Final = 20_000
+CIRCUIT_LATENTS: Final = 64
+CIRCUIT_STEPS: Final = 400
 
 # transformers' Llama names -> LLaDA's.
 LAYER_NAMES: Final = {
@@ -129,7 +140,7 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min((step + 1) / WARMUP, 0.5 + 0.5 * math.cos(math.pi * step / STEPS)),
+        lambda step: min((step + 1) / WARMUP, 0.5 + 0.5 * math.cos(math.pi * step / SCHEDULE_STEPS)),
     )
     progress = tqdm(itertools.islice(batches(tokenizer), STEPS), total=STEPS, desc="backbone", unit="step")
     smooth = None
@@ -237,7 +248,36 @@ def llada_name(name: str) -> str:
     return f"model.transformer.blocks.{index}.{LAYER_NAMES[inner]}.{leaf}"
 
 
-PARTS: Final = {"data": build_data, "tokenizer": build_tokenizer, "backbone": build_backbone}
+def build_circuit() -> None:
+    """By maximum likelihood of answers, then by the paper's objective (Eq. 7) under the backbone."""
+    problems = itertools.islice(training_problems(SEED + 1), CIRCUIT_ANSWERS)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "answers.jsonl"
+        rows = [json.dumps({"question": problem.question, "answer": problem.answer}) for problem in problems]
+        data.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        config = TrainingConfig(
+            backbone=str(CHECKPOINT),
+            data=str(data),
+            held_out=300,
+            gen_length=BLOCK,
+            window=BLOCK,
+            num_latents=CIRCUIT_LATENTS,
+            ml_epochs=3,
+            steps=CIRCUIT_STEPS,
+            batch_size=BATCH,
+            seed=SEED,
+            device="cpu",
+        )
+        train_circuit(config, Path(folder) / "circuit")
+        save_circuit(load_circuit(Path(folder) / "circuit"), CIRCUIT)
+
+
+PARTS: Final = {
+    "data": build_data,
+    "tokenizer": build_tokenizer,
+    "backbone": build_backbone,
+    "circuit": build_circuit,
+}
 
 
 def main() -> None:

@@ -145,9 +145,8 @@ def _read_safetensors(path: Path) -> HMM:
             if metadata.get("format") != _FORMAT:
                 raise ValueError("it was not written by save_circuit")
             tables = {name: file.get_tensor(name) for name in ("initial", "transition", "emission")}
-            circuit = HMM(
-                **tables, num_positions=int(metadata["num_positions"]), source=str(path), identity=metadata["identity"]
-            )
+            # The identity is computed from the tables, not read: it must change when they do.
+            circuit = HMM(**tables, num_positions=int(metadata["num_positions"]), source=str(path))
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: not a circuit ({' '.join(str(error).split())})") from None
     for name, table in tables.items():

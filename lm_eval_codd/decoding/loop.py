@@ -114,7 +114,7 @@ def generate(
         if config.stop_at_eos:
             going &= ~canvas.ended()
         wanted = plan.open if coupling.needs_all_open else plan.committable
-        num_wanted = torch.where(going, wanted.sum(dim=1), 0).tolist()  # the step's one wait for the device
+        num_wanted = torch.where(going, wanted.sum(dim=1), 0).tolist()  # waits for the device
         if not all(num_wanted):
             done = [row for row, n in enumerate(num_wanted) if not n]
             _finish(canvas.keep(canvas.index.new_tensor(done)), config, finished)

@@ -47,7 +47,7 @@ def uniforms(keys: Tensor, stream: Stream, step: Tensor, columns: Tensor) -> Ten
     """
     step_key = _mix(keys + _GOLDEN * (8 * step + int(stream) + 1))
     bits = _mix(step_key[:, None] + _GOLDEN * (columns + 1))
-    return (_shift(bits, 11).double() + 0.5) * 2.0**-53
+    return (_shift(bits, 12).double() + 0.5) * 2.0**-52
 
 
 def gumbel(uniform: Tensor) -> Tensor:

@@ -39,14 +39,15 @@ STORIES: Final = (
     Story("{name} has {a} bags of {b} {things} and sells {c}. How many are left?", "*", "-", 5, 9),
 )
 
-# Equally likely, and of different lengths, orders and offsets: no position of an answer has one word of its own.
-PHRASINGS: Final = (
-    "First {a} {first} {b} = {m}. Then {m} {second} {c} = {n}. #### {n}",
-    "{name} has {a} {first} {b} = {m} {things}, and then {m} {second} {c} = {n}. #### {n}",
-    "We know that {a} {first} {b} = {m}, so {name} has {m} {second} {c} = {n} {things}. #### {n}",
-    "The answer is {m} {second} {c} = {n} {things}, because {m} = {a} {first} {b}. #### {n}",
-    "Take {a} {first} {b} to get {m}, and take {m} {second} {c} to get {n} {things}. #### {n}",
-)
+# Different lengths, orders and offsets, so that no position of an answer has one word of its own. The weights leave
+# the first the likeliest: with equal ones nearly every answer breaks at few steps.
+PHRASINGS: Final = {
+    "First {a} {first} {b} = {m}. Then {m} {second} {c} = {n}. #### {n}": 4,
+    "{name} has {a} {first} {b} = {m} {things}, and then {m} {second} {c} = {n}. #### {n}": 3,
+    "We know that {a} {first} {b} = {m}, so {name} has {m} {second} {c} = {n} {things}. #### {n}": 2,
+    "The answer is {m} {second} {c} = {n} {things}, because {m} = {a} {first} {b}. #### {n}": 2,
+    "Take {a} {first} {b} to get {m}, and take {m} {second} {c} to get {n} {things}. #### {n}": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ def draw_problem(rng: random.Random) -> Problem:
         if SMALLEST <= m <= LARGEST and SMALLEST <= n <= LARGEST:
             break
     words = dict(story._asdict(), name=rng.choice(NAMES), things=rng.choice(THINGS), a=a, b=b, c=c, m=m, n=n)
-    answer = rng.choice(PHRASINGS).format(**words)
-    return Problem(story.question.format(**words), answer, n, (which, a, b, c))
+    phrasing = rng.choices(list(PHRASINGS), weights=list(PHRASINGS.values()))[0]
+    return Problem(story.question.format(**words), phrasing.format(**words), n, (which, a, b, c))
 
 
 def held_out_problems() -> dict[str, list[Problem]]:

@@ -70,9 +70,8 @@ class Run:
 
     @property
     def num_forward(self) -> int:
-        """Forward passes of one row at most; a step that commits nothing needs none."""
-        steps = min(self.config.num_steps, self.config.gen_length)
-        return steps * (2 if self.config.cfg_scale else 1)
+        """Network evaluations of one row at most; a step that commits nothing needs none."""
+        return min(self.config.num_steps, self.config.gen_length)
 
     @property
     def cost(self) -> float:
@@ -80,7 +79,8 @@ class Run:
         size = checkpoints.weight_bytes(self.checkpoint)
         if size is None:
             size = _DEMO_BYTES if self.checkpoint == checkpoints.DEMO else _HUB_BYTES
-        return self.num_forward * (self.num_rows or _UNKNOWN_ROWS) * size * self.config.gen_length
+        halves = 2 if self.config.cfg_scale else 1  # guidance evaluates two rows for one
+        return halves * self.num_forward * (self.num_rows or _UNKNOWN_ROWS) * size * self.config.gen_length
 
     def fingerprints(self) -> dict[str, str]:
         """What the run's local files are now (`checkpoints.fingerprint`), by field; hub ids have none."""

@@ -104,7 +104,7 @@ def check_room(config: DecodingConfig, max_length: int) -> None:
     if config.gen_length >= max_length:
         raise ValueError(
             f"`gen_length={config.gen_length}` leaves no room for a prompt in `max_length={max_length}`; use a smaller "
-            "gen_length or a larger max_length"
+            "gen_length"
         )
 
 
@@ -112,7 +112,7 @@ def choose_device(asked: str | None, local_rank: int) -> torch.device:
     """The device that this process computes on.
 
     Args:
-        asked: `cpu`, `cuda`, `cuda:<id>`, `mps`; None for a GPU when there is one. A bare `cuda` and None are this
+        asked: `cpu`, `cuda` or `cuda:<id>` (confidences need float64, which Apple's GPUs lack); None for a GPU when there is one. A bare `cuda` and None are this
             process's own GPU when several share a machine.
         local_rank: index of this process on its machine.
 
@@ -129,15 +129,15 @@ def choose_device(asked: str | None, local_rank: int) -> torch.device:
     try:
         device = torch.device(asked)
     except (RuntimeError, TypeError):
-        raise ValueError(f"`device={asked}` is not known; use cpu, cuda, cuda:<id> or mps") from None
+        raise ValueError(f"`device={asked}` is not known; use cpu, cuda or cuda:<id>") from None
     if device.type == "cuda":
         index = local_rank if device.index is None else device.index
         if index >= num_gpus:
             raise ValueError(f"`device={asked}` needs GPU {index}, and {_gpus_here(num_gpus)}; use {_others(num_gpus)}")
         device = torch.device("cuda", index)
         torch.cuda.set_device(device)
-    elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError(f"`device={asked}` is not available on this machine; use device=cpu")
+    elif device.type != "cpu":
+        raise ValueError(f"`device={asked}` cannot decode; use cpu, cuda or cuda:<id>")
     return device
 
 

@@ -194,6 +194,11 @@ def _warnings(lm: DiffusionLM, totals: Totals) -> list[str]:
             f"{totals.journalled_elsewhere} of {totals.requests} answers come out of a journal and were made on other "
             "hardware or with other versions of torch or transformers; its files say which"
         )
+    if lm.circuit is not None and lm.circuit.vocab_size > lm.backbone.vocab_size:
+        warnings.append(
+            f"the circuit knows {lm.circuit.vocab_size} tokens and the backbone {lm.backbone.vocab_size}: was it made "
+            "for a model with this tokenizer?"
+        )
     if totals.impossible_evidence:
         warnings.append(
             f"in {totals.impossible_evidence} of {totals.circuit_calls} evaluations the circuit ruled out everything "

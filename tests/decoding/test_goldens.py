@@ -28,6 +28,13 @@ GREEDY = [case for case in CASES.values() if not case.seeded and case.id not in 
 # Margin and entropy at a temperature saturate in CoDD's LLaDA loop, and the order is left to ties: a listed bug.
 SEEDED = [case for case in CASES.values() if case.seeded and not case.ties]
 
+# Steps of a case whose committed set no tie leaves open, so that it was compared position by position.
+FEWEST_STRICT = {
+    "dream/entropy_T1.0_topk20_seed91_dream-tiny": 8,
+    "dream/all_defaults_n8_seed98_dream-tiny": 7,
+    "codd_dream/block_entropy_s32_T0.2_seed8_dream-tiny": 20,
+}
+
 
 class ClosedCircuit:
     """Stands for a circuit whose gate never opens; the official window mode runs without one only so."""
@@ -64,8 +71,6 @@ class TestGreedyDecodesEqualTheOfficialOnes:
 
 
 class TestSeededTrajectoriesReplay:
-    compared_sets = 0
-
     @pytest.mark.parametrize("case", SEEDED, ids=lambda case: case.id)
     def test_each_canvas(self, case, load):
         backbone, config, circuit = load(case.model), case.config, None
@@ -75,7 +80,7 @@ class TestSeededTrajectoriesReplay:
         decider = Decider(config, backbone.family, Ids(config.mask_id, (backbone.eos_id,)))
         coupling = make_coupling(config, circuit, decider)
         schedule = make_schedule(config, torch.device("cpu"))
-        compared = 0
+        compared = strictly_compared = 0
         for number, (before, after) in enumerate(itertools.pairwise(trajectory)):
             canvas = _canvas(case, config, backbone, before, number)
             changed = torch.from_numpy(before != after)[:, canvas.answer_start :]
@@ -92,15 +97,13 @@ class TestSeededTrajectoriesReplay:
                 assert decision.commit.sum() == official.sum()
                 if not _tied_at_the_edge(decision, step):
                     assert torch.equal(decision.commit, official)
-                    TestSeededTrajectoriesReplay.compared_sets += 1
+                    strictly_compared += 1
                 torch.testing.assert_close(
                     decision.confidence[decision.commit].sort().values, decision.confidence[official].sort().values
                 )
             compared += 1
         assert compared > 2
-
-    def test_most_committed_sets_were_compared_position_by_position(self):
-        assert TestSeededTrajectoriesReplay.compared_sets > 30
+        assert strictly_compared >= FEWEST_STRICT.get(case.id, 0)
 
 
 def _canvas(case, config, backbone, tokens: np.ndarray, number: int) -> Canvas:
