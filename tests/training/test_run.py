@@ -150,7 +150,7 @@ class TestSettings:
 
     @pytest.mark.parametrize(
         ("shape", "said"),
-        [((4, 100, 4), "knows 100 tokens and the backbone 512"), ((4, 512, 8), "`window=4` does not fit")],
+        [((4, 100, 4), "4 positions over 100 tokens; it must .* 512"), ((4, 512, 8), "8 positions .* it must have 4 ")],
     )
     def test_a_circuit_to_start_from_must_fit(self, settings, tmp_path, shape, said):
         num_latents, vocab_size, num_positions = shape
