@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +46,7 @@ class Checkpoint:
         tensors |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.items()}
         said = {name: getattr(self, name) for name in ("stage", "step", "history", "seconds", "key")}
         said["num_positions"] = self.circuit.num_positions
-        partial = folder / f".{NAME}.{os.getpid()}"
+        partial = folder / f".{NAME}.partial"
         try:
             save_file(
                 {name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"run": json.dumps(said)}

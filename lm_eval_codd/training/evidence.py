@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,7 +242,7 @@ class CachedEvidence:
         tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         tensors["offsets"] = torch.tensor([0, *counts]).cumsum(0)
         path = self._shard(draw, rows[0])
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial = path.with_name(f".{path.name}.partial")
         save_file(tensors, partial)
         partial.replace(path)
 

@@ -40,10 +40,10 @@ def kill_at(monkeypatch):
 
 class TestLearning:
     @pytest.mark.parametrize("update", ["em", "anemone"])
-    def test_both_stages_improve_what_is_held_out(self, settings, tmp_path, update):
+    def test_what_is_held_out_improves_over_the_backbone_alone(self, settings, tmp_path, update):
         report = train_circuit(settings(ml_update=update, steps=30), tmp_path / "out")
         figures = {(row["stage"], row["step"]): row["coupled"] for row in report["history"]}
-        assert figures["ml", 0] < figures["ml", 10] < figures["conditional", 30]
+        assert figures["conditional", 0] < figures["conditional", 30]
         assert report["figures"]["coupled"] > report["figures"]["backbone"] + 1
 
     def test_what_is_written_can_be_loaded_and_says_how_it_was_made(self, settings, tmp_path, data_file):
@@ -150,7 +150,7 @@ class TestSettings:
 
     @pytest.mark.parametrize(
         ("shape", "said"),
-        [((4, 100, 4), "knows 100 tokens and the backbone 512"), ((4, 512, 8), "`window=4` does not fit")],
+        [((4, 100, 4), "4 positions over 100 tokens; it must .* 512"), ((4, 512, 8), "8 positions .* it must have 4 ")],
     )
     def test_a_circuit_to_start_from_must_fit(self, settings, tmp_path, shape, said):
         num_latents, vocab_size, num_positions = shape
