@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from lm_eval_codd.launch.closing import show_demo, show_runs
 from lm_eval_codd.launch.command import RUNNER
 from lm_eval_codd.launch.devices import Slot, cpu_slots, make_slots
 from lm_eval_codd.launch.dry_run import show_plan
@@ -21,7 +22,6 @@ from lm_eval_codd.launch.paper import GRID_MAX, GRID_REMARK, SELECT, table_sweep
 from lm_eval_codd.launch.run_flags import GROUPS
 from lm_eval_codd.launch.schedule import StopRequest, run_all
 from lm_eval_codd.launch.sweep import FIXED, Sweep, is_file, parse_changes, parse_sweep, read_sweeps
-from lm_eval_codd.reporting.summary import format_table, read_row
 from lm_eval_codd.settings import unknown_value
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
@@ -107,7 +107,8 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
         return _refuse(error.lines)
     for remark in [*_remarks(options, selection), *([warning] if warning else [])]:
         say(remark)
-    return _launch(selection, slots, output_dir, runner, anew=options.get("force", False))
+    show = show_demo if _is_demo_alone(options) else show_runs
+    return _launch(selection, slots, output_dir, runner, show, anew=options.get("force", False))
 
 
 def _sweeps(options: Mapping[str, Any]) -> list[Sweep]:
@@ -130,15 +131,26 @@ def _sweeps(options: Mapping[str, Any]) -> list[Sweep]:
 
 def _demo_slots(options: Mapping[str, Any], selection: Selection) -> str | None:
     """The demo alone is for the CPU, whatever GPUs there are."""
-    others = ("run", "sweep", "paper")
-    return None if any(name in options for name in others) else cpu_slots(len(selection.runs))
+    return cpu_slots(len(selection.runs)) if _is_demo_alone(options) else None
+
+
+def _is_demo_alone(options: Mapping[str, Any]) -> bool:
+    return "demo" in options and not any(name in options for name in ("run", "sweep", "paper"))
 
 
 def _remarks(options: Mapping[str, Any], selection: Selection) -> list[str]:
     return [*selection.remarks, *([GRID_REMARK] if options.get("select") == GRID_MAX else [])]
 
 
-def _launch(selection: Selection, slots: Sequence[Slot], output_dir: Path, runner: Sequence[str], *, anew: bool) -> int:
+def _launch(
+    selection: Selection,
+    slots: Sequence[Slot],
+    output_dir: Path,
+    runner: Sequence[str],
+    show: Callable[[Iterable[str], Path], None],
+    *,
+    anew: bool,
+) -> int:
     waiting = {name: run for name, run in selection.runs.items() if name not in selection.finished}
     outcomes: dict[str, Outcome] = {}
     with StopRequest().listening() as stop:
@@ -150,7 +162,7 @@ def _launch(selection: Selection, slots: Sequence[Slot], output_dir: Path, runne
             jobs = _jobs(selection, output_dir, revisions, anew=anew)
             with view(jobs) as observer:
                 outcomes = run_all(jobs, slots, observer, stop, runner)
-    _show_results(selection, output_dir)
+    show(selection.runs, output_dir)
     unfinished = [name for name in waiting if name not in outcomes or outcomes[name].status == "interrupted"]
     if unfinished:
         say(f"interrupted; not finished: {', '.join(unfinished)}")
@@ -159,12 +171,6 @@ def _launch(selection: Selection, slots: Sequence[Slot], output_dir: Path, runne
     if failed:
         say(f"{len(failed)} of {len(waiting)} runs failed: {', '.join(failed)}")
     return FAILED if failed else DONE
-
-
-def _show_results(selection: Selection, output_dir: Path) -> None:
-    """Print what has come out so far."""
-    if rows := [row for name in selection.runs if (row := read_row(output_dir / name))]:
-        print(f"\n{format_table(rows)}\n\nResults are in {output_dir}", flush=True)
 
 
 def _fetch(wanted: Mapping[str, Mapping[str, Sequence[str]]], stop: StopRequest) -> dict[str, str]:

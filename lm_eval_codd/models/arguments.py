@@ -112,8 +112,8 @@ def choose_device(asked: str | None, local_rank: int) -> torch.device:
     """The device that this process computes on.
 
     Args:
-        asked: `cpu`, `cuda` or `cuda:<id>` (confidences need float64, which Apple's GPUs lack); None for a GPU when there is one. A bare `cuda` and None are this
-            process's own GPU when several share a machine.
+        asked: `cpu`, `cuda` or `cuda:<id>` (confidences need float64, which Apple's GPUs lack); None for a GPU when
+            there is one. A bare `cuda` and None are this process's own GPU when several share a machine.
         local_rank: index of this process on its machine.
 
     Raises:
