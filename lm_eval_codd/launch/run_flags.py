@@ -82,8 +82,13 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
         Flag("batch_size", "str", "rows decoded together, a number or `auto`", default="1"),
     ),
     "a run: task": (
-        Flag("task", "str", "gsm8k, math500, mbpp, gpqa (the paper's protocol), demo, or a task of lm-eval; required"),
-        Flag("num_shot", "int", "examples in the prompt", default="0"),
+        Flag(
+            "task",
+            "str",
+            "gsm8k, math500, mbpp, gpqa (the paper's protocol), demo, or a task of lm-eval (stock:gsm8k for its own); "
+            "required",
+        ),
+        Flag("num_shot", "int", "examples in the prompt, for tasks of lm-eval", default="0"),
         Flag("limit", "float", "only the first N documents, or that share of them below 1"),
         Flag("sample_sid", "int", "first document, counted from 0; goes with --sample_eid"),
         Flag("sample_eid", "int", "first document that is left out"),

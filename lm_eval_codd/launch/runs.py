@@ -24,6 +24,9 @@ _OFFICIAL_PROMPT_LENGTH: Final = 2048 - 256
 
 _DEMO_BYTES: Final = 2e6
 _HUB_BYTES: Final = 16e9
+# How lm-eval's own tasks are named beside ours, and what some of them are called there.
+_STOCK: Final = "stock:"
+_STOCK_NAMES: Final = {"math500": "minerva_math500", "gpqa": "gpqa_main_generative_n_shot", "mbpp": "mbpp_instruct"}
 _UNKNOWN_ROWS: Final = 1000
 
 
@@ -52,9 +55,11 @@ class Run:
 
     @property
     def short_task(self) -> str:
-        """The task without the project's prefix: `gsm8k` for `codd_gsm8k`."""
+        """`gsm8k` for `codd_gsm8k`, and `stock-gsm8k` for lm-eval's own task of that name."""
         short = self.task.removeprefix("codd_")
-        return short if short in ROWS else self.task
+        if short not in ROWS:
+            return self.task
+        return f"stock-{short}" if short == self.task else short
 
     @property
     def num_rows(self) -> int | None:
@@ -134,7 +139,7 @@ def make_run(given: Mapping[str, Any]) -> Run:
     return Run(
         family=family,
         checkpoint=checkpoint,
-        task=f"codd_{given['task']}" if given["task"] in ROWS else given["task"],
+        task=_task(given),
         config=config,
         peft=_adapter(given),
         circuit=_circuit(given),
@@ -147,6 +152,22 @@ def make_run(given: Mapping[str, Any]) -> Run:
         max_length=max_length,
         tag=given.get("tag") or None,
     )
+
+
+def _task(given: Mapping[str, Any]) -> str:
+    """lm-eval's name of the task; our short names win over lm-eval's own, which `stock:` reaches."""
+    name = given["task"]
+    if name.startswith(_STOCK):
+        return name.removeprefix(_STOCK)
+    if name.removeprefix("codd_") not in ROWS:
+        return name
+    if given.get("num_shot", 0) > 0:
+        short = name.removeprefix("codd_")
+        raise ValueError(
+            f"`--num_shot {given['num_shot']}`: {short} follows the paper and is zero-shot; leave it out, or use "
+            f"lm-eval's ({_STOCK}{_STOCK_NAMES.get(short, short)})"
+        )
+    return name if name.startswith("codd_") else f"codd_{name}"
 
 
 def _circuit(given: Mapping[str, Any]) -> str | None:

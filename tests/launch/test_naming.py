@@ -15,6 +15,10 @@ LLADA = "--model_alias llada --task gsm8k"
 
 
 class TestReadability:
+    def test_lm_evals_own_task_of_a_name_that_is_ours_too_is_told_apart(self):
+        text = "--model_alias llada --task stock:gsm8k --num_shot 4"
+        assert name(text) == "llada_stock-gsm8k_low_confidence_steps256_shot4"
+
     def test_a_default_run_is_model_task_rule_and_steps(self):
         assert name(LLADA) == "llada_gsm8k_low_confidence_steps256"
         assert name("--model_alias dream --task mbpp --num_steps 64") == "dream_mbpp_entropy_steps64"
@@ -72,7 +76,6 @@ class TestUniqueness:
             "--dtype bfloat16",
             "--batch_size 8",
             "--batch_size auto",
-            "--num_shot 4",
             "--limit 8",
             "--limit 0.5",
             "--sample_sid 0 --sample_eid 8",

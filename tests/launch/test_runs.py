@@ -73,9 +73,10 @@ class TestMeaning:
     def test_a_limit_is_a_number_or_a_share(self, limit, rows):
         assert llada(f"--limit {limit}").num_rows == rows
 
-    def test_forward_passes_count_guidance_twice_and_empty_steps_not_at_all(self):
-        assert llada("--num_steps 64").num_forward == 64
-        assert llada("--num_steps 64 --cfg_scale 1").num_forward == 128
+    def test_guidance_costs_double_in_as_many_evaluations_and_empty_steps_cost_nothing(self):
+        plain, guided = llada("--num_steps 64"), llada("--num_steps 64 --cfg_scale 1")
+        assert plain.num_forward == guided.num_forward == 64
+        assert guided.cost == 2 * plain.cost
         assert llada("--num_steps 1024").num_forward == 512
 
 
@@ -156,6 +157,18 @@ class TestCheckpointFolders:
     def test_however_a_folder_is_spelled_it_is_the_same_run(self, checkpoint, monkeypatch):
         monkeypatch.chdir(checkpoint.parent)
         assert llada("--llada_ckpt './tiny llada/'") == llada(f"--llada_ckpt '{checkpoint}'")
+
+
+class TestTasks:
+    def test_our_names_win_and_stock_reaches_lm_evals_own(self):
+        assert parse_run("--model_alias llada --task gsm8k").task == "codd_gsm8k"
+        assert parse_run("--model_alias llada --task codd_gsm8k").task == "codd_gsm8k"
+        stock = parse_run("--model_alias llada --task stock:gsm8k --num_shot 5")
+        assert (stock.task, stock.num_shot, stock.num_rows) == ("gsm8k", 5, None)
+
+    def test_the_papers_tasks_are_zero_shot(self):
+        with pytest.raises(ValueError, match=r"`--num_shot 5`: math500 .* lm-eval's \(stock:minerva_math500\)"):
+            parse_run("--model_alias llada --task math500 --num_shot 5")
 
 
 class TestCircuits:
