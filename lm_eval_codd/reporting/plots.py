@@ -105,7 +105,7 @@ def _accuracy_figure(group: Group, label: str, figure_of: Callable[[Run], float 
         panel.set_xlabel(label)
         panel.set_ylabel("accuracy, %")
         panel.set_xscale("log", base=2)
-        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
         panel.set_ylim(bottom=0)
     handles = {
         text: handle for panel in panels for handle, text in zip(*panel.get_legend_handles_labels(), strict=True)
