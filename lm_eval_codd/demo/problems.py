@@ -39,8 +39,8 @@ STORIES: Final = (
     Story("{name} has {a} bags of {b} {things} and sells {c}. How many are left?", "*", "-", 5, 9),
 )
 
-# Different lengths, orders and offsets, so that no position of an answer has one word of its own. The weights leave
-# the first the likeliest: with equal ones nearly every answer breaks at few steps.
+# Different lengths, orders and offsets, so that no position of an answer has one word of its own; each with its
+# weight. The first is the likeliest, so that some answers stay whole even at few steps.
 PHRASINGS: Final = {
     "First {a} {first} {b} = {m}. Then {m} {second} {c} = {n}. #### {n}": 4,
     "{name} has {a} {first} {b} = {m} {things}, and then {m} {second} {c} = {n}. #### {n}": 3,
