@@ -60,10 +60,13 @@ def save_circuit(circuit: HMM, path: str | os.PathLike) -> Path:
     # Written beside it and moved, so that a killed run leaves the old file or the new one.
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         if path.suffix == ".jpc":
             write_jpc(circuit, partial)
         else:
             _write_safetensors(circuit, partial)
+        partial.chmod(mode)  # safetensors keeps its files from everybody else; circuits are shared
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -27,6 +27,8 @@ class TestSaveAndLoad:
         assert_same(loaded, circuit)
         assert loaded.source == str(tmp_path / name)
         assert [path.name for path in written.parent.iterdir()] == [written.name]
+        (tmp_path / "other").touch()
+        assert written.stat().st_mode == (tmp_path / "other").stat().st_mode
 
     def test_untied_tables_and_doubles_survive_safetensors(self, make_circuit, tmp_path):
         circuit = make_circuit(tied=False)
