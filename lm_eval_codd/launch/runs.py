@@ -129,8 +129,9 @@ def make_run(given: Mapping[str, Any]) -> Run:
     config = _config(family, given)
     flag, checkpoint = _checkpoint(family, given)
     own_length = None
-    if not checkpoints.is_hub_id(checkpoint) and checkpoint != checkpoints.DEMO:
-        own_length = checkpoints.check_model(flag, checkpoint, family, config.gen_length)
+    if not checkpoints.is_hub_id(checkpoint):
+        folder = str(demo.CHECKPOINT) if checkpoint == checkpoints.DEMO else checkpoint
+        own_length = checkpoints.check_model(flag, folder, family, config.gen_length)
     limit, samples = _documents(given)
     protocol = given.get("protocol", "paper")
     max_length = None

@@ -32,7 +32,8 @@ class TestNeeds:
 
     def test_are_none_for_folders_the_demo_and_local_data(self, monkeypatch, checkpoint, tmp_path):
         monkeypatch.setenv(DATA_DIR, str(tmp_path))
-        found = needs(runs(a="--task demo --llada_ckpt demo", b=f"--task gsm8k --llada_ckpt '{checkpoint}'"))
+        demo = "--task demo --llada_ckpt demo --gen_length 32"
+        found = needs(runs(a=demo, b=f"--task gsm8k --llada_ckpt '{checkpoint}'"))
         assert found == {"models": {}, "tasks": {}}
         assert fetch(found, StopRequest(), child=["/no/such/program"]) == {}
 

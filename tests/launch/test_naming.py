@@ -90,7 +90,7 @@ class TestUniqueness:
             "--llada_ckpt GSAI-ML/LLaDA-1.5",
             "--llada_ckpt GSAI-ML/LLaDA-1.5_limit8",
             "--llada_ckpt GSAI-ML/LLaDA-1.5 --limit 8",
-            "--llada_ckpt demo",
+            "--llada_ckpt demo --gen_length 128",
             "--peft_ckpt a/b",
             "--pc_ckpt a/b",
             "--pc_ckpt a/b --pc_frac 0.5",

@@ -136,6 +136,10 @@ class TestCheckpointFolders:
         with pytest.raises(ValueError, match="is a llada checkpoint; use --model_alias llada"):
             dream(f"--dream_ckpt '{checkpoint}'")
 
+    def test_the_demo_is_checked_like_any_folder(self):
+        with pytest.raises(ValueError, match="`--gen_length 512` leaves no room for a prompt"):
+            llada("--llada_ckpt demo")
+
     def test_without_a_config_is_refused(self, checkpoint):
         (checkpoint / "config.json").unlink()
         with pytest.raises(ValueError, match=r"holds no config\.json"):
