@@ -353,17 +353,6 @@ class TestCodeVersion:
         assert version() != before
 
 
-class TestSpeed:
-    def test_ten_thousand_answers_are_read_in_half_a_second(self, tmp_path):
-        write(tmp_path, range(2_000), per_batch=500)
-        content = next(tmp_path.iterdir()).read_bytes()
-        for copy in range(4):
-            (tmp_path / f"answers-{copy}.jsonl").write_bytes(content)
-        start = time.process_time()
-        opened(tmp_path)
-        assert time.process_time() - start < 0.5
-
-
 WORKER = """
 import json, sys
 from lm_eval.api.instance import Instance
@@ -409,7 +398,11 @@ class TestProcesses:
         for _ in range(3):
             worker = start({**settings, "batch_size": random.randint(1, 3)}, self.PROMPTS, tmp_path / "out")
             worker.stdout.readline()
-            time.sleep(random.uniform(0.05, 0.4))
+            # Wherever it is once it has answered a few more; 40 questions leave it enough to do.
+            enough = (journalled or [0])[-1] + random.randint(1, 8)
+            while num_whole_answers(tmp_path / "journal") < enough:
+                assert worker.poll() is None
+                time.sleep(0.001)
             worker.send_signal(signal.SIGKILL)
             worker.wait(60)
             assert not (tmp_path / "out").exists(), "it was not killed in time"

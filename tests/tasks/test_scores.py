@@ -73,14 +73,13 @@ class TestMBPP:
         assert score(task, [doc["code"] + "\n```" for doc in docs], docs) == {"pass_at_1,extract_code": 1.0}
 
     @pytest.mark.slow
-    def test_all_reference_programs_pass_but_the_slow_one(self, load_task, score, shared_dir):
+    def test_all_reference_programs_pass_but_one_that_a_slow_machine_cuts_short(self, load_task, score, shared_dir):
         task = load_task("codd_mbpp", shared_dir / "data")
         docs = list(task.eval_docs)
         score(task, [doc["code"] for doc in docs], docs)
         statuses = {i.doc["task_id"]: i.filtered_resps["extract_code"][0][1] for i in task._instances}
-        assert {number: status for number, status in statuses.items() if status != "passed"} == {
-            SLOW_REFERENCE: "timeout"
-        }
+        assert statuses.pop(SLOW_REFERENCE) in ("passed", "timeout")
+        assert set(statuses.values()) == {"passed"}
 
     def test_setup_code_runs_before_the_tests_and_a_wrong_program_fails(self, load_task, score, invented_dir):
         task = load_task("codd_mbpp", invented_dir)
