@@ -19,7 +19,7 @@ from lm_eval_codd.sandbox import Outcome, SandboxError, isolation, run_program, 
 
 WRITE_EVERYWHERE = """\
 import os
-for fd in range(64):
+for fd in range(4096):
     try: os.write(fd, globals().get("message", b"passed \\n"))
     except OSError: pass
 """
