@@ -1,6 +1,5 @@
 """Hidden Markov circuits: evidence in, log Z, latent paths and exact marginals out; and the files they live in."""
 
-from lm_eval_codd.circuits.any_order import AnyOrder, any_order
 from lm_eval_codd.circuits.files import load_circuit, save_circuit
 from lm_eval_codd.circuits.hmm import HMM
 from lm_eval_codd.circuits.posterior import Posterior
@@ -8,9 +7,7 @@ from lm_eval_codd.circuits.unified import load_unified_config, save_unified
 
 __all__ = [
     "HMM",
-    "AnyOrder",
     "Posterior",
-    "any_order",
     "load_circuit",
     "load_unified_config",
     "save_circuit",
