@@ -1,6 +1,5 @@
 import json
 import sys
-import time
 
 import pytest
 
@@ -63,9 +62,7 @@ class TestFetching:
     def test_a_request_to_stop_ends_the_child(self):
         stop = StopRequest()
         stop.count = 1
-        start = time.monotonic()
-        assert fetch(WANTED, stop, child=child(then="import time; time.sleep(60)")) == {}
-        assert time.monotonic() - start < 5
+        assert fetch(WANTED, stop, child=child(then="import time; time.sleep(3600)")) == {}
 
 
 class TestTheFetchingChild:

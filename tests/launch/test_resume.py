@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -98,17 +97,14 @@ class TestAfterAKill:
 
 
 class TestAFinishedRun:
-    def test_is_skipped_in_less_than_a_second(self, launcher):
+    def test_is_skipped_and_starts_nothing(self, launcher):
         texts = [launcher.run_text(steps=steps) for steps in STEPS]
         launcher(texts)
-        # Processor time, since other tests may be running: with the start of Python, of all runs together.
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         code, output = launcher(texts)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
         assert code == 0 and output.count("skipped  ") == len(STEPS)
+        assert "started  " not in output
 
-    def test_of_many_is_still_skipped_in_less_than_a_second(self, checkpoint, tmp_path):
+    def test_of_many_is_recognised_by_its_files_alone(self, checkpoint, tmp_path):
         texts = [f"--model_alias llada --llada_ckpt '{checkpoint}' --task gsm8k --seed {seed}" for seed in range(300)]
         for text in texts:
             run = parse_run(text)
@@ -124,9 +120,7 @@ class TestAFinishedRun:
                 },
             )
             (folder / "results_1.json").write_text("{}")
-        start = time.process_time()
         selection = jobs.select(texts, [], tmp_path, {})
-        assert time.process_time() - start < 1
         assert len(selection.finished) == 300
 
     def test_is_run_again_when_its_checkpoint_was_written_again(self, launcher):

@@ -16,6 +16,8 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
+from lm_eval_codd import decoding
+
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
@@ -135,3 +137,16 @@ def harness_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(logging.getLogger("lm_eval"), "propagate", True)
     caplog.set_level(logging.INFO, logger="lm_eval")
     return caplog
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Prompts that were really decoded, one entry an answer."""
+    generate, prompts = decoding.generate, []
+
+    def spy(backbone, batch, *args, **kwargs):
+        prompts.extend(map(tuple, batch))
+        return generate(backbone, batch, *args, **kwargs)
+
+    monkeypatch.setattr(decoding, "generate", spy)
+    return prompts
