@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "decoding": {"settings", "backbones", "circuits"},
     "models": {"settings", "code_version", "backbones", "circuits", "decoding"},
     "training": {"settings", "backbones", "circuits"},
-    "trace": {"settings", "registration", "backbones", "circuits", "decoding", "models"},
+    "trace": {"settings", "registration", "backbones", "circuits", "decoding", "models", "reporting"},
     "reporting": {"settings"},
     "launch": {"settings", "gates", "registration", "reporting", "demo"},
     "__main__": {"settings", "registration"},

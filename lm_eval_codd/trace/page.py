@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from importlib import resources
 from typing import TYPE_CHECKING, Any
+
+from lm_eval_codd.reporting.page import as_script_data
 
 if TYPE_CHECKING:
     from lm_eval_codd.trace.comparison import Comparison
@@ -27,9 +28,8 @@ def build_page(comparison: Comparison) -> str:
         ],
     }
     page = _part("page.html").replace("{{css}}", _part("page.css")).replace("{{js}}", _part("page.js"))
-    text = json.dumps(data, separators=(",", ":"))
     # Last, so that nothing in the data is taken for a place to fill in.
-    return page.replace("{{data}}", text.replace("<", "\\u003c"))
+    return page.replace("{{data}}", as_script_data(data))
 
 
 def _decode(trace: Trace, mask_id: int) -> dict[str, Any]:
