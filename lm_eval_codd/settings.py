@@ -24,6 +24,8 @@ ALG_ALIASES: Final[Mapping[str, str]] = {
     "topk_margin": "margin",
     "origin": "random",
 }
+# Those whose confidence is a probability, or a difference of two: what `threshold` and `factor` are compared with.
+CONFIDENCE_ALGS: Final = ("low_confidence", "margin")
 PARADIGMS: Final = ("block", "full")
 PC_SAMPLING: Final = ("latent", "any_order", "marginal", "map")
 PC_WINDOWS: Final = ("best", "cover")
@@ -46,18 +48,20 @@ class DecodingConfig:
         alg: remasking rule, which masked positions a step commits first: `low_confidence` (aliases `topprob`,
             `maskgit_plus`), `margin` (`topk_margin`), `entropy` or `random` (`origin`).
         num_steps: denoising steps for the whole answer. None: `gen_length / tokens_per_step` when that is given,
-            else 256.
+            else 256. Not read with `threshold` or `factor`.
         tokens_per_step: the same said the other way; must agree with `num_steps` when both are given.
         gen_length: tokens to decode.
-        block_length: length of a semi-autoregressive block; read by the block paradigm only.
+        block_length: length of a semi-autoregressive block; read by the block paradigm, and by both with a `cache`.
         paradigm: `block` (LLaDA: blocks left to right, a fixed number of tokens each step) or `full` (Dream: the whole
-            canvas, on a time grid).
+            canvas, on a time grid). With a `cache` both go block by block, and the paradigm says how many tokens a
+            step of a block commits: `full` by the time grid, stretched over the block; `block` by LLaDA's fixed
+            numbers for LLaDA, by that grid for Dream (as Fast-dLLM does).
         temperature: 0 takes the most likely token; otherwise tokens are drawn at this temperature.
         top_p: nucleus in (0, 1]; None or 1 is off.
         top_k: number of most likely tokens kept; None or 0 is off.
         alg_temp: temperature of the remasking rule itself (Dream): positions are drawn without replacement from
             softmax(confidence / alg_temp). None or 0 takes the most confident.
-        eps: where the time grid of the full paradigm ends.
+        eps: where the time grid ends.
         cfg_scale: classifier-free guidance, logits = u + (cfg_scale + 1)(c - u); 0 is off.
         seed: of the random draws; each row has its own stream, made from the seed and its prompt.
         stop_at_eos: an answer ends at its first end token and what follows is filled with eos. False leaves the
@@ -70,8 +74,12 @@ class DecodingConfig:
         reverse_frac: it acts where the share is strictly above `pc_frac` instead.
         pc_sampling: how tokens come out of the coupled distribution: `latent`, `any_order`, `marginal` or `map`.
         pc_windows: windows of the full paradigm: `best` (the official single window) or `cover` (the paper's).
-        cache: `none`; key-value caches are not available yet.
-        threshold, factor: confidence-aware parallel decoding; not available yet.
+        cache: `none`; or approximate keys and values, kept from the full pass at the start of a block (Fast-dLLM):
+            `prefix` reuses those before the block, `dual` those after it as well.
+        threshold: confidence-aware parallel decoding (Fast-dLLM): each step commits every position whose confidence is
+            at or above it, at least the surest one, and a block ends when it is full. 0 < threshold <= 1.
+        factor: the same with a bound that falls with the number: the surest n positions are committed while the n-th
+            confidence is at least 1 - factor / (n + 1), at least the surest one. Not together with `threshold`.
 
     Raises:
         ValueError: one line with the argument, its value, what is allowed and what to do.
@@ -124,13 +132,29 @@ class DecodingConfig:
         for name, off in (("top_p", 1), ("top_k", 0), ("alg_temp", 0)):
             if getattr(self, name) == off:
                 self._set(name, None)
+        self._refuse_approximations_that_cannot_be()
         self._resolve_steps()
-        self._refuse_not_yet()
+
+    @property
+    def goes_by_blocks(self) -> bool:
+        """Whether the answer is decoded block by block: the block paradigm, and either one with a cache."""
+        return self.paradigm == "block" or self.cache != "none"
 
     @property
     def num_blocks(self) -> int:
-        """Blocks of the answer (block paradigm)."""
+        """Blocks of the answer, where it `goes_by_blocks`."""
         return self.gen_length // self.block_length
+
+    @property
+    def steps_follow_confidence(self) -> bool:
+        """Whether the confidences say how many tokens a step commits (`threshold`, `factor`), not `num_steps`."""
+        return self.threshold is not None or self.factor is not None
+
+    @property
+    def approximations(self) -> tuple[str, ...]:
+        """What sets the answers apart from an exact decode of a fixed schedule, as `cache=dual`; empty when nothing."""
+        off = {"cache": "none", "threshold": None, "factor": None}
+        return tuple(f"{name}={value}" for name in off if (value := getattr(self, name)) != off[name])
 
     @classmethod
     def for_family(cls, family: Family, **given: Any) -> DecodingConfig:
@@ -157,7 +181,7 @@ class DecodingConfig:
             self._set("num_steps", implied)
         elif self.num_steps is None:
             self._set("num_steps", DEFAULT_NUM_STEPS)
-        if self.paradigm != "block":
+        if not self.goes_by_blocks:
             return
         if self.gen_length % self.block_length:
             lengths = _nearest_multiples(self.gen_length, self.block_length)
@@ -165,17 +189,37 @@ class DecodingConfig:
                 f"`gen_length={self.gen_length}` cannot be cut into blocks of `block_length={self.block_length}`; "
                 f"use a gen_length of {_either(lengths)}, or another block_length"
             )
-        if self.num_steps % self.num_blocks:
+        if self.num_steps % self.num_blocks and not self.steps_follow_confidence:
             steps = _nearest_multiples(self.num_steps, self.num_blocks)
             raise ValueError(
                 f"`num_steps={self.num_steps}` cannot be split over {self.num_blocks} blocks of {self.block_length}; "
                 f"use a multiple of {self.num_blocks} ({_either(steps)})"
             )
 
-    def _refuse_not_yet(self) -> None:
-        for name, off in (("cache", "none"), ("threshold", None), ("factor", None)):
-            if getattr(self, name) != off:
-                raise ValueError(f"`{name}={getattr(self, name)}` is not available yet; leave `{name}` out ({off})")
+    def _refuse_approximations_that_cannot_be(self) -> None:
+        cache = f"`cache={self.cache}`" if self.cache != "none" else ""
+        if cache and self.cfg_scale:
+            raise ValueError(
+                f"{cache} does not go with guidance (`cfg_scale={self.cfg_scale:g}`); leave out one of them"
+            )
+        if cache and self.paradigm == "full" and self.alg == "random":
+            raise ValueError(
+                f"{cache} does not go with `alg=random` in the full paradigm, whose numbers are drawn over the whole "
+                f"canvas; use paradigm=block, or alg=low_confidence, margin or entropy"
+            )
+        rules = [f"`{name}={getattr(self, name):g}`" for name in ("threshold", "factor") if getattr(self, name)]
+        if len(rules) == 2:
+            raise ValueError(f"{' and '.join(rules)} both say how many tokens a step commits; leave out one of them")
+        if rules and self.alg not in CONFIDENCE_ALGS:
+            raise ValueError(
+                f"{rules[0]} is compared with a probability, and `alg={self.alg}` orders positions by something else; "
+                f"set alg={_either(CONFIDENCE_ALGS)}"
+            )
+        if rules and self.alg_temp is not None:
+            raise ValueError(
+                f"{rules[0]} does not go with `alg_temp={self.alg_temp:g}`, which draws positions at random; "
+                f"leave out one of them"
+            )
 
 
 _CHOICES: Final = {
@@ -205,6 +249,8 @@ _RANGES: Final = {
     "eot_id": _AT_LEAST_0,
     "pc_temperature": (lambda v: 0 < v <= 1, "above 0 and at most 1 (1 leaves the logits as they are)"),
     "pc_frac": (lambda v: v >= 0, "0 or more (a mask ratio: 0 never fires, above 1 always does)"),
+    "threshold": (lambda v: 0 < v <= 1, "above 0 and at most 1 (a confidence)"),
+    "factor": (lambda v: v > 0, "above 0"),
 }
 
 

@@ -67,6 +67,34 @@ class TestSteps:
         assert DecodingConfig(paradigm="full", num_steps=100, gen_length=77).num_steps == 100
 
 
+class TestApproximations:
+    def test_they_are_named_and_an_exact_decode_has_none(self):
+        assert DecodingConfig().approximations == ()
+        assert DecodingConfig(cache="prefix").approximations == ("cache=prefix",)
+        assert DecodingConfig(cache="dual", threshold=0.9).approximations == ("cache=dual", "threshold=0.9")
+        assert DecodingConfig(factor=1).approximations == ("factor=1.0",)
+
+    def test_with_a_cache_the_full_paradigm_goes_by_blocks_too(self):
+        assert not DecodingConfig(paradigm="full").goes_by_blocks
+        assert DecodingConfig(paradigm="full", cache="dual").goes_by_blocks
+        with pytest.raises(ValueError, match="`gen_length=77` cannot be cut into blocks"):
+            DecodingConfig(paradigm="full", cache="dual", gen_length=77)
+        with pytest.raises(ValueError, match="`num_steps=100` cannot be split over 16 blocks"):
+            DecodingConfig(paradigm="full", cache="dual", num_steps=100)
+
+    @pytest.mark.parametrize("rule", [{"threshold": 0.9}, {"factor": 1.0}])
+    def test_steps_that_follow_confidence_need_not_be_split_over_the_blocks(self, rule):
+        assert DecodingConfig(num_steps=100, **rule).steps_follow_confidence
+        assert DecodingConfig(num_steps=100, cache="dual", paradigm="full", **rule).steps_follow_confidence
+        with pytest.raises(ValueError, match="`gen_length=100` cannot be cut into blocks"):
+            DecodingConfig(gen_length=100, **rule)
+
+    def test_dream_names_the_alg_to_set(self):
+        with pytest.raises(ValueError, match=r"`alg=entropy`.*set alg=low_confidence"):
+            DecodingConfig.for_family("dream", threshold=0.9)
+        assert DecodingConfig.for_family("dream", threshold=0.9, alg="maskgit_plus").threshold == 0.9
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("settings", "message"),
@@ -83,9 +111,22 @@ class TestRefusals:
             ({"num_steps": 1.5}, "`num_steps=1.5` must be a whole number"),
             ({"num_steps": True}, "`num_steps=True` must be a whole number"),
             ({"stop_at_eos": "no"}, "`stop_at_eos='no'` must be True or False"),
-            ({"cache": "dual"}, "`cache=dual` is not available yet"),
-            ({"threshold": 0.9}, "`threshold=0.9` is not available yet"),
-            ({"factor": 2.0}, "`factor=2.0` is not available yet"),
+            ({"cache": "duel"}, r"`cache=duel` is not known.*did you mean dual"),
+            ({"threshold": 0}, "`threshold=0` is out of range; it must be above 0 and at most 1"),
+            ({"threshold": 1.01}, "`threshold=1.01`.*at most 1"),
+            ({"factor": 0}, "`factor=0` is out of range; it must be above 0"),
+            ({"cache": "dual", "cfg_scale": 1.5}, "`cache=dual` does not go with guidance.*cfg_scale=1.5"),
+            (
+                {"cache": "prefix", "paradigm": "full", "alg": "origin"},
+                "`cache=prefix` does not go with `alg=random` in the full paradigm.*use paradigm=block",
+            ),
+            ({"threshold": 0.9, "factor": 2}, "`threshold=0.9` and `factor=2` both say how many.*leave out one"),
+            (
+                {"threshold": 0.9, "alg": "entropy"},
+                "`threshold=0.9`.*`alg=entropy`.*; set alg=low_confidence or margin",
+            ),
+            ({"factor": 1.5, "alg": "random"}, "`factor=1.5`.*`alg=random`.*set alg=low_confidence or margin"),
+            ({"threshold": 0.9, "alg_temp": 0.1}, "`threshold=0.9` does not go with `alg_temp=0.1`"),
         ],
     )
     def test_one_line_says_what_is_wrong(self, settings, message):

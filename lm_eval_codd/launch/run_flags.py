@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from lm_eval_codd.launch.flags import Flag
-from lm_eval_codd.settings import ALGS, FAMILIES, FAMILY_DEFAULTS, PARADIGMS, PC_SAMPLING, PC_WINDOWS, DecodingConfig
+from lm_eval_codd.settings import (
+    ALGS,
+    CACHES,
+    FAMILIES,
+    FAMILY_DEFAULTS,
+    PARADIGMS,
+    PC_SAMPLING,
+    PC_WINDOWS,
+    DecodingConfig,
+)
 
 DEFAULT_CHECKPOINTS: Final[Mapping[str, str]] = {
     "llada": "GSAI-ML/LLaDA-8B-Instruct",
@@ -18,19 +27,25 @@ PROTOCOLS: Final = ("paper", "official")
 SETTINGS: Final = tuple(field.name for field in dataclasses.fields(DecodingConfig))
 CIRCUIT_SETTINGS: Final = ("pc_temperature", "pc_frac", "reverse_frac", "pc_sampling", "pc_windows")
 
-_CHOICES: Final = {"alg": ALGS, "paradigm": PARADIGMS, "pc_sampling": PC_SAMPLING, "pc_windows": PC_WINDOWS}
+_CHOICES: Final = {
+    "alg": ALGS,
+    "paradigm": PARADIGMS,
+    "pc_sampling": PC_SAMPLING,
+    "pc_windows": PC_WINDOWS,
+    "cache": CACHES,
+}
 _SETTING_HELP: Final[Mapping[str, str]] = {
     "alg": "remasking rule, which masked positions a step commits first; the names of the official code are read too",
     "num_steps": "denoising steps of an answer",
     "tokens_per_step": "the same said the other way: num_steps = gen_length / tokens_per_step",
     "gen_length": "tokens to decode",
-    "block_length": "length of a semi-autoregressive block; read by the block paradigm",
+    "block_length": "length of a semi-autoregressive block; read by the block paradigm, by both with a cache",
     "paradigm": "block: blocks left to right; full: the whole canvas on a time grid",
     "temperature": "0 takes the most likely token, otherwise tokens are drawn",
     "top_p": "nucleus; 1 is off",
     "top_k": "number of most likely tokens kept; 0 is off",
     "alg_temp": "temperature of the remasking rule itself; 0 is off",
-    "eps": "where the time grid of the full paradigm ends",
+    "eps": "where the time grid ends",
     "cfg_scale": "classifier-free guidance; 0 is off",
     "seed": "of the random draws; each row has its own stream",
     "stop_at_eos": "an answer ends at its first end token; false keeps the text after it",
@@ -44,9 +59,9 @@ _SETTING_HELP: Final[Mapping[str, str]] = {
     "reverse_frac": "it acts where the share is above pc_frac instead",
     "pc_sampling": "how tokens come out of the coupled distribution",
     "pc_windows": "windows of the full paradigm",
-    "cache": "not available yet",
-    "threshold": "not available yet",
-    "factor": "not available yet",
+    "cache": "keys and values kept within a block (approximate): prefix, before it; dual, after it as well",
+    "threshold": "a step commits every position at least this sure (approximate), instead of --num_steps",
+    "factor": "the same with a bound that falls with their number (approximate)",
 }
 
 

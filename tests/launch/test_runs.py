@@ -106,7 +106,9 @@ class TestChecks:
             ("--protocol official --stop_at_eos true", "`--stop_at_eos true` contradicts `--protocol official`"),
             ("--num_shot -1", "`--num_shot -1` must be 0 or more"),
             ("--peft_ckpt nowhere", "`--peft_ckpt nowhere`: there is no such folder"),
-            ("--cache dual", "`cache=dual` is not available yet"),
+            ("--cache duel", "`cache=duel` is not known; use one of none, prefix, dual (did you mean dual?)"),
+            ("--threshold 0.9 --factor 1", "`threshold=0.9` and `factor=1` both say how many tokens a step commits"),
+            ("--threshold 0.9 --alg entropy", "`threshold=0.9` is compared with a probability, and `alg=entropy`"),
         ],
     )
     def test_an_impossible_run_is_one_line(self, more, message):
