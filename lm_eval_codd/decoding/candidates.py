@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 class Support:
     """The tokens a position may take, with their logits.
 
-    values: [B, P, K] float32, -inf where excluded.
-    ids: [B, P, K] int64 token ids, or None when K is the whole vocabulary in order.
+    values: [N, K] float32, -inf where excluded.
+    ids: [N, K] int64 token ids, or None when K is the whole vocabulary in order.
     """
 
     values: Tensor
     ids: Tensor | None = None
 
     def token(self, index: Tensor) -> Tensor:
-        """[B, P] token ids of the entries `index` [B, P]."""
-        return index if self.ids is None else self.ids.gather(2, index[..., None])[..., 0]
+        """[N] token ids of the entries `index` [N]."""
+        return index if self.ids is None else self.ids.gather(-1, index[..., None])[..., 0]
 
     def without(self, tokens: tuple[int, ...]) -> Support:
         """The same support with some tokens excluded."""
@@ -45,7 +45,7 @@ def tempered_support(logits: Tensor, config: DecodingConfig) -> Support:
     sorted: both cuts are prefixes of the same order. Of tokens tied at the k-th place, k are kept in all.
 
     Args:
-        logits: [B, P, V] float32.
+        logits: [N, V] float32.
         config: its temperature, top_p and top_k.
 
     Returns:
@@ -66,14 +66,19 @@ def tempered_support(logits: Tensor, config: DecodingConfig) -> Support:
     return Support(values, ids)
 
 
-def draw(support: Support, uniform: Tensor | None) -> Tensor:
-    """Index of one entry a position: the largest without `uniform` [B, P], else drawn from the softmax by inversion.
+def most_likely(values: Tensor) -> Tensor:
+    """[N] index of each row's largest value [N, K], the first where several are equal."""
+    if values.shape[-1] % _GROUP:
+        return values.argmax(dim=-1)
+    # In two levels: on a CPU, `amax` runs ten times as fast as `argmax` does over a whole vocabulary.
+    grouped = values.unflatten(-1, (-1, _GROUP))
+    group = grouped.amax(dim=-1).argmax(dim=-1)
+    inside = grouped.gather(-2, group[..., None, None].expand(*group.shape, 1, _GROUP))[..., 0, :]
+    return group * _GROUP + inside.argmax(dim=-1)
 
-    Returns:
-        [B, P] int64, indices into the support's entries.
-    """
-    if uniform is None:
-        return support.values.argmax(dim=-1)
+
+def draw(support: Support, uniform: Tensor) -> Tensor:
+    """[N] index of one entry a position, drawn from the softmax by inversion with `uniform` [N] in (0, 1)."""
     weights = (support.values - support.values.amax(dim=-1, keepdim=True)).exp()
     return invert_cdf(weights, uniform)
 

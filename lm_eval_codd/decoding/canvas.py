@@ -28,22 +28,26 @@ class Ids:
 class Canvas:
     """Rows under construction. Prompts are padded on the left, so the answer is at the same columns in every row.
 
+    The canvas is as wide as its longest row: it grows and shrinks with the rows that join and leave.
+
+    indices: each row's place in the caller's list, known without asking the device.
+    lengths: each row's prompt tokens, likewise.
+    answer_start: first column of the answers, the longest prompt's length; L = answer_start + gen_length.
     tokens: [B, L] int64, changed in place.
     attention_mask: [B, L] bool, or None when no row is padded.
-    answer_start: first column of the answers; L = answer_start + gen_length.
     first: [B] int64, first real column of each row.
-    index: [B] int64, the row's place in the caller's list.
     keys: [B] int64, the row's random key.
     step: [B] int64, next step of the row's schedule.
     num_forward, num_circuit, num_impossible: [B] int64 counts.
     """
 
     ids: Ids
+    indices: list[int]
+    lengths: list[int]
     answer_start: int
     tokens: Tensor
     attention_mask: Tensor | None
     first: Tensor
-    index: Tensor
     keys: Tensor
     step: Tensor
     num_forward: Tensor
@@ -60,29 +64,32 @@ class Canvas:
         seed: int,
         repeats: Sequence[int],
         device: torch.device,
+        indices: Sequence[int] | None = None,
     ) -> Canvas:
-        """A fully masked answer after each prompt."""
-        longest = max(map(len, prompts))
-        pads = [longest - len(prompt) for prompt in prompts]
-        rows = [
-            [ids.eos] * pad + list(prompt) + [ids.mask] * gen_length for pad, prompt in zip(pads, prompts, strict=True)
-        ]
-        first = torch.tensor(pads, device=device)
-        columns = torch.arange(longest + gen_length, device=device)
-        zeros = torch.zeros_like(first)
-        return cls(
+        """A fully masked answer after each prompt; `indices` are 0, 1, ... by default."""
+        lengths = [len(prompt) for prompt in prompts]
+        longest = max(lengths)
+        rows = [[ids.eos] * (longest - len(prompt)) + list(prompt) + [ids.mask] * gen_length for prompt in prompts]
+        zeros = torch.zeros(len(prompts), dtype=torch.int64, device=device)
+        canvas = cls(
             ids=ids,
+            indices=list(range(len(prompts)) if indices is None else indices),
+            lengths=lengths,
             answer_start=longest,
             tokens=torch.tensor(rows, dtype=torch.int64, device=device),
-            attention_mask=columns >= first[:, None] if any(pads) else None,
-            first=first,
-            index=torch.arange(len(prompts), device=device),
+            attention_mask=None,
+            first=zeros,
             keys=row_keys(seed, prompts, repeats, device),
             step=zeros.clone(),
             num_forward=zeros.clone(),
             num_circuit=zeros.clone(),
             num_impossible=zeros.clone(),
         )
+        canvas._mark_padding()
+        return canvas
+
+    def __len__(self) -> int:
+        return len(self.indices)
 
     @property
     def answer(self) -> Tensor:
@@ -101,16 +108,60 @@ class Canvas:
 
     def is_end(self) -> Tensor:
         """[B, G] bool: end tokens of the answers."""
-        return torch.isin(self.answer, self.answer.new_tensor(self.ids.ends))
+        answer, is_end = self.answer, self.answer == self.ids.eos
+        for end in self.ids.ends[1:]:
+            is_end |= answer == end
+        return is_end
 
     def commit(self, columns: Tensor, tokens: Tensor, commit: Tensor) -> None:
         """Write `tokens` [B, P] at the answer's `columns` [B, P] where `commit` [B, P]; columns of a row differ."""
         decided = torch.where(commit, tokens, self.answer.gather(1, columns))
         self.answer.scatter_(1, columns, decided)
 
-    def keep(self, rows: Tensor) -> Canvas:
-        """The canvas of the given rows only ([R] int64)."""
-        picked = {
-            field.name: value[rows] for field in fields(self) if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **picked)
+    def keep(self, rows: Sequence[int]) -> Canvas:
+        """The canvas of the given rows only, without the padding that none of them needs."""
+        picked = self._pick(torch.tensor(rows, dtype=torch.int64, device=self.tokens.device))
+        kept = replace(
+            self,
+            **picked,
+            indices=[self.indices[row] for row in rows],
+            lengths=[self.lengths[row] for row in rows],
+        )
+        kept._widen_to(max(kept.lengths, default=0))
+        kept._mark_padding()
+        return kept
+
+    def join(self, others: Canvas) -> Canvas:
+        """This canvas with the rows of another below."""
+        width = max(self.answer_start, others.answer_start)
+        self._widen_to(width)
+        others._widen_to(width)
+        below = others._columns()
+        joined = replace(
+            self,
+            **{name: torch.cat([value, below[name]]) for name, value in self._columns().items()},
+            indices=self.indices + others.indices,
+            lengths=self.lengths + others.lengths,
+        )
+        joined._mark_padding()
+        return joined
+
+    def _columns(self) -> dict[str, Tensor]:
+        """Everything that is a tensor with a row each, but for the attention mask, which is made anew."""
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "attention_mask"}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def _pick(self, rows: Tensor) -> dict[str, Tensor]:
+        return {name: value[rows] for name, value in self._columns().items()}
+
+    def _widen_to(self, answer_start: int) -> None:
+        """Add padding on the left, or take some away, so that the answers start there."""
+        more = answer_start - self.answer_start
+        self.tokens = torch.nn.functional.pad(self.tokens, (more, 0), value=self.ids.eos)
+        self.answer_start = answer_start
+
+    def _mark_padding(self) -> None:
+        pads = [self.answer_start - length for length in self.lengths]
+        self.first = torch.tensor(pads, dtype=torch.int64, device=self.tokens.device)
+        columns = torch.arange(self.tokens.shape[1], device=self.tokens.device)
+        self.attention_mask = columns >= self.first[:, None] if any(pads) else None

@@ -35,7 +35,7 @@ class Coupling(Protocol):
     """Whether logits are needed at every open position, not only at those that may be committed."""
 
     def decide(self, canvas: Canvas, step: Step, logits: Tensor) -> Decision:
-        """`logits` [B, P, V] float32 at the step's columns; may be overwritten."""
+        """`logits` [N, V] float32 at the step's positions; may be overwritten."""
         ...
 
 
@@ -56,7 +56,7 @@ def make_coupling(config: DecodingConfig, circuit: Circuit | None, decider: Deci
 
 def check_window(config: DecodingConfig, num_positions: int) -> None:
     """Raise `ValueError` when a circuit's window of `num_positions` fits neither the blocks nor the answer."""
-    if config.paradigm == "block" and config.block_length != num_positions:
+    if _in_blocks(config) and config.block_length != num_positions:
         raise ValueError(
             f"`block_length={config.block_length}` must equal the circuit's window of {num_positions} positions; "
             f"set block_length={num_positions} or use another circuit"
@@ -77,8 +77,13 @@ def check_vocabulary(backbone: Backbone, circuit: Circuit) -> None:
         )
 
 
+def _in_blocks(config: DecodingConfig) -> bool:
+    """Whether the answer is decoded block by block; with a cache it always is."""
+    return config.paradigm == "block" or config.cache != "none"
+
+
 def _window_rule(config: DecodingConfig, num_positions: int, decider: Decider) -> WindowRule:
-    if config.paradigm == "block":
+    if _in_blocks(config):
         return BlockWindow(config, num_positions)
     return (BestWindow if config.pc_windows == "best" else CoveringWindows)(config, num_positions, decider)
 
@@ -143,21 +148,24 @@ class AnyOrder:
             return self._decider.decide(replace(step, committable=placement.committable), logits, placement.forced)
         evidence = Evidence.of(self._circuit, canvas, step, placement.windows, logits, self._pc_temperature)
         tokens = canvas.tokens.clone()
-        left = placement.committable
+        left, active = placement.committable, step.budget > 0
         decision: Decision | None = None
-        for turn in range(int(step.budget.max())):
-            active = step.budget > turn
+        turn = 0
+        while bool(active.any()):
             evidence = evidence.of_rows(active)
             evidence.count_into(canvas)
             evidence.write(logits, marginal_logits(evidence.posterior))
             one = replace(step, committable=left, budget=active.long())
             forced = None if placement.forced is None else placement.forced & left
-            latest = self._decider.decide(one, logits, forced)
+            latest = self._decider.decide(one, logits, forced, turn=turn)
             decision = latest if decision is None else decision.then(latest)
             left = left & ~latest.commit
             answer = tokens[:, canvas.answer_start :]
             answer.scatter_(1, step.columns, latest.tokens.where(latest.commit, answer.gather(1, step.columns)))
             evidence = evidence.observe(tokens, canvas.ids.mask)
+            turn += 1
+            # A row whose surest token does not reach the floor has committed nothing, and is through.
+            active = active & latest.commit.any(dim=1) & (step.budget > turn)
         return decision
 
 
@@ -183,12 +191,14 @@ _COUPLED_LOGITS: Final = {"latent": latent_logits, "map": map_logits, "marginal"
 class Evidence:
     """A step's windows under the circuit, and where in the step's logits their masked positions stand.
 
-    slot: [N, T] int64, place among the step's P positions; -1 where the step has no logits.
+    Of the W windows' positions, M are masked; they come in row-major order.
+
+    source: [W, T] int64, the position's row of the step's logits [N, V]; -1 where the step has none.
     """
 
     posterior: Posterior
     windows: Windows
-    slot: Tensor
+    source: Tensor
 
     @classmethod
     def of(
@@ -200,44 +210,48 @@ class Evidence:
         logits: Tensor,
         pc_temperature: float,
     ) -> Evidence:
-        """Condition the circuit on tempered logits [B, P, V] where a position is masked, else on its token."""
+        """Condition the circuit on tempered logits [N, V] where a position is masked, else on its token."""
         row = windows.row[:, None]
         tokens = canvas.tokens[row, windows.columns]
         masked = tokens == canvas.ids.mask
-        slot = _slots(canvas, step)[row, windows.columns]
-        spoken = slot[masked]
-        log_evidence = torch.log_softmax(
-            logits[row.expand_as(slot)[masked], spoken.clamp(min=0)] / pc_temperature, dim=-1
-        )
+        source = _sources(canvas, step)[row, windows.columns]
+        spoken = source.flatten()[_true(masked, windows.num_masked)]
+        # Their scale may be any: it goes into log Z, and the coupled distribution is the same.
+        log_evidence = logits[spoken.clamp(min=0)].div_(pc_temperature)
         # A mask token inside a prompt is not decoded, so nothing is known of it: log 1 for every token.
         log_evidence.masked_fill_((spoken < 0)[:, None], 0.0)
-        return cls(circuit.evaluate(log_evidence, tokens.masked_fill(masked, -1)), windows, slot)
+        return cls(circuit.evaluate(log_evidence, tokens.masked_fill(masked, -1)), windows, source)
 
     def draws(self, canvas: Canvas, step: Step) -> Tensor:
-        """[N, T] uniform numbers of the rows, by position in the unpadded row."""
+        """[W, T] uniform numbers of the rows, by position in the unpadded row."""
         row = self.windows.row
         columns = self.windows.columns - canvas.first[row][:, None]
         return uniforms(canvas.keys[row], Stream.LATENT, step.number[row], columns)
 
     def write(self, logits: Tensor, coupled: Tensor) -> None:
-        """Overwrite `logits` [B, P, V] by `coupled` [M, V] (masked positions in row-major order), where it may be.
+        """Overwrite `logits` [N, V] by `coupled` [M, V], where it may be.
 
         Windows whose evidence the circuit rules out keep the backbone's logits.
         """
-        masked = self.posterior.observed < 0
-        takes = (self.windows.takes & (self.slot >= 0) & ~self.posterior.impossible[:, None])[masked]
-        row = self.windows.row[:, None].expand_as(masked)[masked]
-        logits[row[takes], self.slot[masked][takes]] = coupled[takes].to(logits.dtype)
+        takes = self.windows.takes & (self.source >= 0)
+        masked = _true(self.posterior.observed < 0, self.windows.num_masked)
+        if self.windows.num_masked is None:
+            taken = takes.flatten()[masked].nonzero()[:, 0]
+            masked, coupled = masked[taken], coupled[taken]
+        source = self.source.flatten()[masked]
+        impossible = self.posterior.impossible[masked // self.source.shape[1]]
+        logits[source] = torch.where(impossible[:, None], logits[source], coupled.to(logits.dtype))
 
     def of_rows(self, keep: Tensor) -> Evidence:
         """The windows of the rows [B] bool to keep."""
         keep = keep[self.windows.row]
-        return Evidence(self.posterior.select(keep), self.windows.select(keep), self.slot[keep])
+        return Evidence(self.posterior.select(keep), self.windows.select(keep), self.source[keep])
 
     def observe(self, tokens: Tensor, mask_id: int) -> Evidence:
         """The same evidence after more of the canvas [B, L] was decided."""
         known = tokens[self.windows.row[:, None], self.windows.columns]
-        return replace(self, posterior=self.posterior.observe(known.masked_fill(known == mask_id, -1)))
+        observed = self.posterior.observe(known.masked_fill(known == mask_id, -1))
+        return Evidence(observed, replace(self.windows, num_masked=None), self.source)
 
     def count_into(self, canvas: Canvas) -> None:
         """Count one circuit evaluation a window for its row, and those that the circuit rules out."""
@@ -246,8 +260,18 @@ class Evidence:
         canvas.num_impossible.index_add_(0, self.windows.row, impossible)
 
 
-def _slots(canvas: Canvas, step: Step) -> Tensor:
-    """[B, L]: where among the step's positions a canvas column stands, -1 where it does not."""
-    slots = torch.full_like(canvas.tokens, -1)
-    places = torch.arange(step.columns.shape[1], device=slots.device).expand_as(step.columns)
-    return slots.scatter_(1, canvas.answer_start + step.columns, places)
+def _sources(canvas: Canvas, step: Step) -> Tensor:
+    """[B, L]: the row of the step's logits that belongs to a canvas column, -1 where there is none."""
+    sources = torch.full_like(canvas.tokens, -1)
+    sources[step.row, canvas.answer_start + step.columns[step.row, step.place]] = torch.arange(
+        len(step.row), device=sources.device
+    )
+    return sources
+
+
+def _true(mask: Tensor, number: int | None) -> Tensor:
+    """Flat indices of the Trues; does not wait for the device where their number is known."""
+    if number is None:
+        return mask.flatten().nonzero()[:, 0]
+    # A stable sort that puts the Trues first.
+    return mask.flatten().byte().argsort(descending=True, stable=True)[:number]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lm_eval_codd.decoding.canvas import Canvas, Ids
 from lm_eval_codd.decoding.coupling import check_vocabulary, make_coupling
-from lm_eval_codd.decoding.guidance import step_logits
+from lm_eval_codd.decoding.network import make_network
 from lm_eval_codd.decoding.schedule import Plan, make_schedule
 from lm_eval_codd.decoding.step import Decider, Decision, Step
 
@@ -63,7 +65,18 @@ class StepEvent:
     alone: Decision | None = None
 
 
-@torch.inference_mode()
+class Finished(NamedTuple):
+    """An answer as it leaves the loop.
+
+    index: of its prompt.
+    seconds: its share of the loop's wall time, which the rows under way share equally.
+    """
+
+    index: int
+    generation: Generation
+    seconds: float
+
+
 def generate(
     backbone: Backbone,
     prompts: Sequence[Sequence[int]],
@@ -72,9 +85,10 @@ def generate(
     on_step: Callable[[StepEvent], None] | None = None,
     *,
     repeats: Sequence[int] | None = None,
+    batch_size: int | None = None,
     compare: bool = False,
 ) -> list[Generation]:
-    """Decode an answer to each prompt, all in one batch.
+    """Decode an answer to each prompt.
 
     What a row decodes to depends on its prompt, its repeat index, the settings and the seed, never on the other rows.
 
@@ -86,6 +100,7 @@ def generate(
             another device than the backbone is copied there for this call.
         on_step: called after each step of the batch.
         repeats: which repetition of its prompt a row is (for several draws of one prompt); 0 by default.
+        batch_size: rows under way at once; where one is through, the next prompt takes its place. None: all of them.
         compare: have each `StepEvent` say what the backbone alone would have decided, at the cost of deciding twice.
 
     Returns:
@@ -94,34 +109,67 @@ def generate(
     Raises:
         ValueError: settings that this backbone or circuit cannot serve.
     """
+    finished = stream(
+        backbone, prompts, config, circuit, on_step, repeats=repeats, batch_size=batch_size, compare=compare
+    )
+    by_index = {index: generation for index, generation, _ in finished}
+    return [by_index[index] for index in range(len(prompts))]
+
+
+@torch.inference_mode()
+def stream(
+    backbone: Backbone,
+    prompts: Sequence[Sequence[int]],
+    config: DecodingConfig,
+    circuit: Circuit | None = None,
+    on_step: Callable[[StepEvent], None] | None = None,
+    *,
+    repeats: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    compare: bool = False,
+) -> Iterator[Finished]:
+    """Decode as `generate` does, and yield each answer when its row is through.
+
+    The longest prompts come first, and equal lengths together, so that the batch is padded as little as can be.
+
+    Yields:
+        Every prompt's answer once, in the order in which they are done.
+
+    Raises:
+        ValueError: settings that this backbone or circuit cannot serve.
+    """
     if not prompts:
-        return []
+        return
     ids = _resolve_ids(backbone, config)
     _check(backbone, prompts, config, circuit)
     device = torch.device(getattr(backbone, "device", "cpu"))
     if circuit is not None and getattr(circuit, "device", device) != device:
         circuit = circuit.to(device=device)
-    repeats = [0] * len(prompts) if repeats is None else repeats
-    canvas = Canvas.from_prompts(prompts, config.gen_length, ids, seed=config.seed, repeats=repeats, device=device)
-    schedule = make_schedule(config, canvas.tokens.device)
+    queue = _Queue(prompts, repeats, batch_size, config, ids, device)
+    schedule = make_schedule(config, backbone.family, device)
+    network = make_network(backbone, config)
     decider = Decider(config, backbone.family, ids)
     coupling = make_coupling(config, circuit, decider)
-    finished: list[Generation | None] = [None] * len(prompts)
+    clock = _Clock()
 
-    while len(canvas.index):
+    canvas = queue.refill(None)
+    while canvas is not None:
         plan = schedule.next(canvas)
         going = plan.budget > 0
         if config.stop_at_eos:
             going &= ~canvas.ended()
         wanted = plan.open if coupling.needs_all_open else plan.committable
-        num_wanted = torch.where(going, wanted.sum(dim=1), 0).tolist()  # waits for the device
+        numbers = torch.stack([torch.where(going, wanted.sum(dim=1), 0), plan.block, plan.open.sum(dim=1)])
+        num_wanted, blocks, num_open = numbers.tolist()  # the step's one wait for the device
+        clock.tick(canvas.indices)
         if not all(num_wanted):
-            done = [row for row, n in enumerate(num_wanted) if not n]
-            _finish(canvas.keep(canvas.index.new_tensor(done)), config, finished)
-            canvas = canvas.keep(canvas.index.new_tensor([row for row, n in enumerate(num_wanted) if n]))
+            done = canvas.keep([row for row, number in enumerate(num_wanted) if not number])
+            for index, generation in _generations(done, config):
+                yield Finished(index, generation, clock.stop(index))
+            canvas = queue.refill(canvas.keep([row for row, number in enumerate(num_wanted) if number]))
             continue
-        step = _make_step(canvas, plan, wanted, max(num_wanted))
-        logits = step_logits(backbone, canvas, step.columns, config.cfg_scale)
+        step = Step.of(canvas, plan, wanted, num_wanted, blocks, num_open)
+        logits = network.logits(canvas, step)
         if config.logits_eos_inf:
             logits[..., ids.eos] = -torch.inf
         # Before the circuit writes into the logits; draws are functions of row and step, so the second are the same.
@@ -132,30 +180,83 @@ def generate(
         canvas.step = plan.step + 1
         if on_step is not None:
             on_step(_event(canvas, plan, step, decision, alone))
-    return finished
 
 
-def _make_step(canvas: Canvas, plan: Plan, wanted: Tensor, width: int) -> Step:
-    """Collect the wanted positions to the left; rows with fewer than `width` are filled up with others."""
-    columns = wanted.byte().argsort(dim=1, descending=True, stable=True)[:, :width]
-    return Step(columns, plan.committable.gather(1, columns), plan.budget, canvas.keys, plan.step)
+class _Queue:
+    """Prompts that wait for a place in the batch."""
+
+    def __init__(
+        self,
+        prompts: Sequence[Sequence[int]],
+        repeats: Sequence[int] | None,
+        batch_size: int | None,
+        config: DecodingConfig,
+        ids: Ids,
+        device: torch.device,
+    ) -> None:
+        self._prompts = prompts
+        self._repeats = [0] * len(prompts) if repeats is None else repeats
+        self._batch_size = batch_size or len(prompts)
+        self._config, self._ids, self._device = config, ids, device
+        self._waiting = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
+
+    def refill(self, canvas: Canvas | None) -> Canvas | None:
+        """The canvas with new rows where there is room; None when nothing is left to do."""
+        under_way = 0 if canvas is None else len(canvas)
+        number = min(self._batch_size - under_way, len(self._waiting))
+        if number:
+            new = self._start([self._waiting.popleft() for _ in range(number)])
+            return new if not under_way else canvas.join(new)
+        return canvas if under_way else None
+
+    def _start(self, indices: list[int]) -> Canvas:
+        return Canvas.from_prompts(
+            [self._prompts[index] for index in indices],
+            self._config.gen_length,
+            self._ids,
+            seed=self._config.seed,
+            repeats=[self._repeats[index] for index in indices],
+            device=self._device,
+            indices=indices,
+        )
 
 
-def _finish(done: Canvas, config: DecodingConfig, finished: list[Generation | None]) -> None:
+class _Clock:
+    """Wall time, shared equally by the rows that are under way."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+        self._share = 0.0
+        self._started: dict[int, float] = {}
+
+    def tick(self, indices: list[int]) -> None:
+        """The rows of these indices worked since the last tick."""
+        for index in indices:
+            self._started.setdefault(index, self._share)
+        now = time.perf_counter()
+        self._share += (now - self._last) / len(indices)
+        self._last = now
+
+    def stop(self, index: int) -> float:
+        """Seconds of a row that is through."""
+        return self._share - self._started.pop(index)
+
+
+def _generations(done: Canvas, config: DecodingConfig) -> Iterator[tuple[int, Generation]]:
     is_end = done.is_end()
     length = torch.where(is_end.any(dim=1), is_end.int().argmax(dim=1), config.gen_length)
     answer = done.answer
     if config.stop_at_eos:
         beyond = torch.arange(config.gen_length, device=answer.device) > length[:, None]
         answer = answer.masked_fill(beyond, done.ids.eos)
-    columns = (done.index, answer, length, done.num_forward, done.num_circuit, done.num_impossible)
-    for index, *values in zip(*(column.tolist() for column in columns), strict=True):
-        finished[index] = Generation(*values)
+    columns = (answer, length, done.num_forward, done.num_circuit, done.num_impossible)
+    for index, *values in zip(done.indices, *(column.tolist() for column in columns), strict=True):
+        yield index, Generation(*values)
 
 
 def _event(canvas: Canvas, plan: Plan, step: Step, decision: Decision, alone: Decision | None) -> StepEvent:
     return StepEvent(
-        rows=canvas.index,
+        rows=torch.tensor(canvas.indices),
         number=plan.step,
         answer=canvas.answer.clone(),
         columns=step.columns,

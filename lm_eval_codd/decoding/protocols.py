@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from lm_eval_codd.settings import Family
@@ -31,6 +32,54 @@ class Backbone(Protocol):
         Returns:
             [B, P, V].
         """
+        ...
+
+
+@runtime_checkable
+class SplitBackbone(Backbone, Protocol):
+    """A backbone whose trunk and head can be asked one after the other, and which can keep keys and values."""
+
+    device: torch.device
+
+    def hidden_at(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        *,
+        cache: KeyValues | None = None,
+        slots: Tensor | None = None,
+        start: Tensor | None = None,
+        width: int | None = None,
+    ) -> Tensor:
+        """What the head reads to score the token AT each asked position, [B, P, D].
+
+        Args:
+            tokens: [B, L] int64.
+            attention_mask: [B, L] bool, False at padding; None when nothing is padded.
+            positions: [B, P] int64 columns of `tokens`; None asks for all.
+            cache: keys and values to write into, and to read from where a column is not computed.
+            slots: [B] int64, the rows' slots in the cache; None: 0, 1, ... in order.
+            start: [B] int64: only the `width` columns from there on are computed (clamped to the last one); the asked
+                positions lie among them. None: all.
+            width: see `start`.
+        """
+        ...
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits [..., V] of [..., D], a new tensor that the caller may write into."""
+        ...
+
+    def new_cache(self, num_slots: int, length: int) -> KeyValues:
+        """Room for the keys and values of `num_slots` rows of `length` columns."""
+        ...
+
+
+class KeyValues(Protocol):
+    """Keys and values of every layer."""
+
+    def crop(self, num_columns: int) -> None:
+        """Drop so many columns on the left of every row."""
         ...
 
 

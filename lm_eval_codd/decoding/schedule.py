@@ -7,7 +7,7 @@ steps. Steps that commit nothing are skipped: they would need no forward pass.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from lm_eval_codd.decoding.noise import Stream, uniforms
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
-    from lm_eval_codd.settings import DecodingConfig
+    from lm_eval_codd.settings import DecodingConfig, Family
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class Plan:
     """The next step of every row.
 
     step: [B] int64, its number in the schedule.
-    open: [B, G] bool, masked positions that the step looks at (of the active block, or of the whole answer).
-    committable: [B, G] bool, those of `open` that it may commit.
-    budget: [B] int64, how many it commits; 0 where a row's schedule is over.
+    block: [B] int64, the active block; 0 where the whole answer is one.
+    open: [B, G] bool, masked positions of the active block.
+    committable: [B, G] bool, those of `open` that the step may commit.
+    budget: [B] int64, how many it commits, at most; 0 where a row's schedule is over.
     """
 
     step: Tensor
+    block: Tensor
     open: Tensor
     committable: Tensor
     budget: Tensor
@@ -43,64 +45,92 @@ class Schedule(Protocol):
         ...
 
 
-def make_schedule(config: DecodingConfig, device: torch.device) -> Schedule:
-    """The schedule of the config's paradigm."""
-    if config.paradigm == "block":
-        return BlockSchedule(config, device)
-    if config.alg == "random":
+def make_schedule(config: DecodingConfig, family: Family, device: torch.device) -> Schedule:
+    """The schedule of the config's paradigm; with a cache, that of the family's cached decode (Fast-dLLM's)."""
+    by_floor = config.threshold is not None or config.factor is not None
+    in_blocks = config.paradigm == "block" or config.cache != "none"
+    num_blocks = config.num_blocks if in_blocks else 1
+    block_length = config.gen_length // num_blocks
+    # Dream scores a position by the one before it, which a cached pass over the block has not got for the block's
+    # first. So the full pass at the block's start decides that one, and nothing else.
+    leads = family == "dream" and config.cache != "none"
+    if by_floor:
+        steps = _until_full(block_length)
+    elif config.paradigm == "block" and not leads:
+        steps = _transfer_table(config.num_steps // num_blocks, block_length)
+    elif config.alg == "random" and config.paradigm == "full":
         return BernoulliSchedule(config, device)
-    return GridSchedule(config, device)
+    else:
+        steps = _time_grid(config.num_steps // num_blocks, config.eps)
+    return BlockSchedule(num_blocks, block_length, steps, leads=leads and len(steps) > 1, device=device)
+
+
+class BlockStep(NamedTuple):
+    """How many tokens a step of a block commits: `quota`, or the share of the block's masks, rounded down."""
+
+    quota: int = 0
+    share: float = 0.0
 
 
 class BlockSchedule:
-    """LLaDA's semi-autoregressive blocks (spec: `get_num_transfer_tokens`).
+    """Blocks from left to right, each with the same steps. The whole answer may be one block.
 
-    A block of n masks has s = num_steps / num_blocks steps; each commits n // s tokens and the first n % s one more.
+    Args:
+        num_blocks, block_length: of the answer.
+        steps: of a block.
+        leads: the first step of a block commits the block's first position and no other.
+        device: of the canvas.
     """
 
-    def __init__(self, config: DecodingConfig, device: torch.device) -> None:
-        steps = config.num_steps // config.num_blocks
-        base, extra = divmod(config.block_length, steps)
-        budgets = [base + (step < extra) for step in range(steps)]
-        table = [
-            (block, budget, block * steps + step)
-            for block in range(config.num_blocks)
-            for step, budget in enumerate(budgets)
-            if budget
-        ]
-        self._block, self._budget, self._step = torch.tensor(table, device=device).unbind(1)
-        self._block_of_column = torch.arange(config.gen_length, device=device) // config.block_length
-        self._num_blocks = config.num_blocks
+    def __init__(
+        self, num_blocks: int, block_length: int, steps: list[BlockStep], *, leads: bool, device: torch.device
+    ) -> None:
+        self._num_blocks = num_blocks
+        self._columns = torch.arange(num_blocks * block_length, device=device)
+        self._block_of_column = self._columns // block_length
+        self._is_first_column = self._columns % block_length == 0
+        self._step = torch.arange(num_blocks * len(steps), device=device)
+        self._block = self._step // len(steps)
+        self._quota = torch.tensor([step.quota for step in steps], device=device).repeat(num_blocks)
+        # float32 through and through, as the official grid is.
+        self._share = torch.tensor([step.share for step in steps], dtype=torch.float32, device=device)
+        self._share = self._share.repeat(num_blocks)
+        self._leads = (self._step % len(steps) == 0) if leads else None
 
     def next(self, canvas: Canvas) -> Plan:
         """See `Schedule.next`."""
         masked = canvas.masked
-        has_masks = masked.view(len(masked), self._num_blocks, -1).any(dim=2)
-        entry, found = _first(has_masks[:, self._block] & (self._step >= canvas.step[:, None]))
-        in_block = self._block_of_column == self._block[entry][:, None]
-        open_ = masked & in_block & found[:, None]
-        return Plan(self._step[entry], open_, open_, self._budget[entry] * found)
+        num_masked = masked.view(len(masked), self._num_blocks, -1).sum(dim=2)[:, self._block]
+        budgets = (num_masked.float() * self._share).long() + self._quota
+        if self._leads is not None:
+            budgets = budgets.masked_fill(self._leads, 1)
+        candidates = (num_masked > 0) & (budgets > 0) & (self._step >= canvas.step[:, None])
+        found, entry = candidates.any(dim=1), candidates.int().argmax(dim=1)
+        block = self._block[entry]
+        open_ = masked & (self._block_of_column == block[:, None]) & found[:, None]
+        committable = open_
+        if self._leads is not None:
+            committable = open_ & (self._is_first_column | ~self._leads[entry][:, None])
+        return Plan(entry, block, open_, committable, budgets.gather(1, entry[:, None])[:, 0] * found)
 
 
-class GridSchedule:
-    """Dream's time grid over the whole canvas (spec/decoding.md 2.3).
+def _transfer_table(num_steps: int, block_length: int) -> list[BlockStep]:
+    """LLaDA's (spec: `get_num_transfer_tokens`): of n masks, each of s steps commits n // s, the first n % s one more.
 
-    t runs from 1 to eps in num_steps float32 steps; a step from t to s commits int(n (1 - s / t)) of the row's n
-    masks, and the last one the rest.
+    Every block starts with all of its positions masked.
     """
+    base, extra = divmod(block_length, num_steps)
+    return [BlockStep(quota=base + (step < extra)) for step in range(num_steps)]
 
-    def __init__(self, config: DecodingConfig, device: torch.device) -> None:
-        self._share = _commit_share(config, device)
-        self._steps = torch.arange(config.num_steps, device=device)
 
-    def next(self, canvas: Canvas) -> Plan:
-        """See `Schedule.next`."""
-        masked = canvas.masked
-        num_masked = masked.sum(dim=1)
-        budgets = (num_masked[:, None].float() * self._share).long()
-        step, found = _first((budgets > 0) & (self._steps >= canvas.step[:, None]))
-        open_ = masked & found[:, None]
-        return Plan(step, open_, open_, budgets.gather(1, step[:, None])[:, 0] * found)
+def _time_grid(num_steps: int, eps: float) -> list[BlockStep]:
+    """Dream's (spec/decoding.md 2.3): a step from t to s commits int(n (1 - s / t)) of n masks, the last the rest."""
+    return [BlockStep(share=share) for share in _commit_share(num_steps, eps).tolist()]
+
+
+def _until_full(block_length: int) -> list[BlockStep]:
+    """As many as the floor allows. Each step commits one at least, so there are no more steps than positions."""
+    return [BlockStep(quota=block_length)] * block_length
 
 
 class BernoulliSchedule:
@@ -109,7 +139,7 @@ class BernoulliSchedule:
     _LOOK_AHEAD = 16
 
     def __init__(self, config: DecodingConfig, device: torch.device) -> None:
-        self._share = _commit_share(config, device).double()
+        self._share = _commit_share(config.num_steps, config.eps).double().to(device)
         self._num_steps = config.num_steps
         self._columns = torch.arange(config.gen_length, device=device)
 
@@ -127,21 +157,16 @@ class BernoulliSchedule:
                 step = torch.where(stay, step, step + 1)
                 chosen = torch.where(stay[:, None], chosen, self._draw(canvas.keys, step) & masked)
         chosen = chosen & live[:, None]
-        return Plan(step, masked & live[:, None], chosen, chosen.sum(dim=1))
+        return Plan(step, torch.zeros_like(step), masked & live[:, None], chosen, chosen.sum(dim=1))
 
     def _draw(self, keys: Tensor, step: Tensor) -> Tensor:
         columns = self._columns.expand(len(keys), -1)
         return uniforms(keys, Stream.COUNT, step, columns) < self._share[step][:, None]
 
 
-def _commit_share(config: DecodingConfig, device: torch.device) -> Tensor:
+def _commit_share(num_steps: int, eps: float) -> Tensor:
     """[num_steps] float32: 1 - s / t for each step of the grid, and 1 for the last."""
-    grid = torch.linspace(1, config.eps, config.num_steps + 1)
+    grid = torch.linspace(1, eps, num_steps + 1)
     share = 1 - grid[1:] / grid[:-1]
     share[-1] = 1.0
-    return share.to(device)
-
-
-def _first(candidates: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the first True of each row [B, N] (0 where there is none), and whether there is one."""
-    return candidates.int().argmax(dim=1), candidates.any(dim=1)
+    return share

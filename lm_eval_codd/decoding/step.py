@@ -8,30 +8,91 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lm_eval_codd.decoding.candidates import Support, draw, tempered_support
+from lm_eval_codd.decoding.candidates import Support, draw, most_likely, tempered_support
+from lm_eval_codd.decoding.commitment import make_floor, surest
 from lm_eval_codd.decoding.confidence import RULES
 from lm_eval_codd.decoding.noise import Stream, gumbel, uniforms
 
 if TYPE_CHECKING:
-    from lm_eval_codd.decoding.canvas import Ids
+    from lm_eval_codd.decoding.canvas import Canvas, Ids
+    from lm_eval_codd.decoding.schedule import Plan
     from lm_eval_codd.settings import DecodingConfig, Family
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a step works on. P is the largest number of open positions of a row; shorter rows are padded.
+    """What a step works on: N positions in all, at most P in a row.
 
-    columns: [B, P] int64, positions in the answer, ascending, all different.
-    committable: [B, P] bool; False also at the padding.
-    budget: [B] int64, how many the step commits.
+    Whatever has the size of the vocabulary exists for the N positions only, row by row. The rest is [B, P], where rows
+    with fewer positions are filled up with others.
+
+    columns: [B, P] int64, positions in the answer, ascending before the filling; all different.
+    row, place: [N] int64, where in [B, P] each position stands.
+    blocks, num_open: each row's active block, and how many masked positions it has there; plain numbers.
+    committable: [B, P] bool; False also at the filling.
+    budget: [B] int64, how many the step commits at most.
     keys, number: [B] int64, each row's random key and step.
     """
 
     columns: Tensor
+    row: Tensor
+    place: Tensor
+    blocks: list[int]
+    num_open: list[int]
     committable: Tensor
     budget: Tensor
     keys: Tensor
     number: Tensor
+
+    @classmethod
+    def of(
+        cls, canvas: Canvas, plan: Plan, wanted: Tensor, num_wanted: list[int], blocks: list[int], num_open: list[int]
+    ) -> Step:
+        """Collect the `wanted` positions [B, G], `num_wanted` in each row, to the left."""
+        width = max(num_wanted)
+        columns = wanted.byte().argsort(dim=1, descending=True, stable=True)[:, :width]
+        place = torch.arange(width, device=columns.device).expand_as(columns)
+        row = torch.arange(len(columns), device=columns.device)[:, None].expand_as(columns)
+        if min(num_wanted) == width:
+            row, place = row.flatten(), place.flatten()
+        else:
+            # With its size given, this does not wait for the device as a boolean index would.
+            num, total = torch.tensor(num_wanted, device=columns.device), sum(num_wanted)
+            row = row[:, 0].repeat_interleave(num, output_size=total)
+            place = torch.arange(total, device=columns.device) - (num.cumsum(0) - num)[row]
+        return cls(
+            columns=columns,
+            row=row,
+            place=place,
+            blocks=blocks,
+            num_open=num_open,
+            committable=plan.committable.gather(1, columns),
+            budget=plan.budget,
+            keys=canvas.keys,
+            number=plan.step,
+        )
+
+    @property
+    def wanted(self) -> Tensor:
+        """[B, P] bool: False at the filling."""
+        return self.spread(torch.ones_like(self.row, dtype=torch.bool), False)
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether some row has fewer positions than others."""
+        return len(self.row) < self.columns.numel()
+
+    def flat(self, values: Tensor) -> Tensor:
+        """[B, P, ...] -> [N, ...]."""
+        return values[self.row, self.place] if self.is_ragged else values.flatten(0, 1)
+
+    def spread(self, values: Tensor, filling: float | bool) -> Tensor:
+        """[N] -> [B, P]."""
+        if not self.is_ragged:
+            return values.view_as(self.columns)
+        spread = values.new_full(self.columns.shape, filling)
+        spread[self.row, self.place] = values
+        return spread
 
     def uniforms(self, stream: Stream) -> Tensor:
         """[B, P] float64 in (0, 1)."""
@@ -67,17 +128,20 @@ class Decider:
         self._scores_drawn_support = family == "dream"
         self._rule = RULES[config.alg]
         self._unsure = ids.ends if config.confidence_eos_eot_inf else ()
+        self._floor = make_floor(config)
 
-    def decide(self, step: Step, logits: Tensor, forced: Tensor | None = None) -> Decision:
-        """Propose a token everywhere and commit the surest `step.budget` of each row.
+    def decide(self, step: Step, logits: Tensor, forced: Tensor | None = None, *, turn: int = 0) -> Decision:
+        """Propose a token everywhere and commit the surest of each row.
 
         Args:
             step: the open positions.
-            logits: [B, P, V] float32 at those positions, after guidance and the circuit.
+            logits: [N, V] float32 at those positions, after guidance and the circuit.
             forced: [B, P] bool, positions that go before all others.
+            turn: how many of each row's positions the same step has committed before.
         """
         support = tempered_support(logits, self._config)
-        index = draw(support, step.uniforms(Stream.TOKEN) if self._config.temperature > 0 else None)
+        drawn = self._config.temperature > 0
+        index = draw(support, step.flat(step.uniforms(Stream.TOKEN))) if drawn else most_likely(support.values)
         tokens = support.token(index)
         confidence = (
             self._confidence(step, support, index)
@@ -90,26 +154,20 @@ class Decider:
             score = confidence / self._config.alg_temp + gumbel(step.uniforms(Stream.RANK))
         if forced is not None:
             score = score.masked_fill(forced, torch.inf)
-        return Decision(tokens, confidence, surest(score, step.committable, step.budget))
+        return Decision(step.spread(tokens, 0), confidence, self.choose(step, score, turn))
+
+    def choose(self, step: Step, score: Tensor, turn: int = 0) -> Tensor:
+        """[B, P] bool: what the step commits by `score` [B, P], the surest first."""
+        return surest(score, step.committable, step.budget, self._floor, turn)
 
     def raw_confidence(self, step: Step, logits: Tensor) -> Tensor:
         """[B, P] confidence of the most likely token, untempered and untruncated (window placement)."""
-        return self._confidence(step, Support(logits), logits.argmax(dim=-1))
+        return self._confidence(step, Support(logits), most_likely(logits))
 
     def _confidence(self, step: Step, support: Support, index: Tensor) -> Tensor:
-        uniform = step.uniforms(Stream.RANK)
-        if not self._unsure:
-            return self._rule(support, index, uniform)
-        confidence = self._rule(support.without(self._unsure), index, uniform)
-        return torch.where(confidence.isnan(), -torch.inf, confidence)  # nothing but end tokens was left
-
-
-def surest(score: Tensor, committable: Tensor, budget: Tensor) -> Tensor:
-    """[B, P] bool: the `budget` [B] best scores among the committable; the leftmost first where scores are equal."""
-    # Two stable sorts: -inf is a score that a committable position can have.
-    by_score = score.argsort(dim=1, descending=True, stable=True)
-    open_first = committable.gather(1, by_score).byte().argsort(dim=1, descending=True, stable=True)
-    order = by_score.gather(1, open_first)
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    rank = torch.empty_like(order).scatter_(1, order, places)
-    return committable & (rank < budget[:, None])
+        if self._unsure:
+            support = support.without(self._unsure)
+        confidence = self._rule(support, index, step.flat(step.uniforms(Stream.RANK)))
+        if self._unsure:
+            confidence = torch.where(confidence.isnan(), -torch.inf, confidence)  # nothing but end tokens was left
+        return step.spread(confidence, -torch.inf)

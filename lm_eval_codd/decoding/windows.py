@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from lm_eval_codd.decoding.step import Decider, Step, surest
-
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
+    from lm_eval_codd.decoding.step import Decider, Step
     from lm_eval_codd.settings import DecodingConfig
 
 
@@ -19,17 +18,19 @@ if TYPE_CHECKING:
 class Windows:
     """Open windows of a step; a row may have none, one or several.
 
-    row: [N] int64, row of the batch.
-    columns: [N, T] int64, columns of the canvas.
-    takes: [N, T] bool, masked positions that take the coupled distribution.
+    row: [W] int64, row of the batch.
+    columns: [W, T] int64, columns of the canvas.
+    takes: [W, T] bool, masked positions that take the coupled distribution.
+    num_masked: masked positions in all windows together, where that is known without asking the device.
     """
 
     row: Tensor
     columns: Tensor
     takes: Tensor
+    num_masked: int | None = None
 
     def select(self, keep: Tensor) -> Windows:
-        """Some of the windows, [N] bool or indices."""
+        """Some of the windows, [W] bool or indices."""
         return Windows(self.row[keep], self.columns[keep], self.takes[keep])
 
 
@@ -50,7 +51,7 @@ class WindowRule(Protocol):
     """Places the windows of a step."""
 
     def __call__(self, canvas: Canvas, step: Step, logits: Tensor) -> Placement:
-        """`logits` [B, P, V] are the backbone's, at the step's columns."""
+        """`logits` [N, V] are the backbone's, at the step's positions."""
         ...
 
 
@@ -61,9 +62,10 @@ class Gate:
         self._threshold = config.pc_frac
         self._reverse = config.reverse_frac
 
-    def __call__(self, num_masked: Tensor, length: int) -> Tensor:
-        """Bool, the shape of `num_masked`."""
-        share = num_masked.double() / length
+    def __call__(self, num_masked: Tensor | int, length: int) -> Tensor | bool:
+        """A bool for each number of masked positions."""
+        # In Python's floats, or in float64: a float32 share may fall on the other side.
+        share = num_masked.double() / length if isinstance(num_masked, Tensor) else num_masked / length
         return share > self._threshold if self._reverse else share < self._threshold
 
 
@@ -76,12 +78,12 @@ class BlockWindow:
 
     def __call__(self, canvas: Canvas, step: Step, logits: Tensor) -> Placement:
         """See `WindowRule`."""
-        num_masked = step.committable.sum(dim=1)
-        row = self._gate(num_masked, self._length).nonzero()[:, 0]
-        # The first open column lies in the block, and blocks are as long as the window.
-        block = step.columns[row, 0] // self._length
-        columns = _span(canvas.answer_start + block * self._length, self._length)
-        return Placement(Windows(row, columns, _is_masked(canvas, row, columns)), step.committable)
+        rows = [row for row, number in enumerate(step.num_open) if self._gate(number, self._length)]
+        starts = [canvas.answer_start + step.blocks[row] * self._length for row in rows]
+        row, start = torch.tensor([rows, starts], dtype=torch.int64, device=canvas.tokens.device)
+        columns = _span(start, self._length)
+        num_masked = sum(step.num_open[row] for row in rows)
+        return Placement(Windows(row, columns, _is_masked(canvas, row, columns), num_masked), step.committable)
 
 
 class BestWindow:
@@ -154,7 +156,7 @@ class CoveringWindows:
 
 def _step_members(decider: Decider, step: Step, logits: Tensor) -> Tensor:
     """[B, P] bool: the positions that the backbone alone would commit."""
-    return surest(decider.raw_confidence(step, logits), step.committable, step.budget)
+    return decider.choose(step, decider.raw_confidence(step, logits))
 
 
 def _span(start: Tensor, length: int) -> Tensor:

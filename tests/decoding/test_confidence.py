@@ -3,8 +3,8 @@
 import torch
 
 from lm_eval_codd.decoding.candidates import Support
+from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import RULES, entropy, low_confidence, margin
-from lm_eval_codd.decoding.step import surest
 
 VALUES = 4 * torch.randn(2, 5, 90, generator=torch.Generator().manual_seed(0))
 BEST = VALUES.argmax(-1)

@@ -7,7 +7,7 @@ import torch
 
 import lm_eval_codd as codd
 from lm_eval_codd.decoding.canvas import Canvas, Ids
-from lm_eval_codd.decoding.schedule import BlockSchedule
+from lm_eval_codd.decoding.schedule import make_schedule
 from lm_eval_codd.decoding.windows import Gate
 from lm_eval_codd.gates import block_gates
 from tests.decoding.test_coupling import random_circuit
@@ -24,7 +24,7 @@ def gates_in_a_decode(config: codd.DecodingConfig) -> list[list[bool]]:
     canvas = Canvas.from_prompts(
         [[1, 2]], config.gen_length, Ids(MASK, (EOS,)), seed=0, repeats=[0], device=torch.device("cpu")
     )
-    schedule, gate = BlockSchedule(config, torch.device("cpu")), Gate(config)
+    schedule, gate = make_schedule(config, "llada", torch.device("cpu")), Gate(config)
     found: dict[int, list[bool]] = {}
     while int((plan := schedule.next(canvas)).budget):
         columns = plan.committable[0].nonzero()[:, 0]

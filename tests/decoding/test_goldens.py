@@ -17,11 +17,11 @@ import lm_eval_codd as codd
 from lm_eval_codd.decoding.candidates import tempered_support
 from lm_eval_codd.decoding.canvas import Canvas, Ids
 from lm_eval_codd.decoding.coupling import make_coupling
-from lm_eval_codd.decoding.guidance import step_logits
-from lm_eval_codd.decoding.loop import _make_step
+from lm_eval_codd.decoding.network import make_network
 from lm_eval_codd.decoding.schedule import make_schedule
 from lm_eval_codd.decoding.step import Decider
 from tests.decoding.goldens import NOT_REPRODUCED, cases
+from tests.decoding.steps import step_on
 
 CASES = {case.id: case for case in cases()}
 GREEDY = [case for case in CASES.values() if not case.seeded and case.id not in NOT_REPRODUCED]
@@ -79,7 +79,7 @@ class TestSeededTrajectoriesReplay:
         trajectory = case.trajectory()
         decider = Decider(config, backbone.family, Ids(config.mask_id, (backbone.eos_id,)))
         coupling = make_coupling(config, circuit, decider)
-        schedule = make_schedule(config, torch.device("cpu"))
+        schedule = make_schedule(config, backbone.family, torch.device("cpu"))
         compared = strictly_compared = 0
         for number, (before, after) in enumerate(itertools.pairwise(trajectory)):
             canvas = _canvas(case, config, backbone, before, number)
@@ -87,8 +87,8 @@ class TestSeededTrajectoriesReplay:
             if not changed.any():
                 continue
             plan = schedule.next(canvas)
-            step = _make_step(canvas, plan, plan.open, int(plan.open.sum(1).max()))
-            logits = step_logits(backbone, canvas, step.columns, config.cfg_scale)
+            step = step_on(canvas, plan, plan.open)
+            logits = make_network(backbone, config).logits(canvas, step)
             _committed_tokens_lie_in_the_support(config, step, logits, torch.from_numpy(after), changed)
             if config.alg in ("entropy", "margin") and config.alg_temp is None:
                 decision = coupling.decide(canvas, step, logits.clone())
@@ -130,7 +130,7 @@ def _committed_tokens_lie_in_the_support(config, step, logits, after, changed):
     support = tempered_support(logits, config)
     allowed = torch.zeros(logits.shape, dtype=torch.bool)
     ids = support.ids if support.ids is not None else torch.arange(logits.shape[-1]).expand_as(logits)
-    allowed.scatter_(2, ids, support.values > -torch.inf)
-    answer = after[:, -config.gen_length :].gather(1, step.columns)
-    fits = allowed.gather(2, answer[..., None])[..., 0]
-    assert fits[changed.gather(1, step.columns)].all()
+    allowed.scatter_(1, ids, support.values > -torch.inf)
+    answer = step.flat(after[:, -config.gen_length :].gather(1, step.columns))
+    fits = allowed.gather(1, answer[:, None])[:, 0]
+    assert fits[step.flat(changed.gather(1, step.columns))].all()

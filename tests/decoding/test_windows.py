@@ -5,8 +5,10 @@ import torch
 
 from lm_eval_codd import DecodingConfig
 from lm_eval_codd.decoding.canvas import Canvas, Ids
-from lm_eval_codd.decoding.step import Step
+from lm_eval_codd.decoding.commitment import surest
+from lm_eval_codd.decoding.schedule import Plan
 from lm_eval_codd.decoding.windows import BestWindow, CoveringWindows, Gate
+from tests.decoding.steps import step_on
 
 LENGTH, WINDOW, MASK = 40, 8, 99
 PROMPTS = [[1] * 3, [1] * 10, [1], [1] * 6]
@@ -21,6 +23,9 @@ class Scores:
     def raw_confidence(self, step, logits):
         return self.scores.gather(1, step.columns)
 
+    def choose(self, step, score):
+        return surest(score, step.committable, step.budget)
+
 
 @pytest.fixture(params=range(12))
 def scene(request):
@@ -32,10 +37,8 @@ def scene(request):
     decided = torch.rand(len(PROMPTS), LENGTH, generator=generator) < 0.4
     canvas.answer[decided] = 7
     masked = canvas.masked
-    width = int(masked.sum(1).max())
-    columns = masked.byte().argsort(dim=1, descending=True, stable=True)[:, :width]
     budget = torch.randint(1, 9, (len(PROMPTS),), generator=generator)
-    step = Step(columns, masked.gather(1, columns), budget, canvas.keys, canvas.step)
+    step = step_on(canvas, Plan(canvas.step, torch.zeros_like(budget), masked, masked, budget), masked)
     scores = torch.randn(len(PROMPTS), LENGTH, generator=generator, dtype=torch.float64)
     return canvas, step, scores
 

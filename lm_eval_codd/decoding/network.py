@@ -1,0 +1,170 @@
+"""One network evaluation a step: from the canvas to logits at the step's positions.
+
+`Direct` computes the whole canvas, `Guided` twice, `Cached` no more than the settings' cache asks for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from lm_eval_codd.decoding.protocols import SplitBackbone
+
+if TYPE_CHECKING:
+    from lm_eval_codd.decoding.canvas import Canvas
+    from lm_eval_codd.decoding.protocols import Backbone, KeyValues
+    from lm_eval_codd.decoding.step import Step
+    from lm_eval_codd.settings import DecodingConfig
+
+
+class Network(Protocol):
+    """Gives a step its logits, counted as one evaluation a row."""
+
+    def logits(self, canvas: Canvas, step: Step) -> Tensor:
+        """[N, V] float32 at the step's positions; the caller may overwrite them."""
+        ...
+
+
+def make_network(backbone: Backbone, config: DecodingConfig) -> Network:
+    """The network evaluation that the settings ask for.
+
+    Raises:
+        ValueError: the settings ask for a cache, and the backbone has none.
+    """
+    if config.cache != "none":
+        return Cached(backbone, config)
+    return Guided(backbone, config.cfg_scale) if config.cfg_scale else Direct(backbone)
+
+
+class Direct:
+    """The whole canvas, every step."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+        self._splits = isinstance(backbone, SplitBackbone)
+
+    def logits(self, canvas: Canvas, step: Step) -> Tensor:
+        """See `Network`."""
+        positions = canvas.answer_start + step.columns
+        if self._splits and step.is_ragged:
+            hidden = self._backbone.hidden_at(canvas.tokens, canvas.attention_mask, positions)
+            return self._backbone.head(step.flat(hidden)).float()
+        logits = step.flat(self._backbone.logits(canvas.tokens, canvas.attention_mask, positions))
+        # Any other backbone may keep the logits that it gives.
+        return logits.to(torch.float32, copy=not self._splits)
+
+
+class Guided:
+    """Classifier-free guidance: u + (cfg_scale + 1)(c - u), u from the canvas whose prompt is masked (LLaDA).
+
+    Both halves go through the network in one evaluation.
+    """
+
+    def __init__(self, backbone: Backbone, cfg_scale: float) -> None:
+        self._backbone, self._cfg_scale = backbone, cfg_scale
+
+    def logits(self, canvas: Canvas, step: Step) -> Tensor:
+        """See `Network`."""
+        without_prompt = canvas.tokens.clone()
+        without_prompt[:, : canvas.answer_start] = canvas.ids.mask
+        both = torch.cat([canvas.tokens, without_prompt])
+        attention_mask = None if canvas.attention_mask is None else canvas.attention_mask.repeat(2, 1)
+        positions = (canvas.answer_start + step.columns).repeat(2, 1)
+        conditional, unconditional = self._backbone.logits(both, attention_mask, positions).float().chunk(2)
+        conditional, unconditional = step.flat(conditional), step.flat(unconditional)
+        return unconditional + (self._cfg_scale + 1) * (conditional - unconditional)
+
+
+class Cached:
+    """Keys and values are kept from step to step (Fast-dLLM, arXiv 2505.22618; spec/decoding.md 2.5).
+
+    A row's first evaluation in a block is a full one and fills its slot of the cache. The others in that block compute
+    the block alone (`dual`), or the block and all that follows (`prefix`), and read the rest from the cache, where it
+    stays as it was. Rows stand at blocks of their own, so an evaluation may take two passes: one over the rows that
+    begin a block, one over the others.
+    """
+
+    def __init__(self, backbone: Backbone, config: DecodingConfig) -> None:
+        if not isinstance(backbone, SplitBackbone):
+            raise ValueError(
+                f"`cache={config.cache}` needs a backbone that keeps keys and values, and {type(backbone).__name__} "
+                "does not; leave `cache` out (none)"
+            )
+        self._backbone, self._block_length = backbone, config.block_length
+        self._to_the_end = config.cache == "prefix"
+        self._cache: KeyValues | None = None
+        self._width = 0
+        self._free: list[int] = []
+        self._slot_of: dict[int, int] = {}
+        self._block_of: dict[int, int] = {}
+
+    def logits(self, canvas: Canvas, step: Step) -> Tensor:
+        """See `Network`."""
+        self._follow(canvas)
+        rows = range(len(canvas))
+        begin = [row for row in rows if self._block_of.get(canvas.indices[row]) != step.blocks[row]]
+        begun = [row for row in rows if self._block_of.get(canvas.indices[row]) == step.blocks[row]]
+        self._block_of = dict(zip(canvas.indices, step.blocks, strict=True))
+        # What fills up a row with fewer positions may lie outside of its block, where a cached pass has nothing.
+        positions = canvas.answer_start + step.columns.where(step.wanted, step.columns[:, :1])
+        if not begun:
+            hidden = self._full_pass(canvas, positions, begin)
+        elif not begin:
+            hidden = self._cached_pass(canvas, positions, begun, step.blocks)
+        else:
+            parts = [
+                self._full_pass(canvas, positions, begin),
+                self._cached_pass(canvas, positions, begun, step.blocks),
+            ]
+            hidden = torch.cat(parts)[self._index(begin + begun).argsort()]
+        return self._backbone.head(step.flat(hidden)).float()
+
+    def _full_pass(self, canvas: Canvas, positions: Tensor, rows: list[int]) -> Tensor:
+        tokens, attention_mask, positions, slots = self._inputs(canvas, positions, rows)
+        return self._backbone.hidden_at(tokens, attention_mask, positions, cache=self._cache, slots=slots)
+
+    def _cached_pass(self, canvas: Canvas, positions: Tensor, rows: list[int], blocks: list[int]) -> Tensor:
+        tokens, attention_mask, positions, slots = self._inputs(canvas, positions, rows)
+        starts = [canvas.answer_start + blocks[row] * self._block_length for row in rows]
+        return self._backbone.hidden_at(
+            tokens,
+            attention_mask,
+            positions,
+            cache=self._cache,
+            slots=slots,
+            start=self._index(starts),
+            width=tokens.shape[1] - min(starts) if self._to_the_end else self._block_length,
+        )
+
+    def _inputs(
+        self, canvas: Canvas, positions: Tensor, rows: list[int]
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+        """Tokens, attention mask, positions and slots of some rows; None for the slots 0, 1, ... in order."""
+        slots = [self._slot_of[canvas.indices[row]] for row in rows]
+        slots = None if slots == list(range(len(slots))) else self._index(slots)
+        if len(rows) == len(canvas):
+            return canvas.tokens, canvas.attention_mask, positions, slots
+        index = self._index(rows)
+        attention_mask = None if canvas.attention_mask is None else canvas.attention_mask[index]
+        return canvas.tokens[index], attention_mask, positions[index], slots
+
+    def _follow(self, canvas: Canvas) -> None:
+        """Give slots to the rows that joined the canvas, and take back those of the rows that left it."""
+        width = canvas.tokens.shape[1]
+        if self._cache is None:
+            # The longest prompts come first, and a canvas never has more rows than at the start.
+            self._cache, self._width = self._backbone.new_cache(len(canvas), width), width
+            self._free = list(range(len(canvas)))
+        if width < self._width:
+            self._cache.crop(self._width - width)
+            self._width = width
+        for index in self._slot_of.keys() - set(canvas.indices):
+            self._free.append(self._slot_of.pop(index))
+        for index in canvas.indices:
+            if index not in self._slot_of:
+                self._slot_of[index] = self._free.pop(0)
+
+    def _index(self, values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self._backbone.device)
