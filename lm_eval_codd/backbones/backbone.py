@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lm_eval_codd.backbones.forward import Trunk
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from lm_eval_codd.backbones.key_values import KeyValues
     from lm_eval_codd.backbones.layout import Layout
     from lm_eval_codd.backbones.token_ids import TokenIds
 
@@ -49,7 +52,8 @@ class Backbone:
         self.max_length = model.config.max_position_embeddings
         self.num_parameters = num_parameters
         self.dtype = model.dtype
-        self.device = _input_device(model)
+        self._trunk = Trunk(model, float32_rotary=layout.float32_rotary)
+        self.device = self._trunk.device
         self.source = source
         self.identity = identity
         self._scored_by_previous = layout.scored_by_previous
@@ -71,52 +75,77 @@ class Backbone:
         """
         if attention_mask is not None:
             attention_mask = attention_mask.bool()
-            # Without a mask, attention can take its fastest kernels.
             if attention_mask.all():
                 attention_mask = None
-        hidden = self.hidden_states(tokens, attention_mask)
-        if self._scored_by_previous:
-            positions = _scoring_positions(tokens, attention_mask, positions)
-        if positions is not None:
-            index = positions.to(hidden.device)[..., None].expand(-1, -1, hidden.shape[-1])
-            hidden = hidden.gather(1, index)
-        return self.model.lm_head(hidden).to(tokens.device)
+        return self.head(self.hidden_at(tokens, attention_mask, positions))
 
     @torch.no_grad()
-    def hidden_states(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """[B, L, D]: what the language-model head reads, at every position and without Dream's shift."""
-        if attention_mask is None:
-            return self.model.model(input_ids=tokens, use_cache=False).last_hidden_state
-        # Rotary phases count real tokens, so that a row is rotated alike wherever it starts.
-        position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
-        return self.model.model(
-            input_ids=tokens,
-            attention_mask=attention_mask[:, None, None, :],  # [B, 1, 1, L]: padding is a key for nobody
-            position_ids=position_ids,
-            use_cache=False,
-        ).last_hidden_state
+    def hidden_at(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        *,
+        cache: KeyValues | None = None,
+        slots: Tensor | None = None,
+        start: Tensor | None = None,
+        width: int | None = None,
+    ) -> Tensor:
+        """What `head` reads to score the token AT each asked position. Never waits for the device.
+
+        Without a cache, every column passes through the network. With one, so it does, and leaves its keys and values
+        there. With a cache and `start`, only a span of each row passes through, sees the rest of the canvas as the
+        cache has it, and overwrites its own columns there: from the block's start to the end of the canvas this is
+        Fast-dLLM's prefix cache, over the block alone its dual cache.
+
+        Args:
+            tokens: [B, L] int64.
+            attention_mask: [B, L] bool, False at padding; None when nothing is padded, which is faster.
+            positions: [B, P] int64 columns of `tokens`, of the span where there is one; None asks for all of it.
+            cache: of `new_cache`, of at least L columns.
+            slots: [B] int64: the row of the cache that each row of `tokens` has; None for the first B in order.
+            start: [B] int64: the first column of each row's span.
+            width: columns in a span. One that passes the end of the canvas is filled with the last column.
+
+        Returns:
+            [B, P, D]. Where position p is scored by output p-1 (Dream), the first of a span is scored by itself.
+        """
+        columns = None
+        if start is not None:
+            columns = (start[:, None] + torch.arange(width, device=start.device)).clamp(max=tokens.shape[1] - 1)
+        if self._scored_by_previous:
+            positions = _scoring_positions(tokens, attention_mask, positions, columns)
+        if start is not None and positions is not None:
+            positions = positions - start[:, None]
+        return self._trunk(tokens, attention_mask, positions, cache, slots, columns)
+
+    @torch.no_grad()
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits [..., V] of what `hidden_at` gave [..., D]: a new tensor, in the backbone's own dtype."""
+        return self.model.lm_head(hidden).to(hidden.device)
+
+    def new_cache(self, num_slots: int, length: int) -> KeyValues:
+        """Keys and values of `num_slots` rows of `length` columns, for `hidden_at`; a full pass fills them."""
+        return self._trunk.new_cache(num_slots, length)
 
     def __repr__(self) -> str:
         return f"Backbone({self.source!r}, family={self.family!r}, dtype={self.dtype}, device={str(self.device)!r})"
 
 
-def _scoring_positions(tokens: Tensor, attention_mask: Tensor | None, positions: Tensor | None) -> Tensor:
-    """[B, P]: the position before each asked one, or itself where a row starts.
+def _scoring_positions(
+    tokens: Tensor, attention_mask: Tensor | None, positions: Tensor | None, columns: Tensor | None
+) -> Tensor:
+    """[B, P]: the position before each asked one, or itself where a row or a span starts.
 
-    The official code duplicates row 0 for the first column. A left-padded row starts later, and its first token must
-    be scored as it is without the padding.
+    The official code duplicates row 0 for the first column, and Fast-dLLM that of a span. A left-padded row starts
+    later, and its first token must be scored as it is without the padding.
     """
     if positions is None:
-        positions = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape[0], -1)
+        positions = torch.arange(tokens.shape[1], device=tokens.device).expand(len(tokens), -1)
+        positions = positions if columns is None else columns
     previous = (positions - 1).clamp(min=0)
+    if columns is not None:
+        previous = torch.maximum(previous, columns[:, :1])
     if attention_mask is None:
         return previous
     return torch.where(attention_mask.gather(1, previous), previous, positions)
-
-
-def _input_device(model: PreTrainedModel) -> torch.device:
-    embedding = model.get_input_embeddings()
-    # With weights offloaded by accelerate, the embedding is computed elsewhere than it is stored.
-    hook = getattr(embedding, "_hf_hook", None)
-    device = getattr(hook, "execution_device", None)
-    return embedding.weight.device if device is None else torch.device(device)

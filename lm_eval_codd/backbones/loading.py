@@ -14,7 +14,6 @@ from transformers.utils import logging as transformers_logging
 from lm_eval_codd.backbones.adapter import ADAPTER_FILES, add_adapter
 from lm_eval_codd.backbones.backbone import Backbone
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError, find_checkpoint
-from lm_eval_codd.backbones.float32_rotary import ATTENTION, rotate_in_float32
 from lm_eval_codd.backbones.layout import ConfigReader, Layout
 from lm_eval_codd.backbones.registry import find_layout
 from lm_eval_codd.backbones.token_ids import find_token_ids
@@ -68,7 +67,7 @@ def load_backbone(
     layout = find_layout(checkpoint, family)
     config = layout.build_config(ConfigReader(checkpoint))
     token_ids = find_token_ids(checkpoint, layout, config.vocab_size, mask_id=mask_id, eos_id=eos_id, eot_id=eot_id)
-    config.is_causal = False
+    config.is_causal = False  # for whoever calls `Backbone.model` itself; `forward` masks nothing but padding
     model = _load_model(checkpoint, layout, config, dtype or _default_dtype(checkpoint), placement)
     num_parameters = model.num_parameters()
     identity = checkpoint.identity
@@ -85,14 +84,15 @@ def load_backbone(
 
 
 def check_bidirectional(backbone: Backbone) -> None:
-    """Prove on four tokens that an early position sees a later one; transformers without the switch stays causal.
+    """Prove on four tokens, on the path that decoding takes, that an early position sees a later one.
 
     Raises:
-        CheckpointError: attention is causal, or the weights overflow in this dtype.
+        CheckpointError: none does, or the weights overflow in this dtype.
     """
     mask, eos = backbone.mask_id, backbone.eos_id
     rows = torch.tensor([[mask, eos, eos, mask], [mask, eos, eos, eos]], device=backbone.device)
-    first, second = backbone.hidden_states(rows)[:, :-1]
+    positions = torch.tensor([[1, 2], [1, 2]], device=backbone.device)
+    first, second = backbone.hidden_at(rows, positions=positions)
     if not torch.isfinite(first).all():
         raise CheckpointError(
             f"checkpoint `{backbone.source}` gives numbers that are not finite in {_name(backbone.dtype)}; "
@@ -100,8 +100,8 @@ def check_bidirectional(backbone: Backbone) -> None:
         )
     if torch.equal(first, second):
         raise CheckpointError(
-            f"attention of `{backbone.source}` is causal under transformers {transformers.__version__}, and a "
-            "diffusion model needs it bidirectional; install transformers >= 5.2"
+            f"in `{backbone.source}` no position sees a later one under torch {torch.__version__}, and a diffusion "
+            "model needs bidirectional attention; fetch the weights again, or install another torch"
         )
 
 
@@ -121,7 +121,6 @@ def _load_model(
                 key_mapping=dict(layout.key_mapping),
                 dtype=dtype,
                 device_map=placement,
-                attn_implementation=ATTENTION if layout.float32_rotary else "sdpa",
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,  # reported below, in one line with the rest
                 output_loading_info=True,
@@ -140,8 +139,6 @@ def _load_model(
             f"weights of `{checkpoint.source}` do not fit its config.json in the {layout.family} layout: "
             f"{', '.join(problems)}"
         )
-    if layout.float32_rotary:
-        rotate_in_float32(model.model)
     return model
 
 

@@ -7,8 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import lm_eval_codd
-from lm_eval_codd.backbones import CheckpointError, load_backbone
-from lm_eval_codd.backbones.loading import check_bidirectional
+from lm_eval_codd.backbones import CheckpointError, forward, load_backbone
 
 HEAD = "model.transformer.ff_out.weight"
 
@@ -227,12 +226,19 @@ class TestWhatIsRefused:
 
 
 class TestSelfTest:
-    @pytest.mark.parametrize("name", ["llada-tiny", "dream-tiny"])
-    def test_causal_attention_is_caught(self, models, name):
-        backbone = load_backbone(models / name, device="cpu")
-        backbone.model.config.is_causal = True
-        with pytest.raises(CheckpointError, match=r"is causal under transformers \d"):
-            check_bidirectional(backbone)
+    @pytest.mark.parametrize("name, scored_by", [("llada-tiny", [1, 2]), ("dream-tiny", [0, 1])])
+    def test_causal_attention_is_caught(self, models, monkeypatch, name, scored_by):
+        attend = forward._attend
+
+        def attend_causally(queries, keys, values, key_mask, scale):
+            columns = torch.arange(4) if queries.shape[1] == 4 else torch.tensor(scored_by)
+            num_shared = queries.shape[2] // keys.shape[2]
+            earlier = (torch.arange(4) <= columns[:, None]).repeat(num_shared, 1)
+            return attend(queries, keys, values, earlier[None, None], scale)
+
+        monkeypatch.setattr(forward, "_attend", attend_causally)
+        with pytest.raises(CheckpointError, match=r"no position sees a later one under torch \d"):
+            load_backbone(models / name, device="cpu")
 
     def test_weights_that_overflow_the_dtype_are_caught(self, edited):
         folder = edited("llada-tiny", tensors=lambda t: t | {"model.transformer.ln_f.weight": torch.full((64,), 6e4)})

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lm_eval_codd.backbones import forward
 from lm_eval_codd.decoding.protocols import Backbone as BackboneProtocol
 
 LLADA = ("llada-tiny", "llada-tiny-gqa")
@@ -45,19 +46,14 @@ class TestAgainstTheOfficialCode:
         for case in golden.cases:
             if case == "full_bf16":
                 continue
-            got = backbone.model.lm_head(backbone.hidden_states(golden.tokens(case), golden.mask(case)))
-            if (positions := golden.get(case, "positions")) is not None:
-                got = got[:, positions]
-            difference = (got - golden.get(case, "logits")).abs()
-            if (mask := golden.mask(case)) is not None:
-                difference = difference[mask]
-            assert difference.max() < 2e-4, case
+            got, expected = _official(backbone, golden, case)
+            assert (got - expected).abs().max() < 2e-4, case
 
     def test_bfloat16_keeps_the_rotary_embedding_of_the_original(self, golden, load, name):
         backbone = load(name, dtype="bfloat16")
-        got = backbone.model.lm_head(backbone.hidden_states(golden.tokens("full_bf16")))
+        got, expected = _official(backbone, golden, "full_bf16")
         assert got.dtype == torch.bfloat16
-        assert (got.float() - golden.get("full_bf16", "logits")).abs().mean() < 0.01
+        assert (got.float() - expected).abs().mean() < 0.01
 
     @pytest.mark.parametrize("name", LLADA, indirect=True)
     def test_llada_scores_a_token_at_its_own_position(self, golden, load, name):
@@ -119,16 +115,18 @@ class TestPadding:
             alone = backbone.logits(torch.tensor([ids]))[0]
             torch.testing.assert_close(together[row][mask[row]], alone, atol=tolerance, rtol=0)
 
-    def test_a_mask_without_padding_gives_attention_no_mask(self, load, name):
+    def test_a_mask_without_padding_gives_attention_no_mask(self, load, monkeypatch, name):
         backbone = load(name)
         tokens = _tokens(backbone, 2, 8)
-        layer, seen = backbone.model.model.layers[0].self_attn, []
-        hook = layer.register_forward_pre_hook(
-            lambda _, args, kwargs: seen.append(kwargs["attention_mask"]), with_kwargs=True
-        )
+        attend, seen = forward.scaled_dot_product_attention, []
+
+        def record(*args, **kwargs):
+            seen.append(kwargs["attn_mask"])
+            return attend(*args, **kwargs)
+
+        monkeypatch.setattr(forward, "scaled_dot_product_attention", record)
         with_mask = backbone.logits(tokens, torch.ones_like(tokens, dtype=torch.bool))
-        hook.remove()
-        assert seen == [None]
+        assert seen == [None] * backbone.model.config.num_hidden_layers
         torch.testing.assert_close(with_mask, backbone.logits(tokens), atol=0, rtol=0)
 
 
@@ -142,6 +140,19 @@ class TestContract:
         logits[..., 0] = float("-inf")
         assert not logits.requires_grad
         assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
+
+
+def _official(backbone, golden, case):
+    """Logits of the golden's outputs [N, V] and the golden itself, without padding and what scores no token."""
+    tokens, mask, expected = golden.tokens(case), golden.mask(case), golden.get(case, "logits")
+    outputs = golden.get(case, "positions")
+    outputs = torch.arange(tokens.shape[1]) if outputs is None else outputs
+    tokens_scored = outputs + 1 if backbone.family == "dream" else outputs
+    exists = tokens_scored < tokens.shape[1]
+    got = backbone.logits(tokens, mask, tokens_scored[exists].expand(len(tokens), -1))
+    real = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask
+    real = real[:, outputs[exists]]
+    return got[real], expected[:, exists][real]
 
 
 def _tokens(backbone, rows, length):

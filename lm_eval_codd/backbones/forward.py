@@ -1,0 +1,171 @@
+"""One pass through transformers' own Llama or Qwen2 modules that computes what bidirectional attention forces.
+
+Every layer needs the keys and values of every column. Of the last one nothing else is read but the asked positions, so
+its queries, its MLP and the final norm are computed only there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from lm_eval_codd.backbones.key_values import KeyValues
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Context:
+    """What every layer of a pass reads beside the hidden states.
+
+    Attributes:
+        cos, sin: [B or 1, W, 1, D], the rotary embedding of the W columns that pass through.
+        key_mask: [B, 1, 1, L] bool, False at padding; None when nothing is padded.
+        picked: [B, P] which of the W columns are asked for; None for all.
+        slots: [B] rows of the cache; None for the first B.
+        columns: [B, W] where the W columns are on the canvas; None when they are the whole canvas.
+    """
+
+    cos: Tensor
+    sin: Tensor
+    key_mask: Tensor | None
+    picked: Tensor | None
+    slots: Tensor | None
+    columns: Tensor | None
+
+    def to(self, device: torch.device) -> _Context:
+        values = (getattr(self, field.name) for field in fields(self))
+        return _Context(*(None if value is None else value.to(device) for value in values))
+
+
+class Trunk:
+    """A language model without its head.
+
+    Modules are always called, never read: an adapter may stand in the place of a projection, and with weights
+    offloaded by accelerate they are elsewhere until the call.
+
+    Args:
+        model: a Llama or Qwen2 model of transformers, with a language-model head.
+        float32_rotary: rotate queries and keys in float32 whatever the model's dtype.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, float32_rotary: bool) -> None:
+        self._model = model.model
+        self._dtype = model.dtype
+        self._rotary_dtype = torch.float32 if float32_rotary and model.dtype.itemsize < 4 else model.dtype
+        self._devices = [device_of(layer.input_layernorm) for layer in self._model.layers]
+        self._cache_shape = (model.config.num_key_value_heads, self._model.layers[0].self_attn.head_dim)
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens are looked up."""
+        return device_of(self._model.embed_tokens)
+
+    def new_cache(self, num_slots: int, length: int) -> KeyValues:
+        """Empty keys and values, each layer's on its own device."""
+        shape = (num_slots, length, *self._cache_shape)
+        keys, values = (
+            [torch.zeros(shape, dtype=self._dtype, device=device) for device in self._devices] for _ in range(2)
+        )
+        return KeyValues(keys, values)
+
+    def __call__(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None,
+        picked: Tensor | None,
+        cache: KeyValues | None = None,
+        slots: Tensor | None = None,
+        columns: Tensor | None = None,
+    ) -> Tensor:
+        """Normalised hidden states of the last layer.
+
+        Args:
+            tokens: [B, L] int64.
+            attention_mask: [B, L] bool, False at padding; None when nothing is padded.
+            picked: [B, P] int64: which of the columns that pass through are asked for; None for all.
+            cache: takes the keys and values of the columns that pass through, and gives those of the others.
+            slots: [B] int64 rows of the cache; None for the first B.
+            columns: [B, W] int64: which columns pass through; None for all.
+
+        Returns:
+            [B, P, D], on the device of the tokens.
+        """
+        num_rows, length = tokens.shape
+        hidden = self._model.embed_tokens(tokens if columns is None else tokens.gather(1, columns))
+        cos, sin = self._rotary(hidden, _phases(length, attention_mask, columns, tokens.device))
+        # [B, 1, 1, L]: padding is a key for nobody. Without a mask, attention can take its fastest kernels.
+        key_mask = None if attention_mask is None else attention_mask[:, None, None, :]
+        context = _Context(cos, sin, key_mask, picked, slots, columns)
+        last = len(self._devices) - 1
+        for index, (layer, device) in enumerate(zip(self._model.layers, self._devices, strict=True)):
+            if hidden.device != device:
+                hidden, context = hidden.to(device), context.to(device)
+            attention, normed = layer.self_attn, layer.input_layernorm(hidden)
+            cos, sin = context.cos, context.sin
+            keys = _rotate(_split(attention.k_proj(normed), attention), cos, sin)
+            values = _split(attention.v_proj(normed), attention)
+            if cache is not None:
+                cache.write(index, keys, values, context.slots, context.columns)
+                if columns is not None:
+                    keys, values = cache.read(index, num_rows, length, context.slots)
+            if index == last and context.picked is not None:
+                hidden, normed, cos, sin = (_pick(each, context.picked) for each in (hidden, normed, cos, sin))
+            queries = _rotate(_split(attention.q_proj(normed), attention), cos, sin)
+            hidden = hidden + attention.o_proj(_attend(queries, keys, values, context.key_mask, attention.scaling))
+            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+        return self._model.norm(hidden).to(tokens.device)
+
+    def _rotary(self, hidden: Tensor, phases: Tensor) -> tuple[Tensor, Tensor]:
+        # Of the hidden states the rotary module reads only dtype and device.
+        cos, sin = self._model.rotary_emb(hidden.new_empty(0, dtype=self._rotary_dtype), phases)
+        return cos[:, :, None], sin[:, :, None]
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module with a weight computes."""
+    # With weights offloaded by accelerate, that is not where they are stored.
+    hook = getattr(module, "_hf_hook", None)
+    device = getattr(hook, "execution_device", None)
+    return module.weight.device if device is None else torch.device(device)
+
+
+def _phases(length: int, attention_mask: Tensor | None, columns: Tensor | None, device: torch.device) -> Tensor:
+    """[B or 1, W]: how many real tokens stand before each, so that a row is rotated alike wherever it starts."""
+    if attention_mask is None:
+        return torch.arange(length, device=device)[None] if columns is None else columns
+    phases = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+    return phases if columns is None else phases.gather(1, columns)
+
+
+def _split(states: Tensor, attention: nn.Module) -> Tensor:
+    """[B, W, H * D] -> [B, W, H, D]."""
+    return states.unflatten(-1, (-1, attention.head_dim))
+
+
+def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The rotary embedding of [B, W, H, D], whose halves of D are the two coordinates; rounded as the originals do."""
+    first, second = states.chunk(2, dim=-1)
+    return (states * cos + torch.cat((-second, first), dim=-1) * sin).to(states.dtype)
+
+
+def _pick(states: Tensor, picked: Tensor) -> Tensor:
+    """[B or 1, W, ...] at [B, P] -> [B, P, ...]."""
+    rows = torch.arange(len(picked), device=picked.device)[:, None]
+    return states.expand(len(picked), *states.shape[1:])[rows, picked]
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, key_mask: Tensor | None, scale: float) -> Tensor:
+    """[B, P, H, D] over [B, L, K, D], where H / K heads share keys and values -> [B, P, H * D]."""
+    num_heads = keys.shape[2]
+    # No query is masked differently from another, so the heads that share keys can be queries of one head.
+    folded = queries.unflatten(2, (num_heads, -1)).permute(0, 2, 3, 1, 4)  # [B, K, H / K, P, D]
+    attended = scaled_dot_product_attention(
+        folded.flatten(2, 3), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=key_mask, scale=scale
+    )
+    return attended.unflatten(2, folded.shape[2:4]).permute(0, 3, 1, 2, 4).flatten(2)
