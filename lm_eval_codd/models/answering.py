@@ -1,13 +1,12 @@
-"""From requests to answers: out of the journal, or decoded batch by batch."""
+"""From requests to answers: out of the journal, or decoded, as many at a time as the batch size says."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lm_eval_codd import decoding
-from lm_eval_codd.models.batching import BatchSize, in_batches
+from lm_eval_codd.models.batching import BatchSize, within_memory
 from lm_eval_codd.models.journal import Answer, Journal, Keys
 from lm_eval_codd.models.record import made_by
 
@@ -55,34 +54,31 @@ class Answering:
     def decode(
         self, config: DecodingConfig, group: list[Request], progress: Progress
     ) -> Iterator[tuple[Request, Answer]]:
-        """Decode requests that share their settings; a batch is journalled before its first answer is yielded."""
-        # Logits, their softmax and a sorted copy, in float32, at every position of an answer.
-        row_bytes = 3 * 4 * config.gen_length * self._backbone.vocab_size
-        self._batch_size.start(self._backbone.device, row_bytes)
+        """Decode requests that share their settings; an answer is journalled before it is yielded."""
+        # Logits, their softmax and a sorted copy, in float32, at every position that a step looks at.
+        num_positions = config.gen_length if config.paradigm == "full" else config.block_length
+        self._batch_size.start(self._backbone.device, 3 * 4 * num_positions * self._backbone.vocab_size)
+        keys = self._keys(config, group)
 
-        def decode(indices: list[int]) -> list[Answer]:
-            return self._batch(config, [group[index] for index in indices], progress)
+        def decode(indices: list[int], batch_size: int) -> Iterator[tuple[int, Answer]]:
+            finished = decoding.stream(
+                self._backbone,
+                [group[index].prompt for index in indices],
+                config,
+                circuit=self._circuit,
+                on_step=progress.on_step,
+                repeats=[group[index].repeat for index in indices],
+                batch_size=batch_size,
+            )
+            return ((one.index, Answer(one.generation, one.seconds)) for one in finished)
 
-        for indices, answers in in_batches([len(request.prompt) for request in group], self._batch_size, decode):
-            batch = [group[index] for index in indices]
+        for index, answer in within_memory([len(request.prompt) for request in group], self._batch_size, decode):
             if self._journal is not None:
-                self._journal.add(zip(self._keys(config, batch), answers, strict=True))
-            yield from zip(batch, answers, strict=True)
+                self._journal.add([(keys[index], answer)])
+            yield group[index], answer
+        if self._journal is not None:
+            self._journal.flush()
 
     def _keys(self, config: DecodingConfig, requests: list[Request]) -> list[str]:
         keys = Keys(made_by(config, self._backbone, self._circuit))
         return [keys.of(request.prompt, request.repeat) for request in requests]
-
-    def _batch(self, config: DecodingConfig, batch: list[Request], progress: Progress) -> list[Answer]:
-        progress.start_batch()
-        start = time.perf_counter()
-        generations = decoding.generate(
-            self._backbone,
-            [request.prompt for request in batch],
-            config,
-            circuit=self._circuit,
-            on_step=progress.on_step,
-            repeats=[request.repeat for request in batch],
-        )
-        seconds = (time.perf_counter() - start) / len(batch)
-        return [Answer(generation, seconds) for generation in generations]

@@ -1,11 +1,10 @@
-"""Which requests share a batch, and what happens when a batch does not fit in memory."""
+"""How many requests share a batch, and what happens when they do not fit in memory."""
 
 from __future__ import annotations
 
 import gc
 import logging
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
@@ -62,78 +61,64 @@ class BatchSize:
         )
 
 
-def plan(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Cut requests into batches with as little padding as can be, the longest prompts first.
-
-    Padding moves bf16 logits, so requests of one length share a batch as far as they fill it; only what is left over
-    is mixed, with its nearest lengths.
-
-    Args:
-        lengths: prompt tokens of each request.
-        batch_size: requests in a batch, at most.
-
-    Returns:
-        Indices into `lengths`, a list a batch; each index once.
-    """
-    of_length = defaultdict(list)
-    for index, length in enumerate(lengths):
-        of_length[length].append(index)
-    batches, left_over = [], []
-    for _, indices in sorted(of_length.items(), reverse=True):
-        num_full = len(indices) // batch_size * batch_size
-        batches += _cut(indices[:num_full], batch_size)
-        left_over += indices[num_full:]
-    batches += _cut(left_over, batch_size)
-    return sorted(batches, key=lambda batch: -lengths[batch[0]])
-
-
-def in_batches(
-    lengths: Sequence[int], size: BatchSize, decode: Callable[[list[int]], list[T]]
-) -> Iterator[tuple[list[int], list[T]]]:
-    """Decode every request, batch by batch; a batch that runs out of memory is cut and decoded again.
+def within_memory(
+    lengths: Sequence[int], size: BatchSize, decode: Callable[[list[int], int], Iterator[tuple[int, T]]]
+) -> Iterator[tuple[int, T]]:
+    """Decode every request; where memory runs out, what is not done yet is decoded again with fewer at a time.
 
     Args:
         lengths: prompt tokens of each request.
         size: started, see `BatchSize.start`; halved here when a batch does not fit.
-        decode: maps the indices of a batch to its results.
+        decode: from indices of requests and how many may be under way at once to results, each with its place among
+            these indices.
 
     Yields:
-        The indices of a batch and its results.
+        The index of each request and its result, as they come.
 
     Raises:
         MemoryError: when a single request does not fit.
     """
-    pending = list(range(len(lengths)))
-    while pending:
-        waiting = set(pending)
-        for batch in plan([lengths[index] for index in pending], size.now):
-            indices = [pending[place] for place in batch]
-            results = _results_or_none(decode, indices)
-            if results is None:
-                if len(indices) == 1:
-                    raise MemoryError(
-                        f"a single request of {lengths[indices[0]]} prompt tokens does not fit in memory; use a "
-                        "smaller `gen_length` or `max_length`, `dtype=bfloat16`, `device_map=auto` or a larger device"
-                    )
-                size.halve(len(indices))
-                break
-            yield indices, results
-            waiting -= set(indices)
-        pending = sorted(waiting)
+    waiting = list(range(len(lengths)))
+    while waiting:
+        results = decode(waiting, size.now)
+        done = set()
+        while (item := _next(results)) not in (_END, _OUT_OF_ROOM):
+            place, result = item
+            done.add(waiting[place])
+            yield waiting[place], result
+        waiting = [index for index in waiting if index not in done]
+        if item is _END:
+            return
+        del results
+        _make_room()
+        under_way = min(size.now, len(waiting))
+        if under_way == 1:
+            raise MemoryError(
+                f"a single request of {max(lengths[index] for index in waiting)} prompt tokens does not fit in memory; "
+                "use a smaller `gen_length` or `max_length`, `dtype=bfloat16`, `device_map=auto` or a larger device"
+            )
+        size.halve(under_way)
 
 
-def _results_or_none(decode: Callable[[list[int]], list[T]], indices: list[int]) -> list[T] | None:
-    """The batch's results, or None when memory ran out."""
+_END: Final = object()
+_OUT_OF_ROOM: Final = object()
+
+
+def _next(results: Iterator[T]) -> T | object:
+    """The next result, or that there is none, or that memory ran out."""
     try:
-        return decode(indices)
+        return next(results, _END)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-    # Only here, with the exception gone, has its traceback let go of the batch's tensors.
+    return _OUT_OF_ROOM
+
+
+def _make_room() -> None:
+    """Only once the exception is gone has its traceback let go of the batch's tensors."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -141,10 +126,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
-
-
-def _cut(indices: list[int], size: int) -> list[list[int]]:
-    return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
 def _free_memory() -> int:

@@ -26,6 +26,8 @@ eval_logger = logging.getLogger("lm_eval.codd")
 
 _FILES: Final = "answers-*.jsonl"
 _KEY_BYTES: Final = 16
+# A flush takes milliseconds, more on a network file system, and short answers come by the dozen.
+_SECONDS_BETWEEN_FLUSHES: Final = 1.0
 
 # A line of an answer begins with {"key":"<32 digits>", and every line ends with ,"check":"<16 digits>"}
 _KEY: Final = slice(len('{"key":"'), len('{"key":"') + 2 * _KEY_BYTES)
@@ -93,6 +95,7 @@ class Journal:
         self._lines: dict[bytes, _Line] = {}
         self._surroundings: dict[str, Any] = {}
         self._handle: int | None = None
+        self._flushed = -_SECONDS_BETWEEN_FLUSHES
 
     def start(self, surroundings: Mapping[str, Any]) -> None:
         """Make the answers findable.
@@ -129,7 +132,10 @@ class Journal:
         return Answer(Generation(tokens, **record), seconds, line.made_elsewhere)
 
     def add(self, answers: Iterable[tuple[str, Answer]]) -> None:
-        """Write answers with their keys; on return they are on the disk.
+        """Write answers with their keys.
+
+        On return they are with the system, whatever becomes of this process. Should the machine itself fail: they are
+        on the disk too, but for those that came within a second of others; these follow with the next ones or `flush`.
 
         Raises:
             OSError: one line: the disk is full, or gone.
@@ -141,6 +147,8 @@ class Journal:
                 self._handle = _new_file(self.folder)
                 text = _seal({"surroundings": self._surroundings, "started": int(time.time())}) + b"\n" + text
             _write(self._handle, text)
+            if time.monotonic() - self._flushed >= _SECONDS_BETWEEN_FLUSHES:
+                self.flush()
         except OSError as error:
             self.close()  # nothing may follow half a line
             raise OSError(
@@ -149,6 +157,12 @@ class Journal:
             ) from error
         for key, line in lines.items():
             self._lines.setdefault(key, _Line(line, made_elsewhere=False))
+
+    def flush(self) -> None:
+        """Wait until everything is on the disk."""
+        if self._handle is not None:
+            os.fsync(self._handle)
+            self._flushed = time.monotonic()
 
     def close(self) -> None:
         """Close this process's file."""
@@ -201,4 +215,3 @@ def _write(handle: int, text: bytes) -> None:
     left = memoryview(text)
     while left:
         left = left[os.write(handle, left) :]
-    os.fsync(handle)

@@ -21,9 +21,9 @@ _FILE_SECONDS: Final = 1.0
 
 
 class Progress:
-    """One bar: answers done of all, answer tokens a second, network evaluations an answer, and the batch's step.
+    """One bar: answers done of all, answer tokens a second, network evaluations an answer, and steps made.
 
-    A batch of an 8B model can take minutes, and its steps are what moves meanwhile.
+    The first answers of an 8B model can take minutes, and the steps are what moves meanwhile.
 
     Args:
         total: answers in all.
@@ -47,10 +47,6 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-
-    def start_batch(self) -> None:
-        """A batch begins at its first step."""
-        self._step = 0
 
     def on_step(self, event: StepEvent) -> None:
         """`on_step` of `generate`."""

@@ -142,11 +142,12 @@ def harness_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatc
 @pytest.fixture
 def decoded(monkeypatch):
     """Prompts that were really decoded, one entry an answer."""
-    generate, prompts = decoding.generate, []
+    stream, prompts = decoding.stream, []
 
     def spy(backbone, batch, *args, **kwargs):
-        prompts.extend(map(tuple, batch))
-        return generate(backbone, batch, *args, **kwargs)
+        for finished in stream(backbone, batch, *args, **kwargs):
+            prompts.append(tuple(batch[finished.index]))
+            yield finished
 
-    monkeypatch.setattr(decoding, "generate", spy)
+    monkeypatch.setattr(decoding, "stream", spy)
     return prompts

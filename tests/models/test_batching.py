@@ -2,57 +2,43 @@ import pytest
 import torch
 
 from lm_eval_codd.models import batching
-from lm_eval_codd.models.batching import BatchSize, in_batches, is_out_of_memory, plan
+from lm_eval_codd.models.batching import BatchSize, is_out_of_memory, within_memory
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-class TestPlan:
-    def test_every_request_is_in_one_batch(self):
-        lengths = [5, 9, 5, 7, 5, 9, 1, 5, 7]
-        for size in range(1, 11):
-            assert sorted(index for batch in plan(lengths, size) for index in batch) == list(range(9))
-
-    def test_equal_lengths_share_a_batch_as_far_as_they_fill_it(self):
-        batches = plan([5, 9, 5, 7, 5, 9, 5, 5], 2)
-        mixed = [batch for batch in batches if len({[5, 9, 5, 7, 5, 9, 5, 5][index] for index in batch}) > 1]
-        assert sorted(map(len, batches)) == [2, 2, 2, 2]
-        assert len(mixed) == 1
-
-    def test_the_longest_prompts_come_first(self):
-        lengths = [1, 8, 3, 8, 3, 2]
-        assert [lengths[batch[0]] for batch in plan(lengths, 2)] == [8, 3, 2]
-
-
 class TestOutOfMemory:
-    def test_a_batch_that_does_not_fit_is_cut_and_every_request_answered_once(self):
-        lengths, tried = [4, 4, 4, 9, 9, 2, 2], []
+    def test_what_is_not_done_is_decoded_again_with_fewer_at_a_time(self):
+        tried = []
 
-        def decode(indices):
-            tried.append(len(indices))
-            if len(indices) > 2:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-            return [-index for index in indices]
+        def decode(indices, batch_size):
+            tried.append((len(indices), batch_size))
+            for place, index in enumerate(indices):
+                if batch_size > 2 and place == 3:
+                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+                yield place, -index
 
         size = BatchSize(7)
-        answered = [pair for batch in in_batches(lengths, size, decode) for pair in zip(*batch, strict=True)]
-        assert sorted(answered) == [(index, -index) for index in range(7)]
-        assert tried == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+        answered = list(within_memory([4, 4, 4, 9, 9, 2, 2, 1, 1], size, decode))
+        assert answered == [(index, -index) for index in range(9)]
+        assert tried == [(9, 7), (6, 3), (3, 1)]
         assert size.now == 1
 
     def test_a_request_that_does_not_fit_alone_says_what_to_change(self):
-        def decode(indices):
+        def decode(indices, batch_size):
             raise torch.OutOfMemoryError("CUDA out of memory")
+            yield
 
         with pytest.raises(MemoryError, match=r"12 prompt tokens does not fit.*`gen_length`"):
-            list(in_batches([3, 12], BatchSize(1), decode))
+            list(within_memory([3, 12], BatchSize(2), decode))
 
     def test_other_errors_are_not_taken_for_it(self):
-        def decode(indices):
+        def decode(indices, batch_size):
             raise RuntimeError("shapes do not match")
+            yield
 
         with pytest.raises(RuntimeError, match="shapes"):
-            list(in_batches([3, 12], BatchSize(2), decode))
+            list(within_memory([3, 12], BatchSize(2), decode))
 
     @pytest.mark.parametrize(
         "error",

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from lm_eval.api.instance import Instance
@@ -79,18 +81,19 @@ class TestBatches:
 
     def test_running_out_of_memory_changes_no_answer(self, load, family, ask, monkeypatch):
         expected = ask(load(family), PROMPTS)
-        generate, sizes = decoding.generate, []
+        stream, sizes = decoding.stream, []
 
-        def generate_at_most_two(backbone, prompts, *args, **kwargs):
-            sizes.append(len(prompts))
-            if len(prompts) > 2:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return generate(backbone, prompts, *args, **kwargs)
+        def one_at_a_time_at_most(*args, batch_size, **kwargs):
+            sizes.append(batch_size)
+            for number, finished in enumerate(stream(*args, batch_size=batch_size, **kwargs)):
+                if batch_size > 1 and number == 2:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+                yield finished
 
-        monkeypatch.setattr(decoding, "generate", generate_at_most_two)
-        lm = load(family, batch_size="auto")
+        monkeypatch.setattr(decoding, "stream", one_at_a_time_at_most)
+        lm = load(family, batch_size="auto", max_batch_size=7)
         assert ask(lm, PROMPTS) == expected
-        assert sizes[0] == 7
+        assert sizes == [7, 2, 1]
         assert lm.batch_sizes == {"generate_until": 1}
 
 
@@ -122,14 +125,16 @@ class TestText:
     def test_the_answer_is_cut_at_until(self, load, ask, monkeypatch, until, text):
         lm = load("llada")
         ids = [*lm.tok_encode(self.WHOLE), 480, 480]
-        monkeypatch.setattr(decoding, "generate", lambda *_, **__: [decoding.Generation(ids, len(ids) - 2, 1)])
+        answer = decoding.Finished(0, decoding.Generation(ids, len(ids) - 2, 1), 0.1)
+        monkeypatch.setattr(decoding, "stream", lambda *_, **__: iter([answer]))
         assert ask(lm, ["x"], until=until) == [text]
 
     @pytest.mark.parametrize(("stop_at_eos", "text"), [(True, "ab"), (False, "abcd")])
     def test_text_after_the_end_is_kept_only_by_the_official_protocol(self, load, ask, monkeypatch, stop_at_eos, text):
         lm = load("llada", stop_at_eos=stop_at_eos)
         ids = [*lm.tok_encode("ab"), lm.eot_token_id, *lm.tok_encode("cd")]
-        monkeypatch.setattr(decoding, "generate", lambda *_, **__: [decoding.Generation(ids, 2, 1)])
+        answer = decoding.Finished(0, decoding.Generation(ids, 2, 1), 0.1)
+        monkeypatch.setattr(decoding, "stream", lambda *_, **__: iter([answer]))
         assert ask(lm, ["x"]) == [text]
 
 
@@ -213,19 +218,17 @@ class TestCache:
         with pytest.raises(ValueError, match=r"made with num_steps=8 \(now 4\)"):
             evaluate(load("llada", num_steps=4), use_cache=cache)
 
-    def test_an_answer_is_in_the_cache_as_soon_as_its_batch_is_done(self, load, evaluate, tmp_path, monkeypatch):
-        generate, calls = decoding.generate, []
+    def test_an_answer_is_in_the_cache_as_soon_as_it_is_done(self, load, evaluate, tmp_path, monkeypatch):
+        stream = decoding.stream
 
-        def generate_twice_then_die(*args, **kwargs):
-            calls.append(1)
-            if len(calls) > 2:
-                raise KeyboardInterrupt
-            return generate(*args, **kwargs)
+        def four_then_die(*args, **kwargs):
+            yield from itertools.islice(stream(*args, **kwargs), 4)
+            raise KeyboardInterrupt
 
-        monkeypatch.setattr(decoding, "generate", generate_twice_then_die)
+        monkeypatch.setattr(decoding, "stream", four_then_die)
         with pytest.raises(KeyboardInterrupt):
             evaluate(load("llada", batch_size=2), use_cache=str(tmp_path / "cache"))
-        monkeypatch.setattr(decoding, "generate", generate)
+        monkeypatch.setattr(decoding, "stream", stream)
         resumed = evaluate(load("llada"), use_cache=str(tmp_path / "cache"))
         assert resumed["config"]["requests"] == 9 - 4
 

@@ -284,16 +284,17 @@ class TestResume:
         ask(load(), PROMPTS[:1])
         assert len(decoded) == 2
 
-    def test_an_answer_is_on_the_disk_before_the_next_batch_starts(self, load, ask, tmp_path, monkeypatch):
-        generate, seen = decoding.generate, []
+    def test_an_answer_is_in_the_journal_before_the_next_one_is_asked_for(self, load, ask, tmp_path, monkeypatch):
+        stream, seen = decoding.stream, []
 
         def look_first(*args, **kwargs):
-            seen.append(num_whole_answers(tmp_path / "journal"))
-            return generate(*args, **kwargs)
+            for finished in stream(*args, **kwargs):
+                seen.append(num_whole_answers(tmp_path / "journal"))
+                yield finished
 
-        monkeypatch.setattr(decoding, "generate", look_first)
+        monkeypatch.setattr(decoding, "stream", look_first)
         ask(load(batch_size=3), PROMPTS)
-        assert seen == [0, 3, 6]
+        assert seen == list(range(len(PROMPTS)))
 
     def test_answers_made_elsewhere_are_a_warning_in_the_result(self, load, ask, monkeypatch):
         ask(load(), PROMPTS[:3])

@@ -20,7 +20,6 @@ class TestTheFile:
         totals = Totals()
         with progress.Progress(3, 0, totals=totals, hidden=False) as bar:
             assert json.loads(path.read_text()) == {"done": 0, "total": 3, "step": 0, "tokens_per_second": 0.0}
-            bar.start_batch()
             bar.on_step(None)
             totals.answer_tokens, totals.decoding_seconds = 25, 2.0
             bar.add_answer()
