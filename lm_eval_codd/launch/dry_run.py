@@ -36,12 +36,10 @@ def show_plan(jobs: Sequence[Job], slots: Sequence[Slot], estimate: Estimator, r
 
 def _forwards(run: Run) -> str:
     most = "at most " if run.config.steps_follow_confidence else ""
-    total = (
-        ""
-        if run.num_rows is None
-        else f" x {run.num_rows} rows = {most}{run.num_forward * run.num_rows} forward passes"
-    )
-    return f"NFE {most}{run.num_forward}{total}"
+    text = f"NFE {most}{run.num_forward}"
+    if run.num_rows is None:
+        return text
+    return f"{text} x {run.num_rows} rows = {most}{run.num_forward * run.num_rows} forward passes"
 
 
 def _about(estimate: Estimate | None) -> str:

@@ -47,7 +47,7 @@ class Past:
 class Estimate:
     """Seconds that a run will take, and where the figure comes from.
 
-    is_bound: it will take at most that, and how much less its confidences decide.
+    is_bound: it will take at most that; how much less, its confidences or its cache decide.
     """
 
     seconds: float

@@ -100,6 +100,8 @@ class TestWhereTheConfidencesDecideOnTheSteps:
         cached = estimate(run("--num_steps 64 --cache dual --limit 100"), GPU)
         assert (cached.seconds, cached.is_bound) == (pytest.approx(50.0), False)
         assert estimate(run("--num_steps 128 --limit 100"), GPU).seconds == pytest.approx(400.0)
+        cached_alone = [past for past in read_past(tmp_path) if "cache" in past.name]
+        assert from_past(cached_alone)(run("--num_steps 128 --limit 100"), GPU) is None
 
     def test_a_stated_figure_gives_a_bound(self):
         found = stated(0.05)(run("--threshold 0.9 --limit 10"), GPU)
