@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lm_eval_codd.settings import DecodingConfig
+    from lm_eval_codd.settings import DecodingConfig, Family
 
 
-def block_gates(config: DecodingConfig) -> tuple[bool, ...] | None:
+def block_gates(config: DecodingConfig, family: Family) -> tuple[bool, ...] | None:
     """Whether the circuit acts at each step of a block; None where that depends on the answer.
 
     In the block paradigm every block starts with all of its positions masked, and each step commits as many as LLaDA's
@@ -17,9 +17,11 @@ def block_gates(config: DecodingConfig) -> tuple[bool, ...] | None:
     0.5 (the comparison is strict).
 
     This assumes that the backbone never predicts the mask token, which would stay masked and raise later ratios.
-    Confidence thresholds commit as many as are sure, and the full paradigm's windows move: neither is known beforehand.
+    Confidence thresholds commit as many as are sure, the full paradigm's windows move, and a time grid inside a block
+    (Dream's with a cache) counts in its own way: none of them is known here. A cache by itself moves no gate.
     """
-    if config.paradigm != "block" or config.threshold is not None or config.factor is not None:
+    has_table = config.paradigm == "block" and (config.cache == "none" or family == "llada")
+    if not has_table or config.steps_follow_confidence:
         return None
     num_steps = config.num_steps // config.num_blocks
     base, extra = divmod(config.block_length, num_steps)

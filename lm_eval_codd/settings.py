@@ -148,13 +148,12 @@ class DecodingConfig:
     @property
     def steps_follow_confidence(self) -> bool:
         """Whether the confidences say how many tokens a step commits (`threshold`, `factor`), not `num_steps`."""
-        return self.threshold is not None or self.factor is not None
+        return steps_follow_confidence(vars(self))
 
     @property
     def approximations(self) -> tuple[str, ...]:
         """What sets the answers apart from an exact decode of a fixed schedule, as `cache=dual`; empty when nothing."""
-        off = {"cache": "none", "threshold": None, "factor": None}
-        return tuple(f"{name}={value}" for name in off if (value := getattr(self, name)) != off[name])
+        return approximations_of(vars(self))
 
     @classmethod
     def for_family(cls, family: Family, **given: Any) -> DecodingConfig:
@@ -221,6 +220,20 @@ class DecodingConfig:
                 f"leave out one of them"
             )
 
+
+def approximations_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """`DecodingConfig.approximations` of settings as plain data, such as those in a result."""
+    given = {name: value for name, off in _EXACT.items() if (value := settings.get(name, off)) != off}
+    return tuple(f"{name}={value if name == 'cache' else f'{value:.10g}'}" for name, value in given.items())
+
+
+def steps_follow_confidence(settings: Mapping[str, Any]) -> bool:
+    """`DecodingConfig.steps_follow_confidence` of settings as plain data."""
+    return settings.get("threshold") is not None or settings.get("factor") is not None
+
+
+# What an exact decode has of the settings that approximate one.
+_EXACT: Final[Mapping[str, Any]] = {"cache": "none", "threshold": None, "factor": None}
 
 _CHOICES: Final = {
     "alg": ALGS,

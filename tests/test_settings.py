@@ -72,7 +72,7 @@ class TestApproximations:
         assert DecodingConfig().approximations == ()
         assert DecodingConfig(cache="prefix").approximations == ("cache=prefix",)
         assert DecodingConfig(cache="dual", threshold=0.9).approximations == ("cache=dual", "threshold=0.9")
-        assert DecodingConfig(factor=1).approximations == ("factor=1.0",)
+        assert DecodingConfig(factor=1).approximations == ("factor=1",)
 
     def test_with_a_cache_the_full_paradigm_goes_by_blocks_too(self):
         assert not DecodingConfig(paradigm="full").goes_by_blocks

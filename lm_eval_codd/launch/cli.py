@@ -18,7 +18,7 @@ from lm_eval_codd.launch.fetch import fetch, needs
 from lm_eval_codd.launch.flags import Flag, format_help, parse
 from lm_eval_codd.launch.jobs import Selection, demo_sweep, prepare_folder, select
 from lm_eval_codd.launch.live import say, view
-from lm_eval_codd.launch.paper import GRID_MAX, GRID_REMARK, SELECT, table_sweeps
+from lm_eval_codd.launch.paper import GRID_MAX, GRID_REMARK, SELECT, approximation_remarks, table_sweeps
 from lm_eval_codd.launch.run_flags import GROUPS
 from lm_eval_codd.launch.schedule import StopRequest, run_all
 from lm_eval_codd.launch.sweep import FIXED, Sweep, is_file, parse_changes, parse_sweep, read_sweeps
@@ -139,7 +139,9 @@ def _is_demo_alone(options: Mapping[str, Any]) -> bool:
 
 
 def _remarks(options: Mapping[str, Any], selection: Selection) -> list[str]:
-    return [*selection.remarks, *([GRID_REMARK] if options.get("select") == GRID_MAX else [])]
+    grid = [GRID_REMARK] if options.get("select") == GRID_MAX else []
+    approximate = approximation_remarks(selection.runs.values()) if "paper" in options else []
+    return [*selection.remarks, *grid, *approximate]
 
 
 def _launch(

@@ -38,6 +38,8 @@ def model_args(run: Run) -> dict[str, Any]:
         value = getattr(run.config, field.name)
         if field.name in CIRCUIT_SETTINGS and run.circuit is None:
             continue
+        if field.name == "num_steps" and run.config.steps_follow_confidence:
+            continue
         if field.name in ("alg", "num_steps") or value != getattr(defaults, field.name):
             args[field.name] = value
     return args

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.launch import record
 from lm_eval_codd.launch.runs import Run
+from lm_eval_codd.settings import steps_follow_confidence
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.devices import Slot
@@ -18,26 +19,40 @@ if TYPE_CHECKING:
 # What should be alike for one run's time to tell another's, beside the number of steps.
 _ALIKE: Final = ("task", "peft", "dtype", "batch_size", "num_shot", "protocol")
 _ALIKE_SETTINGS: Final = ("gen_length", "block_length", "paradigm", "alg", "pc_sampling", "pc_windows", "stop_at_eos")
+# What decides how much a step computes and commits; past seconds count as they are only where all of it is alike.
+_APPROXIMATIONS: Final = ("cache", "threshold", "factor")
 
 
 @dataclass(frozen=True)
 class Past:
-    """A finished run: what it was, and the seconds that a document took it."""
+    """A finished run: what it was, and what a document took it.
+
+    num_forward: of a document; as planned, or as counted where the confidences decided it.
+    """
 
     name: str
     identity: dict[str, Any]
     device: str
     hardware: str
-    num_forward: int
+    num_forward: float
     seconds_per_row: float
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The settings of its decode."""
+        return self.identity.get("config") or {}
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds that a run will take, and where the figure comes from."""
+    """Seconds that a run will take, and where the figure comes from.
+
+    is_bound: it will take at most that; how much less, its confidences or its cache decide.
+    """
 
     seconds: float
     source: str
+    is_bound: bool = False
 
 
 Estimator = Callable[[Run, "Slot"], Estimate | None]
@@ -52,14 +67,21 @@ def stated(seconds_per_forward: float) -> Estimator:
         if run.num_rows is None:
             return None
         return Estimate(
-            seconds_per_forward * run.num_forward * run.num_rows, f"{seconds_per_forward:g} s a forward pass"
+            seconds_per_forward * run.num_forward * run.num_rows,
+            f"{seconds_per_forward:g} s a forward pass",
+            run.config.steps_follow_confidence,
         )
 
     return estimate
 
 
 def from_past(past: Sequence[Past]) -> Estimator:
-    """An estimator from the nearest past run of the checkpoint on the same kind of device, in proportion to NFE."""
+    """An estimator from the nearest past run of the checkpoint on the same kind of device, in proportion to NFE.
+
+    How many steps confidences ask for is known only from a run with the same rule; from any other the estimate is an
+    upper bound, of one step a token. A run without a cache is not estimated from one with a cache, whose steps are
+    cheaper; the other way round is a bound too.
+    """
 
     def estimate(run: Run, slot: Slot) -> Estimate | None:
         if run.num_rows is None:
@@ -68,13 +90,20 @@ def from_past(past: Sequence[Past]) -> Estimator:
         comparable = [
             one
             for one in past
-            if one.identity.get("checkpoint") == run.checkpoint and one.device.partition(":")[0] == kind
+            if one.identity.get("checkpoint") == run.checkpoint
+            and one.device.partition(":")[0] == kind
+            and one.config.get("cache", "none") in ("none", run.config.cache)
         ]
         if not comparable:
             return None
         nearest = min(comparable, key=lambda one: _distance(one, run, slot))
-        per_row = nearest.seconds_per_row * run.num_forward / nearest.num_forward
-        return Estimate(per_row * run.num_rows, f"as {nearest.name}, {per_row:.3g} s a row")
+        differs = any(nearest.config.get(name) != getattr(run.config, name) for name in _APPROXIMATIONS)
+        follows = run.config.steps_follow_confidence
+        tokens = run.config.gen_length / nearest.config.get("gen_length", run.config.gen_length)
+        growth = tokens if follows and not differs else run.num_forward / nearest.num_forward
+        per_row = nearest.seconds_per_row * growth
+        is_bound = differs and (follows or run.config.cache != nearest.config.get("cache"))
+        return Estimate(per_row * run.num_rows, f"as {nearest.name}, {per_row:.3g} s a row", is_bound)
 
     return estimate
 
@@ -96,6 +125,8 @@ def _read(folder: Path) -> Past | None:
         # Loading and scoring are left out where the model has counted its own time.
         seconds_per_row = decoded[0] / decoded[1] if all(decoded) else run["seconds"] / rows
         identity, num_forward = run["identity"], run["num_forward"]
+        if steps_follow_confidence(identity["config"]):
+            num_forward = results["config"]["mean_nfe"]
         if not (isinstance(identity, dict) and num_forward > 0 and seconds_per_row > 0):
             return None
         return Past(
@@ -106,11 +137,10 @@ def _read(folder: Path) -> Past | None:
 
 
 def _distance(past: Past, run: Run, slot: Slot) -> tuple[int, float]:
-    config = past.identity.get("config") or {}
     differences = [
         (past.identity.get("circuit") is None) != (run.circuit is None),
         past.hardware != slot.hardware,
         *(past.identity.get(name) != getattr(run, name) for name in _ALIKE),
-        *(config.get(name) != getattr(run.config, name) for name in _ALIKE_SETTINGS),
+        *(past.config.get(name) != getattr(run.config, name) for name in (*_ALIKE_SETTINGS, *_APPROXIMATIONS)),
     ]
     return sum(differences), abs(math.log(past.num_forward / run.num_forward))

@@ -25,9 +25,12 @@ _ALWAYS_NAMED: Final = ("alg", "num_steps")
 def run_name(run: Run) -> str:
     """`llada_gsm8k_low_confidence_steps64_pc-llada-gsm-pc`: model, task, rule and steps, then whatever is not default.
 
+    Where the confidences decide on the steps, their rule (`threshold-0.9`) stands among the rest, and no `steps`.
     A name that had to be shortened or cleaned ends with a hash of the whole run, so that two runs never share one.
     """
-    parts = [run.family, run.short_task, run.config.alg, f"steps{run.config.num_steps}"]
+    parts = [run.family, run.short_task, run.config.alg]
+    if not run.config.steps_follow_confidence:
+        parts.append(f"steps{run.config.num_steps}")
     if run.checkpoint != DEFAULT_CHECKPOINTS[run.family]:
         parts.append(f"ckpt-{_short(run.checkpoint)}")
     if run.peft is not None:

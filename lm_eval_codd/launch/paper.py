@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.launch.sweep import FIXED, Sweep, read_sweeps
 from lm_eval_codd.registration import paper_dir
 from lm_eval_codd.settings import unknown_value
+
+if TYPE_CHECKING:
+    from lm_eval_codd.launch.runs import Run
 
 TABLES: Final = tuple(f"table{number}" for number in range(1, 7))
 GRID_MAX: Final = "grid-max"
@@ -16,6 +21,19 @@ GRID_REMARK: Final = (
     f"--select {GRID_MAX}: the best of a grid is chosen on the test set itself, as the paper printed; it is too high "
     "an estimate, and no comparison with a single setting is fair"
 )
+
+
+def approximation_remarks(runs: Iterable[Run]) -> list[str]:
+    """A line where runs that were asked for with a table of the paper are approximate."""
+    approximate = [run.config.approximations for run in runs if run.config.approximations]
+    if not approximate:
+        return []
+    what = ", ".join(dict.fromkeys(itertools.chain(*approximate)))
+    count = "1 run is" if len(approximate) == 1 else f"{len(approximate)} runs are"
+    return [
+        f"{count} approximate ({what}) and the paper's tables exact: `report --table` and `check` will not count "
+        f"{'it' if len(approximate) == 1 else 'them'} as cells of a table"
+    ]
 
 
 def table_sweeps(name: str, select: str = FIXED) -> list[Sweep]:

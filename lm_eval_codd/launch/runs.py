@@ -13,7 +13,7 @@ from lm_eval_codd import demo
 from lm_eval_codd.launch import checkpoints
 from lm_eval_codd.launch.flags import parse
 from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS, DEFAULT_CHECKPOINTS, DTYPES, FLAGS, PROTOCOLS, SETTINGS
-from lm_eval_codd.settings import FAMILIES, DecodingConfig, Family, unknown_value
+from lm_eval_codd.settings import DEFAULT_NUM_STEPS, FAMILIES, DecodingConfig, Family, unknown_value
 
 # Short names of the project's own tasks, and the documents of each.
 ROWS: Final[Mapping[str, int]] = {"gsm8k": 1319, "math500": 500, "mbpp": 500, "gpqa": 448, "demo": 300}
@@ -75,8 +75,12 @@ class Run:
 
     @property
     def num_forward(self) -> int:
-        """Network evaluations of one row at most; a step that commits nothing needs none."""
-        return min(self.config.num_steps, self.config.gen_length)
+        """Network evaluations of one row at most: a step that commits nothing needs none.
+
+        Where the confidences say how much a step commits, that is one token a step; such rows need far fewer.
+        """
+        most = self.config.gen_length
+        return most if self.config.steps_follow_confidence else min(self.config.num_steps, most)
 
     @property
     def cost(self) -> float:
@@ -187,8 +191,9 @@ def _config(family: Family, given: Mapping[str, Any]) -> DecodingConfig:
             raise ValueError("`--stop_at_eos true` contradicts `--protocol official`; leave one out")
         settings["stop_at_eos"] = False
     config = DecodingConfig.for_family(family, **settings)
-    # The same run whichever way its steps were given.
-    return dataclasses.replace(config, tokens_per_step=None)
+    # The same run whichever way its steps were given, and where they are not read.
+    steps = DEFAULT_NUM_STEPS if config.steps_follow_confidence else config.num_steps
+    return dataclasses.replace(config, num_steps=steps, tokens_per_step=None)
 
 
 def _read_dream_switches(family: Family, given: Mapping[str, Any], settings: dict[str, Any]) -> None:

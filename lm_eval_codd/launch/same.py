@@ -26,7 +26,7 @@ def answers_key(run: Run) -> Hashable:
     In the block paradigm the gate's settings count by the steps at which they let the circuit act (`gates.block_gates`,
     which says what it assumes), and a circuit that never acts is none.
     """
-    gates = None if run.circuit is None else block_gates(run.config)
+    gates = None if run.circuit is None else block_gates(run.config, run.family)
     if gates is None:
         return run
     if not any(gates):
@@ -70,7 +70,7 @@ def _reason(group: Sequence[Run], best: Run) -> str:
     }
     said = "; ".join(f"{name} {', '.join(_text(value) for value in values)}" for name, values in varied.items())
     one = next(run for run in group if run.circuit is not None)
-    if not any(block_gates(one.config)):
+    if not any(block_gates(one.config, one.family)):
         which = said or f"pc_frac {_text(one.config.pc_frac)}"
         kept = "the run without it stands" if best.circuit is None else f"pc_frac {_text(config.pc_frac)} stands"
         return f"{at}: the circuit never acts with {which}; {kept} for all"

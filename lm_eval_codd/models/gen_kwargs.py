@@ -75,8 +75,10 @@ def _spell_none(settings: Mapping[str, Any]) -> dict[str, Any]:
     spelled = dict(settings)
     for name, value in settings.items():
         field = SETTINGS[name]
-        if value is None and field.default == "none":
+        if value is not None and str(value).lower() != "none":
+            continue
+        if field.default == "none":
             spelled[name] = "none"
-        elif isinstance(value, str) and value.lower() == "none" and field.type.endswith("| None"):
+        elif field.type.endswith("| None"):
             spelled[name] = None
     return spelled

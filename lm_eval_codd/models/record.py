@@ -98,6 +98,7 @@ class Record:
         self.totals_of_ranks: list[Totals] | None = None
         self._logged: set[str] = set()
         self._settings_of_tasks: dict[str, dict[str, Any]] = {}
+        self._approximations_of_tasks: dict[str, list[str]] = {}
 
     def log_warnings(self, lm: DiffusionLM) -> None:
         """Say in the log what the result will warn about; each only once."""
@@ -110,6 +111,7 @@ class Record:
         """Keep for the result that a task is decoded with other settings than the rest."""
         values = dataclasses.asdict(usual)
         self._settings_of_tasks[task] = {n: v for n, v in dataclasses.asdict(config).items() if v != values[n]}
+        self._approximations_of_tasks[task] = list(config.approximations)
 
     def fingerprint(self, lm: DiffusionLM) -> dict[str, Any]:
         """Everything but the prompt's text that an answer depends on, for `--use_cache`."""
@@ -126,6 +128,9 @@ class Record:
             "family": lm.family,
             "settings": dataclasses.asdict(lm.config),
             "settings_of_tasks": self._settings_of_tasks,
+            # Empty for answers of an exact decode; what it holds is in the settings too.
+            "approximations": list(lm.config.approximations),
+            "approximations_of_tasks": self._approximations_of_tasks,
             **self.made_from,
             "token_ids": {name: getattr(lm.backbone, name) for name in _TOKEN_IDS},
             "checkpoint_identity": lm.backbone.identity,
@@ -187,7 +192,7 @@ def _warnings(lm: DiffusionLM, totals: Totals) -> list[str]:
         warnings.append(
             f"the circuit never acted: no block or window had its share of masks "
             f"{'above' if lm.config.reverse_frac else 'below'} `pc_frac={lm.config.pc_frac:g}` at "
-            f"`num_steps={lm.config.num_steps}`; the answers are the backbone's own"
+            f"{_steps(lm.config)}; the answers are the backbone's own"
         )
     if totals.journalled_elsewhere:
         warnings.append(
@@ -205,6 +210,12 @@ def _warnings(lm: DiffusionLM, totals: Totals) -> list[str]:
             "that the backbone allowed, and the backbone decided alone"
         )
     return warnings
+
+
+def _steps(config: DecodingConfig) -> str:
+    """What decides how many tokens a step commits."""
+    rules = [f"`{name}={value:g}`" for name in ("threshold", "factor") if (value := getattr(config, name)) is not None]
+    return rules[0] if rules else f"`num_steps={config.num_steps}`"
 
 
 def _circuit_identity(circuit: HMM | None) -> str | None:

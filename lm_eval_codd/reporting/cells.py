@@ -8,22 +8,46 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from lm_eval_codd.settings import FAMILY_DEFAULTS, DecodingConfig
+from lm_eval_codd.settings import FAMILY_DEFAULTS, DecodingConfig, steps_follow_confidence
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.runs import Run
 
-__all__ = ["BASE", "Cell", "CellKey", "Group", "benchmark_order", "group_runs", "settings_given", "system_of"]
+__all__ = [
+    "APPROXIMATE",
+    "BASE",
+    "Cell",
+    "CellKey",
+    "Column",
+    "Group",
+    "benchmark_order",
+    "group_runs",
+    "key_of",
+    "settings_given",
+    "system_of",
+]
 
 BASE: Final = "base"
 FAMILY_NAMES: Final = {"llada": "LLaDA", "dream": "Dream"}
 PARADIGM_NAMES: Final = {"block": "block diffusion", "full": "full diffusion"}
 
+# Marks the columns of approximate decodes; tables that have one explain it.
+DAGGER: Final = "†"
+APPROXIMATE: Final = (
+    f"{DAGGER} approximate: a cache, or a rule on confidences in place of steps; the answers are not those of an exact "
+    "decode"
+)
+
 # The axes of a table; every other setting is its protocol.
-_AXES: Final = ("alg", "num_steps", "tokens_per_step", "pc_frac", "pc_temperature")
+_AXES: Final = (
+    *("alg", "num_steps", "tokens_per_step", "cache", "threshold", "factor"),
+    *("pc_frac", "pc_temperature"),
+)
 # Kinds of a circuit's use: rows of their own beside the base's.
 _KINDS: Final = ("pc_sampling", "pc_windows", "reverse_frac")
 _ONLY_IN: Final = {"block": ("eps", "pc_windows"), "full": ("block_length",)}
+# What a cache makes of these: blocks in the full paradigm, and a time grid in Dream's blocks.
+_READ_WITH_A_CACHE: Final = ("eps", "block_length")
 
 _ALG_ORDER: Final = ("random", "low_confidence", "margin", "entropy")
 _BENCHMARK_ORDER: Final = ("math500", "gsm8k", "gpqa", "mbpp")
@@ -31,13 +55,38 @@ _BENCHMARK_ORDER: Final = ("math500", "gsm8k", "gpqa", "mbpp")
 _VERSIONS: Final = ("lm_eval_codd", "lm_eval", "torch", "transformers")
 
 
+class Column(NamedTuple):
+    """A column: a benchmark at a number of steps (0 where confidences decide), exact or approximate in some ways."""
+
+    benchmark: str
+    steps: int
+    approximations: tuple[str, ...] = ()
+
+    @property
+    def schedule(self) -> str:
+        """`64`, `64 cache=dual †` or `cache=dual threshold=0.9 †`."""
+        steps = [str(self.steps)] if self.steps else []
+        return " ".join([*steps, *self.approximations, *([DAGGER] if self.approximations else [])])
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Sort key: exact before approximate, most steps first."""
+        return benchmark_order(self.benchmark), bool(self.approximations), -self.steps, self.approximations
+
+
 class CellKey(NamedTuple):
-    """Place of a cell: row (rule, system) and column (benchmark, steps)."""
+    """Place of a cell: row (rule, system) and column (`Column`), so that no approximate run is in an exact cell."""
 
     alg: str
     system: str
     benchmark: str
     steps: int
+    approximations: tuple[str, ...] = ()
+
+    @property
+    def column(self) -> Column:
+        """The cell's column."""
+        return Column(*self[2:])
 
 
 @dataclass(frozen=True)
@@ -73,18 +122,17 @@ class Group:
         return sorted(rows, key=lambda row: (_place(row[0], _ALG_ORDER), row[1] != BASE, row[1]))
 
     @property
-    def columns(self) -> list[tuple[str, int]]:
-        """(benchmark, steps) in the paper's order, most steps first."""
-        columns = {(key.benchmark, key.steps) for key in self.cells}
-        return sorted(columns, key=lambda column: (benchmark_order(column[0]), -column[1]))
+    def columns(self) -> list[Column]:
+        """In the paper's order, most steps first."""
+        return sorted({key.column for key in self.cells}, key=lambda column: column.order)
 
     def pairs(self) -> list[tuple[Cell, Cell]]:
-        """(base, CoDD) of the same rule, benchmark and steps."""
+        """(base, CoDD) of the same rule and column."""
         found = []
         for alg, system in self.rows:
-            for benchmark, steps in self.columns:
-                base = self.cells.get(CellKey(alg, BASE, benchmark, steps))
-                codd = self.cells.get(CellKey(alg, system, benchmark, steps))
+            for column in self.columns:
+                base = self.cells.get(CellKey(alg, BASE, *column))
+                codd = self.cells.get(CellKey(alg, system, *column))
                 if system != BASE and base is not None and codd is not None:
                     found.append((base, codd))
         return found
@@ -98,6 +146,13 @@ def group_runs(runs: Iterable[Run]) -> list[Group]:
             groups[tuple(_protocol(run).items())].append(run)
     built = [_group(dict(protocol), members) for protocol, members in groups.items()]
     return sorted(built, key=lambda group: (-len(group.cells), group.title))
+
+
+def key_of(run: Run) -> CellKey:
+    """The run's place in its table."""
+    settings = run.settings
+    steps = 0 if steps_follow_confidence(settings) else settings["num_steps"]
+    return CellKey(settings["alg"], system_of(run), run.benchmark, steps, _approximations(run))
 
 
 def system_of(run: Run) -> str:
@@ -121,6 +176,15 @@ def settings_given(run: Run) -> dict[str, Any]:
 def benchmark_order(benchmark: str) -> tuple[int, str]:
     """Sort key: the paper's benchmarks in its order, then others by name."""
     return _place(benchmark, _BENCHMARK_ORDER)
+
+
+def _approximations(run: Run) -> tuple[str, ...]:
+    """The run's approximations, and what only they read where it is not the default."""
+    skipped = _ONLY_IN.get(run.settings.get("paradigm"), ())
+    defaults = DecodingConfig()
+    read = [name for name in _READ_WITH_A_CACHE if name in skipped and run.settings.get("cache") != "none"]
+    others = [f"{n}={v:g}" for n in read if (v := run.settings.get(n)) != getattr(defaults, n)]
+    return (*run.approximations, *others)
 
 
 def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
@@ -151,8 +215,7 @@ def short_name(checkpoint: str | None) -> str:
 def _group(protocol: Mapping[str, Any], runs: Sequence[Run]) -> Group:
     by_key: dict[CellKey, list[Run]] = defaultdict(list)
     for run in runs:
-        key = CellKey(run.settings["alg"], system_of(run), run.benchmark, run.settings["num_steps"])
-        by_key[key].append(run)
+        by_key[key_of(run)].append(run)
     cells = {key: _cell(key, members) for key, members in by_key.items()}
     chosen = [cell.run for cell in cells.values() if cell.run is not None]
     marks = _marks(chosen)

@@ -8,14 +8,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Final
 
-from lm_eval_codd.reporting.cells import BASE, Cell, CellKey, Group
+from lm_eval_codd.reporting.cells import BASE, Cell, Group
 from lm_eval_codd.reporting.tables import Table, paired
 
 __all__ = ["FORMATS", "cells_as_csv", "join", "to_html", "to_latex", "to_markdown"]
 
 _CSV_HEADER: Final = (
-    *("table", "rule", "system", "benchmark", "steps", "pc_frac", "pc_temperature", "run", "percent", "stderr"),
-    *("correct", "n", "nfe", "circuit_calls", "seconds_per_sample", "hardware"),
+    *(
+        "table",
+        "rule",
+        "system",
+        "benchmark",
+        "steps",
+        "approximations",
+        "pc_frac",
+        "pc_temperature",
+        "run",
+        "percent",
+        "stderr",
+    ),
+    *("correct", "n", "nfe", "answer_tokens", "circuit_calls", "seconds_per_sample", "hardware"),
     *("gain", "gain_low", "gain_high", "better", "worse", "mcnemar_p", "is_shown", "remarks"),
 )
 _LATEX_ESCAPES: Final = str.maketrans(
@@ -95,7 +107,7 @@ def cells_as_csv(groups: Iterable[Group]) -> str:
 
 
 def _csv_lines(group: Group, cell: Cell) -> list[dict[str, object]]:
-    base = group.cells.get(CellKey(cell.key.alg, BASE, cell.key.benchmark, cell.key.steps))
+    base = group.cells.get(cell.key._replace(system=BASE))
     lines = []
     for run in cell.grid:
         is_shown = run is cell.run
@@ -104,13 +116,15 @@ def _csv_lines(group: Group, cell: Cell) -> list[dict[str, object]]:
             "rule": cell.key.alg,
             "system": cell.key.system,
             "benchmark": cell.key.benchmark,
-            "steps": cell.key.steps,
+            "steps": cell.key.steps or "",
+            "approximations": " ".join(cell.key.approximations),
             "run": run.name,
             "percent": f"{100 * run.value:.4f}",
             "stderr": "" if run.binomial_stderr is None else f"{100 * run.binomial_stderr:.4f}",
             "correct": run.correct,
             "n": run.n,
             "nfe": run.nfe,
+            "answer_tokens": run.answer_tokens,
             "circuit_calls": run.circuit_calls,
             "seconds_per_sample": run.seconds_per_sample,
             "hardware": run.hardware,

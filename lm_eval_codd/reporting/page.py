@@ -13,7 +13,7 @@ from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd.reporting.cells import Group, system_of
+from lm_eval_codd.reporting.cells import Group, key_of, system_of
 from lm_eval_codd.reporting.plots import draw, to_svg
 from lm_eval_codd.reporting.samples import Key, read_items, read_outcomes
 
@@ -64,7 +64,7 @@ def _describe(run: Run) -> dict[str, Any]:
         "benchmark": run.benchmark,
         "system": system_of(run) if run.settings else "",
         "rule": run.settings.get("alg", ""),
-        "steps": run.settings.get("num_steps"),
+        "steps": _steps(run),
         "status": run.status,
         "percent": None if run.value is None else round(100 * run.value, 4),
         "n": run.n,
@@ -73,6 +73,11 @@ def _describe(run: Run) -> dict[str, Any]:
         "details": {**record, "warnings": list(run.warnings), "versions": dict(run.versions)},
         "settings": dict(run.settings),
     }
+
+
+def _steps(run: Run) -> int | str | None:
+    """The number of an exact decode; in words what an approximate one has besides or instead."""
+    return key_of(run).column.schedule if run.approximations else run.settings.get("num_steps")
 
 
 def _answers(runs: Sequence[Run], groups: Iterable[Group]) -> dict[str, Any]:

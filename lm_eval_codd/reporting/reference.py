@@ -17,11 +17,11 @@ from typing import Any, Final
 
 import yaml
 
-from lm_eval_codd.reporting.cells import BASE, CellKey, short_name, system_of
+from lm_eval_codd.reporting.cells import BASE, CellKey, key_of, short_name, system_of
 from lm_eval_codd.reporting.runs import Run
 from lm_eval_codd.reporting.samples import Key, Outcomes, read_outcomes
 from lm_eval_codd.reporting.yaml_file import read_yaml
-from lm_eval_codd.settings import DecodingConfig
+from lm_eval_codd.settings import DecodingConfig, steps_follow_confidence
 
 __all__ = [
     "FORMAT",
@@ -78,7 +78,9 @@ def _given(run: Run) -> dict[str, Any]:
         return {}
     defaults = asdict(DecodingConfig.for_family(run.family))
     skipped = ["tokens_per_step", *(_CIRCUIT_SETTINGS if system_of(run) == BASE else ())]
-    always = ("alg", "num_steps")
+    always = ["alg", "num_steps"]
+    if steps_follow_confidence(run.settings):
+        skipped.append(always.pop())
     return {n: v for n, v in run.settings.items() if n in always or (n not in skipped and v != defaults.get(n))}
 
 
@@ -170,7 +172,7 @@ def _reference(cell: Mapping[str, Any], keys: Sequence[Key]) -> Reference:
     )
     return Reference(
         name=cell["run"],
-        key=CellKey(run.settings["alg"], system_of(run), run.benchmark, run.settings["num_steps"]),
+        key=key_of(run),
         metric=cell["metric"],
         identity=identity,
         surroundings=surroundings,

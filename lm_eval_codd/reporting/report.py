@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lm_eval_codd.reporting.cells import Group, group_runs, settings_given
-from lm_eval_codd.reporting.tables import Table, ablation_tables, accuracy_table, cost_tables, pair_table
+from lm_eval_codd.reporting.tables import (
+    Table,
+    ablation_tables,
+    accuracy_table,
+    approximation_table,
+    cost_tables,
+    pair_table,
+)
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.runs import Folder, Run
@@ -80,13 +87,16 @@ def objections(run: Run) -> list[str]:
         reasons.append(f"{run.n} documents, the benchmark has {rows}")
     if run.has_other_rows:
         reasons.append("its rows are not the published ones")
+    if run.approximations:
+        reasons.append(f"approximate ({', '.join(run.approximations)}), the paper's decodes are exact")
     departures = {name: value for name, value in settings_given(run).items() if name not in (*_FREE, "limit")}
     reasons += [f"{name}={value} is not the paper's" for name, value in departures.items()]
     return reasons
 
 
 def _all_tables(group: Group) -> list[Table]:
-    tables = [accuracy_table(group), pair_table(group), *cost_tables(group), *ablation_tables(group)]
+    paired = [pair_table(group), approximation_table(group)]
+    tables = [accuracy_table(group), *paired, *cost_tables(group), *ablation_tables(group)]
     return [table for table in tables if table is not None]
 
 

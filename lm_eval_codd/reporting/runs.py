@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from lm_eval_codd.settings import approximations_of
+
 __all__ = ["Folder", "Run", "read_folder", "read_run"]
 
 _NOT_METRICS: Final = ("name", "alias", "sample_len", "sample_count")
@@ -31,6 +33,7 @@ class Run:
         has_other_rows: the data was not the benchmark's published rows.
         system_prompt: lm-eval's system instruction and the task's own description.
         nfe, circuit_calls: of the backbone and the circuit a document, on average.
+        answer_tokens: before the end of an answer, on average.
         seconds_per_sample: in the decoding loop, of one device.
         seconds: wall time of the whole run.
         samples: the file with the answers; None when they were not logged.
@@ -63,6 +66,7 @@ class Run:
     hardware: str | None = None
     nfe: float | None = None
     circuit_calls: float | None = None
+    answer_tokens: float | None = None
     seconds_per_sample: float | None = None
     seconds: float | None = None
     warnings: tuple[str, ...] = ()
@@ -73,6 +77,11 @@ class Run:
     def benchmark(self) -> str:
         """The task without this package's prefix: `gsm8k` for `codd_gsm8k`."""
         return self.task.removeprefix(_PREFIX)
+
+    @property
+    def approximations(self) -> tuple[str, ...]:
+        """What sets its answers apart from an exact decode's, as `cache=dual`."""
+        return approximations_of(self.settings)
 
     @property
     def is_partial(self) -> bool:
@@ -101,7 +110,8 @@ class Run:
         spread = "" if self.stderr is None else f" ± {self.stderr:.3f}"
         of = f" of {self.total}" if self.is_partial else ""
         rows = "; not the published rows" if self.has_other_rows else ""
-        return f"{(self.metric or '').partition(',')[0]} {self.value:.3f}{spread} (n={self.n}{of}{rows})"
+        approximate = "; approximate" if self.approximations else ""
+        return f"{(self.metric or '').partition(',')[0]} {self.value:.3f}{spread} (n={self.n}{of}{rows}{approximate})"
 
 
 @dataclass(frozen=True)
@@ -226,6 +236,7 @@ def _from_results(
         hardware=config.get("device_name"),
         nfe=config.get("mean_nfe", record.get("num_forward")) if is_only else None,
         circuit_calls=config.get("mean_circuit_calls") if is_only else None,
+        answer_tokens=config.get("mean_answer_tokens") if is_only else None,
         seconds_per_sample=None if seconds is None else seconds * config.get("world_size", 1) / requests,
         seconds=record.get("seconds"),
         warnings=tuple(config.get("warnings") or ()),

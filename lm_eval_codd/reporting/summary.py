@@ -33,6 +33,8 @@ def format_table(rows: Sequence[Run]) -> str:
         lines.append("* a part of the task's documents only: not a score of the benchmark")
     if any(row.has_other_rows for row in rows):
         lines.append("! other rows than the published ones: not a score of the benchmark")
+    if any(row.approximations for row in rows):
+        lines.append("~ approximate: made with a cache, or a threshold on confidences, that its name tells")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -42,7 +44,7 @@ def _cells(row: Run) -> tuple[str, ...]:
         row.name,
         row.task,
         row.metric or "-",
-        value + "*" * row.is_partial + "!" * row.has_other_rows,
+        value + "*" * row.is_partial + "!" * row.has_other_rows + "~" * bool(row.approximations),
         _text(row.stderr, ".4f"),
         _text(row.n, "d"),
         _text(row.nfe, "g"),

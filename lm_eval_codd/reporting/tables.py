@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd.reporting.cells import BASE, Cell, CellKey, Group, benchmark_order
+from lm_eval_codd.reporting.cells import APPROXIMATE, BASE, Cell, CellKey, Column, Group, benchmark_order, key_of
 from lm_eval_codd.reporting.pairs import Pair, compare_runs
 from lm_eval_codd.reporting.stats import holm
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.runs import Run
 
-__all__ = ["Table", "ablation_tables", "accuracy_table", "cost_tables", "pair_table", "paired", "percent"]
+__all__ = [
+    "Table",
+    "ablation_tables",
+    "accuracy_table",
+    "approximation_table",
+    "cost_tables",
+    "pair_table",
+    "paired",
+    "percent",
+]
+
+# A point of a circuit's grid: column, rule, pc_frac and pc_temperature.
+Point = tuple[Column, str, float, float]
 
 _MISSING = "-"
+_TESTS: Final = "McNemar exact; paired bootstrap"
 
 
 @dataclass(frozen=True)
@@ -56,33 +69,45 @@ def accuracy_table(group: Group) -> Table:
             rows.append([alg, f"{system} - base", *gains])
     header = ["rule", "system", *(_column(group, column) for column in group.columns)]
     what = "accuracy in percent ± binomial standard error; differences in points with McNemar's p"
-    return Table(f"{group.title}: {what}", header, rows, 2, notes.lines())
+    return Table(f"{group.title}: {what}", header, rows, 2, [*_legend(group.columns), *notes.lines()])
 
 
 def pair_table(group: Group) -> Table | None:
     """Every base and CoDD pair over the same items; None without one."""
-    rows, notes = [], _Footnotes()
-    pairs = [(base, codd, paired(base, codd)) for base, codd in group.pairs()]
-    adjusted = iter(holm([pair.p for *_, pair in pairs if isinstance(pair, Pair)]))
-    for _, codd, pair in pairs:
-        key = codd.key
-        label = [key.benchmark, str(key.steps), key.alg, notes.mark(key.system, codd.marks)]
-        if isinstance(pair, str):
-            rows.append([*label, *[_MISSING] * 6, notes.mark(_MISSING, [f"no paired test: {pair}"])])
-            continue
-        interval = f"{100 * pair.low:+.2f} to {100 * pair.high:+.2f}"
-        counts = [str(pair.n), str(pair.better), str(pair.worse)]
-        tests = [probability(pair.p), probability(next(adjusted))]
-        rows.append([*label, *counts, f"{100 * pair.difference:+.2f}", interval, *tests])
-    figures = ["items", "better", "worse", "points", "95% interval", "p", "p (Holm)"]
-    title = f"{group.title}: CoDD against base over the same items (McNemar exact; paired bootstrap)"
-    return Table(title, ["benchmark", "steps", "rule", "system", *figures], rows, 4, notes.lines()) if rows else None
+    notes = _Footnotes()
+    pairs = group.pairs()
+    labels = [
+        [codd.key.benchmark, codd.key.column.schedule, codd.key.alg, notes.mark(codd.key.system, codd.marks)]
+        for _, codd in pairs
+    ]
+    title = f"{group.title}: CoDD against base over the same items ({_TESTS})"
+    legend = _legend(codd.key.column for _, codd in pairs)
+    return _paired_table(title, ["benchmark", "steps", "rule", "system"], labels, pairs, notes, legend)
+
+
+def approximation_table(group: Group) -> Table | None:
+    """Every approximate cell against the exact one of its steps, or of the most where it has none; None without one."""
+    notes = _Footnotes()
+    pairs = []
+    for column in group.columns:
+        for alg, system in group.rows:
+            cell = group.cells.get(CellKey(alg, system, *column))
+            exact = _exact(group, cell) if cell is not None else None
+            if exact is not None:
+                pairs.append((exact, cell))
+    labels = [
+        [cell.key.benchmark, cell.key.column.schedule, exact.key.column.schedule, cell.key.alg, cell.key.system]
+        for exact, cell in pairs
+    ]
+    title = f"{group.title}: approximate against exact decodes over the same items ({_TESTS})"
+    header = ["benchmark", "steps", "exact", "rule", "system"]
+    return _paired_table(title, header, labels, pairs, notes, _legend(cell.key.column for _, cell in pairs))
 
 
 def cost_tables(group: Group) -> list[Table]:
     """Seconds a sample with CoDD's overhead, and network evaluations a sample; without the figures, no table."""
-    seconds = _figures(group, "seconds a sample", lambda run: run.seconds_per_sample, "{:.2f}", _overhead)
-    nfe = _figures(group, "network evaluations (NFE) a sample", lambda run: run.nfe, "{:.1f}", None)
+    seconds = _figures(group, "seconds a sample", _seconds, _overhead)
+    nfe = _figures(group, "network evaluations (NFE) a sample, and answer tokens for each of them", _nfe, None)
     return [table for table in (seconds, nfe) if table is not None]
 
 
@@ -92,14 +117,14 @@ def ablation_tables(group: Group) -> list[Table]:
     for (benchmark, system), cells in _grids(group):
         points = {_point(run): run for cell in cells for run in cell.grid}
         fracs = sorted({frac for _, _, frac, _ in points})
-        columns = sorted({(steps, alg, tau) for steps, alg, _, tau in points}, key=lambda c: (-c[0], c[1], c[2]))
+        columns = sorted({(column, alg, tau) for column, alg, _, tau in points}, key=lambda c: (c[0].order, *c[1:]))
         rows = []
         for frac in fracs:
-            runs = [points.get((steps, alg, frac, tau)) for steps, alg, tau in columns]
+            runs = [points.get((column, alg, frac, tau)) for column, alg, tau in columns]
             rows.append([f"{frac:g}", *(percent(run) if run else _MISSING for run in runs)])
-        header = ["pc_frac", *(f"{alg} {steps}, tau={tau:g}" for steps, alg, tau in columns)]
+        header = ["pc_frac", *(f"{alg} {column.schedule}, tau={tau:g}" for column, alg, tau in columns)]
         title = f"{group.title}: {benchmark}, {system}, accuracy in percent over pc_frac and pc_temperature (tau)"
-        tables.append(Table(title, header, rows, 1))
+        tables.append(Table(title, header, rows, 1, _legend(column for column, *_ in columns)))
     return tables
 
 
@@ -124,8 +149,8 @@ def probability(p: float) -> str:
     return "<0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
 
 
-def grid_points(group: Group) -> Iterator[tuple[tuple[str, str], dict[tuple[int, str, float, float], Run]]]:
-    """For each grid: (benchmark, system), and its runs by (steps, rule, pc_frac, pc_temperature)."""
+def grid_points(group: Group) -> Iterator[tuple[tuple[str, str], dict[Point, Run]]]:
+    """For each grid: (benchmark, system), and its runs by (column, rule, pc_frac, pc_temperature)."""
     for name, cells in _grids(group):
         yield name, {_point(run): run for cell in cells for run in cell.grid}
 
@@ -140,9 +165,48 @@ def _grids(group: Group) -> Iterator[tuple[tuple[str, str], list[Cell]]]:
             yield (benchmark, system), cells
 
 
-def _point(run: Run) -> tuple[int, str, float, float]:
+def _point(run: Run) -> Point:
     settings = run.settings
-    return settings["num_steps"], settings["alg"], settings["pc_frac"], settings["pc_temperature"]
+    return key_of(run).column, settings["alg"], settings["pc_frac"], settings["pc_temperature"]
+
+
+def _exact(group: Group, cell: Cell) -> Cell | None:
+    """The exact cell that an approximate one stands in for."""
+    if not cell.key.approximations:
+        return None
+    key = cell.key._replace(approximations=())
+    if not key.steps:
+        steps = [k.steps for k in group.cells if k._replace(steps=0) == key]
+        key = key._replace(steps=max(steps, default=0))
+    return group.cells.get(key)
+
+
+def _paired_table(
+    title: str,
+    names: Sequence[str],
+    labels: Sequence[Sequence[str]],
+    pairs: Sequence[tuple[Cell, Cell]],
+    notes: _Footnotes,
+    legend: Sequence[str],
+) -> Table | None:
+    """A line a pair: what changed from the first to the second, item by item."""
+    compared = [paired(first, second) for first, second in pairs]
+    adjusted = iter(holm([pair.p for pair in compared if isinstance(pair, Pair)]))
+    rows = []
+    for label, pair in zip(labels, compared, strict=True):
+        if isinstance(pair, str):
+            rows.append([*label, *[_MISSING] * 6, notes.mark(_MISSING, [f"no paired test: {pair}"])])
+            continue
+        interval = f"{100 * pair.low:+.2f} to {100 * pair.high:+.2f}"
+        counts = [str(pair.n), str(pair.better), str(pair.worse)]
+        tests = [probability(pair.p), probability(next(adjusted))]
+        rows.append([*label, *counts, f"{100 * pair.difference:+.2f}", interval, *tests])
+    figures = ["items", "better", "worse", "points", "95% interval", "p", "p (Holm)"]
+    return Table(title, [*names, *figures], rows, len(names), [*legend, *notes.lines()]) if rows else None
+
+
+def _legend(columns: Iterable[Column]) -> list[str]:
+    return [APPROXIMATE] if any(column.approximations for column in columns) else []
 
 
 def _accuracy(cell: Cell | None, notes: _Footnotes) -> str:
@@ -165,17 +229,15 @@ def _gain(base: Cell | None, codd: Cell | None, notes: _Footnotes) -> str:
     return f"{100 * pair.difference:+.2f} (p {probability(pair.p)})"
 
 
-def _column(group: Group, column: tuple[str, int]) -> str:
-    counts = {cell.run.n for key, cell in group.cells.items() if key[2:] == column and cell.run is not None}
-    benchmark, steps = column
-    return f"{benchmark} {steps} (n={', '.join(map(str, sorted(counts)))})"
+def _column(group: Group, column: Column) -> str:
+    counts = {cell.run.n for key, cell in group.cells.items() if key.column == column and cell.run is not None}
+    return f"{column.benchmark} {column.schedule} (n={', '.join(map(str, sorted(counts)))})"
 
 
 def _figures(
     group: Group,
     what: str,
-    figure: Callable[[Run], float | None],
-    spec: str,
+    figure: Callable[[Run], str | None],
     compare: Callable[[Run, Run, _Footnotes], str] | None,
 ) -> Table | None:
     notes, rows, found = _Footnotes(), [], False
@@ -184,7 +246,7 @@ def _figures(
         runs = [cell.run if cell is not None else None for cell in cells]
         values = [None if run is None else figure(run) for run in runs]
         found = found or any(value is not None for value in values)
-        rows.append([alg, system, *(_MISSING if value is None else spec.format(value) for value in values)])
+        rows.append([alg, system, *(_MISSING if value is None else value for value in values)])
         if compare is not None and system != BASE:
             bases = [group.cells.get(CellKey(alg, BASE, *column)) for column in group.columns]
             both = [
@@ -192,8 +254,21 @@ def _figures(
                 for base, run in zip(bases, runs, strict=True)
             ]
             rows.append([alg, f"{system} overhead", *both])
-    header = ["rule", "system", *(f"{benchmark} {steps}" for benchmark, steps in group.columns)]
-    return Table(f"{group.title}: {what}", header, rows, 2, notes.lines()) if found else None
+    header = ["rule", "system", *(f"{column.benchmark} {column.schedule}" for column in group.columns)]
+    legend = _legend(group.columns)
+    return Table(f"{group.title}: {what}", header, rows, 2, [*legend, *notes.lines()]) if found else None
+
+
+def _seconds(run: Run) -> str | None:
+    return None if run.seconds_per_sample is None else f"{run.seconds_per_sample:.2f}"
+
+
+def _nfe(run: Run) -> str | None:
+    """`85.3 (1.62)`: network evaluations, and answer tokens for each of them where they were counted."""
+    if run.nfe is None:
+        return None
+    each = f" ({run.answer_tokens / run.nfe:.2f})" if run.answer_tokens is not None and run.nfe else ""
+    return f"{run.nfe:.1f}{each}"
 
 
 def _overhead(base: Run, codd: Run, notes: _Footnotes) -> str:

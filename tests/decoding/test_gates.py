@@ -52,14 +52,14 @@ class TestGatesOfABlock:
             )
             blocks = gates_in_a_decode(config)
             assert len(blocks) == config.num_blocks
-            assert all(tuple(block) == block_gates(config) for block in blocks)
-            patterns[pc_frac] = blocks, block_gates(config)
+            assert all(tuple(block) == block_gates(config, "llada") for block in blocks)
+            patterns[pc_frac] = blocks, block_gates(config, "llada")
         for one, other in itertools.combinations(FRACTIONS, 2):
             assert (patterns[one][0] == patterns[other][0]) == (patterns[one][1] == patterns[other][1])
 
     def test_at_four_steps_a_block_0_3_is_0_5_and_0_6_is_more(self):
         def gates(pc_frac):
-            return block_gates(codd.DecodingConfig(num_steps=64, pc_frac=pc_frac))
+            return block_gates(codd.DecodingConfig(num_steps=64, pc_frac=pc_frac), "llada")
 
         assert gates(0.3) == gates(0.4) == gates(0.5) == (False, False, False, True)
         assert gates(0.6) == gates(0.7) == (False, False, True, True)
@@ -67,7 +67,7 @@ class TestGatesOfABlock:
         assert gates(1.0) == (False, True, True, True)
 
     def test_are_not_known_in_the_full_paradigm(self):
-        assert block_gates(codd.DecodingConfig(paradigm="full")) is None
+        assert block_gates(codd.DecodingConfig(paradigm="full"), "llada") is None
 
 
 class TestWholeDecodes:

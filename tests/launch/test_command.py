@@ -50,6 +50,12 @@ class TestTheCommandOfARun:
         args = understood("--model_alias llada --task gsm8k --protocol official")
         assert (args.model_args["stop_at_eos"], args.model_args["max_length"]) == (False, 2304)
 
+    def test_approximations_reach_the_model_without_the_steps_that_are_not_read(self):
+        args = understood("--model_alias llada --task gsm8k --cache dual --threshold 0.9 --num_steps 64").model_args
+        assert (args["cache"], args["threshold"], "num_steps" in args) == ("dual", 0.9, False)
+        args = understood("--model_alias llada --task gsm8k --cache prefix --num_steps 64").model_args
+        assert (args["cache"], args["num_steps"]) == ("prefix", 64)
+
     def test_a_circuit_selects_the_coupled_model(self):
         args = understood("--model_alias dream --task gsm8k --pc_ckpt a/b --pc_frac 0.5")
         assert args.model == "codd_dream"

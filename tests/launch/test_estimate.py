@@ -73,6 +73,41 @@ class TestFromPastRuns:
         assert read_past(tmp_path / "none") == []
 
 
+class TestWhereTheConfidencesDecideOnTheSteps:
+    def test_the_same_rule_has_shown_what_it_takes(self, tmp_path):
+        counted = {"decoding_seconds": 20.0, "requests": 10, "mean_nfe": 80.0}
+        finish(tmp_path, run("--threshold 0.9"), GPU, 0.0, **counted)
+        estimate = from_past(read_past(tmp_path))
+        found = estimate(run("--threshold 0.9 --limit 100"), GPU)
+        assert (found.seconds, found.is_bound) == (pytest.approx(200.0), False)
+        half = estimate(run("--threshold 0.9 --gen_length 256 --limit 100"), GPU)
+        assert (half.seconds, half.is_bound) == (pytest.approx(100.0), False)
+
+    def test_another_rule_gives_an_upper_bound_of_a_step_a_token(self, tmp_path):
+        counted = {"decoding_seconds": 20.0, "requests": 10, "mean_nfe": 80.0}
+        finish(tmp_path, run("--threshold 0.9"), GPU, 0.0, **counted)
+        found = from_past(read_past(tmp_path))(run("--threshold 0.8 --limit 100"), GPU)
+        assert (found.seconds, found.is_bound) == (pytest.approx(200.0 * 512 / 80), True)
+        exact = from_past(read_past(tmp_path))(run("--num_steps 64 --limit 100"), GPU)
+        assert (exact.seconds, exact.is_bound) == (pytest.approx(200.0 * 64 / 80), False)
+
+    def test_an_exact_run_bounds_one_with_a_cache_and_none_is_told_by_it(self, tmp_path):
+        finish(tmp_path, run("--num_steps 64"), GPU, 0.0, decoding_seconds=2.0, requests=1)
+        found = from_past(read_past(tmp_path))(run("--num_steps 64 --cache dual --limit 100"), GPU)
+        assert (found.seconds, found.is_bound) == (pytest.approx(200.0), True)
+        finish(tmp_path, run("--num_steps 128 --cache dual"), GPU, 0.0, decoding_seconds=1.0, requests=1)
+        estimate = from_past(read_past(tmp_path))
+        cached = estimate(run("--num_steps 64 --cache dual --limit 100"), GPU)
+        assert (cached.seconds, cached.is_bound) == (pytest.approx(50.0), False)
+        assert estimate(run("--num_steps 128 --limit 100"), GPU).seconds == pytest.approx(400.0)
+        cached_alone = [past for past in read_past(tmp_path) if "cache" in past.name]
+        assert from_past(cached_alone)(run("--num_steps 128 --limit 100"), GPU) is None
+
+    def test_a_stated_figure_gives_a_bound(self):
+        found = stated(0.05)(run("--threshold 0.9 --limit 10"), GPU)
+        assert (found.seconds, found.is_bound) == (pytest.approx(0.05 * 512 * 10), True)
+
+
 class TestStated:
     def test_is_seconds_a_forward_pass_of_a_row(self):
         assert stated(0.05)(run("--num_steps 64 --limit 10"), GPU).seconds == pytest.approx(0.05 * 64 * 10)
@@ -95,6 +130,15 @@ class TestDryRun:
         assert "skipped  llada_gsm8k_low_confidence_steps16" in output
         last = output.splitlines()[-1]
         assert last == f"in all {96 * 1319} forward passes of a row, about 6.0 h of CPU slot time and 4.0 h on 2 slots"
+
+    def test_says_at_most_where_the_confidences_decide_and_names_what_is_approximate(self, launcher):
+        texts = [launcher.run_text(steps=16), launcher.run_text(steps=16, more="--cache dual --threshold 0.9")]
+        _, output = launcher(texts, "--dry-run", "--seconds_per_forward", "0.1")
+        assert "NFE 16 x 1319 rows = 21104 forward passes; about 35.2 min" in output
+        assert f"NFE at most 512 x 1319 rows = at most {512 * 1319} forward passes; at most 18.8 h" in output
+        assert output.count("   approximate: cache=dual, threshold=0.9\n") == 1
+        total = f"in all at most {528 * 1319} forward passes of a row, at most 19.3 h of CPU slot time"
+        assert output.splitlines()[-1] == total
 
     def test_says_what_it_does_not_know(self, launcher):
         texts = [launcher.run_text(steps=16), launcher.run_text(steps=16, task="some_task")]

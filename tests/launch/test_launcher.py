@@ -225,6 +225,13 @@ class TestDryRun:
         assert output.index("steps16_") < output.index("steps64_")
         assert output.count("--apply_chat_template") == 2
 
+    def test_of_a_table_of_the_paper_says_that_approximate_runs_are_not_its_cells(self, launcher):
+        code, output = launcher([], "--paper", "table1", "--dry-run", "--set", "cache=dual")
+        assert code == 0
+        assert "runs are approximate (cache=dual) and the paper's tables exact: `report --table` and" in output
+        _, output = launcher([], "--paper", "table1", "--dry-run")
+        assert "approximate" not in output
+
     def test_of_the_demo_lists_its_five_step_counts(self, launcher):
         code, output = launcher([], "--demo", "--dry-run")
         assert code == 0
@@ -237,7 +244,7 @@ class TestDryRun:
             runs = select([], [demo_sweep()], tmp_path, {}).runs.values()
             assert len(runs) == number
             assert sum(run.circuit == "demo" for run in runs) == number - 5
-            assert all(any(block_gates(run.config)) for run in runs if run.circuit)
+            assert all(any(block_gates(run.config, "llada")) for run in runs if run.circuit)
 
     def test_of_the_demo_alone_uses_the_cpu_whatever_gpus_there_are(self, launcher):
         program = [sys.executable, "-m", "lm_eval_codd.launch", "--demo", "--dry-run"]

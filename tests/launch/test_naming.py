@@ -29,6 +29,10 @@ class TestReadability:
             "llada_gsm8k_low_confidence_steps64_pc-il18--llada-math-pc_temperature-0.2_pc_frac-0.5_limit8_tag-x"
         )
 
+    def test_approximations_are_named_and_a_threshold_takes_the_place_of_the_steps(self):
+        assert name(f"{LLADA} --cache dual") == "llada_gsm8k_low_confidence_steps256_cache-dual"
+        assert name(f"{LLADA} --cache dual --threshold 0.9") == "llada_gsm8k_low_confidence_cache-dual_threshold-0.9"
+
     def test_the_official_protocol_is_one_word(self):
         assert name(f"{LLADA} --protocol official") == "llada_gsm8k_low_confidence_steps256_official"
 
@@ -64,6 +68,13 @@ class TestUniqueness:
             "--alg_temp 0.5",
             "--cfg_scale 1",
             "--eps 0.01",
+            "--cache prefix",
+            "--cache dual",
+            "--cache dual --num_steps 64",
+            "--cache dual --threshold 0.9",
+            "--threshold 0.9",
+            "--threshold 0.95",
+            "--factor 0.9",
             "--seed 7",
             "--stop_at_eos false",
             "--protocol official",
@@ -105,3 +116,4 @@ class TestUniqueness:
 
     def test_equal_runs_have_equal_names(self):
         assert name(f"{LLADA} --num_steps=64 --top_k 0") == name(f"--task gsm8k {LLADA[:19]} --tokens_per_step 8")
+        assert name(f"{LLADA} --factor 1 --num_steps 64") == name(f"{LLADA} --factor 1.0")

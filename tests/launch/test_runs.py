@@ -79,6 +79,11 @@ class TestMeaning:
         assert guided.cost == 2 * plain.cost
         assert llada("--num_steps 1024").num_forward == 512
 
+    def test_steps_are_not_read_where_the_confidences_decide(self):
+        assert llada("--threshold 0.9 --num_steps 64") == llada("--threshold 0.9 --tokens_per_step 4")
+        assert llada("--threshold 0.9 --num_steps 64").num_forward == 512
+        assert llada("--cache dual --num_steps 64") != llada("--cache dual --num_steps 128")
+
 
 class TestChecks:
     @pytest.mark.parametrize(

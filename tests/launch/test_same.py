@@ -38,7 +38,7 @@ class TestRunsThatAreTheSame:
         fractions = [twentieth / 20 for twentieth in range(1, 22)]
         runs = {frac: next(iter(named(f"num_steps={steps} pc_ckpt=a/b pc_frac={frac}").values())) for frac in fractions}
         for one, other in itertools.combinations(fractions, 2):
-            alike = block_gates(runs[one].config) == block_gates(runs[other].config)
+            alike = block_gates(runs[one].config, "llada") == block_gates(runs[other].config, "llada")
             assert (answers_key(runs[one]) == answers_key(runs[other])) == alike
 
     def test_are_not_those_with_more_steps_where_a_ratio_lies_between(self):
@@ -64,6 +64,15 @@ class TestRunsThatAreTheSame:
         kept, remarks = merged("num_steps=64 pc_ckpt=a/b pc_windows=best,cover")
         assert len(kept) == 1
         assert "pc_windows best, cover" in remarks[0]
+
+    def test_keep_their_gates_with_a_cache_but_not_with_a_time_grid_or_a_threshold(self):
+        text = "num_steps=64 pc_ckpt=a/b pc_frac=0.3,0.5"
+        assert len(merged(f"{text} cache=dual")[0]) == 1
+        assert len(merged(f"{text} cache=none,dual")[0]) == 2
+        assert len(merged(f"{text} threshold=0.9")[0]) == 2
+        dream = make_run({"model_alias": "dream", "task": "gsm8k", "dream_block": True, "cache": "dual"})
+        assert block_gates(dream.config, "dream") is None
+        assert block_gates(dream.config, "llada") is not None
 
 
 class TestACircuitThatNeverActs:

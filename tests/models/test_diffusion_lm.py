@@ -65,6 +65,15 @@ class TestEvaluation:
     def test_a_task_made_for_diffusion_models_is_decoded_its_way_and_the_result_says_so(self, load, evaluate):
         assert evaluate(load("llada"), {"alg": "margin"})["config"]["settings_of_tasks"] == {"tiny": {"alg": "margin"}}
 
+    def test_a_result_says_by_itself_what_is_approximate_in_it(self, load, evaluate):
+        assert load("llada").get_model_info()["approximations"] == []
+        assert load("llada", cache="dual", threshold=0.9).get_model_info()["approximations"] == [
+            "cache=dual",
+            "threshold=0.9",
+        ]
+        config = evaluate(load("llada"), {"threshold": 0.9})["config"]
+        assert (config["approximations"], config["approximations_of_tasks"]) == ([], {"tiny": ["threshold=0.9"]})
+
 
 class TestBatches:
     @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import pytest
+from lm_eval._cli.harness import HarnessCLI
 
 from lm_eval_codd.models.gen_kwargs import Settings, typed_gen_kwargs
 
@@ -54,6 +55,21 @@ class TestSpellingsOfNone:
         assert Settings("dream", {"top_p": spelling}).resolve({}).top_p is None
         assert Settings("dream", {}).resolve({"top_k": spelling}).top_k is None
 
-    @pytest.mark.parametrize("spelling", [None, "none"])
+    @pytest.mark.parametrize("spelling", [None, "none", "None"])
     def test_none_that_the_harness_parsed_away_is_put_back(self, spelling):
         assert Settings("llada", {"cache": spelling}).resolve({}).cache == "none"
+        assert Settings("llada", {}).resolve({"cache": spelling, "threshold": spelling}).approximations == ()
+
+    def test_none_is_no_way_to_leave_a_setting_out_that_cannot_be_off(self):
+        with pytest.raises(ValueError, match="`eps=None` must be a number"):
+            Settings("llada", {"eps": None}).resolve({})
+
+
+class TestApproximations:
+    @pytest.mark.parametrize("option", ["--model_args", "--gen_kwargs"])
+    def test_are_understood_as_the_harness_parses_them(self, option):
+        given = ["--model", "llada", "--tasks", "tiny", option, "cache=dual,threshold=1,factor=None"]
+        parsed = HarnessCLI()._parser.parse_args(["run", *given])
+        values = parsed.model_args if option == "--model_args" else parsed.gen_kwargs
+        assert Settings("llada", values).resolve({}).approximations == ("cache=dual", "threshold=1")
+        assert Settings("llada", {}).resolve(values) == Settings("llada", values).resolve({})

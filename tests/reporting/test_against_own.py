@@ -57,6 +57,19 @@ class TestTheFile:
         assert data["cells"][0]["surroundings"]["hardware"] == "cpu (x86_64)"
         assert "torch" in data["cells"][0]["surroundings"]["versions"]
 
+    def test_keeps_approximate_runs_apart_and_forgets_steps_that_they_do_not_read(self, tmp_path):
+        right = [1, 0] * 10
+        write_run(tmp_path / "then", right, steps=32, threshold=0.9, **DEMO, name="sure")
+        write_run(tmp_path / "then", right, steps=32, cache="dual", **DEMO, name="cached")
+        path = tmp_path / "reference.yaml"
+        write_references(path, read_folder(tmp_path / "then").runs)
+        write_run(tmp_path / "now", right, steps=8, threshold=0.9, **DEMO, name="sure at 8")
+        write_run(tmp_path / "now", right, steps=32, **DEMO, name="exact")
+        found = check(read_folder(tmp_path / "now"), path)
+        assert [cell.label for cell in found.cells] == ["sure"]
+        assert found.missing == ["cached"]
+        assert found.refused == ["exact: the reference has no run with these settings"]
+
     def test_holds_no_setting_that_is_a_default_so_that_a_new_one_changes_nothing(self, reference):
         for cell in yaml.safe_load(reference.read_text())["cells"]:
             assert cell["settings"].keys() == {"alg", "num_steps", "gen_length"}

@@ -44,6 +44,16 @@ class TestAgainstThePaper:
         assert {c.verdict(0.01) for c in (*found.cells, *found.gains)} == {"consistent"}
         assert found.exit_status == 0
 
+    def test_an_approximate_run_fills_no_cell_and_is_named(self, tmp_path, published):
+        write_run(tmp_path, outcomes(1319, 900), steps=64, cache="dual", name="cached", with_samples=False)
+        write_run(tmp_path, outcomes(1319, 900), threshold=0.9, name="sure", with_samples=False)
+        found = check(tmp_path, published)
+        assert (len(found.cells), found.exit_status) == (0, 2)
+        assert found.refused == [
+            "cached: approximate (cache=dual), the paper's decodes are exact",
+            "sure: approximate (threshold=0.9), the paper's decodes are exact",
+        ]
+
     def test_a_lost_cell_is_a_regression(self, tmp_path, published):
         lost = ("margin", "CoDD", "gsm8k", 128)
         drop = -120

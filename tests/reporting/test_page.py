@@ -58,6 +58,17 @@ class TestTheData:
         assert data["left_out"] == 3
 
 
+class TestApproximateRuns:
+    def test_say_so_where_runs_are_listed_by_their_steps(self, tmp_path):
+        write_run(tmp_path, [1, 0], steps=64)
+        write_run(tmp_path, [1, 0], steps=64, cache="dual", name="cached")
+        folder = read_folder(tmp_path)
+        page = build_page(build_report(folder), folder, "Results")
+        data = json.loads(re.search(r'<script id="data"[^>]*>(.*?)</script>', page, re.DOTALL)[1])
+        assert {run["name"]: run["steps"] for run in data["runs"]}["cached"] == "64 cache=dual †"
+        assert sorted(str(run["steps"]) for run in data["runs"]) == ["64", "64 cache=dual †"]
+
+
 class TestThePage:
     def test_asks_for_nothing_outside_of_itself(self, page):
         assert "default-src 'none'" in page

@@ -51,6 +51,34 @@ class TestAccuracy:
         assert figure.axes[0].get_xlabel() == "seconds a sample"
 
 
+class TestApproximateRuns:
+    @pytest.fixture
+    def axes(self, tmp_path):
+        for steps in (64, 128):
+            write_run(tmp_path, outcomes(50, steps // 8), steps=steps)
+            write_run(tmp_path, outcomes(50, steps // 8), steps=steps, cache="dual", name=f"cached{steps}")
+        for threshold, nfe in ((0.7, 20.0), (0.9, 30.0)):
+            config = {"mean_nfe": nfe}
+            write_run(tmp_path, outcomes(50, 9), threshold=threshold, name=f"sure{threshold}", config=config)
+        return dict(draw(group_runs(read_folder(tmp_path).runs)))["llada-block-accuracy-nfe"].axes[0]
+
+    def test_are_lines_of_their_own_with_open_markers_one_over_all_thresholds(self, axes):
+        found = {line.get_label(): (list(line.get_xdata()), line.get_fillstyle()) for line in axes.lines}
+        assert found == {
+            "low_confidence, base": ([64.0, 128.0], "full"),
+            "low_confidence, base, cache=dual": ([64.0, 128.0], "none"),
+            "low_confidence, base, threshold": ([20.0, 30.0], "left"),
+        }
+
+    def test_are_all_named_inside_of_the_picture(self, axes):
+        figure = axes.figure
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        assert len(legend.get_texts()) == 3
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+
+
 class TestHeatMaps:
     def test_show_every_point_of_the_grid(self, groups):
         figure = dict(draw(groups))["llada-block-grid-gsm8k-codd"]

@@ -71,6 +71,72 @@ class TestAccuracy:
         assert row(built, "accuracy", "low_confidence", "CoDD pc_sampling=any_order") == ["100.00 ± 0.00"]
 
 
+class TestApproximateRuns:
+    @pytest.fixture
+    def results(self, tmp_path):
+        """Exact and approximate decodes of 20 documents; the approximate ones get one, two and three more wrong."""
+        write_run(tmp_path, [1] * 10 + [0] * 10)
+        write_run(tmp_path, [1] * 8 + [0] * 12, steps=32)
+        write_run(tmp_path, [1] * 9 + [0] * 11, cache="dual", name="cached")
+        write_run(tmp_path, [1] * 11 + [0] * 9, cache="dual", circuit=PC, name="cached_pc")
+        write_run(tmp_path, [1] * 7 + [0] * 13, cache="dual", threshold=0.9, steps=32, name="both")
+        return tmp_path
+
+    def test_have_columns_of_their_own_that_are_marked_and_explained(self, results):
+        built = report(results)
+        columns = ["gsm8k 64", "gsm8k 32", "gsm8k 64 cache=dual †", "gsm8k cache=dual threshold=0.9 †"]
+        accuracy = next(table for table in built.tables if "accuracy" in table.title)
+        assert list(accuracy.header[2:]) == [f"{column} (n=20)" for column in columns]
+        shares = [cell.split(" ")[0] for cell in row(built, "accuracy", "low_confidence", "base")]
+        assert shares == ["50.00", "40.00", "45.00", "35.00"]
+        for table in built.tables:
+            assert table.notes[0].startswith("† approximate: a cache, or a rule on confidences")
+
+    def test_leave_tables_without_them_as_they_are(self, tmp_path):
+        write_run(tmp_path, [1, 0])
+        assert "†" not in text(report(tmp_path))
+
+    def test_are_compared_with_a_base_of_the_same_approximation_only(self, results):
+        (pair,) = next(table for table in report(results).tables if "CoDD against base" in table.title).rows
+        assert pair[1:8] == ["64 cache=dual †", "low_confidence", "CoDD", "20", "2", "0", "+10.00"]
+
+    def test_are_compared_with_the_exact_decode_of_as_many_steps_or_of_the_most(self, results):
+        write_run(results, [1] * 12 + [0] * 8, circuit=PC)
+        table = next(table for table in report(results).tables if "approximate against exact" in table.title)
+        assert [line[1:9] for line in table.rows] == [
+            ["64 cache=dual †", "64", "low_confidence", "base", "20", "0", "1", "-5.00"],
+            ["64 cache=dual †", "64", "low_confidence", "CoDD", "20", "0", "1", "-5.00"],
+            ["cache=dual threshold=0.9 †", "64", "low_confidence", "base", "20", "0", "3", "-15.00"],
+        ]
+
+    def test_are_the_same_where_only_steps_differ_that_a_threshold_does_not_read(self, tmp_path):
+        for steps in (32, 64):
+            write_run(tmp_path, [1, 0], steps=steps, threshold=0.9, name=f"steps{steps}")
+        assert "2 runs of the same settings: steps32, steps64" in text(report(tmp_path))
+
+    def test_with_a_cache_in_the_full_paradigm_are_told_apart_by_their_blocks(self, tmp_path):
+        for length in (32, 64):
+            write_run(tmp_path, [1, 0], paradigm="full", cache="dual", block_length=length, name=f"length{length}")
+        (group,) = groups(tmp_path)
+        assert [column.schedule for column in group.columns] == [
+            "64 cache=dual †",
+            "64 cache=dual block_length=64 †",
+        ]
+
+    def test_stand_in_no_table_of_the_paper(self, tmp_path):
+        write_run(tmp_path, outcomes(1319, 900))
+        write_run(tmp_path, outcomes(1319, 1000), cache="dual", name="cached")
+        built = report(tmp_path, 1)
+        assert list(built.tables[0].header[2:]) == ["gsm8k 64 (n=1319)"]
+        assert built.remarks == ["not in table 1: cached: approximate (cache=dual), the paper's decodes are exact"]
+
+    def test_say_in_the_csv_what_they_are(self, results):
+        lines = {line["run"]: line for line in csv.DictReader(io.StringIO(cells_as_csv(groups(results))))}
+        assert (lines["cached"]["steps"], lines["cached"]["approximations"]) == ("64", "cache=dual")
+        assert (lines["both"]["steps"], lines["both"]["approximations"]) == ("", "cache=dual threshold=0.9")
+        assert lines["cached_pc"]["gain"] == "10.0000"
+
+
 class TestWhatIsNeverMixed:
     def test_another_protocol_has_a_table_of_its_own(self, tmp_path):
         write_run(tmp_path, [1, 0], name="a")
@@ -162,7 +228,7 @@ class TestCost:
         built = report(tmp_path)
         assert row(built, "seconds", "low_confidence", "CoDD") == ["2.10"]
         assert row(built, "seconds", "low_confidence", "CoDD overhead") == ["+5.0%"]
-        assert row(built, "NFE", "low_confidence", "base") == ["64.0"]
+        assert row(built, "NFE", "low_confidence", "base") == ["64.0 (0.50)"]
 
     def test_of_different_hardware_has_no_overhead(self, tmp_path):
         write_run(tmp_path, [1, 0])

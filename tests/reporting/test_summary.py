@@ -17,6 +17,7 @@ def write_run(
     samples: tuple[int, int] = (10, 10),
     reported: str | None = "exact_match,flexible-extract",
     published: bool = True,
+    settings: dict | None = None,
     **record,
 ) -> Path:
     folder.mkdir(parents=True)
@@ -25,7 +26,7 @@ def write_run(
         "results": {task: {"alias": task, "sample_len": 10, **scores}},
         "n-samples": {task: {"effective": samples[0], "original": samples[1]}},
         "configs": {task: {"metadata": metadata}},
-        "config": {"mean_nfe": 63.5},
+        "config": {"mean_nfe": 63.5, "settings": settings},
     }
     (folder / "results_1.json").write_text(json.dumps(results))
     whole = {"task": task, "status": "finished", "seconds": 12.3, "num_forward": 64, "results": "results_1.json"}
@@ -71,6 +72,16 @@ class TestReadingARun:
         assert row.has_other_rows
         assert row.score() == "exact_match 0.700 ± 0.050 (n=10; not the published rows)"
         assert "0.7000!" in format_table([row])
+
+    def test_of_an_approximate_decode_says_so(self, tmp_path):
+        exact = read_row(write_run(tmp_path / "a", "codd_gsm8k", GSM8K, settings={"cache": "none", "threshold": None}))
+        row = read_row(write_run(tmp_path / "b", "codd_gsm8k", GSM8K, settings={"cache": "none", "threshold": 0.9}))
+        assert row.score() == "exact_match 0.700 ± 0.050 (n=10; approximate)"
+        table = format_table([exact, row]).splitlines()
+        assert " 0.7000 " in table[2]
+        assert " 0.7000~ " in table[3]
+        assert table[4].startswith("~ approximate")
+        assert "approximate" not in exact.score() + format_table([exact])
 
     def test_without_the_headline_shows_no_score_rather_than_another_metric(self, tmp_path):
         assert read_row(write_run(tmp_path / "a", "codd_gsm8k", {"exact_match,strict-match": 0.1})).value is None
