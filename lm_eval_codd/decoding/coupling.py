@@ -56,7 +56,7 @@ def make_coupling(config: DecodingConfig, circuit: Circuit | None, decider: Deci
 
 def check_window(config: DecodingConfig, num_positions: int) -> None:
     """Raise `ValueError` when a circuit's window of `num_positions` fits neither the blocks nor the answer."""
-    if _in_blocks(config) and config.block_length != num_positions:
+    if config.goes_by_blocks and config.block_length != num_positions:
         raise ValueError(
             f"`block_length={config.block_length}` must equal the circuit's window of {num_positions} positions; "
             f"set block_length={num_positions} or use another circuit"
@@ -77,13 +77,8 @@ def check_vocabulary(backbone: Backbone, circuit: Circuit) -> None:
         )
 
 
-def _in_blocks(config: DecodingConfig) -> bool:
-    """Whether the answer is decoded block by block; with a cache it always is."""
-    return config.paradigm == "block" or config.cache != "none"
-
-
 def _window_rule(config: DecodingConfig, num_positions: int, decider: Decider) -> WindowRule:
-    if _in_blocks(config):
+    if config.goes_by_blocks:
         return BlockWindow(config, num_positions)
     return (BestWindow if config.pc_windows == "best" else CoveringWindows)(config, num_positions, decider)
 
@@ -165,7 +160,7 @@ class AnyOrder:
             evidence = evidence.observe(tokens, canvas.ids.mask)
             turn += 1
             # A row whose surest token does not reach the floor has committed nothing, and is through.
-            active = active & latest.commit.any(dim=1) & (step.budget > turn)
+            active = active & latest.commit.any(dim=1) & left.any(dim=1) & (step.budget > turn)
         return decision
 
 

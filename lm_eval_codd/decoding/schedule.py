@@ -47,14 +47,12 @@ class Schedule(Protocol):
 
 def make_schedule(config: DecodingConfig, family: Family, device: torch.device) -> Schedule:
     """The schedule of the config's paradigm; with a cache, that of the family's cached decode (Fast-dLLM's)."""
-    by_floor = config.threshold is not None or config.factor is not None
-    in_blocks = config.paradigm == "block" or config.cache != "none"
-    num_blocks = config.num_blocks if in_blocks else 1
+    num_blocks = config.num_blocks if config.goes_by_blocks else 1
     block_length = config.gen_length // num_blocks
     # Dream scores a position by the one before it, which a cached pass over the block has not got for the block's
     # first. So the full pass at the block's start decides that one, and nothing else.
     leads = family == "dream" and config.cache != "none"
-    if by_floor:
+    if config.steps_follow_confidence:
         steps = _until_full(block_length)
     elif config.paradigm == "block" and not leads:
         steps = _transfer_table(config.num_steps // num_blocks, block_length)

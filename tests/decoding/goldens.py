@@ -8,15 +8,15 @@ import numpy as np
 
 import lm_eval_codd as codd
 
-GROUPS = ("llada", "codd_llada", "dream", "codd_dream")
+GROUPS = ("llada", "codd_llada", "dream", "codd_dream", "fastdllm_llada", "fastdllm_dream")
 FOLDER = Path(__file__).parent.parent / "golden" / "decoding" / "decode"
 
 NOT_REPRODUCED = {
     "llada/predicts_mask_llada-tiny_s8_b8": "masks left over in an earlier block take the next block's budget there; "
     "here only a block's own masks compete for it",
     "llada/mask_in_prompt_llada-tiny": "masks in the prompt take a block's budget there; here a prompt is not decoded",
-    "dream/confidence_threshold0.5_n16_s8_dream-tiny": "Fast-dLLM's addition; thresholds are not available yet",
-    "dream/confidence_threshold0.9_n16_s16_dream-tiny": "Fast-dLLM's addition; thresholds are not available yet",
+    "dream/confidence_threshold0.5_n16_s8_dream-tiny": "without a cache, Fast-dLLM's Dream commits no more than the "
+    "schedule's share in a step even where more are sure, and makes more steps for what is left",
 }
 
 
@@ -61,7 +61,7 @@ def _case(group: str, raw: dict) -> Case:
             for row, mask in zip(raw["prompt"], masks, strict=True)
         ],
         canvas=raw["prompt"],
-        settings=_llada(raw) if "llada" in group else _dream(raw),
+        settings=(_llada(raw) if "llada" in group else _dream(raw)) | _fast_dllm(raw),
         output=raw["output"],
         num_forward=raw["n_forward"],
         ties=bool(raw.get("tie_break_dependent")),
@@ -76,8 +76,9 @@ def _llada(raw: dict) -> dict:
         "num_steps": kwargs.get("steps", kwargs.get("num_steps")),
         "stop_at_eos": False,
     }
-    for name in ("temperature", "cfg_scale", "gen_length", "block_length", "mask_id"):
+    for name in ("temperature", "gen_length", "block_length", "mask_id"):
         settings[name] = kwargs[name]
+    settings["cfg_scale"] = kwargs.get("cfg_scale", 0.0)
     for name in ("logits_eos_inf", "confidence_eos_eot_inf"):
         settings[name] = kwargs.get(name, False)
     patched = raw["patched_constants"]
@@ -87,7 +88,9 @@ def _llada(raw: dict) -> dict:
 
 
 def _dream(raw: dict) -> dict:
-    effective = raw["effective"]
+    effective = dict(raw["effective"])
+    if effective["alg"] == "confidence_threshold":
+        effective["alg"] = "low_confidence"
     settings = {name: effective[name] for name in ("alg", "temperature", "top_p", "top_k", "alg_temp", "eps")}
     return settings | {
         "num_steps": effective["steps"],
@@ -96,3 +99,13 @@ def _dream(raw: dict) -> dict:
         "mask_id": effective["mask_token_id"],
         "stop_at_eos": False,
     }
+
+
+def _fast_dllm(raw: dict) -> dict:
+    kwargs = raw["kwargs"]
+    settings = {"threshold": kwargs.get("threshold")}
+    if "dual_cache" in kwargs:
+        settings |= {"cache": "dual" if kwargs["dual_cache"] else "prefix", "block_length": kwargs["block_length"]}
+    elif "cache" in raw.get("function", ""):
+        settings |= {"cache": raw["function"].split("_")[2]}
+    return settings
