@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from benchmarks.table import Row
+from benchmarks.table import Row, say
 from benchmarks.timing import best_times
 from lm_eval_codd.circuits import HMM
 
@@ -41,7 +41,7 @@ def _measure(circuit: HMM, arguments: argparse.Namespace) -> Iterator[Row]:
     shape = (arguments.batch, circuit.num_positions)
     for num_masked in arguments.masked:
         name = f"circuit.{device.type}_{str(table.dtype).removeprefix('torch.')}.masked_{num_masked}"
-        print(f"measuring {name} ...", flush=True)
+        say(name)
         observed = torch.randint(circuit.vocab_size, shape, device=device)
         observed[:, torch.randperm(circuit.num_positions)[:num_masked]] = -1
         log_evidence = 4 * torch.randn(arguments.batch * num_masked, circuit.vocab_size, device=device)

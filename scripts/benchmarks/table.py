@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import operator
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,11 @@ class Row:
     def verdict(self) -> str:
         """The goal and whether it is met, for a reader."""
         return "" if self.met is None else f"{self.goal} {'met' if self.met else 'MISSED'}"
+
+
+def say(what: str) -> None:
+    """Tell whoever waits what is being measured; the table alone goes to standard output."""
+    print(f"{what} ...", file=sys.stderr, flush=True)
 
 
 def show(rows: Sequence[Row]) -> None:

@@ -1,0 +1,85 @@
+"""A LLaDA of any shape with random weights, made on its device: what a decode costs does not depend on the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import torch
+from torch import nn
+from transformers import LlamaForCausalLM
+
+from lm_eval_codd.backbones.backbone import Backbone
+from lm_eval_codd.backbones.layout import ConfigReader
+from lm_eval_codd.backbones.llada import LLADA
+from lm_eval_codd.backbones.token_ids import TokenIds
+
+# The standard deviation of the logits. At 8, a fifth to a third of the masked positions are surer than 0.9 of their
+# token, so that `threshold=0.9` commits two to three tokens a step, as it does with trained models.
+LOGIT_DEVIATION = 8.0
+# Queries and keys this much larger than the rest: with flat attention all masked positions would look the same.
+ATTENTION_GAIN = 2.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a backbone: layers, width, attention heads, inner width of the MLP, logit columns."""
+
+    layers: int
+    width: int
+    heads: int
+    mlp: int
+    vocab_size: int
+
+    def __str__(self) -> str:
+        return f"{self.layers} layers, d {self.width}, {self.heads} heads, mlp {self.mlp}, V {self.vocab_size}"
+
+
+def random_backbone(shape: Shape, dtype: torch.dtype, device: torch.device, *, max_length: int, seed: int) -> Backbone:
+    """A backbone of LLaDA's layout; special tokens stand as far from the end of the vocabulary as LLaDA's do."""
+    raw = {
+        "n_layers": shape.layers,
+        "d_model": shape.width,
+        "n_heads": shape.heads,
+        "mlp_hidden_size": shape.mlp,
+        "vocab_size": shape.vocab_size,
+        "max_sequence_length": max_length,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500000.0,
+    }
+    config = LLADA.build_config(ConfigReader(SimpleNamespace(config=raw, source="random weights")))
+    config.is_causal = False
+    with device:
+        model = LlamaForCausalLM._from_config(config, dtype=dtype)
+    model.eval().requires_grad_(False)
+    _draw_weights(model, torch.Generator(device).manual_seed(seed))
+    last = shape.vocab_size - 1
+    return Backbone(
+        model,
+        LLADA,
+        TokenIds(mask_id=last - 127, eos_id=last - 382, eot_id=last - 115),
+        num_parameters=model.num_parameters(),
+        source="random weights",
+        identity=f"random weights, seed {seed}",
+    )
+
+
+def random_prompts(backbone: Backbone, lengths: list[int], seed: int) -> list[list[int]]:
+    """Prompts of ordinary tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    ordinary = backbone.eos_id
+    return [torch.randint(ordinary, (length,), generator=generator).tolist() for length in lengths]
+
+
+def _draw_weights(model: LlamaForCausalLM, generator: torch.Generator) -> None:
+    """Keep the size of what passes through: a deviation of one over the root of the inputs."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding):
+            module.weight.normal_(generator=generator)
+        elif isinstance(module, nn.Linear):
+            gain = 1.0
+            if module is model.lm_head:
+                gain = LOGIT_DEVIATION
+            elif name.endswith(("q_proj", "k_proj")):
+                gain = ATTENTION_GAIN
+            module.weight.normal_(std=gain / module.in_features**0.5, generator=generator)
