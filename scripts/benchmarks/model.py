@@ -14,9 +14,9 @@ from lm_eval_codd.backbones.layout import ConfigReader
 from lm_eval_codd.backbones.llada import LLADA
 from lm_eval_codd.backbones.token_ids import TokenIds
 
-# The standard deviation of the logits. At 8, a fifth to a third of the masked positions are surer than 0.9 of their
-# token, so that `threshold=0.9` commits two to three tokens a step, as it does with trained models.
-LOGIT_DEVIATION = 8.0
+# Of the masked positions of a fresh block, the share that is made surer than 0.9 of its token. With half of them,
+# `threshold=0.9` commits about three tokens a step, which is what Fast-dLLM (arXiv 2505.22618) has with LLaDA-8B.
+SURE_SHARE = 0.5
 # Queries and keys this much larger than the rest: with flat attention all masked positions would look the same.
 ATTENTION_GAIN = 2.0
 
@@ -36,7 +36,10 @@ class Shape:
 
 
 def random_backbone(shape: Shape, dtype: torch.dtype, device: torch.device, *, max_length: int, seed: int) -> Backbone:
-    """A backbone of LLaDA's layout; special tokens stand as far from the end of the vocabulary as LLaDA's do."""
+    """A backbone of LLaDA's layout, about as sure of itself as a trained one (`SURE_SHARE`).
+
+    Special tokens stand as far from the end of the vocabulary as LLaDA's do.
+    """
     raw = {
         "n_layers": shape.layers,
         "d_model": shape.width,
@@ -54,7 +57,7 @@ def random_backbone(shape: Shape, dtype: torch.dtype, device: torch.device, *, m
     model.eval().requires_grad_(False)
     _draw_weights(model, torch.Generator(device).manual_seed(seed))
     last = shape.vocab_size - 1
-    return Backbone(
+    backbone = Backbone(
         model,
         LLADA,
         TokenIds(mask_id=last - 127, eos_id=last - 382, eot_id=last - 115),
@@ -62,6 +65,8 @@ def random_backbone(shape: Shape, dtype: torch.dtype, device: torch.device, *, m
         source="random weights",
         identity=f"random weights, seed {seed}",
     )
+    _make_sure(backbone, seed)
+    return backbone
 
 
 def random_prompts(backbone: Backbone, lengths: list[int], seed: int) -> list[list[int]]:
@@ -77,9 +82,19 @@ def _draw_weights(model: LlamaForCausalLM, generator: torch.Generator) -> None:
         if isinstance(module, nn.Embedding):
             module.weight.normal_(generator=generator)
         elif isinstance(module, nn.Linear):
-            gain = 1.0
-            if module is model.lm_head:
-                gain = LOGIT_DEVIATION
-            elif name.endswith(("q_proj", "k_proj")):
-                gain = ATTENTION_GAIN
+            gain = ATTENTION_GAIN if name.endswith(("q_proj", "k_proj")) else 1.0
             module.weight.normal_(std=gain / module.in_features**0.5, generator=generator)
+
+
+def _make_sure(backbone: Backbone, seed: int) -> None:
+    """Scale the head, and with it all logits, until `SURE_SHARE` is reached. Which token is likeliest stays."""
+    canvas = torch.full((2, 128), backbone.mask_id, device=backbone.device)
+    canvas[:, :96] = torch.tensor(random_prompts(backbone, [96, 96], seed), device=backbone.device)
+    positions = torch.arange(96, 128, device=backbone.device).expand(2, -1)
+    logits = backbone.logits(canvas, None, positions).float()
+    low, high = 1.0, 64.0
+    for _ in range(12):
+        scale = (low * high) ** 0.5
+        share = ((scale * logits).softmax(dim=-1).amax(dim=-1) >= 0.9).float().mean()
+        low, high = (low, scale) if share >= SURE_SHARE else (scale, high)
+    backbone.model.lm_head.weight.mul_(high)

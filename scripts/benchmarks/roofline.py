@@ -40,7 +40,7 @@ class Ceilings:
 
 def measure_ceilings(dtype: torch.dtype, device: torch.device) -> Ceilings:
     """Of this process, with its threads, in `dtype`."""
-    size, copied = (8192, 2**30) if device.type == "cuda" else (2048, 2**28)
+    size, copied = (8192, 2**30) if device.type == "cuda" else (1024, 2**28)
     left, right = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
     source = torch.ones(copied, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)

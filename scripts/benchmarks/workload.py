@@ -90,8 +90,7 @@ class Workload:
 
         def decode() -> list[codd.Generation] | None:
             try:
-                batches = (prompts[start : start + batch_size] for start in range(0, len(prompts), batch_size))
-                return [one for batch in batches for one in codd.generate(self.backbone, batch, config, circuit)]
+                return codd.generate(self.backbone, prompts, config, circuit, batch_size=batch_size)
             except _Enough:
                 return None
 
