@@ -65,6 +65,7 @@ def random_backbone(shape: Shape, dtype: torch.dtype, device: torch.device, *, m
         source="random weights",
         identity=f"random weights, seed {seed}",
     )
+    _reserve_specials(backbone)
     _make_sure(backbone, seed)
     return backbone
 
@@ -84,6 +85,18 @@ def _draw_weights(model: LlamaForCausalLM, generator: torch.Generator) -> None:
         elif isinstance(module, nn.Linear):
             gain = ATTENTION_GAIN if name.endswith(("q_proj", "k_proj")) else 1.0
             module.weight.normal_(std=gain / module.in_features**0.5, generator=generator)
+
+
+def _reserve_specials(backbone: Backbone) -> None:
+    """Keep mask and end tokens from being predicted, but for the end token where a state says so.
+
+    Nothing that the trunk gives has anything in its first dimension, and the head reads only the end token there.
+    """
+    head, norm = backbone.model.lm_head.weight, backbone.model.model.norm.weight
+    norm[0] = 0
+    head[:, 0] = 0
+    head[[backbone.mask_id, backbone.eos_id, backbone.eot_id]] = 0
+    head[backbone.eos_id, 0] = 1
 
 
 def _make_sure(backbone: Backbone, seed: int) -> None:

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# The end token's logit; the largest of the others lies 4.5 standard deviations of the head's inner products higher
-# than their mean of zero, which leaves the end token all of the probability.
+# The end token's logit, where all others are 0.
 _END_LOGIT = 60.0
 
 
@@ -42,7 +41,7 @@ class Run:
 
 
 class Workload:
-    """Prompts and a backbone whose head input at answer position `end_at` is the end token's own row.
+    """Prompts, and a backbone whose final state at answer position `end_at` is the end token's own row of the head.
 
     The state is replaced where the language-model head reads it, so both the project's loop and one that calls the
     transformers model find the end token there with certainty, after the whole cost of computing it.

@@ -91,13 +91,14 @@ class TestFigures:
         assert PRESETS["small"].goals["decode.samples_per_second_ratio"] == ">= 30"
 
 
-class TestWorkload:
-    @pytest.fixture(scope="class")
-    def workload(self) -> Workload:
-        shape = Shape(layers=2, width=32, heads=2, mlp=64, vocab_size=600)
-        backbone = random_backbone(shape, torch.float32, torch.device("cpu"), max_length=44, seed=0)
-        return Workload(backbone, random_prompts(backbone, [12, 9, 5], 0), gen_length=32, end_at=13, batch_size=2)
+@pytest.fixture(scope="module")
+def workload() -> Workload:
+    shape = Shape(layers=2, width=32, heads=2, mlp=64, vocab_size=600)
+    backbone = random_backbone(shape, torch.float32, torch.device("cpu"), max_length=44, seed=0)
+    return Workload(backbone, random_prompts(backbone, [12, 9, 5], 0), gen_length=32, end_at=13, batch_size=2)
 
+
+class TestWorkload:
     CONFIG = codd.DecodingConfig(gen_length=32, block_length=8, num_steps=16)
 
     def test_every_answer_ends_where_it_is_forced_to(self, workload):
