@@ -68,9 +68,7 @@ def reference_decode(
                 logits[:, :, eos] = -torch.inf
             if circuit is not None and _is_open(masked[0, start:end], config):
                 columns = torch.arange(start, end, device=canvas.device)
-                uniform = torch.rand(config.block_length, device=canvas.device)
-                if draws is not None:
-                    uniform = draws(number, columns)
+                uniform = draws(number, columns) if draws else torch.rand(len(columns), device=canvas.device)
                 observed = canvas[0, start:end].masked_fill(masked[0, start:end], -1)
                 logits[0, start:end] = couple(
                     circuit, logits[0, start:end], observed, config.pc_temperature, uniform

@@ -81,7 +81,7 @@ class TestFigures:
         assert figures["changed_by_batching"] == {"float32": 0}
 
     def test_each_rung_of_the_ladder(self, figures):
-        rungs = ["official", "active_block", "log_odds", "batched", "early_end", "ours"]
+        rungs = ["official", "active_block", "float32", "batched", "early_end", "ours"]
         assert list(figures["ladder"]) == rungs
         assert all(figures["ladder"][rung]["gain"] > 0 for rung in rungs[1:])
 
