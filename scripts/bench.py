@@ -20,6 +20,13 @@ COMMANDS: Final = {
 }
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells a default where there is one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default not in (None, False) else action.help
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command."""
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -30,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             name,
             help=summary,
             description=f"Measure {summary}.",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_Help,
         )
         # Only the command that is asked for is imported: most of them import torch.
         if argv[:1] == [name]:

@@ -85,13 +85,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     work = parser.add_argument_group("the requests")
     work.add_argument("--num-steps", type=int, metavar="N", help="denoising steps of an answer, instead of the shape's")
     explained = {
-        "answer_length": "where the end token of every answer is forced",
-        "num_latents": "latents of the random circuit; 0 leaves the circuit out",
+        "prompt_length": "tokens of a prompt",
+        "gen_length": "tokens of the canvas after it",
+        "block_length": "tokens of a block, and of the circuit's window",
+        "answer_length": "tokens of an answer: its end is forced there",
+        "requests": "answers to decode",
+        "batch_size": "of them at once",
+        "num_latents": "of the random circuit; 0 leaves the circuit out",
         "pc_frac": "mask ratio below which the circuit acts",
     }
     for name, default in _WORKLOAD.items():
-        help_ = explained.get(name, name.replace("_", " "))
-        work.add_argument(_flag(name), type=type(default), default=default, metavar="N", help=help_)
+        work.add_argument(_flag(name), type=type(default), default=default, metavar="N", help=explained[name])
 
     how = parser.add_argument_group("what is measured, and how long")
     how.add_argument(
@@ -101,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="steps that are timed of decodes without early end, the official loop's among them, and scaled to all, "
         "which cost the same; by default those that an answer needs with early end on a CPU, all on a GPU",
     )
-    how.add_argument("--rounds", type=int, default=1, metavar="N", help="time what is compared N times in turn")
+    how.add_argument("--rounds", type=int, default=1, metavar="N", help="time what is compared so often, in turn")
     how.add_argument("--no-modes", action="store_true", help="leave out caches and thresholds")
     how.add_argument("--ladder", action="store_true", help="add what each step from the official loop gives")
 
