@@ -89,7 +89,8 @@ def against_official(bench: Bench, ceilings: Ceilings) -> tuple[Run, list[Row]]:
     official, exact, whole = [], [], []
     for _ in range(bench.rounds):
         say(f"the official loop, one request, {bench.scaled}")
-        official.append(_official(bench))
+        with peak_memory(workload.backbone.device, bench.baseline) as peak:
+            official.append(_official(bench))
         say(f"exact mode, {len(workload.prompts)} requests")
         exact.append(_measured(bench, lambda: workload.decode(config)))
         say(f"exact mode without early end, {bench.scaled}")
@@ -114,6 +115,7 @@ def against_official(bench: Bench, ceilings: Ceilings) -> tuple[Run, list[Row]]:
             note="of the answer, up to its end",
         ),
         Row("decode.official.nfe", config.num_steps),
+        *_memory("decode.official", bench, peak),
         _agreement("decode.official.equal_answers", bench, answer, ours.run.outputs[0]),
         *_figures("decode.exact", bench, ours),
         Row("decode.exact_without_end.seconds_per_sample", without_end, "s", note=bench.scaled),
@@ -252,9 +254,13 @@ def _figures(name: str, bench: Bench, measured: Measured) -> Iterator[Row]:
         if part in found.seconds:
             yield Row(f"{name}.share.{part}", found.share(part), "%")
     yield Row(f"{name}.outside_models", found.outside_models(), "%", note="outside backbone, lm_head and circuit")
-    if measured.peak.bytes is not None:
+    yield from _memory(name, bench, measured.peak)
+
+
+def _memory(name: str, bench: Bench, peak: Peak) -> Iterator[Row]:
+    if peak.bytes is not None:
         note = _MEMORY_NOTE[bench.workload.backbone.device.type]
-        yield Row(f"{name}.peak_memory", measured.peak.bytes / 1e6, "MB", note=note)
+        yield Row(f"{name}.peak_memory", peak.bytes / 1e6, "MB", note=note)
 
 
 def _reached(part: str, measured: Measured, ceilings: Ceilings) -> Row:
