@@ -1,0 +1,130 @@
+"""The decode benchmark on a tiny backbone: every figure is there, and the loops that it compares agree."""
+
+import json
+
+import bench
+import pytest
+import torch
+from benchmarks.decode import PRESETS
+from benchmarks.model import Shape, random_backbone, random_prompts
+from benchmarks.workload import Workload
+
+import lm_eval_codd as codd
+
+TINY = {
+    "layers": 2,
+    "width": 32,
+    "heads": 2,
+    "mlp": 64,
+    "vocab-size": 600,
+    "prompt-length": 12,
+    "gen-length": 32,
+    "block-length": 8,
+    "num-steps": 16,
+    "answer-length": 13,
+    "requests": 3,
+    "batch-size": 2,
+    "num-latents": 4,
+}
+SHARES = {"backbone", "lm_head", "sampling", "python"}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> dict:
+    path = tmp_path_factory.mktemp("bench") / "figures.json"
+    options = [text for name, value in TINY.items() for text in (f"--{name}", str(value))]
+    bench.main(["decode", *options, "--device", "cpu", "--ladder", "--json", str(path)])
+    return json.loads(path.read_text())
+
+
+class TestFigures:
+    @pytest.fixture
+    def figures(self, written) -> dict:
+        return written["decode"]
+
+    def test_ratios_are_there(self, figures):
+        assert figures["samples_per_second_ratio"] > 0
+        assert figures["samples_per_second_ratio_without_end"] > 0
+        official, exact = figures["official"]["seconds_per_sample"], figures["exact"]["seconds_per_sample"]
+        assert figures["samples_per_second_ratio"] == pytest.approx(official / exact, rel=0.01)
+
+    @pytest.mark.parametrize("where", ["official", "circuit.official"])
+    def test_the_official_loop_decodes_the_same(self, figures, where):
+        for name in where.split("."):
+            figures = figures[name]
+        assert figures["equal_answers"] == 100
+
+    def test_an_early_end_spares_the_blocks_after_it(self, figures):
+        assert figures["official"]["nfe"] == 16
+        assert figures["exact"]["nfe"] <= 8
+        assert figures["exact"]["tokens_per_forward"] == pytest.approx(13 / figures["exact"]["nfe"], rel=1e-3)
+
+    @pytest.mark.parametrize(("mode", "parts"), [("exact", SHARES), ("circuit", SHARES | {"circuit", "coupling"})])
+    def test_the_parts_add_up(self, figures, mode, parts):
+        share = figures[mode]["share"]
+        assert share.keys() == parts
+        assert sum(share.values()) == pytest.approx(100, abs=0.1)
+        models = sum(share.get(name, 0) for name in ("backbone", "lm_head", "circuit"))
+        assert figures[mode]["outside_models"] == pytest.approx(100 - models, abs=0.1)
+
+    def test_memory_and_the_machines_limits(self, figures):
+        assert all(figures[loop]["peak_memory"] >= 0 for loop in ("official", "exact", "circuit"))
+        assert figures["roofline"].keys() == {"backbone", "lm_head", "circuit"}
+        assert all(0 < reached < 100 for reached in figures["roofline"].values())
+
+    def test_approximate_modes_get_through(self, figures):
+        modes = figures["modes"]
+        assert modes.keys() == {"prefix", "dual", "threshold", "dual_threshold", "dual_threshold_circuit"}
+        assert all(mode["tokens_per_second_ratio"] > 0 for mode in modes.values())
+
+    def test_a_batch_changes_nothing_in_float32(self, figures):
+        assert figures["changed_by_batching"] == {"float32": 0}
+
+    def test_each_rung_of_the_ladder(self, figures):
+        rungs = ["official", "active_block", "float32", "batched", "early_end", "ours"]
+        assert list(figures["ladder"]) == rungs
+        assert all(figures["ladder"][rung]["gain"] > 0 for rung in rungs[1:])
+
+    def test_goals_are_for_the_published_shapes_only(self, written):
+        about = written["about"]["decode.samples_per_second_ratio"]
+        assert about["goal"] == ""
+        assert PRESETS["small"].goals["decode.samples_per_second_ratio"] == ">= 30"
+
+
+@pytest.fixture(scope="module")
+def workload() -> Workload:
+    shape = Shape(layers=2, width=32, heads=2, mlp=64, vocab_size=600)
+    backbone = random_backbone(shape, torch.float32, torch.device("cpu"), max_length=44, seed=0)
+    return Workload(backbone, random_prompts(backbone, [12, 9, 5], 0), gen_length=32, end_at=13, batch_size=2)
+
+
+class TestWorkload:
+    CONFIG = codd.DecodingConfig(gen_length=32, block_length=8, num_steps=16)
+
+    def test_every_answer_ends_where_it_is_forced_to(self, workload):
+        run = workload.decode(self.CONFIG)
+        assert [output.num_answer_tokens for output in run.outputs] == [13, 13, 13]
+        workload.check_ends(run.outputs)
+
+    def test_an_answer_that_ends_elsewhere_is_an_error(self, workload):
+        outputs = workload.decode(self.CONFIG).outputs
+        other = codd.Generation(outputs[0].tokens, 12, 8)
+        with pytest.raises(RuntimeError, match=r"\[12, 13\] tokens instead of 13"):
+            workload.check_ends([*outputs, other])
+
+    def test_so_many_forward_passes_stand_for_all(self, workload):
+        run = workload.decode(self.CONFIG, num_forward=3)
+        assert run.outputs is None
+        assert run.num_requests == 2
+        assert len(workload.decode(self.CONFIG).outputs) == 3
+
+
+class TestBackbone:
+    def test_it_is_as_sure_as_is_said(self):
+        shape = Shape(layers=2, width=64, heads=2, mlp=128, vocab_size=2000)
+        backbone = random_backbone(shape, torch.float32, torch.device("cpu"), max_length=128, seed=0)
+        prompts = random_prompts(backbone, [64] * 8, 3)
+        canvas = torch.tensor([[*prompt, *[backbone.mask_id] * 32] for prompt in prompts])
+        positions = torch.arange(64, 96).expand(8, -1)
+        sure = backbone.logits(canvas, None, positions).softmax(-1).amax(-1) >= 0.9
+        assert 0.2 < sure.float().mean() < 0.8
