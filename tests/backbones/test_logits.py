@@ -101,6 +101,28 @@ class TestPositions:
         hook.remove()
         assert seen == [(2, 3, backbone.model.config.hidden_size)]
 
+    def test_the_last_layer_computes_nothing_else_that_is_not_read(self, load, name):
+        backbone, widths = load(name), {}
+
+        def watch(label, module):
+            return module.register_forward_pre_hook(lambda _, args: widths.update({label: args[0].shape[1]}))
+
+        *_, before, last = backbone.model.model.layers
+        watched = {
+            "mlp before": before.mlp,
+            "keys": last.self_attn.k_proj,
+            "values": last.self_attn.v_proj,
+            "queries": last.self_attn.q_proj,
+            "output": last.self_attn.o_proj,
+            "mlp": last.mlp,
+            "norm": backbone.model.model.norm,
+        }
+        hooks = [watch(label, module) for label, module in watched.items()]
+        backbone.logits(_tokens(backbone, 2, 24), positions=torch.tensor([[3, 9, 4], [1, 2, 23]]))
+        for hook in hooks:
+            hook.remove()
+        assert widths == dict.fromkeys(watched, 3) | {"mlp before": 24, "keys": 24, "values": 24}
+
 
 class TestPadding:
     # float64 shows that nothing but rounding is left; in float32 a forward pass itself is exact to 4e-5 here.
