@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from lm_eval_codd.registration import register, tasks_dir
+from lm_eval_codd.registration import MODELS, register, tasks_dir
 
 
 def run(argv: list[str]) -> None:
@@ -18,6 +20,7 @@ def run(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--include_path")
     parser.add_argument("--config", "-C")
+    parser.add_argument("--model", "-M")
     parser.add_argument("--tasks", "-t", nargs="*", default=[])
     given, _ = parser.parse_known_args(argv)
 
@@ -34,6 +37,8 @@ def run(argv: list[str]) -> None:
     asked = {name for names in given.tasks for name in names.split(",")}
     if asked and Path(include_path) == tasks_dir() and asked <= _our_tasks():
         _leave_out_builtin_tasks()
+        if given.model in MODELS:
+            _import_model(given.model)
     sys.argv = ["lm-eval", command, *rest]
     cli_evaluate()
 
@@ -51,6 +56,20 @@ def _leave_out_builtin_tasks() -> None:
             super().__init__(*args, **{**kwargs, "include_defaults": False})
 
     lm_eval.tasks.TaskManager = OurTasks
+
+
+def _import_model(name: str) -> None:
+    """Import a model of ours ahead of lm-eval, without the garbage collector.
+
+    An import of torch and transformers leaves a million objects and no garbage, and looking for it takes a fifth of the
+    start; frozen, they are not looked at again either.
+    """
+    gc.disable()
+    try:
+        import_module(MODELS[name].partition(":")[0])
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def tasks(argv: list[str]) -> None:

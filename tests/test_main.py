@@ -1,5 +1,6 @@
 """The command line: what it says, what it returns, and what it hands to lm-eval."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +123,22 @@ class TestRun:
 
         command_line.main(["run"])
         assert {"llada", "dream", "hf"} <= set(model_registry.keys())
+
+    @pytest.mark.parametrize(
+        ("model", "tasks", "imported"),
+        [
+            ("dream", "codd_gsm8k", [("lm_eval_codd.models.dream", False)]),
+            ("dream", "codd_gsm8k,other", []),
+            ("hf", "codd_gsm8k", []),
+        ],
+    )
+    def test_our_model_on_our_tasks_is_imported_without_the_collector(
+        self, handed_over, monkeypatch, model, tasks, imported
+    ):
+        """Ahead of lm-eval only where nothing is left that lm-eval could refuse before it imports torch itself."""
+        seen = []
+        monkeypatch.setattr(harness, "import_module", lambda name: seen.append((name, gc.isenabled())))
+        monkeypatch.setattr(gc, "freeze", lambda: None)
+        command_line.main(["run", "--model", model, "--tasks", tasks])
+        assert seen == imported
+        assert gc.isenabled()

@@ -1,0 +1,131 @@
+"""The benchmarks of everything around the decoding, on very little, and what they measure with."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = """
+import argparse, importlib, json, sys
+
+module = importlib.import_module(f"benchmarks.{sys.argv[1]}")
+parser = argparse.ArgumentParser()
+module.add_arguments(parser)
+rows = module.run(parser.parse_args(sys.argv[2:]))
+print(json.dumps({row.name: row.value for row in rows}))
+"""
+
+
+def measure(name: str, *arguments: str) -> dict[str, float]:
+    """The figures of one benchmark by name, measured in a process of its own as bench.py does."""
+    environment = {name: value for name, value in os.environ.items() if name != "CODD_DATA_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, name, *arguments],
+        capture_output=True,
+        text=True,
+        env={**environment, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """bench.py's folder on the path, as it is when bench.py runs."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+
+
+@pytest.fixture
+def watch(scripts, monkeypatch):
+    """A stopwatch whose clock stands still unless `watch.pass_` is called."""
+    from benchmarks import stopwatch
+
+    now = [0.0]
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now[0])
+
+    def pass_(seconds: float) -> None:
+        now[0] += seconds
+
+    watch = stopwatch.Stopwatch()
+    watch.pass_ = pass_
+    return watch
+
+
+class TestStopwatch:
+    def test_a_part_inside_of_a_part_counts_once(self, watch):
+        with watch.running():
+            watch.pass_(1)
+            with watch.part("outer"):
+                watch.pass_(2)
+                with watch.part("inner"):
+                    watch.pass_(4)
+                watch.pass_(8)
+            watch.pass_(16)
+        watch.pass_(32)
+        assert watch.seconds == {"rest": 17, "outer": 10, "inner": 4}
+
+    def test_a_function_is_watched_until_the_end(self, watch):
+        class Owner:
+            @staticmethod
+            def work(seconds: float) -> str:
+                watch.pass_(seconds)
+                return "done"
+
+        with pytest.raises(KeyError), watch.running():
+            watch.watch("work", Owner, "work")
+            assert Owner.work(3) == "done"
+            raise KeyError
+        Owner.work(5)
+        assert watch.seconds == {"rest": 0, "work": 3}
+
+
+class TestStandIn:
+    def test_made_up_rows_are_as_many_and_as_long_as_the_real_ones(self, scripts, tmp_path):
+        from benchmarks import stand_in
+
+        stand_in.write_rows(tmp_path)
+        rows = stand_in.read_rows(tmp_path)
+        assert len(rows) == 1319
+        assert len({row["question"] for row in rows[:100]}) == 100
+        assert 240 <= sum(len(row["question"]) for row in rows) / len(rows) <= 360
+        assert all("#### " in row["answer"] for row in rows)
+
+
+@pytest.mark.slow
+def test_the_overhead_of_an_evaluation_is_the_sum_of_its_parts():
+    figures = measure("harness", "--requests", "12", "--batch-size", "4", "--starts", "0")
+    parts = {name: value for name, value in figures.items() if name.startswith("harness.seconds.")}
+    assert figures["harness.overhead_seconds"] == pytest.approx(sum(parts.values()))
+    # A part that took no time is one whose functions are called no more.
+    assert all(value > 0 for value in parts.values())
+    assert 0 < figures["harness.share_of_lm_eval"] < 100
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not list(Path(sysconfig.get_path("purelib")).glob("*lm_eval_codd*.pth")), reason="the package is not installed here"
+)
+def test_the_start_is_measured_with_the_start_up_files_and_without(scripts, tmp_path):
+    from benchmarks import start_up
+
+    added, alone = start_up.help_milliseconds(1)
+    assert added < alone
+    files = list(Path(sysconfig.get_path("purelib")).glob("*lm_eval_codd*.pth"))
+    hook = "import sys; print('_lm_eval_codd_boot' in sys.modules)"
+    for given, is_there in (([], "False"), (files, "True")):
+        python = start_up._environment(tmp_path / is_there, given)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        done = subprocess.run([python, "-c", hook], capture_output=True, text=True, check=True, env=environment)
+        assert (done.stdout.strip(), done.stderr) == (is_there, "")
+
+
+@pytest.mark.slow
+def test_slots_and_ranks_are_measured():
+    figures = measure("launcher", "--runs", "2", "--documents", "2", "--rank-documents", "4", "--rounds", "1")
+    assert figures.keys() == {"launcher.makespan_ratio", "launcher.ranks_ratio"}
+    assert all(value > 0 for value in figures.values())
