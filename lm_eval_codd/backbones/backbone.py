@@ -109,9 +109,14 @@ class Backbone:
 
         Returns:
             [B, P, D]. Where position p is scored by output p-1 (Dream), the first of a span is scored by itself.
+
+        Raises:
+            ValueError: `start` without `cache` and `width`.
         """
         columns = None
         if start is not None:
+            if cache is None or width is None:
+                raise ValueError("`start` says which span of a cache to compute; give `cache=` and `width=` too")
             columns = (start[:, None] + torch.arange(width, device=start.device)).clamp(max=tokens.shape[1] - 1)
         if self._scored_by_previous:
             positions = _scoring_positions(tokens, attention_mask, positions, columns)

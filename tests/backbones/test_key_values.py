@@ -73,6 +73,11 @@ class TestSpan:
         rows = [0, 1] if backbone.family == "dream" else [0, 1, 2]
         torch.testing.assert_close(got[rows], alone[rows], **CLOSE)
 
+    def test_one_without_a_cache_is_refused(self, load):
+        backbone = load("llada-tiny")
+        with pytest.raises(ValueError, match="give `cache=` and `width=` too"):
+            backbone.hidden_at(_tokens(backbone), start=STARTS, width=WIDTH)
+
     def test_a_row_alone_equals_the_row_among_others(self, backbone, attention_mask):
         tokens = _tokens(backbone)
         together = _two_spans(backbone, tokens, attention_mask, STARTS, WIDTH)
