@@ -29,6 +29,9 @@ def use_onednn(model: nn.Module) -> None:
     """Turn the model's float32 linear layers on the CPU into `OneDnnLinear`, weights untouched, where MKL has them."""
     if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
         return
+    # Not a public operator: a PyTorch without it computes as it always does.
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return
     for module in model.modules():
         plain = type(module) is nn.Linear
         if plain and module.weight.device.type == "cpu" and module.weight.dtype == torch.float32:

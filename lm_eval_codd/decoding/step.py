@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -139,22 +140,14 @@ class Decider:
             forced: [B, P] bool, positions that go before all others.
             turn: how many of each row's positions the same step has committed before.
         """
-        support = tempered_support(logits, self._config)
-        drawn = self._config.temperature > 0
-        index = draw(support, step.flat(step.uniforms(Stream.TOKEN))) if drawn else most_likely(support.values)
-        tokens = support.token(index)
-        confidence = (
-            self._confidence(step, support, index)
-            if self._scores_drawn_support
-            else self._confidence(step, Support(logits), tokens)
-        )
+        tokens, confidence = self._in_pieces(step, logits, self._propose)
         score = confidence
         if self._config.alg_temp is not None:
             # The largest Gumbel-perturbed scores are a draw without replacement from softmax(confidence / alg_temp).
             score = confidence / self._config.alg_temp + gumbel(step.uniforms(Stream.RANK))
         if forced is not None:
             score = score.masked_fill(forced, torch.inf)
-        return Decision(step.spread(tokens, 0), confidence, self.choose(step, score, turn))
+        return Decision(tokens, confidence, self.choose(step, score, turn))
 
     def choose(self, step: Step, score: Tensor, turn: int = 0) -> Tensor:
         """[B, P] bool: what the step commits by `score` [B, P], the surest first."""
@@ -162,12 +155,39 @@ class Decider:
 
     def raw_confidence(self, step: Step, logits: Tensor) -> Tensor:
         """[B, P] confidence of the most likely token, untempered and untruncated (window placement)."""
-        return self._confidence(step, Support(logits), most_likely(logits))
+        return self._in_pieces(step, logits, self._look)[1]
 
-    def _confidence(self, step: Step, support: Support, index: Tensor) -> Tensor:
-        if self._unsure:
-            support = support.without(self._unsure)
-        confidence = self._rule(support, index, step.flat(step.uniforms(Stream.RANK)))
-        if self._unsure:
-            confidence = torch.where(confidence.isnan(), -torch.inf, confidence)  # nothing but end tokens was left
-        return step.spread(confidence, -torch.inf)
+    def _in_pieces(self, step: Step, logits: Tensor, function: Callable[..., tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """Tokens and confidences [B, P] that a function gives for some positions at a time."""
+        drawn = step.flat(step.uniforms(Stream.TOKEN)) if self._config.temperature > 0 else None
+        rank = step.flat(step.uniforms(Stream.RANK))
+        size = max(1, _piece_bytes(logits.device) // (logits.shape[-1] * logits.element_size()))
+        pieces = [
+            function(some, None if drawn is None else drawn[start : start + size], rank[start : start + size])
+            for start, some in zip(range(0, len(logits), size), logits.split(size), strict=True)
+        ]
+        tokens, confidence = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+        return [step.spread(tokens, 0), step.spread(confidence, -torch.inf)]
+
+    def _propose(self, logits: Tensor, drawn: Tensor | None, rank: Tensor) -> tuple[Tensor, Tensor]:
+        support = tempered_support(logits, self._config)
+        index = most_likely(support.values) if drawn is None else draw(support, drawn)
+        tokens = support.token(index)
+        if self._scores_drawn_support:
+            return tokens, self._confidence(support, index, rank)
+        return tokens, self._confidence(Support(logits), tokens, rank)
+
+    def _look(self, logits: Tensor, drawn: Tensor | None, rank: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = most_likely(logits)
+        return tokens, self._confidence(Support(logits), tokens, rank)
+
+    def _confidence(self, support: Support, index: Tensor, rank: Tensor) -> Tensor:
+        if not self._unsure:
+            return self._rule(support, index, rank)
+        confidence = self._rule(support.without(self._unsure), index, rank)
+        return torch.where(confidence.isnan(), -torch.inf, confidence)  # nothing but end tokens was left
+
+
+def _piece_bytes(device: torch.device) -> int:
+    """How much of the logits to look at in one go: what a CPU's cache holds, what a GPU can spare three times over."""
+    return 8 << 20 if device.type == "cpu" else 1 << 30
