@@ -14,19 +14,22 @@ so the emission table meets the evidence in one matrix product, and everything a
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from lm_eval_codd.circuits.posterior import Posterior, chain_mass, widest
+from lm_eval_codd.circuits import chain
+from lm_eval_codd.circuits.posterior import Posterior, masked_places, no_mass, widest
 
 # Rows of evidence turned into weights at a time: bounds the copy without starving the matrix product.
 _ROWS_AT_A_TIME: Final = 256
 # Columns of the emission table converted at a time where the product runs in a wider dtype than the table's.
 _COLUMNS_AT_A_TIME: Final = 8192
+# Far enough above the least float32 number that a share of it is one as well.
+_LEAST_OF_FULL_SUPPORT: Final = 1e-30
 
 
 class HMM:
@@ -129,8 +132,31 @@ class HMM:
         """[T - 1, H, H]: a table of transitions (or of their logs), one for each step; a view where they are tied."""
         return table.expand(self.num_positions - 1, self.num_latents, self.num_latents)
 
-    def evaluate(self, log_evidence: Tensor, observed: Tensor | None = None) -> Posterior:
+    def chain_tables(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Log initial [H] and transitions [T - 1, H, H] in a dtype, as `chain.backward` and `forward` take them."""
+        return self.initial.to(dtype).log(), self.each_step(self.transition.to(dtype))
+
+    @cached_property
+    def log_chain_tables(self) -> tuple[Tensor, Tensor]:
+        """Log initial [H] and log transitions [T - 1, H, H], as `chain.draw` and `chain.best_path` take them."""
+        return self.initial.log(), self.each_step(self.transition.log())
+
+    @cached_property
+    def full_support(self) -> bool:
+        """Whether every entry of the tables is at least 1e-30: any path and any token has a probability.
+
+        Float32 cannot lose the mass of such a circuit's rows: the top weight of evidence is one, and so is the top
+        message of the chain, up to a factor H. Computed once, by a pass over the tables that waits for the device.
+        """
+        tables = (self.initial, self.transition, self.emission)
+        return all(table.amin().item() >= _LEAST_OF_FULL_SUPPORT for table in tables if table.numel())
+
+    def evaluate(self, log_evidence: Tensor, observed: Tensor | None = None, places: Tensor | None = None) -> Posterior:
         """Condition the circuit on evidence, with one pass over the emission table; the result answers every query.
+
+        With `places` a circuit of `full_support` does not wait for the device. Looking for the places waits once, and
+        so does looking whether a row without full support has to be run again in float64, and grouping positions
+        where each has its own emissions.
 
         Args:
             log_evidence: [B, T, V], or [M, V] with the masked positions only, in row-major order. Any scale for each
@@ -138,6 +164,8 @@ class HMM:
                 smaller than the circuit's vocabulary: the tokens beyond have no evidence. Evidence at observed
                 positions is not read.
             observed: [B, T] int64, the token where known and -1 where masked; None when all are masked.
+            places: [M] int64, where the masked positions stand in `observed.flatten()`, in order; None looks for them.
+                A caller who gives them answers for them.
 
         Returns:
             The posterior. A row whose evidence leaves no mass (or holds NaN or +inf) is flagged in
@@ -147,21 +175,50 @@ class HMM:
         Raises:
             ValueError: shapes that are not the circuit's.
         """
-        observed = self._check_evidence(log_evidence, observed)
-        masked = observed < 0
-        rows = torch.arange(masked.numel(), device=masked.device).view_as(masked)
-        if log_evidence.dim() == 2:
-            rows = masked.flatten().cumsum(0).view_as(masked) - 1
+        observed, places = self._check_evidence(log_evidence, observed, places)
         evidence = log_evidence.reshape(-1, log_evidence.shape[-1])
+        if log_evidence.dim() == 3:
+            rows = torch.arange(len(evidence), device=observed.device).view_as(observed)
+        else:
+            rows = (observed < 0).flatten().cumsum(0).sub_(1).view_as(observed)
+        which = None if len(evidence) == len(places) else places
 
-        log_leaf, log_scale = self._leaves(evidence, rows, observed, self.dtype)
-        log_beta, log_mass = chain_mass(self, log_leaf)
-        lost = log_mass.isneginf()
-        if lost.any() and self.dtype != (wide := widest(self.device)):
+        leaf, log_scale = self._leaves(evidence, which, places, observed, self.dtype)
+        log_leaf = leaf.log_()
+        log_beta, log_mass = chain.backward(*self.chain_tables(self.dtype), log_leaf)
+        if len(lost := self._lost_rows(log_mass)):
             # float32 weights reach 87 nats down. Mass that lies deeper is small, not impossible.
-            log_leaf[lost], log_scale[lost] = self._leaves(evidence, rows[lost], observed[lost], wide)
-            log_beta[lost], log_mass[lost] = chain_mass(self, log_leaf[lost])
-        return Posterior.build(self, evidence, rows, observed, log_leaf, log_scale, log_beta, log_mass)
+            wide, known = widest(self.device), observed[lost]
+            lost_places = masked_places(known)
+            which = rows[lost].flatten()[lost_places]
+            leaf, again_scale = self._leaves(evidence, which, lost_places, known, wide)
+            again = leaf.log_()
+            log_leaf[lost], log_scale[lost] = again.to(self.dtype), again_scale.to(self.dtype)
+            self._chain_again(lost, again, log_beta, log_mass)
+        return Posterior.build(
+            self, evidence, rows, observed, log_leaf, log_scale, log_beta, log_mass, evaluated_places=places
+        )
+
+    def chain_mass(self, log_leaf: Tensor) -> tuple[Tensor, Tensor]:
+        """The backward chain over leaves [B, T, H]: log beta [B, T, H] up to a scale, and the log mass [B].
+
+        Without `full_support` it waits for the device: rows that run out of float32's range are run again in float64.
+        """
+        log_beta, log_mass = chain.backward(*self.chain_tables(self.dtype), log_leaf)
+        if len(lost := self._lost_rows(log_mass)):
+            self._chain_again(lost, log_leaf[lost].to(widest(self.device)), log_beta, log_mass)
+        return log_beta, log_mass
+
+    def _lost_rows(self, log_mass: Tensor) -> Tensor:
+        """Indices of rows to run again in the widest dtype."""
+        if self.dtype == widest(self.device) or self.full_support:
+            return log_mass.new_empty(0, dtype=torch.long)
+        return no_mass(log_mass).nonzero()[:, 0]
+
+    def _chain_again(self, rows: Tensor, log_leaf: Tensor, log_beta: Tensor, log_mass: Tensor) -> None:
+        """Overwrite some `rows` of a chain's results, in the dtype of their leaves `log_leaf`."""
+        again_beta, again_mass = chain.backward(*self.chain_tables(log_leaf.dtype), log_leaf)
+        log_beta[rows], log_mass[rows] = again_beta.to(log_beta.dtype), again_mass.to(log_mass.dtype)
 
     def log_partition(self, log_evidence: Tensor, observed: Tensor | None = None) -> Tensor:
         """[B]: log Z, the evidence's total mass, with hard evidence at observed positions."""
@@ -204,46 +261,54 @@ class HMM:
         picked = table[latents] if table.dim() == 2 else table[positions, latents]
         return picked.to(self.dtype).log_()
 
-    def hard_leaves(self, positions: Tensor, tokens: Tensor) -> Tensor:
-        """[N, H]: log p(token | z) of N known tokens at N positions."""
-        picked = self.emission[:, tokens].T if self.emission.dim() == 2 else self.emission[positions, :, tokens]
-        return picked.to(self.dtype).log()
+    def known_leaves(self, tokens: Tensor) -> Tensor:
+        """[B, T, H]: p(token | z) of tokens [B, T]; what stands where a token is negative means nothing."""
+        tokens = tokens.clamp(min=0)
+        if self.emission.dim() == 2:
+            picked = self.emission.T[tokens]
+        else:
+            picked = self.emission.transpose(1, 2)[torch.arange(self.num_positions, device=tokens.device), tokens]
+        return picked.to(self.dtype)
 
-    def by_table(self, positions: Tensor, vocab_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Split N positions into parts that share an emission table: (table [H, V], indices into the N)."""
+    def by_table(self, places: Tensor, vocab_size: int) -> Iterator[tuple[Tensor, slice | Tensor]]:
+        """Split M places (of B * T) into parts that share an emission table: (table [H, V], which of the M)."""
         table = self.emission[..., :vocab_size]
         if table.dim() == 2:
-            groups = [(table, torch.arange(len(positions), device=positions.device))]
-        else:
-            groups = [(table[t], (positions == t).nonzero()[:, 0]) for t in range(self.num_positions)]
-        for part_of_table, indices in groups:
-            for part in indices.split(_ROWS_AT_A_TIME):
+            for start in range(0, len(places), _ROWS_AT_A_TIME):
+                yield table, slice(start, start + _ROWS_AT_A_TIME)
+            return
+        positions = places % self.num_positions
+        all_positions = torch.arange(self.num_positions, device=places.device)
+        counts = (positions == all_positions[:, None]).sum(1).tolist()
+        for own_table, group in zip(table, positions.argsort(stable=True).split(counts), strict=True):
+            for part in group.split(_ROWS_AT_A_TIME):
                 if len(part):
-                    yield part_of_table, part
+                    yield own_table, part
 
-    def _leaves(self, evidence: Tensor, rows: Tensor, observed: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Log leaves [B, T, H] up to a scale for each position, and that log scale [B, T]."""
-        masked = observed < 0
-        _, positions = masked.nonzero(as_tuple=True)
-        soft = torch.empty(len(positions), self.num_latents, dtype=self.dtype, device=self.device)
-        scale = torch.empty(len(positions), dtype=self.dtype, device=self.device)
-        evidence_rows = rows[masked]
-        for table, part in self.by_table(positions, evidence.shape[-1]):
-            weights = evidence[evidence_rows[part]].to(dtype)
-            top = weights.amax(-1, keepdim=True)
-            usable = top.isfinite()
-            weights.sub_(top.masked_fill(~usable, math.inf)).exp_()
-            mass = _weighted_sum(weights, table).to(dtype)
-            soft[part] = mass.where(usable, 0).log().to(self.dtype)
-            scale[part] = top.where(usable, 0)[:, 0].to(self.dtype)
+    def _leaves(
+        self, evidence: Tensor, which: Tensor | None, places: Tensor, observed: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """Leaves [B, T, H] up to a scale for each position, and that log scale [B, T], in `dtype`.
 
-        log_leaf = torch.empty(*observed.shape, self.num_latents, dtype=self.dtype, device=self.device)
-        log_leaf[masked] = soft
-        _, known = (~masked).nonzero(as_tuple=True)
-        log_leaf[~masked] = self.hard_leaves(known, observed[~masked])
-        return log_leaf, torch.zeros_like(log_leaf[..., 0]).masked_scatter(masked, scale)
+        `which` [M] are the rows of `evidence` that belong to the masked `places`; None when it has only theirs.
+        """
+        soft = torch.empty(len(places), self.num_latents, dtype=dtype, device=self.device)
+        scale = torch.empty(len(places), dtype=dtype, device=self.device)
+        for table, part in self.by_table(places, evidence.shape[-1]):
+            own = evidence[part] if which is None else evidence[which[part]]
+            top = own.amax(-1, keepdim=True).to(dtype)
+            # Without a finite top the weights are NaN, and so is the mass.
+            soft[part] = _weighted_sum((own - top).exp_(), table).to(dtype)
+            scale[part] = top[:, 0]
+        leaf = self.known_leaves(observed).to(dtype)
+        leaf.flatten(0, 1).index_copy_(0, places, soft)
+        log_scale = leaf.new_zeros(observed.shape)
+        log_scale.flatten().index_copy_(0, places, scale)
+        return leaf, log_scale
 
-    def _check_evidence(self, log_evidence: Tensor, observed: Tensor | None) -> Tensor:
+    def _check_evidence(
+        self, log_evidence: Tensor, observed: Tensor | None, places: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         shape = list(log_evidence.shape)
         if observed is None:
             if log_evidence.dim() != 3:
@@ -254,12 +319,14 @@ class HMM:
                 f"evidence for windows of shape {list(observed.shape)} does not fit this circuit; "
                 f"it must be [B, {self.num_positions}]"
             )
-        rows = list(observed.shape) if log_evidence.dim() == 3 else [int((observed < 0).sum())]
+        observed = observed.long()
+        places = masked_places(observed) if places is None else places
+        rows = list(observed.shape) if log_evidence.dim() == 3 else [len(places)]
         if shape[:-1] != rows or shape[-1] > self.vocab_size:
             raise ValueError(
                 f"`log_evidence` has shape {shape}; it must be {[*rows, self.vocab_size]} (or fewer tokens)"
             )
-        return observed.long()
+        return observed, places
 
 
 def _weighted_sum(weights: Tensor, table: Tensor) -> Tensor:
