@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lm_eval_codd.circuits.emissions import by_table
+
 if TYPE_CHECKING:
     from lm_eval_codd.circuits.hmm import HMM
     from lm_eval_codd.circuits.posterior import Posterior
@@ -125,7 +127,7 @@ def _count_soft(counts: Tensor, posterior: Posterior, context: Tensor) -> None:
     tables = circuit.emission[..., :vocab_size]
     wanted = counts[..., :vocab_size]
     sums: dict[int, Tensor] = {}
-    for table, part in circuit.by_table(places, vocab_size):
+    for table, part in by_table(circuit, places, vocab_size):
         evidence = posterior.masked_evidence(part).to(counts.dtype)
         evidence = (evidence - evidence.amax(-1, keepdim=True)).exp_()
         which = 0 if tables.dim() == 2 else int(places[part[0]]) % circuit.num_positions

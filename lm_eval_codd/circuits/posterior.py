@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.circuits import chain
+from lm_eval_codd.circuits.emissions import by_table, known_leaves, log_emission
 
 if TYPE_CHECKING:
     from lm_eval_codd.circuits.hmm import HMM
@@ -84,10 +85,10 @@ class Posterior:
         """Commit some masked positions, given as tokens [B, T] with -1 where nothing is committed.
 
         The leaves of all other positions stay, so this costs a chain and no pass over the emission table. It waits
-        for the device once where the circuit lacks `HMM.full_support`, and not at all where it has it.
+        for the device only where the circuit is not `HMM.always_possible`.
         """
         committed = (tokens >= 0) & (self.observed < 0)
-        log_leaf = self.circuit.known_leaves(tokens).log_().where(committed[..., None], self.log_leaf)
+        log_leaf = known_leaves(self.circuit, tokens).log_().where(committed[..., None], self.log_leaf)
         log_beta, log_mass = self.circuit.chain_mass(log_leaf)
         return Posterior.build(
             circuit=self.circuit,
@@ -113,7 +114,7 @@ class Posterior:
         known = self.observed[..., None]
         marginals = self.log_leaf.new_zeros(*self.observed.shape, self.evidence.shape[-1])
         marginals.scatter_(-1, known.clamp(min=0), (known >= 0).to(marginals.dtype))
-        marginals.flatten(0, 1).index_copy_(0, self.places, self.masked_token_marginals())
+        marginals.view(-1, marginals.shape[-1]).index_copy_(0, self.places, self.masked_token_marginals())
         return marginals
 
     def masked_token_marginals(self) -> Tensor:
@@ -127,7 +128,7 @@ class Posterior:
         blank = self._at_masked(self.impossible[:, None].expand_as(self.observed))[:, None]
         vocab_size = self.evidence.shape[-1]
         marginals = self.log_leaf.new_empty(len(context), vocab_size)
-        for table, part in self.circuit.by_table(self.places, vocab_size):
+        for table, part in by_table(self.circuit, self.places, vocab_size):
             predicted = (context[part].to(table.dtype) @ table).to(marginals.dtype).log_()
             marginals[part] = predicted.add_(self.masked_evidence(part).masked_fill(blank[part], 0)).softmax(-1)
         return marginals
@@ -166,8 +167,8 @@ class Posterior:
     def couple_masked(self, latents: Tensor) -> Tensor:
         """[M, V]: `HMM.couple` at the masked positions only, in row-major order, for `latents` [B, T]."""
         positions = self.places % self.circuit.num_positions
-        log_emission = self.circuit.log_emission(self._at_masked(latents), positions, self.evidence.shape[-1])
-        return log_emission.add_(self.masked_evidence())
+        spoken = log_emission(self.circuit, self._at_masked(latents), positions, self.evidence.shape[-1])
+        return spoken.add_(self.masked_evidence())
 
     def select(self, keep: Tensor) -> Posterior:
         """The posterior of some rows only; `keep` [B] bool or row indices."""
