@@ -16,9 +16,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-# A running sum that a device adds up as a tree may end a few roundings above where its last positive weight left it; a
-# share this much smaller is always passed.
-_SHARE_OF_TOTAL: Final = 1 - 2**-20
+# A running sum that a device adds up as a tree may end a few roundings above where the last positive weight left it.
+# This share of its end is passed there all the same.
+_LARGEST_SHARE: Final = 1 - 2**-20
 
 
 def backward(log_initial: Tensor, transitions: Tensor, log_leaf: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,7 +56,7 @@ def draw(log_initial: Tensor, log_transitions: Tensor, log_message: Tensor, unif
         log_message: [B, T, H], log leaf plus log beta.
         uniforms: [B, T] in [0, 1).
     """
-    shares = uniforms * _SHARE_OF_TOTAL
+    shares = uniforms.clamp(max=_LARGEST_SHARE)
     latents = [_inverse_cdf(log_initial + log_message[:, 0], shares[:, :1])]
     for t in range(1, log_message.shape[1]):
         log_weights = log_transitions[t - 1].index_select(0, latents[-1]).add_(log_message[:, t])
