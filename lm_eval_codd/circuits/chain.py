@@ -22,21 +22,28 @@ _LARGEST_SHARE: Final = 1 - 2**-20
 
 
 def backward(log_initial: Tensor, transitions: Tensor, log_leaf: Tensor) -> tuple[Tensor, Tensor]:
-    """Log beta [B, T, H], up to a scale for each position, and the log mass [B] of the leaves.
+    """The backward chain, from right to left.
 
     Args:
         log_initial: [H].
         transitions: [T - 1, H, H], row = earlier latent.
         log_leaf: [B, T, H].
+
+    Returns:
+        Log beta [B, T, H], up to a scale for each position, and the log mass of the leaves as T parts of a sum, [B, T]
+        in the widest dtype; the parts of a row without mass hold NaN or -inf.
     """
     log_betas = [torch.zeros_like(log_leaf[:, 0])]
     for t in reversed(range(len(transitions))):
         log_betas.append(_passed_on(log_leaf[:, t + 1] + log_betas[-1], transitions[t].T))
     log_beta = torch.stack(log_betas[::-1], 1)
-    # What each softmax divided by, all at once, and the sum over the first latent.
+    # What each softmax divided by, all at once, and the sum over the first latent. The peaks are the large part, and
+    # exact; the rest keeps its digits.
     log_message = log_leaf + log_beta
-    scales = log_message[:, 1:].logsumexp(-1).sum(-1)
-    return log_beta, scales + (log_message[:, 0] + log_initial).logsumexp(-1)
+    log_message[:, 0] += log_initial
+    peak = log_message.amax(-1, keepdim=True)
+    rest = (log_message - peak).exp_().sum(-1).log_()
+    return log_beta, peak[..., 0].to(widest(rest.device)).add_(rest)
 
 
 def forward(log_initial: Tensor, transitions: Tensor, log_leaf: Tensor) -> Tensor:
@@ -75,6 +82,11 @@ def best_path(log_initial: Tensor, log_transitions: Tensor, log_leaf: Tensor) ->
     for choice in reversed(successors):
         latents.append(choice.gather(1, latents[-1]))
     return torch.cat(latents, 1)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The widest float of a device; Apple's GPUs have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _passed_on(log_values: Tensor, transition: Tensor) -> Tensor:

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.circuits import chain
+from lm_eval_codd.circuits.chain import widest
 from lm_eval_codd.circuits.emissions import leaves, log_emission
-from lm_eval_codd.circuits.posterior import Posterior, masked_places, no_mass, widest
+from lm_eval_codd.circuits.posterior import Posterior, masked_places, no_mass
 
 # Far enough above the least float32 number that a share of it is one as well.
 _LEAST_POSSIBLE: Final = 1e-30
@@ -187,40 +188,40 @@ class HMM:
         which = None if len(evidence) == len(places) else places
 
         log_leaf, log_scale = leaves(self, evidence, which, places, observed, self.dtype)
-        log_beta, log_mass = chain.backward(*self.chain_tables(self.dtype), log_leaf)
-        if len(lost := self._lost_rows(log_mass)):
+        log_beta, log_masses = chain.backward(*self.chain_tables(self.dtype), log_leaf)
+        if len(lost := self._lost_rows(log_masses)):
             # float32 weights reach 87 nats down. Mass that lies deeper is small, not impossible.
             known = observed[lost]
             lost_places = masked_places(known)
             which = rows[lost].flatten()[lost_places]
             again, again_scale = leaves(self, evidence, which, lost_places, known, widest(self.device))
             log_leaf[lost], log_scale[lost] = again.to(self.dtype), again_scale.to(self.dtype)
-            self._chain_again(lost, again, log_beta, log_mass)
+            self._chain_again(lost, again, log_beta, log_masses)
         return Posterior.build(
-            self, evidence, rows, observed, log_leaf, log_scale, log_beta, log_mass, evaluated_places=places
+            self, evidence, rows, observed, log_leaf, log_scale, log_beta, log_masses, evaluated_places=places
         )
 
     def chain_mass(self, log_leaf: Tensor) -> tuple[Tensor, Tensor]:
-        """The backward chain over leaves [B, T, H]: log beta [B, T, H] up to a scale, and the log mass [B].
+        """The backward chain over leaves [B, T, H]: log beta [B, T, H] up to a scale, and the log mass in parts [B, T].
 
         Rows that run out of float32's range are run again in float64; looking for them waits for the device, and is
         spared where the circuit is `always_possible`.
         """
-        log_beta, log_mass = chain.backward(*self.chain_tables(self.dtype), log_leaf)
-        if len(lost := self._lost_rows(log_mass)):
-            self._chain_again(lost, log_leaf[lost].to(widest(self.device)), log_beta, log_mass)
-        return log_beta, log_mass
+        log_beta, log_masses = chain.backward(*self.chain_tables(self.dtype), log_leaf)
+        if len(lost := self._lost_rows(log_masses)):
+            self._chain_again(lost, log_leaf[lost].to(widest(self.device)), log_beta, log_masses)
+        return log_beta, log_masses
 
-    def _lost_rows(self, log_mass: Tensor) -> Tensor:
+    def _lost_rows(self, log_masses: Tensor) -> Tensor:
         """Indices of rows to run again in the widest dtype."""
         if self.dtype == widest(self.device) or self.always_possible:
-            return log_mass.new_empty(0, dtype=torch.long)
-        return no_mass(log_mass).nonzero()[:, 0]
+            return log_masses.new_empty(0, dtype=torch.long)
+        return no_mass(log_masses).nonzero()[:, 0]
 
-    def _chain_again(self, rows: Tensor, log_leaf: Tensor, log_beta: Tensor, log_mass: Tensor) -> None:
+    def _chain_again(self, rows: Tensor, log_leaf: Tensor, log_beta: Tensor, log_masses: Tensor) -> None:
         """Overwrite some `rows` of a chain's results, in the dtype of their leaves `log_leaf`."""
-        again_beta, again_mass = chain.backward(*self.chain_tables(log_leaf.dtype), log_leaf)
-        log_beta[rows], log_mass[rows] = again_beta.to(log_beta.dtype), again_mass.to(log_mass.dtype)
+        again_beta, log_masses[rows] = chain.backward(*self.chain_tables(log_leaf.dtype), log_leaf)
+        log_beta[rows] = again_beta.to(log_beta.dtype)
 
     def log_partition(self, log_evidence: Tensor, observed: Tensor | None = None) -> Tensor:
         """[B]: log Z, the evidence's total mass, with hard evidence at observed positions."""

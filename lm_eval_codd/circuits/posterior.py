@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.circuits import chain
+from lm_eval_codd.circuits.chain import widest
 from lm_eval_codd.circuits.emissions import by_table, known_leaves, log_emission
 
 if TYPE_CHECKING:
@@ -56,17 +57,17 @@ class Posterior:
         log_leaf: Tensor,
         log_scale: Tensor,
         log_beta: Tensor,
-        log_mass: Tensor,
+        log_masses: Tensor,
         evaluated_places: Tensor | None = None,
     ) -> Posterior:
         """Put a posterior together, and leave rows without mass with no evidence at all."""
-        impossible = no_mass(log_mass)
+        impossible = no_mass(log_masses)
         # With leaves of one, beta is one as well: the rows of a transition sum to one.
         without_evidence = impossible[:, None, None]
         return cls(
             circuit=circuit,
             observed=observed,
-            log_partition=(log_mass + log_scale.sum(-1)).masked_fill(impossible, -torch.inf),
+            log_partition=(log_masses + log_scale).sum(-1).masked_fill(impossible, -torch.inf).to(log_leaf.dtype),
             impossible=impossible,
             log_leaf=log_leaf.masked_fill(without_evidence, 0),
             log_scale=log_scale,
@@ -89,7 +90,7 @@ class Posterior:
         """
         committed = (tokens >= 0) & (self.observed < 0)
         log_leaf = known_leaves(self.circuit, tokens).log_().where(committed[..., None], self.log_leaf)
-        log_beta, log_mass = self.circuit.chain_mass(log_leaf)
+        log_beta, log_masses = self.circuit.chain_mass(log_leaf)
         return Posterior.build(
             circuit=self.circuit,
             evidence=self.evidence,
@@ -98,7 +99,7 @@ class Posterior:
             log_leaf=log_leaf,
             log_scale=self.log_scale.masked_fill(committed, 0),
             log_beta=log_beta,
-            log_mass=log_mass.masked_fill(self.impossible, -torch.inf),
+            log_masses=log_masses.masked_fill(self.impossible[:, None], -torch.inf),
         )
 
     def latent_posterior(self) -> Tensor:
@@ -186,14 +187,9 @@ def masked_places(observed: Tensor) -> Tensor:
     return (observed.flatten() < 0).nonzero()[:, 0]
 
 
-def no_mass(log_mass: Tensor) -> Tensor:
-    """Bool: -inf, or the NaN that a chain makes of a row without any mass."""
-    return ~(log_mass > -torch.inf)
-
-
-def widest(device: torch.device) -> torch.dtype:
-    """The widest float of a device; Apple's GPUs have no float64."""
-    return torch.float32 if device.type == "mps" else torch.float64
+def no_mass(log_masses: Tensor) -> Tensor:
+    """[B] bool: rows without any mass, from the parts [B, T] that `chain.backward` gives."""
+    return ~(log_masses.sum(-1) > -torch.inf)
 
 
 def _uniforms(shape: torch.Size, generator: torch.Generator | list[torch.Generator] | None, like: Tensor) -> Tensor:
