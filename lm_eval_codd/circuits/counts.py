@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lm_eval_codd.circuits.emissions import by_table
+
 if TYPE_CHECKING:
     from lm_eval_codd.circuits.hmm import HMM
     from lm_eval_codd.circuits.posterior import Posterior
@@ -120,16 +122,15 @@ def _count_known(counts: Tensor, latents: Tensor, positions: Tensor, tokens: Ten
 
 def _count_soft(counts: Tensor, posterior: Posterior, context: Tensor) -> None:
     """Add E * (context^T @ weights of the evidence) for contexts [M, H] of the masked positions."""
-    circuit, masked = posterior.circuit, posterior.observed < 0
-    positions, rows = masked.nonzero()[:, 1], posterior.rows[masked]
+    circuit, places = posterior.circuit, posterior.places
     vocab_size = posterior.evidence.shape[-1]
     tables = circuit.emission[..., :vocab_size]
     wanted = counts[..., :vocab_size]
     sums: dict[int, Tensor] = {}
-    for table, part in circuit.by_table(positions, vocab_size):
-        evidence = posterior.evidence[rows[part]].to(counts.dtype)
-        evidence = evidence.sub_(evidence.amax(-1, keepdim=True)).exp_()
-        which = 0 if tables.dim() == 2 else int(positions[part[0]])
+    for table, part in by_table(circuit, places, vocab_size):
+        evidence = posterior.masked_evidence(part).to(counts.dtype)
+        evidence = (evidence - evidence.amax(-1, keepdim=True)).exp_()
+        which = 0 if tables.dim() == 2 else int(places[part[0]]) % circuit.num_positions
         if which not in sums:
             sums[which] = torch.zeros(table.shape, dtype=counts.dtype, device=counts.device)
         sums[which].addmm_(context[part].T, evidence)

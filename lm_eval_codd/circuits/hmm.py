@@ -14,29 +14,31 @@ so the emission table meets the evidence in one matrix product, and everything a
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterator
+from functools import cached_property
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from lm_eval_codd.circuits.posterior import Posterior, chain_mass, widest
+from lm_eval_codd.circuits import chain
+from lm_eval_codd.circuits.chain import widest
+from lm_eval_codd.circuits.emissions import leaves, log_emission
+from lm_eval_codd.circuits.posterior import Posterior, masked_places, no_mass
 
-# Rows of evidence turned into weights at a time: bounds the copy without starving the matrix product.
-_ROWS_AT_A_TIME: Final = 256
-# Columns of the emission table converted at a time where the product runs in a wider dtype than the table's.
-_COLUMNS_AT_A_TIME: Final = 8192
+# Far enough above the least float32 number that a share of it is one as well.
+_LEAST_POSSIBLE: Final = 1e-30
 
 
 class HMM:
     """A hidden Markov circuit over windows of `num_positions` tokens.
 
+    Leave its tables unchanged once it was evaluated: what was derived from them is kept.
+
     Args:
         initial: [H], p(z_0).
         transition: [H, H], row = earlier latent, one for all steps; or [T - 1, H, H], one for each.
         emission: [H, V], one for all positions; or [T, H, V], one for each. May be bfloat16 when the others are
-            float32; products then accumulate in float32.
+            float32; evidence is then rounded to bfloat16 too, and so are its products after accumulating in float32.
         num_positions: T; needed where neither table says it.
         source: where the circuit came from, for results and messages.
         identity: content hash; computed from the tables when it is first asked for.
@@ -114,11 +116,15 @@ class HMM:
         return self._identity
 
     def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> HMM:
-        """The same circuit elsewhere. bfloat16 narrows the emission table only; the chain stays in float32."""
-        chain = torch.float32 if dtype == torch.bfloat16 else dtype
+        """The same circuit elsewhere. bfloat16 narrows the emission table only; the chain stays in float32.
+
+        bfloat16 has to be asked for, on any device: rounding the table alone moves log Z of the demo's circuit by up to
+        0.02, whatever the products accumulate in; in float32 it is right to 1e-5.
+        """
+        dtype_of_chain = torch.float32 if dtype == torch.bfloat16 else dtype
         return HMM(
-            self.initial.to(device, chain),
-            self.transition.to(device, chain),
+            self.initial.to(device, dtype_of_chain),
+            self.transition.to(device, dtype_of_chain),
             self.emission.to(device, dtype),
             self.num_positions,
             source=self.source,
@@ -129,8 +135,32 @@ class HMM:
         """[T - 1, H, H]: a table of transitions (or of their logs), one for each step; a view where they are tied."""
         return table.expand(self.num_positions - 1, self.num_latents, self.num_latents)
 
-    def evaluate(self, log_evidence: Tensor, observed: Tensor | None = None) -> Posterior:
+    def chain_tables(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Log initial [H] and transitions [T - 1, H, H] in a dtype, as `chain.backward` and `forward` take them."""
+        return self.initial.to(dtype).log(), self.each_step(self.transition.to(dtype))
+
+    @cached_property
+    def log_chain_tables(self) -> tuple[Tensor, Tensor]:
+        """Log initial [H] and log transitions [T - 1, H, H], as `chain.draw` and `chain.best_path` take them."""
+        return self.initial.log(), self.each_step(self.transition.log())
+
+    @cached_property
+    def always_possible(self) -> bool:
+        """Whether no evidence is impossible: any latent may start and follow any other, and every token is emitted.
+
+        All with at least 1e-30, in the case of tokens by at least one latent. Float32 cannot lose the mass of such a
+        circuit's rows: the top weight of evidence is one, and the top message of the chain at least 1 / H. Computed
+        once, by a pass over the tables that waits for the device.
+        """
+        tables = (self.initial, self.transition, self.emission.amax(-2))
+        return all(table.amin().item() >= _LEAST_POSSIBLE for table in tables if table.numel())
+
+    def evaluate(self, log_evidence: Tensor, observed: Tensor | None = None, places: Tensor | None = None) -> Posterior:
         """Condition the circuit on evidence, with one pass over the emission table; the result answers every query.
+
+        It waits for the device once where it has to find the `places`, once where the circuit is not `always_possible`
+        (are there rows to run again in float64?), and once where each position has emissions of its own. Given the
+        places, that is not at all for a circuit with shared emissions that was trained with pseudocounts.
 
         Args:
             log_evidence: [B, T, V], or [M, V] with the masked positions only, in row-major order. Any scale for each
@@ -138,6 +168,8 @@ class HMM:
                 smaller than the circuit's vocabulary: the tokens beyond have no evidence. Evidence at observed
                 positions is not read.
             observed: [B, T] int64, the token where known and -1 where masked; None when all are masked.
+            places: [M] int64, where the masked positions stand in `observed.flatten()`, in order; None looks for them.
+                A caller who gives them answers for them.
 
         Returns:
             The posterior. A row whose evidence leaves no mass (or holds NaN or +inf) is flagged in
@@ -147,21 +179,49 @@ class HMM:
         Raises:
             ValueError: shapes that are not the circuit's.
         """
-        observed = self._check_evidence(log_evidence, observed)
-        masked = observed < 0
-        rows = torch.arange(masked.numel(), device=masked.device).view_as(masked)
-        if log_evidence.dim() == 2:
-            rows = masked.flatten().cumsum(0).view_as(masked) - 1
+        observed, places = self._check_evidence(log_evidence, observed, places)
         evidence = log_evidence.reshape(-1, log_evidence.shape[-1])
+        if log_evidence.dim() == 3:
+            rows = torch.arange(len(evidence), device=observed.device).view_as(observed)
+        else:
+            rows = (observed < 0).flatten().cumsum(0).sub_(1).view_as(observed)
+        which = None if len(evidence) == len(places) else places
 
-        log_leaf, log_scale = self._leaves(evidence, rows, observed, self.dtype)
-        log_beta, log_mass = chain_mass(self, log_leaf)
-        lost = log_mass.isneginf()
-        if lost.any() and self.dtype != (wide := widest(self.device)):
+        log_leaf, log_scale = leaves(self, evidence, which, places, observed, self.dtype)
+        log_beta, log_masses = chain.backward(*self.chain_tables(self.dtype), log_leaf)
+        if len(lost := self._lost_rows(log_masses)):
             # float32 weights reach 87 nats down. Mass that lies deeper is small, not impossible.
-            log_leaf[lost], log_scale[lost] = self._leaves(evidence, rows[lost], observed[lost], wide)
-            log_beta[lost], log_mass[lost] = chain_mass(self, log_leaf[lost])
-        return Posterior.build(self, evidence, rows, observed, log_leaf, log_scale, log_beta, log_mass)
+            known = observed[lost]
+            lost_places = masked_places(known)
+            which = rows[lost].flatten()[lost_places]
+            again, again_scale = leaves(self, evidence, which, lost_places, known, widest(self.device))
+            log_leaf[lost], log_scale[lost] = again.to(self.dtype), again_scale.to(self.dtype)
+            self._chain_again(lost, again, log_beta, log_masses)
+        return Posterior.build(
+            self, evidence, rows, observed, log_leaf, log_scale, log_beta, log_masses, evaluated_places=places
+        )
+
+    def chain_mass(self, log_leaf: Tensor) -> tuple[Tensor, Tensor]:
+        """The backward chain over leaves [B, T, H]: log beta [B, T, H] up to a scale, and the log mass in parts [B, T].
+
+        Rows that run out of float32's range are run again in float64; looking for them waits for the device, and is
+        spared where the circuit is `always_possible`.
+        """
+        log_beta, log_masses = chain.backward(*self.chain_tables(self.dtype), log_leaf)
+        if len(lost := self._lost_rows(log_masses)):
+            self._chain_again(lost, log_leaf[lost].to(widest(self.device)), log_beta, log_masses)
+        return log_beta, log_masses
+
+    def _lost_rows(self, log_masses: Tensor) -> Tensor:
+        """Indices of rows to run again in the widest dtype."""
+        if self.dtype == widest(self.device) or self.always_possible:
+            return log_masses.new_empty(0, dtype=torch.long)
+        return no_mass(log_masses).nonzero()[:, 0]
+
+    def _chain_again(self, rows: Tensor, log_leaf: Tensor, log_beta: Tensor, log_masses: Tensor) -> None:
+        """Overwrite some `rows` of a chain's results, in the dtype of their leaves `log_leaf`."""
+        again_beta, log_masses[rows] = chain.backward(*self.chain_tables(log_leaf.dtype), log_leaf)
+        log_beta[rows] = again_beta.to(log_beta.dtype)
 
     def log_partition(self, log_evidence: Tensor, observed: Tensor | None = None) -> Tensor:
         """[B]: log Z, the evidence's total mass, with hard evidence at observed positions."""
@@ -196,54 +256,11 @@ class HMM:
         A token that the latent never emits is -inf.
         """
         positions = torch.arange(self.num_positions, device=latents.device).expand_as(latents)
-        return self.log_emission(latents, positions, log_evidence.shape[-1]).add_(log_evidence)
+        return log_emission(self, latents, positions, log_evidence.shape[-1]).add_(log_evidence)
 
-    def log_emission(self, latents: Tensor, positions: Tensor, vocab_size: int) -> Tensor:
-        """[..., V]: log p(x | z) of the given latents at the given positions, over the first `vocab_size` tokens."""
-        table = self.emission[..., :vocab_size]
-        picked = table[latents] if table.dim() == 2 else table[positions, latents]
-        return picked.to(self.dtype).log_()
-
-    def hard_leaves(self, positions: Tensor, tokens: Tensor) -> Tensor:
-        """[N, H]: log p(token | z) of N known tokens at N positions."""
-        picked = self.emission[:, tokens].T if self.emission.dim() == 2 else self.emission[positions, :, tokens]
-        return picked.to(self.dtype).log()
-
-    def by_table(self, positions: Tensor, vocab_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Split N positions into parts that share an emission table: (table [H, V], indices into the N)."""
-        table = self.emission[..., :vocab_size]
-        if table.dim() == 2:
-            groups = [(table, torch.arange(len(positions), device=positions.device))]
-        else:
-            groups = [(table[t], (positions == t).nonzero()[:, 0]) for t in range(self.num_positions)]
-        for part_of_table, indices in groups:
-            for part in indices.split(_ROWS_AT_A_TIME):
-                if len(part):
-                    yield part_of_table, part
-
-    def _leaves(self, evidence: Tensor, rows: Tensor, observed: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Log leaves [B, T, H] up to a scale for each position, and that log scale [B, T]."""
-        masked = observed < 0
-        _, positions = masked.nonzero(as_tuple=True)
-        soft = torch.empty(len(positions), self.num_latents, dtype=self.dtype, device=self.device)
-        scale = torch.empty(len(positions), dtype=self.dtype, device=self.device)
-        evidence_rows = rows[masked]
-        for table, part in self.by_table(positions, evidence.shape[-1]):
-            weights = evidence[evidence_rows[part]].to(dtype)
-            top = weights.amax(-1, keepdim=True)
-            usable = top.isfinite()
-            weights.sub_(top.masked_fill(~usable, math.inf)).exp_()
-            mass = _weighted_sum(weights, table).to(dtype)
-            soft[part] = mass.where(usable, 0).log().to(self.dtype)
-            scale[part] = top.where(usable, 0)[:, 0].to(self.dtype)
-
-        log_leaf = torch.empty(*observed.shape, self.num_latents, dtype=self.dtype, device=self.device)
-        log_leaf[masked] = soft
-        _, known = (~masked).nonzero(as_tuple=True)
-        log_leaf[~masked] = self.hard_leaves(known, observed[~masked])
-        return log_leaf, torch.zeros_like(log_leaf[..., 0]).masked_scatter(masked, scale)
-
-    def _check_evidence(self, log_evidence: Tensor, observed: Tensor | None) -> Tensor:
+    def _check_evidence(
+        self, log_evidence: Tensor, observed: Tensor | None, places: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         shape = list(log_evidence.shape)
         if observed is None:
             if log_evidence.dim() != 3:
@@ -254,17 +271,11 @@ class HMM:
                 f"evidence for windows of shape {list(observed.shape)} does not fit this circuit; "
                 f"it must be [B, {self.num_positions}]"
             )
-        rows = list(observed.shape) if log_evidence.dim() == 3 else [int((observed < 0).sum())]
+        observed = observed.long()
+        places = masked_places(observed) if places is None else places
+        rows = list(observed.shape) if log_evidence.dim() == 3 else [len(places)]
         if shape[:-1] != rows or shape[-1] > self.vocab_size:
             raise ValueError(
                 f"`log_evidence` has shape {shape}; it must be {[*rows, self.vocab_size]} (or fewer tokens)"
             )
-        return observed.long()
-
-
-def _weighted_sum(weights: Tensor, table: Tensor) -> Tensor:
-    """[M, H]: sum_v weights[m, v] table[h, v], read once."""
-    if weights.dtype != torch.float64 or table.dtype == torch.float64:
-        return weights.to(table.dtype) @ table.T
-    columns = zip(weights.split(_COLUMNS_AT_A_TIME, 1), table.split(_COLUMNS_AT_A_TIME, 1), strict=True)
-    return sum(some_weights @ some_columns.T.double() for some_weights, some_columns in columns)
+        return observed, places

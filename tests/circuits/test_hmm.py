@@ -212,6 +212,16 @@ class TestExtremes:
         circuit = HMM(torch.tensor([0.0, 1.0, 0.0]), torch.eye(3), torch.ones(3, 1), 2)
         assert circuit.sample_latents(torch.zeros(1, 2, 1), uniforms=torch.full((1, 2), uniform)).tolist() == [[1, 1]]
 
+    def test_a_running_sum_that_rises_over_a_zero_weight_does_not_draw_it(self, monkeypatch):
+        # As a sum taken as a tree may, by rounding.
+        def cumsum(weights, dim, plain=torch.Tensor.cumsum):
+            return plain(weights, dim) + 1e-6 * (weights == 0)
+
+        circuit = HMM(torch.tensor([0.5, 0.0, 0.5]), torch.eye(3), torch.ones(3, 1), 1)
+        posterior = circuit.evaluate(torch.zeros(1, 1, 1))
+        monkeypatch.setattr(torch.Tensor, "cumsum", cumsum)
+        assert posterior.sample(uniforms=torch.tensor([[0.5000007]])).tolist() == [[2]]
+
     def test_a_banned_token_has_no_probability_and_no_nan(self, make_circuit):
         circuit = make_circuit(num_positions=5, dtype=torch.float32)
         log_evidence, _ = random_evidence(circuit, 2, 0, banned=0.7)

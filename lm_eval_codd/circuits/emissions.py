@@ -1,0 +1,88 @@
+"""Where evidence meets the emission table: the leaves, one number for each position and latent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from lm_eval_codd.circuits.hmm import HMM
+
+# Rows of evidence turned into weights at a time: bounds the copy without starving the matrix product.
+_ROWS_AT_A_TIME: Final = 256
+# Columns of the emission table converted at a time where the product runs in a wider dtype than the table's.
+_COLUMNS_AT_A_TIME: Final = 8192
+
+
+def leaves(
+    circuit: HMM, evidence: Tensor, which: Tensor | None, places: Tensor, observed: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Log leaves [B, T, H] up to a scale for each position, and that log scale [B, T], in `dtype`.
+
+    Args:
+        circuit: whose emissions.
+        evidence: [N, V] log evidence.
+        which: [M], the rows of `evidence` that belong to the masked positions; None when it has theirs alone, in order.
+        places: [M], where the masked positions stand in `observed.flatten()`.
+        observed: [B, T], the token where known and negative where masked.
+        dtype: of the weights, the products and the answer.
+    """
+    soft = torch.empty(len(places), circuit.num_latents, dtype=dtype, device=circuit.device)
+    scale = torch.empty(len(places), dtype=dtype, device=circuit.device)
+    for table, part in by_table(circuit, places, evidence.shape[-1]):
+        own = (evidence[part] if which is None else evidence[which[part]]).to(dtype)
+        top = own.amax(-1, keepdim=True)
+        # Without a finite top the weights are NaN, and so is the row's mass.
+        soft[part] = _weighted_sum((own - top).exp_(), table).to(dtype)
+        scale[part] = top[:, 0]
+    leaf = known_leaves(circuit, observed).to(dtype).flatten(0, 1).index_copy(0, places, soft)
+    log_scale = scale.new_zeros(observed.numel()).index_copy_(0, places, scale)
+    return leaf.log_().unflatten(0, observed.shape), log_scale.view_as(observed)
+
+
+def known_leaves(circuit: HMM, tokens: Tensor) -> Tensor:
+    """[B, T, H]: p(token | z) of tokens [B, T]; what stands where a token is negative means nothing."""
+    tokens = tokens.clamp(min=0)
+    if circuit.emission.dim() == 2:
+        picked = circuit.emission.T[tokens]
+    else:
+        positions = torch.arange(circuit.num_positions, device=tokens.device)
+        picked = circuit.emission.transpose(1, 2)[positions, tokens]
+    return picked.to(circuit.dtype)
+
+
+def log_emission(circuit: HMM, latents: Tensor, positions: Tensor, vocab_size: int) -> Tensor:
+    """[..., V]: log p(x | z) of the given latents at the given positions, over the first `vocab_size` tokens."""
+    table = circuit.emission[..., :vocab_size]
+    picked = table[latents] if table.dim() == 2 else table[positions, latents]
+    return picked.to(circuit.dtype).log_()
+
+
+def by_table(circuit: HMM, places: Tensor, vocab_size: int) -> Iterator[tuple[Tensor, slice | Tensor]]:
+    """Split M places (of B * T) into parts that share an emission table: (table [H, V], which of the M).
+
+    Where each position has a table of its own, finding its group waits for the device.
+    """
+    table = circuit.emission[..., :vocab_size]
+    if table.dim() == 2:
+        for start in range(0, len(places), _ROWS_AT_A_TIME):
+            yield table, slice(start, start + _ROWS_AT_A_TIME)
+        return
+    positions = places % circuit.num_positions
+    all_positions = torch.arange(circuit.num_positions, device=places.device)
+    counts = (positions == all_positions[:, None]).sum(1).tolist()
+    for own_table, group in zip(table, positions.argsort(stable=True).split(counts), strict=True):
+        for part in group.split(_ROWS_AT_A_TIME):
+            if len(part):
+                yield own_table, part
+
+
+def _weighted_sum(weights: Tensor, table: Tensor) -> Tensor:
+    """[M, H]: sum_v weights[m, v] table[h, v], read once."""
+    if weights.dtype != torch.float64 or table.dtype == torch.float64:
+        return weights.to(table.dtype) @ table.T
+    columns = zip(weights.split(_COLUMNS_AT_A_TIME, 1), table.split(_COLUMNS_AT_A_TIME, 1), strict=True)
+    return sum(some_weights @ some_columns.T.double() for some_weights, some_columns in columns)
