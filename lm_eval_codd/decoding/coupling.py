@@ -210,12 +210,14 @@ class Evidence:
         tokens = canvas.tokens[row, windows.columns]
         masked = tokens == canvas.ids.mask
         source = _sources(canvas, step)[row, windows.columns]
-        spoken = source.flatten()[_true(masked, windows.num_masked)]
+        places = _places(masked, windows.num_masked)
+        spoken = source.flatten()[places]
         # Their scale may be any: it goes into log Z, and the coupled distribution is the same.
         log_evidence = logits[spoken.clamp(min=0)].div_(pc_temperature)
         # A mask token inside a prompt is not decoded, so nothing is known of it: log 1 for every token.
         log_evidence.masked_fill_((spoken < 0)[:, None], 0.0)
-        return cls(circuit.evaluate(log_evidence, tokens.masked_fill(masked, -1)), windows, source)
+        observed = tokens.masked_fill(masked, -1)
+        return cls(circuit.evaluate(log_evidence, observed, places=places), windows, source)
 
     def draws(self, canvas: Canvas, step: Step) -> Tensor:
         """[W, T] uniform numbers of the rows, by position in the unpadded row."""
@@ -228,13 +230,12 @@ class Evidence:
 
         Windows whose evidence the circuit rules out keep the backbone's logits.
         """
-        takes = self.windows.takes & (self.source >= 0)
-        masked = _true(self.posterior.observed < 0, self.windows.num_masked)
+        places = self.posterior.places
         if self.windows.num_masked is None:
-            taken = takes.flatten()[masked].nonzero()[:, 0]
-            masked, coupled = masked[taken], coupled[taken]
-        source = self.source.flatten()[masked]
-        impossible = self.posterior.impossible[masked // self.source.shape[1]]
+            taken = (self.windows.takes & (self.source >= 0)).flatten()[places].nonzero()[:, 0]
+            places, coupled = places[taken], coupled[taken]
+        source = self.source.flatten()[places]
+        impossible = self.posterior.impossible[places // self.source.shape[1]]
         logits[source] = torch.where(impossible[:, None], logits[source], coupled.to(logits.dtype))
 
     def of_rows(self, keep: Tensor) -> Evidence:
@@ -264,9 +265,9 @@ def _sources(canvas: Canvas, step: Step) -> Tensor:
     return sources
 
 
-def _true(mask: Tensor, number: int | None) -> Tensor:
-    """Flat indices of the Trues; does not wait for the device where their number is known."""
+def _places(masked: Tensor, number: int | None) -> Tensor:
+    """[M] int64: where the Trues stand, flattened; does not wait for the device where their number is known."""
     if number is None:
-        return mask.flatten().nonzero()[:, 0]
+        return masked.flatten().nonzero()[:, 0]
     # A stable sort that puts the Trues first.
-    return mask.flatten().byte().argsort(descending=True, stable=True)[:number]
+    return masked.flatten().byte().argsort(descending=True, stable=True)[:number]

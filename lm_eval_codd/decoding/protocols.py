@@ -87,10 +87,12 @@ class Posterior(Protocol):
     """A circuit under evidence for N windows, M of whose N * T positions are masked.
 
     observed: [N, T] int64, the token where known and -1 where masked.
+    places: [M] int64, where the masked positions stand in `observed.flatten()`.
     impossible: [N] bool, windows whose evidence leaves no mass; what they answer means nothing.
     """
 
     observed: Tensor
+    places: Tensor
     impossible: Tensor
 
     def sample(self, *, uniforms: Tensor) -> Tensor:
@@ -125,11 +127,12 @@ class Circuit(Protocol):
     num_positions: int
     vocab_size: int
 
-    def evaluate(self, log_evidence: Tensor, observed: Tensor) -> Posterior:
+    def evaluate(self, log_evidence: Tensor, observed: Tensor, places: Tensor) -> Posterior:
         """Condition on evidence.
 
         Args:
-            log_evidence: [M, V] of the masked positions, in row-major order.
+            log_evidence: [M, V] of the masked positions, in row-major order; of any scale for each.
             observed: [N, T] int64, the token where known and -1 where masked.
+            places: [M] int64, where the masked positions stand in `observed.flatten()`.
         """
         ...

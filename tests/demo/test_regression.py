@@ -39,7 +39,7 @@ CHANGES = {
     "the gate's comparison is turned around": """
 from lm_eval_codd.decoding import windows
 def turned(self, num_masked, length):
-    return num_masked.double() / length > self._threshold
+    return num_masked / length > self._threshold
 windows.Gate.__call__ = turned
 """,
     "the circuit is dropped": """

@@ -1,0 +1,47 @@
+"""The loop waits for the device once a step: for the counts that say what comes next."""
+
+import pytest
+
+import lm_eval_codd as codd
+from tests.decoding.test_coupling import random_circuit
+from tests.decoding.test_loop import PROMPTS, SMALL
+from tests.device_waits import Operations
+
+
+class TestASteps:
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {},
+            {"alg": "margin", "temperature": 0.7, "top_p": 0.9, "top_k": 9},
+            {"alg": "entropy", "alg_temp": 0.5, "confidence_eos_eot_inf": True},
+            {"threshold": 0.5},
+            {"cfg_scale": 1.0},
+            {"cache": "dual"},
+            {"cache": "prefix", "factor": 1.0},
+            {"paradigm": "full"},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("coupled", [False, True])
+    def test_operations_wait_for_nothing(self, backbone, settings, coupled):
+        if coupled and settings.get("paradigm") == "full":
+            pytest.skip("where its windows lie depends on the confidences, so that they have to be looked at")
+        circuit = random_circuit(backbone.vocab_size, SMALL["block_length"], 4, sharpness=1.0) if coupled else None
+        config = codd.DecodingConfig(pc_frac=1.5, **SMALL, **settings)
+        with Operations() as operations:
+            outputs = codd.generate(backbone, PROMPTS, config, circuit=circuit, batch_size=3)
+        assert operations.num_waits == 0
+        assert operations.num_launches > 1000
+        assert all(output.num_circuit for output in outputs) == coupled
+
+    def test_nor_do_they_while_somebody_watches(self, backbone):
+        with Operations() as operations:
+            codd.generate(backbone, PROMPTS, codd.DecodingConfig(**SMALL), on_step=lambda event: None)
+        assert operations.num_waits == 0
+
+    def test_a_wait_is_seen(self, backbone):
+        with Operations() as operations:
+            config = codd.DecodingConfig(**SMALL)
+            codd.generate(backbone, PROMPTS, config, on_step=lambda event: event.commit.nonzero())
+        assert operations.num_waits == 8
