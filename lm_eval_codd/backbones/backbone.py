@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from lm_eval_codd.backbones.forward import Trunk
 
@@ -125,9 +126,21 @@ class Backbone:
         return self._trunk(tokens, attention_mask, positions, cache, slots, columns)
 
     @torch.no_grad()
-    def head(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of what `hidden_at` gave [..., D]: a new tensor, in the backbone's own dtype."""
-        return self.model.lm_head(hidden).to(hidden.device)
+    def head(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
+        """Logits of what `hidden_at` gave, in the backbone's own dtype.
+
+        Args:
+            hidden: [..., D].
+            out: [at least N, V], room for the logits of hidden states [N, D] on a CPU, where fresh memory costs a
+                fifth of the product itself. It is taken where the head is a plain product.
+
+        Returns:
+            [..., V], a new tensor or a part of `out`.
+        """
+        head = self.model.lm_head
+        if out is None or not _is_plain_product(head) or hidden.dtype != out.dtype:
+            return head(hidden).to(hidden.device)
+        return torch.mm(hidden, head.weight.T, out=out[: len(hidden)])
 
     def new_cache(self, num_slots: int, length: int) -> KeyValues:
         """Keys and values of `num_slots` rows of `length` columns, for `hidden_at`; a full pass fills them."""
@@ -135,6 +148,11 @@ class Backbone:
 
     def __repr__(self) -> str:
         return f"Backbone({self.source!r}, family={self.family!r}, dtype={self.dtype}, device={str(self.device)!r})"
+
+
+def _is_plain_product(head: nn.Module) -> bool:
+    """Whether calling the head does nothing but multiply with its weight: no adapter, no hook, no bias."""
+    return type(head) is nn.Linear and head.bias is None and not (head._forward_hooks or head._forward_pre_hooks)
 
 
 def _scoring_positions(

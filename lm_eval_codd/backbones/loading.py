@@ -15,7 +15,6 @@ from lm_eval_codd.backbones.adapter import ADAPTER_FILES, add_adapter
 from lm_eval_codd.backbones.backbone import Backbone
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError, find_checkpoint
 from lm_eval_codd.backbones.layout import ConfigReader, Layout
-from lm_eval_codd.backbones.onednn import use_onednn
 from lm_eval_codd.backbones.registry import find_layout
 from lm_eval_codd.backbones.token_ids import find_token_ids
 from lm_eval_codd.settings import unknown_value
@@ -77,7 +76,6 @@ def load_backbone(
         add_adapter(model, adapter, layout)
         identity = f"{identity}+{adapter.identity}"
     model.eval().requires_grad_(False)
-    use_onednn(model)
     backbone = Backbone(
         model, layout, token_ids, num_parameters=num_parameters, source=checkpoint.source, identity=identity
     )

@@ -175,6 +175,7 @@ def stream(
         # Before the circuit writes into the logits; draws are functions of row and step, so the second are the same.
         alone = decider.decide(step, logits) if compare else None
         decision = coupling.decide(canvas, step, logits)
+        del logits  # not beside the next step's
         canvas.commit(step.columns, decision.tokens, decision.commit)
         canvas.num_forward += 1
         canvas.step = plan.step + 1

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from lm_eval_codd.decoding.protocols import SplitBackbone
-
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
-    from lm_eval_codd.decoding.protocols import Backbone, KeyValues
+    from lm_eval_codd.decoding.protocols import Backbone, KeyValues, SplitBackbone
     from lm_eval_codd.decoding.step import Step
     from lm_eval_codd.settings import DecodingConfig
 
@@ -43,17 +41,16 @@ class Direct:
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
-        self._splits = isinstance(backbone, SplitBackbone)
+        self._head = _Head(backbone) if _splits(backbone) else None
 
     def logits(self, canvas: Canvas, step: Step) -> Tensor:
         """See `Network`."""
         positions = canvas.answer_start + step.columns
-        if self._splits and step.is_ragged:
+        if self._head is not None:
             hidden = self._backbone.hidden_at(canvas.tokens, canvas.attention_mask, positions)
-            return self._backbone.head(step.flat(hidden)).float()
+            return self._head(step.flat(hidden))
         logits = step.flat(self._backbone.logits(canvas.tokens, canvas.attention_mask, positions))
-        # Any other backbone may keep the logits that it gives.
-        return logits.to(torch.float32, copy=not self._splits)
+        return logits.to(torch.float32, copy=True)  # the backbone may keep its own
 
 
 class Guided:
@@ -86,13 +83,13 @@ class Cached:
     begin a block, one over the others.
     """
 
-    def __init__(self, backbone: Backbone, config: DecodingConfig) -> None:
-        if not isinstance(backbone, SplitBackbone):
+    def __init__(self, backbone: SplitBackbone, config: DecodingConfig) -> None:
+        if not _splits(backbone):
             raise ValueError(
                 f"`cache={config.cache}` needs a backbone that keeps keys and values, and {type(backbone).__name__} "
                 "does not; leave `cache` out (none)"
             )
-        self._backbone, self._block_length = backbone, config.block_length
+        self._backbone, self._head, self._block_length = backbone, _Head(backbone), config.block_length
         self._to_the_end = config.cache == "prefix"
         self._cache: KeyValues | None = None
         self._width = 0
@@ -119,7 +116,7 @@ class Cached:
                 self._cached_pass(canvas, positions, begun, step.blocks),
             ]
             hidden = torch.cat(parts)[self._index(begin + begun).argsort()]
-        return self._backbone.head(step.flat(hidden)).float()
+        return self._head(step.flat(hidden))
 
     def _full_pass(self, canvas: Canvas, positions: Tensor, rows: list[int]) -> Tensor:
         tokens, attention_mask, positions, slots = self._inputs(canvas, positions, rows)
@@ -168,3 +165,24 @@ class Cached:
 
     def _index(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self._backbone.device)
+
+
+class _Head:
+    """The backbone's head, in float32; on a CPU its logits always lie in the same memory."""
+
+    def __init__(self, backbone: SplitBackbone) -> None:
+        self._backbone = backbone
+        self._room: Tensor | None = None
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        if hidden.device.type == "cpu" and (self._room is None or len(self._room) < len(hidden)):
+            self._room = hidden.new_empty(len(hidden), self._backbone.vocab_size)
+        return self._backbone.head(hidden, out=self._room).float()
+
+
+def _splits(backbone: Backbone) -> bool:
+    """Whether trunk and head can be asked one after the other.
+
+    A wrapper that hands on what it does not have itself is asked for its `logits`, which it may have changed.
+    """
+    return all(hasattr(type(backbone), name) for name in ("hidden_at", "head", "new_cache"))

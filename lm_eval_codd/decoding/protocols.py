@@ -66,8 +66,8 @@ class SplitBackbone(Backbone, Protocol):
         """
         ...
 
-    def head(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of [..., D], a new tensor that the caller may write into."""
+    def head(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
+        """Logits [N, V] of [N, D], which the caller may write into; they may lie in `out` [at least N, V]."""
         ...
 
     def new_cache(self, num_slots: int, length: int) -> KeyValues:

@@ -16,7 +16,7 @@ import secrets
 import time
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -172,7 +172,7 @@ class Journal:
 
 
 def _line_of(key: str, answer: Answer) -> bytes:
-    record = {"key": key, **asdict(answer.generation), "seconds": round(answer.seconds, 6)}
+    record = {"key": key, **vars(answer.generation), "seconds": round(answer.seconds, 6)}
     tokens = record["tokens"]
     record["length"] = len(tokens)
     # What follows an answer's end is one token over and over; one of them is enough.

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import parts
 from benchmarks.memory import Peak, peak_memory
-from benchmarks.model import random_prompts
+from benchmarks.model import make_sure, random_prompts
 from benchmarks.parts import Parts, watched
 from benchmarks.reference import reference_decode
 from benchmarks.table import Row, say
@@ -157,6 +157,7 @@ def approximate_modes(bench: Bench, exact: Run) -> Iterator[Row]:
     modes = [(name, settings, None) for name, settings in _MODES.items()]
     if bench.circuit is not None:
         modes.append(("dual_threshold_circuit", _MODES["dual_threshold"], bench.circuit))
+    make_sure(bench.workload.backbone, bench.config.seed)
     for name, settings, circuit in modes:
         try:
             config = replace(bench.config, **settings)

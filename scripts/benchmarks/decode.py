@@ -138,7 +138,7 @@ def _set_up(arguments: argparse.Namespace, preset: Preset) -> Bench:
     circuit = None
     if arguments.num_latents:
         say(f"making a circuit of {arguments.num_latents} latents")
-        circuit = random_circuit(arguments.num_latents, shape.vocab_size, config.block_length, device).to(dtype)
+        circuit = random_circuit(arguments.num_latents, shape.vocab_size, config.block_length, device)
     blocks_of_answer = arguments.answer_length // config.block_length + 1
     steps_of_answer = blocks_of_answer * config.num_steps // config.num_blocks
     return Bench(
@@ -170,12 +170,12 @@ def _measure(bench: Bench, arguments: argparse.Namespace) -> Iterator[Row]:
     yield from rows
     if bench.circuit is not None:
         yield from comparisons.with_circuit(bench, ceilings)
-    if not arguments.no_modes:
-        yield from comparisons.approximate_modes(bench, exact)
     yield comparisons.changed_by_batching(bench)
     if arguments.ladder:
         say("the ladder from the official loop to this one")
         yield from climb(backbone, bench.workload.prompts[: bench.workload.batch_size], bench.config, exact, repeats=3)
+    if not arguments.no_modes:
+        yield from comparisons.approximate_modes(bench, exact)
 
 
 def _goals(arguments: argparse.Namespace, preset: Preset) -> Mapping[str, str]:

@@ -14,9 +14,11 @@ from lm_eval_codd.backbones.layout import ConfigReader
 from lm_eval_codd.backbones.llada import LLADA
 from lm_eval_codd.backbones.token_ids import TokenIds
 
-# Of the masked positions of a fresh block, the share that is made surer than 0.9 of its token. With half of them,
-# `threshold=0.9` commits about three tokens a step, which is what Fast-dLLM (arXiv 2505.22618) has with LLaDA-8B.
+# Of the masked positions of a fresh block, the share that `make_sure` makes surer than 0.9 of its token. With half of
+# them, `threshold=0.9` commits about three tokens a step, as Fast-dLLM (arXiv 2505.22618) has it with LLaDA-8B.
 SURE_SHARE = 0.5
+# Deviation of a position's logits, about a trained model's.
+LOGIT_DEVIATION = 3.0
 # Queries and keys this much larger than the rest: with flat attention all masked positions would look the same.
 ATTENTION_GAIN = 2.0
 
@@ -36,7 +38,7 @@ class Shape:
 
 
 def random_backbone(shape: Shape, dtype: torch.dtype, device: torch.device, *, max_length: int, seed: int) -> Backbone:
-    """A backbone of LLaDA's layout, about as sure of itself as a trained one (`SURE_SHARE`).
+    """A backbone of LLaDA's layout.
 
     Special tokens stand as far from the end of the vocabulary as LLaDA's do.
     """
@@ -66,7 +68,6 @@ def random_backbone(shape: Shape, dtype: torch.dtype, device: torch.device, *, m
         identity=f"random weights, seed {seed}",
     )
     _reserve_specials(backbone)
-    _make_sure(backbone, seed)
     return backbone
 
 
@@ -77,6 +78,23 @@ def random_prompts(backbone: Backbone, lengths: list[int], seed: int) -> list[li
     return [torch.randint(ordinary, (length,), generator=generator).tolist() for length in lengths]
 
 
+def make_sure(backbone: Backbone, seed: int) -> None:
+    """Scale the head, and with it all logits, until `SURE_SHARE` is reached. Which token is likeliest stays.
+
+    So peaked a softmax of so many tokens costs a CPU more than a trained model's.
+    """
+    canvas = torch.full((2, 128), backbone.mask_id, device=backbone.device)
+    canvas[:, :96] = torch.tensor(random_prompts(backbone, [96, 96], seed), device=backbone.device)
+    positions = torch.arange(96, 128, device=backbone.device).expand(2, -1)
+    logits = backbone.logits(canvas, None, positions).float()
+    low, high = 1.0, 64.0
+    for _ in range(12):
+        scale = (low * high) ** 0.5
+        share = ((scale * logits).softmax(dim=-1).amax(dim=-1) >= 0.9).float().mean()
+        low, high = (low, scale) if share >= SURE_SHARE else (scale, high)
+    backbone.model.lm_head.weight.mul_(high)
+
+
 def _draw_weights(model: LlamaForCausalLM, generator: torch.Generator) -> None:
     """Keep the size of what passes through: a deviation of one over the root of the inputs."""
     for name, module in model.named_modules():
@@ -84,6 +102,7 @@ def _draw_weights(model: LlamaForCausalLM, generator: torch.Generator) -> None:
             module.weight.normal_(generator=generator)
         elif isinstance(module, nn.Linear):
             gain = ATTENTION_GAIN if name.endswith(("q_proj", "k_proj")) else 1.0
+            gain = LOGIT_DEVIATION if name == "lm_head" else gain
             module.weight.normal_(std=gain / module.in_features**0.5, generator=generator)
 
 
@@ -97,17 +116,3 @@ def _reserve_specials(backbone: Backbone) -> None:
     head[:, 0] = 0
     head[[backbone.mask_id, backbone.eos_id, backbone.eot_id]] = 0
     head[backbone.eos_id, 0] = 1
-
-
-def _make_sure(backbone: Backbone, seed: int) -> None:
-    """Scale the head, and with it all logits, until `SURE_SHARE` is reached. Which token is likeliest stays."""
-    canvas = torch.full((2, 128), backbone.mask_id, device=backbone.device)
-    canvas[:, :96] = torch.tensor(random_prompts(backbone, [96, 96], seed), device=backbone.device)
-    positions = torch.arange(96, 128, device=backbone.device).expand(2, -1)
-    logits = backbone.logits(canvas, None, positions).float()
-    low, high = 1.0, 64.0
-    for _ in range(12):
-        scale = (low * high) ** 0.5
-        share = ((scale * logits).softmax(dim=-1).amax(dim=-1) >= 0.9).float().mean()
-        low, high = (low, scale) if share >= SURE_SHARE else (scale, high)
-    backbone.model.lm_head.weight.mul_(high)

@@ -67,10 +67,10 @@ def watched(backbone: Backbone, shape: Shape) -> Iterator[Parts]:
         asked = queries if positions is None else positions.shape[1]
         return trunk_work(shape, rows, queries, keys, asked, itemsize)
 
-    def of_head(_: Backbone, hidden: Any) -> Work:
+    def of_head(_: Backbone, hidden: Any, out: Any = None) -> Work:
         return head_work(shape, hidden.shape[:-1].numel(), itemsize)
 
-    def of_circuit(circuit: HMM, log_evidence: Any, observed: Any = None) -> Work:
+    def of_circuit(circuit: HMM, log_evidence: Any, observed: Any, places: Any = None) -> Work:
         return circuit_work(
             circuit.num_latents,
             circuit.num_positions,

@@ -124,6 +124,35 @@ class TestPositions:
         assert widths == dict.fromkeys(watched, 3) | {"mlp before": 24, "keys": 24, "values": 24}
 
 
+class TestRoomForLogits:
+    @pytest.fixture
+    def hidden(self, load, name):
+        backbone = load(name)
+        return backbone.hidden_at(torch.arange(12)[None])[0]
+
+    def test_logits_lie_in_it_and_are_the_same(self, load, name, hidden):
+        backbone = load(name)
+        room = torch.full((20, backbone.vocab_size), torch.nan)
+        logits = backbone.head(hidden, out=room)
+        assert torch.equal(logits, backbone.head(hidden))
+        assert logits.data_ptr() == room.data_ptr()
+        assert room[12:].isnan().all()
+
+    def test_a_head_that_does_more_than_multiply_is_called(self, load, name, hidden):
+        backbone = load(name)
+        plain = backbone.head(hidden)
+        handle = backbone.model.lm_head.register_forward_hook(lambda module, args, output: output + 1)
+        try:
+            logits = backbone.head(hidden, out=torch.zeros(20, backbone.vocab_size))
+        finally:
+            handle.remove()
+        assert torch.equal(logits, plain + 1)
+
+    def test_room_of_another_dtype_is_left_alone(self, load, name, hidden):
+        backbone = load(name)
+        assert backbone.head(hidden, out=torch.zeros(20, backbone.vocab_size).double()).dtype == torch.float32
+
+
 class TestPadding:
     # float64 shows that nothing but rounding is left; in float32 a forward pass itself is exact to 4e-5 here.
     @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-11), ("float32", 4e-5)])

@@ -101,9 +101,9 @@ class TestCaches:
     def test_a_block_begins_with_a_full_pass_and_goes_on_with_its_own_columns(self, load, cache, widths):
         backbone, passes = load("llada-tiny"), []
 
-        class Spy:
-            def __getattr__(self, name):
-                return getattr(backbone, name)
+        class Spy(type(backbone)):
+            def __init__(self):
+                self.__dict__.update(vars(backbone))
 
             def hidden_at(self, tokens, attention_mask=None, positions=None, *, start=None, width=None, **kwargs):
                 passes.append(tokens.shape[1] if start is None else width)

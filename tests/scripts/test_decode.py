@@ -6,7 +6,7 @@ import bench
 import pytest
 import torch
 from benchmarks.decode import PRESETS
-from benchmarks.model import Shape, random_backbone, random_prompts
+from benchmarks.model import Shape, make_sure, random_backbone, random_prompts
 from benchmarks.workload import Workload
 
 import lm_eval_codd as codd
@@ -123,6 +123,7 @@ class TestBackbone:
     def test_it_is_as_sure_as_is_said(self):
         shape = Shape(layers=2, width=64, heads=2, mlp=128, vocab_size=2000)
         backbone = random_backbone(shape, torch.float32, torch.device("cpu"), max_length=128, seed=0)
+        make_sure(backbone, seed=0)
         prompts = random_prompts(backbone, [64] * 8, 3)
         canvas = torch.tensor([[*prompt, *[backbone.mask_id] * 32] for prompt in prompts])
         positions = torch.arange(64, 96).expand(8, -1)
