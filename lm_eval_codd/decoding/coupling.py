@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import torch
 from torch import Tensor
 
+from lm_eval_codd.decoding.candidates import rows_at_a_time
 from lm_eval_codd.decoding.noise import Stream, uniforms
 from lm_eval_codd.decoding.windows import BestWindow, BlockWindow, CoveringWindows, WindowRule, Windows
 
@@ -236,7 +237,9 @@ class Evidence:
             places, coupled = places[taken], coupled[taken]
         source = self.source.flatten()[places]
         impossible = self.posterior.impossible[places // self.source.shape[1]]
-        logits[source] = torch.where(impossible[:, None], logits[source], coupled.to(logits.dtype))
+        size = rows_at_a_time(logits)
+        for rows, new, keeps in zip(source.split(size), coupled.split(size), impossible.split(size), strict=True):
+            logits[rows] = torch.where(keeps[:, None], logits[rows], new.to(logits.dtype))
 
     def of_rows(self, keep: Tensor) -> Evidence:
         """The windows of the rows [B] bool to keep."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lm_eval_codd.decoding.candidates import Support, draw, most_likely, tempered_support
+from lm_eval_codd.decoding.candidates import Support, draw, most_likely, rows_at_a_time, tempered_support
 from lm_eval_codd.decoding.commitment import make_floor, surest
 from lm_eval_codd.decoding.confidence import RULES
 from lm_eval_codd.decoding.noise import Stream, gumbel, uniforms
@@ -161,7 +161,7 @@ class Decider:
         """Tokens and confidences [B, P] that a function gives for some positions at a time."""
         drawn = step.flat(step.uniforms(Stream.TOKEN)) if self._config.temperature > 0 else None
         rank = step.flat(step.uniforms(Stream.RANK))
-        size = max(1, _piece_bytes(logits.device) // (logits.shape[-1] * logits.element_size()))
+        size = rows_at_a_time(logits)
         pieces = [
             function(some, None if drawn is None else drawn[start : start + size], rank[start : start + size])
             for start, some in zip(range(0, len(logits), size), logits.split(size), strict=True)
@@ -186,8 +186,3 @@ class Decider:
             return self._rule(support, index, rank)
         confidence = self._rule(support.without(self._unsure), index, rank)
         return torch.where(confidence.isnan(), -torch.inf, confidence)  # nothing but end tokens was left
-
-
-def _piece_bytes(device: torch.device) -> int:
-    """How much of the logits to look at in one go: what a CPU's cache holds, what a GPU can spare three times over."""
-    return 8 << 20 if device.type == "cpu" else 1 << 30

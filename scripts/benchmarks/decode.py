@@ -175,7 +175,7 @@ def _measure(bench: Bench, arguments: argparse.Namespace) -> Iterator[Row]:
         say("the ladder from the official loop to this one")
         yield from climb(backbone, bench.workload.prompts[: bench.workload.batch_size], bench.config, exact, repeats=3)
     if not arguments.no_modes:
-        yield from comparisons.approximate_modes(bench, exact)
+        yield from comparisons.approximate_modes(bench)
 
 
 def _goals(arguments: argparse.Namespace, preset: Preset) -> Mapping[str, str]:
