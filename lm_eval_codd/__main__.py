@@ -6,6 +6,7 @@ A command is imported when it is asked for, so that `tasks` or `--help` do not w
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from importlib import import_module
@@ -40,8 +41,22 @@ COMMANDS: Final = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit status: 0, 1 when a run failed, 2 when it could not start, 130 at Ctrl-C."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Run one command and return its exit status.
+
+    0; 1 when a run failed, 2 when it could not start, 130 at Ctrl-C, 141 when nobody reads its output any more.
+    """
+    try:
+        try:
+            return _command(sys.argv[1:] if argv is None else argv)
+        finally:
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                stream.flush()  # here, where a reader that has gone, as `head` does, can still be answered
+    except BrokenPipeError:
+        _drop_output()
+        return 128 + signal.SIGPIPE
+
+
+def _command(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_usage(), file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
@@ -57,11 +72,23 @@ def main(argv: list[str] | None = None) -> int:
         return getattr(import_module(module), function)(rest) or 0
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError, RuntimeError) as error:
         if not _is_ours(error) or os.environ.get("LMEVAL_LOG_LEVEL", "").upper() == "DEBUG":
             raise
         print(f"{PROG} {name}: {error}", file=sys.stderr)
         return 2
+
+
+def _drop_output() -> None:
+    """Send what is left to say nowhere, or Python would try once more at its end and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
 
 
 def _usage() -> str:

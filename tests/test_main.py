@@ -1,6 +1,8 @@
 """The command line: what it says, what it returns, and what it hands to lm-eval."""
 
 import gc
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +86,35 @@ class TestErrors:
         command(fail_with(KeyboardInterrupt()))
         assert command_line.main(["tasks"]) == 130
         assert capsys.readouterr().err == ""
+
+
+class TestAReaderThatHasGone:
+    """As `head` does once it has its lines."""
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--help"],
+            ["tasks"],
+            ["tasks", "--help"],
+            ["launch", "--help"],
+            ["launch", "--dry-run", "--run", "--model_alias llada --llada_ckpt demo --task demo --gen_length 32"],
+        ],
+    )
+    def test_ends_the_program_without_a_word(self, arguments, tmp_path):
+        reader, writer = os.pipe()
+        os.close(reader)
+        command = [sys.executable, "-m", "lm_eval_codd", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        with os.fdopen(writer) as stdout:
+            done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, cwd=tmp_path, env=environment)
+        assert (done.returncode, done.stderr) in [(128 + signal.SIGPIPE, b""), (0, b"")]
+
+    def test_is_no_error_of_a_command(self, command, monkeypatch, tmp_path):
+        with (tmp_path / "out").open("w") as output:
+            monkeypatch.setattr(sys, "stdout", output)
+            command(fail_with(BrokenPipeError()))
+            assert command_line.main(["tasks"]) == 128 + signal.SIGPIPE
 
 
 class TestRun:

@@ -6,7 +6,7 @@ import heapq
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from lm_eval_codd.launch import lock, record
@@ -151,11 +151,15 @@ def run_all(
                 observer.look(running)
                 time.sleep(_POLL_SECONDS)
     finally:
-        for execution in [execution for execution in running if execution.has_ended()]:
-            close(execution)
-        _stop_children(running, stop)
-        for execution in list(running):
-            close(execution, interrupted=True)
+        ended = [execution for execution in running if execution.has_ended()]
+        going = [execution for execution in running if execution not in ended]
+        # The last one in is the first to go, and all of them go: also when nobody reads what the observer prints.
+        with ExitStack() as closing:
+            for execution in going:
+                closing.callback(close, execution, interrupted=True)
+            closing.callback(_stop_children, going, stop)
+            for execution in ended:
+                closing.callback(close, execution)
     return outcomes
 
 
