@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         for frame in frames(comparison, shutil.get_terminal_size((120, 24)).columns, colour=_wants_colour()):
             print(frame)
+    if comparison.approximations:
+        print(f"\napproximate: {', '.join(comparison.approximations)}")
     for decode, trace in comparison.traces.items():
         generation = trace.generation
         print(

@@ -23,6 +23,7 @@ class Comparison:
     Attributes:
         model: the checkpoint, and the circuit when there is one.
         alg: the remasking rule, which says what a confidence is.
+        approximations: settings that set the decode apart from an exact one, such as `cache=dual`.
         prompt: its text, as the network reads it.
         traces: the decodes by name, one or two.
         texts: each token's own text, for the tokens in the traces.
@@ -32,6 +33,7 @@ class Comparison:
 
     model: str
     alg: str
+    approximations: tuple[str, ...]
     prompt: str
     traces: Mapping[str, Trace]
     texts: Mapping[int, str]
@@ -66,6 +68,7 @@ def compare(lm: DiffusionLM, question: str) -> Comparison:
     return Comparison(
         model=model,
         alg=lm.config.alg,
+        approximations=lm.config.approximations,
         prompt=prompt,
         traces=traces,
         texts={token: lm.tokenizer.decode([token]) for token in sorted(_tokens(traces))},

@@ -18,6 +18,7 @@ def build_page(comparison: Comparison) -> str:
     data = {
         "model": comparison.model,
         "alg": comparison.alg,
+        "approximations": comparison.approximations,
         "prompt": comparison.prompt,
         "mask": comparison.mask_id,
         "ends": comparison.end_ids,

@@ -35,6 +35,11 @@ class TestTrace:
         cli.main(ARGUMENTS)
         assert ("\x1b[1;32m" in capsys.readouterr().out) == colour
 
+    def test_an_approximate_decode_is_called_so(self, make_lm, monkeypatch, capsys):
+        monkeypatch.setattr(CoddLLaDA, "create_from_arg_string", lambda _: make_lm(cache="dual", threshold=0.9))
+        cli.main(ARGUMENTS)
+        assert "\napproximate: cache=dual, threshold=0.9\n" in capsys.readouterr().out
+
     def test_a_page_is_written_instead(self, tmp_path, capsys):
         cli.main([*ARGUMENTS, "--html", str(tmp_path / "out.html")])
         assert capsys.readouterr().out.startswith(f"{tmp_path / 'out.html'}\n")

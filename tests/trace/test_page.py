@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from lm_eval_codd.trace.comparison import compare
 from lm_eval_codd.trace.page import build_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -15,6 +16,11 @@ def data_of(page):
 
 
 class TestPage:
+    def test_it_says_what_is_approximate(self, comparison, make_lm):
+        assert data_of(build_page(comparison))["approximations"] == []
+        cached = compare(make_lm(cache="dual"), "two and two")
+        assert data_of(build_page(cached))["approximations"] == ["cache=dual"]
+
     def test_it_asks_for_nothing_outside_of_itself(self, comparison):
         assert not re.search(r'(src|href)="(?!data:)', build_page(comparison))
 

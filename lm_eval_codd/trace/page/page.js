@@ -179,7 +179,8 @@ function play() {
   timer = setInterval(() => (shown < numFrames - 1 ? show(shown + 1) : pause()), 300);
 }
 
-by("model").textContent = `${data.model} · ${data.alg}`;
+const approximate = data.approximations.length ? [`approximate: ${data.approximations.join(", ")}`] : [];
+by("model").textContent = [data.model, data.alg, ...approximate].join(" · ");
 by("prompt").textContent = data.prompt;
 by("slider").max = numFrames - 1;
 by("slider").addEventListener("input", (event) => { pause(); show(Number(event.target.value)); });
