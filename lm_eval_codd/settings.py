@@ -305,6 +305,8 @@ def _check_type(name: str, value: object, annotation: str) -> None:
         fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not fits:
         noun = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "a word"}[wanted]
+        if name in _CHOICES:  # as `cache=True`
+            noun = f"one of {', '.join(_CHOICES[name])}"
         raise ValueError(f"`{name}={value!r}` must be {noun}{' or None' if optional else ''}")
 
 

@@ -111,6 +111,7 @@ class TestRefusals:
             ({"num_steps": 1.5}, "`num_steps=1.5` must be a whole number"),
             ({"num_steps": True}, "`num_steps=True` must be a whole number"),
             ({"stop_at_eos": "no"}, "`stop_at_eos='no'` must be True or False"),
+            ({"cache": True}, "`cache=True` must be one of none, prefix, dual"),
             ({"cache": "duel"}, r"`cache=duel` is not known.*did you mean dual"),
             ({"threshold": 0}, "`threshold=0` is out of range; it must be above 0 and at most 1"),
             ({"threshold": 1.01}, "`threshold=1.01`.*at most 1"),
