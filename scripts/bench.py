@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Final
 
 COMMANDS: Final = {
@@ -46,13 +47,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             command.set_defaults(run=module.run)
         command.add_argument("--json", metavar="FILE", help="write every figure to this file")
     arguments = parser.parse_args(argv)
+    if arguments.json and not Path(arguments.json).absolute().parent.is_dir():
+        parser.error(f"`--json {arguments.json}` is in a folder that does not exist; make it first")
 
     from benchmarks.table import show, write_json
 
-    rows = arguments.run(arguments)
+    try:
+        rows = arguments.run(arguments)
+    except ValueError as error:
+        raise SystemExit(f"bench.py: {error}") from error
     show(rows)
     if arguments.json:
-        write_json(rows, arguments.json)
+        write_json(rows, arguments.json, command=argv)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from benchmarks.arguments import whole
 from benchmarks.table import Row, say
 from benchmarks.timing import best_times
 from lm_eval_codd.circuits import HMM
@@ -14,16 +15,26 @@ from lm_eval_codd.circuits import HMM
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `bench.py circuit`."""
-    parser.add_argument("--num-latents", type=int, default=1024)
-    parser.add_argument("--vocab-size", type=int, default=126464)
-    parser.add_argument("--num-positions", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--masked", type=int, nargs="+", default=[1, 4, 8, 16, 22, 32], help="masked positions a row")
-    parser.add_argument("--repeats", type=int, default=7, help="rounds, of which the best counts")
+    parser.add_argument("--num-latents", type=whole(1), default=1024)
+    parser.add_argument("--vocab-size", type=whole(1), default=126464)
+    parser.add_argument("--num-positions", type=whole(1), default=32)
+    parser.add_argument("--batch", type=whole(1), default=1)
+    parser.add_argument(
+        "--masked", type=whole(1), nargs="+", default=[1, 4, 8, 16, 22, 32], help="masked positions a row"
+    )
+    parser.add_argument("--repeats", type=whole(1), default=7, help="rounds, of which the best counts")
 
 
 def run(arguments: argparse.Namespace) -> list[Row]:
-    """Figures of every device and dtype that there is: float32 on the CPU, float32 and bfloat16 tables on a GPU."""
+    """Figures of every device and dtype that there is: float32 on the CPU, float32 and bfloat16 tables on a GPU.
+
+    Raises:
+        ValueError: more positions are to be masked than there are.
+    """
+    if max(arguments.masked) > arguments.num_positions:
+        raise ValueError(
+            f"`--masked {max(arguments.masked)}` is more than `--num-positions {arguments.num_positions}`; lower it"
+        )
     cases = [("cpu", torch.float32)]
     if torch.cuda.is_available():
         cases += [("cuda", torch.float32), ("cuda", torch.bfloat16)]

@@ -12,6 +12,7 @@ import torch
 
 import lm_eval_codd as codd
 from benchmarks import comparisons
+from benchmarks.arguments import whole
 from benchmarks.circuit import random_circuit
 from benchmarks.comparisons import Bench
 from benchmarks.ladder import climb
@@ -77,13 +78,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shape = parser.add_argument_group("the backbone, with random weights")
     shape.add_argument("--shape", choices=PRESETS, default="small", help="sizes, dtype and steps; llada-8b needs a GPU")
     for name in _SIZES:
-        shape.add_argument(_flag(name), type=int, metavar="N", help="instead of the shape's")
+        shape.add_argument(_flag(name), type=whole(1), metavar="N", help="instead of the shape's")
     shape.add_argument("--dtype", choices=("float32", "bfloat16"), help="instead of the shape's")
     shape.add_argument("--device", help="such as cpu or cuda:1; a GPU where there is one when not given")
-    shape.add_argument("--seed", type=int, default=0, help="of weights and prompts")
+    shape.add_argument("--seed", type=whole(0), default=0, help="of weights and prompts")
 
     work = parser.add_argument_group("the requests")
-    work.add_argument("--num-steps", type=int, metavar="N", help="denoising steps of an answer, instead of the shape's")
+    work.add_argument(
+        "--num-steps", type=whole(1), metavar="N", help="denoising steps of an answer, instead of the shape's"
+    )
     explained = {
         "prompt_length": "tokens of a prompt",
         "gen_length": "tokens of the canvas after it",
@@ -94,18 +97,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "num_latents": "of the random circuit; 0 leaves the circuit out",
         "pc_frac": "mask ratio below which the circuit acts",
     }
+    types = {"num_latents": whole(0), "pc_frac": float}
     for name, default in _WORKLOAD.items():
-        work.add_argument(_flag(name), type=type(default), default=default, metavar="N", help=explained[name])
+        work.add_argument(
+            _flag(name), type=types.get(name, whole(1)), default=default, metavar="N", help=explained[name]
+        )
 
     how = parser.add_argument_group("what is measured, and how long")
     how.add_argument(
         "--timed-steps",
-        type=int,
+        type=whole(1),
         metavar="N",
         help="steps that are timed of decodes without early end, the official loop's among them, and scaled to all, "
         "which cost the same; by default those that an answer needs with early end on a CPU, all on a GPU",
     )
-    how.add_argument("--rounds", type=int, default=1, metavar="N", help="time what is compared so often, in turn")
+    how.add_argument("--rounds", type=whole(1), default=1, metavar="N", help="time what is compared so often, in turn")
     how.add_argument("--no-modes", action="store_true", help="leave out caches and thresholds")
     how.add_argument("--ladder", action="store_true", help="add what each step from the official loop gives")
 
@@ -131,7 +137,14 @@ def _set_up(arguments: argparse.Namespace, preset: Preset) -> Bench:
         pc_frac=arguments.pc_frac,
     )
     if not 0 < arguments.answer_length < arguments.gen_length:
-        raise SystemExit(f"`answer_length={arguments.answer_length}` must lie between 0 and {arguments.gen_length}")
+        raise ValueError(
+            f"`--answer-length {arguments.answer_length}` leaves no room for the end; use less than "
+            f"`--gen-length {arguments.gen_length}`"
+        )
+    if shape.width % shape.heads:
+        raise ValueError(f"`--width {shape.width}` cannot be split over `--heads {shape.heads}`; use a multiple")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"`--device {device}` is not there: this torch finds no GPU; use cpu")
     say(f"making a backbone of {shape} in {_name(dtype)} on {device}")
     length = arguments.prompt_length + arguments.gen_length
     backbone = random_backbone(shape, dtype, device, max_length=length, seed=arguments.seed)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import torch
 
+from benchmarks.arguments import whole
 from benchmarks.stand_in import (
     ANSWER_TOKENS,
     DECODING,
@@ -26,7 +27,7 @@ from benchmarks.stand_in import (
 )
 from benchmarks.start_up import help_milliseconds
 from benchmarks.stopwatch import REST, Stopwatch
-from benchmarks.table import Row
+from benchmarks.table import Row, say
 
 DATA_DIR: Final = "CODD_DATA_DIR"
 
@@ -58,9 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "`harness.seconds.*` its parts; `harness.help_milliseconds` is what the package's start-up files add to "
         "`lm_eval --help`."
     ).strip()
-    parser.add_argument("--requests", type=int, default=GSM8K_ROWS, help="rows of GSM8K to evaluate")
-    parser.add_argument("--batch-size", type=int, default=8, help="requests decoded at once")
-    parser.add_argument("--starts", type=int, default=40, help="pairs of `lm_eval --help`; 0 leaves this out")
+    parser.add_argument("--requests", type=whole(1), default=GSM8K_ROWS, help="rows of GSM8K to evaluate")
+    parser.add_argument("--batch-size", type=whole(1), default=8, help="requests decoded at once")
+    parser.add_argument("--starts", type=whole(0), default=40, help="pairs of `lm_eval --help`; 0 leaves this out")
     parser.add_argument(
         "--data-dir",
         type=Path,
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> list[Row]:
     """Rows of the overhead, its parts, and the start."""
     rows = overhead(arguments.requests, arguments.batch_size, arguments.data_dir)
     if arguments.starts:
-        print("measuring harness.help_milliseconds ...", flush=True)
+        say("harness.help_milliseconds")
         added, alone = help_milliseconds(arguments.starts)
         note = f"median of {arguments.starts} pairs; {alone:.0f} ms without"
         rows.append(Row("harness.help_milliseconds", added, "ms", "<= 5", note))
@@ -82,7 +83,7 @@ def run(arguments: argparse.Namespace) -> list[Row]:
 
 def overhead(requests: int, batch_size: int, data_dir: Path | None) -> list[Row]:
     """Seconds of one evaluation by part."""
-    print("measuring harness.overhead_seconds ...", flush=True)
+    say("harness.overhead_seconds")
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from benchmarks.table import Row
+from benchmarks.arguments import whole
+from benchmarks.table import Row, say
 from lm_eval_codd.demo import CHECKPOINT
 
 TASK: Final = "codd_demo"
@@ -32,10 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "thread a slot in both, the start of every run included. `launcher.ranks_ratio`: samples/s of two ranks of one "
         "thread against two processes with half of the requests each. Needs two idle cores."
     ).strip()
-    parser.add_argument("--runs", type=int, default=8, help="equal runs for the slots")
-    parser.add_argument("--documents", type=int, default=80, help="requests of a run on a slot")
-    parser.add_argument("--rank-documents", type=int, default=300, help="requests that two ranks share")
-    parser.add_argument("--rounds", type=int, default=2, help="pairs of evaluations for the ranks, the best of each")
+    parser.add_argument("--runs", type=whole(1), default=8, help="equal runs for the slots")
+    parser.add_argument("--documents", type=whole(1), default=80, help="requests of a run on a slot")
+    parser.add_argument("--rank-documents", type=whole(1), default=300, help="requests that two ranks share")
+    parser.add_argument(
+        "--rounds", type=whole(1), default=2, help="pairs of evaluations for the ranks, the best of each"
+    )
 
 
 def run(arguments: argparse.Namespace) -> list[Row]:
@@ -48,7 +51,7 @@ def run(arguments: argparse.Namespace) -> list[Row]:
 
 
 def _slots(num_runs: int, documents: int, home: Path) -> list[Row]:
-    print("measuring launcher.makespan_ratio ...", flush=True)
+    say("launcher.makespan_ratio")
     one, two = (_makespan(gpus, num_runs, documents, home / gpus) for gpus in ("cpu", "cpu,cpu"))
     note = f"{num_runs} runs of {documents} documents, {one:.1f} s on one slot, {two:.1f} s on two"
     return [Row("launcher.makespan_ratio", two / one, "x", "<= 0.55", note)]
@@ -64,7 +67,7 @@ def _makespan(gpus: str, num_runs: int, documents: int, folder: Path) -> float:
 
 
 def _ranks(documents: int, rounds: int, home: Path) -> list[Row]:
-    print("measuring launcher.ranks_ratio ...", flush=True)
+    say("launcher.ranks_ratio")
     # As lm-eval deals them out.
     halves = [list(range(first, documents, 2)) for first in range(2)]
     apart, together = [], []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import operator
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,8 +72,8 @@ def show(rows: Sequence[Row]) -> None:
         print(line.rstrip())
 
 
-def write_json(rows: Sequence[Row], path: str | Path) -> None:
-    """Write the figures, nested by the dots of their names, with what they were measured on and with.
+def write_json(rows: Sequence[Row], path: str | Path, command: Sequence[str] = ()) -> None:
+    """Write the figures, nested by the dots of their names, with the command and the machine that gave them.
 
     Raises:
         ValueError: one name is the beginning of another, or is there twice.
@@ -93,7 +94,7 @@ def write_json(rows: Sequence[Row], path: str | Path) -> None:
         for row in rows
         if row.unit or row.goal or row.note
     }
-    content = {**figures, "about": about, "machine": machine()}
+    content = {**figures, "about": about, "command": shlex.join(command), "machine": machine()}
     Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

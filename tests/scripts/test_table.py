@@ -48,8 +48,10 @@ class TestJson:
         assert written["about"]["decode.ratio"] == {"unit": "x", "goal": ">= 30", "met": True, "note": ""}
 
     def test_it_says_what_it_was_measured_with(self, tmp_path):
-        write_json([], tmp_path / "figures.json")
-        machine = json.loads((tmp_path / "figures.json").read_text())["machine"]
+        write_json([], tmp_path / "figures.json", command=["decode", "--seed", "3"])
+        written = json.loads((tmp_path / "figures.json").read_text())
+        assert written["command"] == "decode --seed 3"
+        machine = written["machine"]
         assert {"processor", "cores", "threads", "python", "torch", "transformers", "code", "gpus"} <= machine.keys()
 
     @pytest.mark.parametrize("names", [("a", "a"), ("a.b", "a"), ("a", "a.b")])
