@@ -142,6 +142,7 @@ def stream(
         return
     ids = _resolve_ids(backbone, config)
     _check(backbone, prompts, config, circuit)
+    _check_rows(len(prompts), repeats, batch_size)
     device = torch.device(getattr(backbone, "device", "cpu"))
     if circuit is not None and getattr(circuit, "device", device) != device:
         circuit = circuit.to(device=device)
@@ -197,7 +198,7 @@ class _Queue:
     ) -> None:
         self._prompts = prompts
         self._repeats = [0] * len(prompts) if repeats is None else repeats
-        self._batch_size = batch_size or len(prompts)
+        self._batch_size = len(prompts) if batch_size is None else batch_size
         self._config, self._ids, self._device = config, ids, device
         self._waiting = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
 
@@ -285,6 +286,13 @@ def _resolve_ids(backbone: Backbone, config: DecodingConfig) -> Ids:
         if value == mask:
             raise ValueError(f"`{name}={value}` is the mask token too, so every answer would be over; give another id")
     return Ids(mask, (eos,) if eot is None or eot == eos else (eos, eot))
+
+
+def _check_rows(num_prompts: int, repeats: Sequence[int] | None, batch_size: int | None) -> None:
+    if repeats is not None and len(repeats) != num_prompts:
+        raise ValueError(f"`repeats` has {len(repeats)} numbers for {num_prompts} prompts; give one a prompt, or None")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"`batch_size={batch_size}` must be at least 1, or None for all prompts at once")
 
 
 def _check(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -87,7 +87,7 @@ class Cached:
         if not _splits(backbone):
             raise ValueError(
                 f"`cache={config.cache}` needs a backbone that keeps keys and values, and {type(backbone).__name__} "
-                "does not; leave `cache` out (none)"
+                "does not, or has `logits` of its own; leave `cache` out (none)"
             )
         self._backbone, self._head, self._block_length = backbone, _Head(backbone), config.block_length
         self._to_the_end = config.cache == "prefix"
@@ -180,9 +180,17 @@ class _Head:
         return self._backbone.head(hidden, out=self._room).float()
 
 
+_PARTS: Final = ("hidden_at", "head", "new_cache")
+
+
 def _splits(backbone: Backbone) -> bool:
     """Whether trunk and head can be asked one after the other.
 
-    A wrapper that hands on what it does not have itself is asked for its `logits`, which it may have changed.
+    A wrapper that hands on what it does not have itself is asked for its `logits`, which it may have changed; so is a
+    backbone whose `logits` were written over those of the class that has trunk and head.
     """
-    return all(hasattr(type(backbone), name) for name in ("hidden_at", "head", "new_cache"))
+    kind = type(backbone)
+    if not all(hasattr(kind, part) for part in _PARTS) or "logits" in getattr(backbone, "__dict__", {}):
+        return False
+    nearest = next(set(vars(owner)) for owner in kind.__mro__ if {"logits", *_PARTS} & set(vars(owner)))
+    return not nearest.isdisjoint(_PARTS)
