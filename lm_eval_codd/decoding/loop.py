@@ -69,7 +69,8 @@ class Finished(NamedTuple):
     """An answer as it leaves the loop.
 
     index: of its prompt.
-    seconds: its share of the loop's wall time, which the rows under way share equally.
+    seconds: its share of the loop's wall time, which the rows under way share equally. What the caller does between
+        two answers is not the loop's.
     """
 
     index: int
@@ -166,7 +167,10 @@ def stream(
         if not all(num_wanted):
             done = canvas.keep([row for row, number in enumerate(num_wanted) if not number])
             for index, generation in _generations(done, config):
-                yield Finished(index, generation, clock.stop(index))
+                seconds = clock.stop(index)
+                handed_over = time.perf_counter()
+                yield Finished(index, generation, seconds)
+                clock.skip(time.perf_counter() - handed_over)
             canvas = queue.refill(canvas.keep([row for row, number in enumerate(num_wanted) if number]))
             continue
         step = Step.of(canvas, plan, wanted, num_wanted, blocks, num_open)
@@ -238,6 +242,10 @@ class _Clock:
         now = time.perf_counter()
         self._share += (now - self._last) / len(indices)
         self._last = now
+
+    def skip(self, seconds: float) -> None:
+        """So long somebody else was at work."""
+        self._last += seconds
 
     def stop(self, index: int) -> float:
         """Seconds of a row that is through."""
