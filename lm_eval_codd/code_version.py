@@ -19,8 +19,8 @@ def code_version() -> str:
     price is that a changed comment counts as well.
     """
     digest = hashlib.sha256()
-    for room in _ROOMS:
-        for path in sorted((_PACKAGE / room).glob("*.py")):
-            digest.update(f"{room}/{path.name}\0".encode())
-            digest.update(path.read_bytes())
+    paths = [path for room in _ROOMS for path in sorted((_PACKAGE / room).glob("*.py"))]
+    for path in (_PACKAGE / "settings.py", *paths):
+        digest.update(f"{path.relative_to(_PACKAGE).as_posix()}\0".encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

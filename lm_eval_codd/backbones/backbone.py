@@ -152,7 +152,9 @@ class Backbone:
 
 def _is_plain_product(head: nn.Module) -> bool:
     """Whether calling the head does nothing but multiply with its weight: no adapter, no hook, no bias."""
-    return type(head) is nn.Linear and head.bias is None and not (head._forward_hooks or head._forward_pre_hooks)
+    hooked = head._forward_hooks or head._forward_pre_hooks
+    # Offloaded weights are brought by a `forward` of the instance; until then they are empty.
+    return type(head) is nn.Linear and head.bias is None and not hooked and "forward" not in vars(head)
 
 
 def _scoring_positions(

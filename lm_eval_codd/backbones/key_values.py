@@ -26,11 +26,6 @@ class KeyValues:
         self._keys, self._values = list(keys), list(values)
 
     @property
-    def num_slots(self) -> int:
-        """S."""
-        return self._keys[0].shape[0]
-
-    @property
     def num_columns(self) -> int:
         """L, without what was cropped."""
         return self._keys[0].shape[1]

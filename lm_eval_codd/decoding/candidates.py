@@ -29,12 +29,13 @@ class Support:
 
     def without(self, tokens: tuple[int, ...]) -> Support:
         """The same support with some tokens excluded."""
-        if self.ids is None:
-            values = self.values.clone()
-            values[..., list(tokens)] = -torch.inf
-        else:
-            excluded = torch.isin(self.ids, self.ids.new_tensor(tokens))
-            values = self.values.masked_fill(excluded, -torch.inf)
+        # One after the other: a list of them would have to be copied to the device, and waited for.
+        values = self.values.clone()
+        for token in tokens:
+            if self.ids is None:
+                values[..., token] = -torch.inf
+            else:
+                values.masked_fill_(self.ids == token, -torch.inf)
         return Support(values, self.ids)
 
 

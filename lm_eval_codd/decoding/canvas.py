@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.decoding.noise import row_keys
+from lm_eval_codd.decoding.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Canvas:
             indices=list(range(len(prompts)) if indices is None else indices),
             lengths=lengths,
             answer_start=longest,
-            tokens=torch.tensor(rows, dtype=torch.int64, device=device),
+            tokens=to_device(rows, device),
             attention_mask=None,
             first=zeros,
             keys=row_keys(seed, prompts, repeats, device),
@@ -120,7 +121,7 @@ class Canvas:
 
     def keep(self, rows: Sequence[int]) -> Canvas:
         """The canvas of the given rows only, without the padding that none of them needs."""
-        picked = self._pick(torch.tensor(rows, dtype=torch.int64, device=self.tokens.device))
+        picked = self._pick(to_device(rows, self.tokens.device))
         kept = replace(
             self,
             **picked,
@@ -162,6 +163,6 @@ class Canvas:
 
     def _mark_padding(self) -> None:
         pads = [self.answer_start - length for length in self.lengths]
-        self.first = torch.tensor(pads, dtype=torch.int64, device=self.tokens.device)
+        self.first = to_device(pads, self.tokens.device)
         columns = torch.arange(self.tokens.shape[1], device=self.tokens.device)
         self.attention_mask = columns >= self.first[:, None] if any(pads) else None

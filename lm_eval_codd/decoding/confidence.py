@@ -32,13 +32,15 @@ def low_confidence(support: Support, index: Tensor, uniform: Tensor) -> Tensor:
 
 
 def margin(support: Support, index: Tensor, uniform: Tensor) -> Tensor:
-    """Probability of the most likely token less that of the second."""
-    values = support.values
-    top = values.topk(min(2, values.shape[-1]), dim=-1).values
-    probabilities = (top - values.logsumexp(dim=-1, keepdim=True)).double().exp()
-    if probabilities.shape[-1] == 1:
-        return probabilities[..., 0]
-    return probabilities[..., 0] - probabilities[..., 1]
+    """Probability of the most likely token less that of the second.
+
+    From the shares of all tokens but the first, for the reason that `low_confidence` has.
+    """
+    probabilities = support.values.softmax(dim=-1)
+    top = probabilities.topk(min(2, probabilities.shape[-1]), dim=-1)
+    first, second = top.values[..., 0].double(), top.values[..., 1:].sum(dim=-1).double()
+    others = probabilities.scatter_(-1, top.indices[..., :1], 0.0).sum(dim=-1).double()
+    return (first - second) / (first + others)
 
 
 def entropy(support: Support, index: Tensor, uniform: Tensor) -> Tensor:

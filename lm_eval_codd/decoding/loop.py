@@ -69,7 +69,8 @@ class Finished(NamedTuple):
     """An answer as it leaves the loop.
 
     index: of its prompt.
-    seconds: its share of the loop's wall time, which the rows under way share equally.
+    seconds: its share of the loop's wall time, which the rows under way share equally. What the caller does between
+        two answers is not the loop's.
     """
 
     index: int
@@ -142,6 +143,7 @@ def stream(
         return
     ids = _resolve_ids(backbone, config)
     _check(backbone, prompts, config, circuit)
+    _check_rows(len(prompts), repeats, batch_size)
     device = torch.device(getattr(backbone, "device", "cpu"))
     if circuit is not None and getattr(circuit, "device", device) != device:
         circuit = circuit.to(device=device)
@@ -165,7 +167,10 @@ def stream(
         if not all(num_wanted):
             done = canvas.keep([row for row, number in enumerate(num_wanted) if not number])
             for index, generation in _generations(done, config):
-                yield Finished(index, generation, clock.stop(index))
+                seconds = clock.stop(index)
+                handed_over = time.perf_counter()
+                yield Finished(index, generation, seconds)
+                clock.skip(time.perf_counter() - handed_over)
             canvas = queue.refill(canvas.keep([row for row, number in enumerate(num_wanted) if number]))
             continue
         step = Step.of(canvas, plan, wanted, num_wanted, blocks, num_open)
@@ -197,7 +202,7 @@ class _Queue:
     ) -> None:
         self._prompts = prompts
         self._repeats = [0] * len(prompts) if repeats is None else repeats
-        self._batch_size = batch_size or len(prompts)
+        self._batch_size = len(prompts) if batch_size is None else batch_size
         self._config, self._ids, self._device = config, ids, device
         self._waiting = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
 
@@ -237,6 +242,10 @@ class _Clock:
         now = time.perf_counter()
         self._share += (now - self._last) / len(indices)
         self._last = now
+
+    def skip(self, seconds: float) -> None:
+        """So long somebody else was at work."""
+        self._last += seconds
 
     def stop(self, index: int) -> float:
         """Seconds of a row that is through."""
@@ -285,6 +294,13 @@ def _resolve_ids(backbone: Backbone, config: DecodingConfig) -> Ids:
         if value == mask:
             raise ValueError(f"`{name}={value}` is the mask token too, so every answer would be over; give another id")
     return Ids(mask, (eos,) if eot is None or eot == eos else (eos, eot))
+
+
+def _check_rows(num_prompts: int, repeats: Sequence[int] | None, batch_size: int | None) -> None:
+    if repeats is not None and len(repeats) != num_prompts:
+        raise ValueError(f"`repeats` has {len(repeats)} numbers for {num_prompts} prompts; give one a prompt, or None")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"`batch_size={batch_size}` must be at least 1, or None for all prompts at once")
 
 
 def _check(

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 from torch import Tensor
+
+from lm_eval_codd.decoding.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
@@ -40,17 +43,11 @@ class Direct:
     """The whole canvas, every step."""
 
     def __init__(self, backbone: Backbone) -> None:
-        self._backbone = backbone
-        self._head = _Head(backbone) if _splits(backbone) else None
+        self._full_pass = _FullPass(backbone)
 
     def logits(self, canvas: Canvas, step: Step) -> Tensor:
         """See `Network`."""
-        positions = canvas.answer_start + step.columns
-        if self._head is not None:
-            hidden = self._backbone.hidden_at(canvas.tokens, canvas.attention_mask, positions)
-            return self._head(step.flat(hidden))
-        logits = step.flat(self._backbone.logits(canvas.tokens, canvas.attention_mask, positions))
-        return logits.to(torch.float32, copy=True)  # the backbone may keep its own
+        return self._full_pass(canvas.tokens, canvas.attention_mask, canvas.answer_start + step.columns, step.flat)
 
 
 class Guided:
@@ -60,7 +57,7 @@ class Guided:
     """
 
     def __init__(self, backbone: Backbone, cfg_scale: float) -> None:
-        self._backbone, self._cfg_scale = backbone, cfg_scale
+        self._full_pass, self._cfg_scale = _FullPass(backbone), cfg_scale
 
     def logits(self, canvas: Canvas, step: Step) -> Tensor:
         """See `Network`."""
@@ -69,8 +66,10 @@ class Guided:
         both = torch.cat([canvas.tokens, without_prompt])
         attention_mask = None if canvas.attention_mask is None else canvas.attention_mask.repeat(2, 1)
         positions = (canvas.answer_start + step.columns).repeat(2, 1)
-        conditional, unconditional = self._backbone.logits(both, attention_mask, positions).float().chunk(2)
-        conditional, unconditional = step.flat(conditional), step.flat(unconditional)
+        logits = self._full_pass(
+            both, attention_mask, positions, lambda values: torch.cat([step.flat(half) for half in values.chunk(2)])
+        )
+        conditional, unconditional = logits.chunk(2)
         return unconditional + (self._cfg_scale + 1) * (conditional - unconditional)
 
 
@@ -87,7 +86,7 @@ class Cached:
         if not _splits(backbone):
             raise ValueError(
                 f"`cache={config.cache}` needs a backbone that keeps keys and values, and {type(backbone).__name__} "
-                "does not; leave `cache` out (none)"
+                "does not, or has `logits` of its own; leave `cache` out (none)"
             )
         self._backbone, self._head, self._block_length = backbone, _Head(backbone), config.block_length
         self._to_the_end = config.cache == "prefix"
@@ -164,7 +163,28 @@ class Cached:
                 self._slot_of[index] = self._free.pop(0)
 
     def _index(self, values: list[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=self._backbone.device)
+        return to_device(values, self._backbone.device)
+
+
+class _FullPass:
+    """Logits of a whole canvas, in float32 and the caller's to overwrite."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+        self._head = _Head(backbone) if _splits(backbone) else None
+
+    def __call__(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None,
+        positions: Tensor,
+        pick: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """[N, V], what `pick` takes of the values [B, P, ...] at the `positions` [B, P]."""
+        if self._head is not None:
+            return self._head(pick(self._backbone.hidden_at(tokens, attention_mask, positions)))
+        logits = pick(self._backbone.logits(tokens, attention_mask, positions))
+        return logits.to(torch.float32, copy=True)  # the backbone may keep its own
 
 
 class _Head:
@@ -180,9 +200,17 @@ class _Head:
         return self._backbone.head(hidden, out=self._room).float()
 
 
+_PARTS: Final = ("hidden_at", "head", "new_cache")
+
+
 def _splits(backbone: Backbone) -> bool:
     """Whether trunk and head can be asked one after the other.
 
-    A wrapper that hands on what it does not have itself is asked for its `logits`, which it may have changed.
+    A wrapper that hands on what it does not have itself is asked for its `logits`, which it may have changed; so is a
+    backbone whose `logits` were written over those of the class that has trunk and head.
     """
-    return all(hasattr(type(backbone), name) for name in ("hidden_at", "head", "new_cache"))
+    kind = type(backbone)
+    if not all(hasattr(kind, part) for part in _PARTS) or "logits" in getattr(backbone, "__dict__", {}):
+        return False
+    nearest = next(set(vars(owner)) for owner in kind.__mro__ if {"logits", *_PARTS} & set(vars(owner)))
+    return not nearest.isdisjoint(_PARTS)

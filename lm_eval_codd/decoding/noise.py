@@ -14,6 +14,8 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from lm_eval_codd.decoding.transfer import to_device
+
 
 class Stream(IntEnum):
     """What a draw is for; draws of different streams are independent."""
@@ -30,7 +32,7 @@ def row_keys(seed: int, prompts: Sequence[Sequence[int]], repeats: Sequence[int]
     for prompt, repeat in zip(prompts, repeats, strict=True):
         text = ",".join(map(str, (seed, repeat, *prompt)))
         keys.append(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True))
-    return torch.tensor(keys, dtype=torch.int64, device=device)
+    return to_device(keys, device)
 
 
 def uniforms(keys: Tensor, stream: Stream, step: Tensor, columns: Tensor) -> Tensor:

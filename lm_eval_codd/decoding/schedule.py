@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.decoding.noise import Stream, uniforms
+from lm_eval_codd.decoding.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
@@ -89,9 +90,9 @@ class BlockSchedule:
         self._is_first_column = self._columns % block_length == 0
         self._step = torch.arange(num_blocks * len(steps), device=device)
         self._block = self._step // len(steps)
-        self._quota = torch.tensor([step.quota for step in steps], device=device).repeat(num_blocks)
+        self._quota = to_device([step.quota for step in steps], device).repeat(num_blocks)
         # float32 through and through, as the official grid is.
-        self._share = torch.tensor([step.share for step in steps], dtype=torch.float32, device=device)
+        self._share = to_device([step.share for step in steps], device, torch.float32)
         self._share = self._share.repeat(num_blocks)
         self._leads = (self._step % len(steps) == 0) if leads else None
 
@@ -146,7 +147,8 @@ class BernoulliSchedule:
         masked = canvas.masked
         step = canvas.step.clamp(max=self._num_steps - 1)
         chosen = self._draw(canvas.keys, step) & masked
-        # Most steps of a fine grid choose nothing; a row moves on until one chooses something or the grid ends.
+        # Most steps of a fine grid choose nothing; a row moves on until one chooses something or the grid ends. Whether
+        # all have done so takes a wait for the device, beside the loop's.
         waiting = masked.any(dim=1) & (canvas.step < self._num_steps)
         live = waiting.clone()
         while bool((waiting := waiting & ~chosen.any(dim=1) & (step < self._num_steps - 1)).any()):

@@ -13,6 +13,7 @@ from lm_eval_codd.decoding.candidates import Support, draw, most_likely, rows_at
 from lm_eval_codd.decoding.commitment import make_floor, surest
 from lm_eval_codd.decoding.confidence import RULES
 from lm_eval_codd.decoding.noise import Stream, gumbel, uniforms
+from lm_eval_codd.decoding.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids
@@ -58,7 +59,7 @@ class Step:
             row, place = row.flatten(), place.flatten()
         else:
             # With its size given, this does not wait for the device as a boolean index would.
-            num, total = torch.tensor(num_wanted, device=columns.device), sum(num_wanted)
+            num, total = to_device(num_wanted, columns.device), sum(num_wanted)
             row = row[:, 0].repeat_interleave(num, output_size=total)
             place = torch.arange(total, device=columns.device) - (num.cumsum(0) - num)[row]
         return cls(

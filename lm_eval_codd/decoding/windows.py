@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from lm_eval_codd.decoding.transfer import to_device
+
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
     from lm_eval_codd.decoding.step import Decider, Step
@@ -80,7 +82,7 @@ class BlockWindow:
         """See `WindowRule`."""
         rows = [row for row, number in enumerate(step.num_open) if self._gate(number, self._length)]
         starts = [canvas.answer_start + step.blocks[row] * self._length for row in rows]
-        row, start = torch.tensor([rows, starts], dtype=torch.int64, device=canvas.tokens.device)
+        row, start = to_device([rows, starts], canvas.tokens.device)
         columns = _span(start, self._length)
         num_masked = sum(step.num_open[row] for row in rows)
         return Placement(Windows(row, columns, _is_masked(canvas, row, columns), num_masked), step.committable)

@@ -15,7 +15,7 @@ VARIABLE: Final = "CODD_PROGRESS_FILE"
 
 @dataclass(frozen=True)
 class Progress:
-    """Answers done of all, denoising steps of the batch under way, and answer tokens a second."""
+    """Answers done of all, denoising steps made, and answer tokens a second."""
 
     done: int
     total: int

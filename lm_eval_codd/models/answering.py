@@ -55,7 +55,7 @@ class Answering:
         self, config: DecodingConfig, group: list[Request], progress: Progress
     ) -> Iterator[tuple[Request, Answer]]:
         """Decode requests that share their settings; an answer is journalled before it is yielded."""
-        # Logits, their softmax and a sorted copy, in float32, at every position that a step looks at.
+        # Logits, a circuit's evidence and what it makes of it, in float32, at every position that a step looks at.
         num_positions = config.gen_length if config.paradigm == "full" else config.block_length
         self._batch_size.start(self._backbone.device, 3 * 4 * num_positions * self._backbone.vocab_size)
         keys = self._keys(config, group)

@@ -1,4 +1,4 @@
-"""The journal of a run: every answer, on disk as soon as its batch is decoded.
+"""The journal of a run: every answer, written down as soon as it is decoded.
 
 A folder holds one append-only file a process, so that no two ever write to the same. Each line is a JSON object that
 ends with a hash of itself: a line that was cut short or damaged is told from a whole one, and only that line is lost.
@@ -38,7 +38,7 @@ _SEAL_LENGTH: Final = len(_CHECK) + 2 * _CHECK_BYTES + len(b'"}')
 
 @dataclass(frozen=True)
 class Answer:
-    """A decoded answer and its share of the seconds that its batch took.
+    """A decoded answer and its share of the seconds that decoding took.
 
     made_elsewhere: a journalled one, made on other hardware or with other versions than this process has.
     """

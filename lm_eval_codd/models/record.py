@@ -40,7 +40,7 @@ class Totals:
         circuit_calls: evaluations of the circuit, counted a row.
         impossible_evidence: those of them where the circuit ruled out all evidence and the backbone decided alone.
         answer_tokens: tokens before the end of the answers.
-        decoding_seconds: wall time inside of the decoding loop, an answer's share of its batch added up.
+        decoding_seconds: wall time inside of the decoding loop, shared by the answers under way; what ran out of memory is not in it.
     """
 
     requests: int = 0

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 
-from lm_eval_codd.backbones import forward
+from lm_eval_codd.backbones import forward, load_backbone
 from lm_eval_codd.decoding.protocols import Backbone as BackboneProtocol
 
 LLADA = ("llada-tiny", "llada-tiny-gqa")
@@ -147,6 +148,12 @@ class TestRoomForLogits:
         finally:
             handle.remove()
         assert torch.equal(logits, plain + 1)
+
+    def test_a_head_whose_weight_is_offloaded_is_called(self, load, models, name, hidden):
+        offloaded = load_backbone(models / name, dtype="float32", device="cpu")
+        cpu_offload(offloaded.model.lm_head, execution_device="cpu")
+        room = torch.zeros(20, offloaded.vocab_size)
+        torch.testing.assert_close(offloaded.head(hidden, out=room), load(name).head(hidden))
 
     def test_room_of_another_dtype_is_left_alone(self, load, name, hidden):
         backbone = load(name)

@@ -82,3 +82,18 @@ class TestStream:
         finished = list(stream(backbone, PROMPTS, codd.DecodingConfig(stop_at_eos=False, **SMALL)))
         assert len({round(one.seconds, 9) for one in finished}) == 1
         assert all(one.seconds > 0 for one in finished)
+
+    def test_what_the_caller_does_with_an_answer_is_not_counted(self, backbone, monkeypatch):
+        config = codd.DecodingConfig(stop_at_eos=False, **SMALL)
+        now = 0.0
+        monkeypatch.setattr("lm_eval_codd.decoding.loop.time.perf_counter", lambda: now)
+
+        def a_step_takes_a_second(event):
+            nonlocal now
+            now += 1.0
+
+        seconds = []
+        for one in stream(backbone, PROMPTS[:3], config, on_step=a_step_takes_a_second, batch_size=2):
+            seconds.append(one.seconds)
+            now += 100.0
+        assert seconds == [4.0, 4.0, 8.0]

@@ -24,6 +24,11 @@ class TestRules:
         assert scores[0] < scores[1] < scores[2] <= 1
         assert (values.softmax(-1)[0, :, 0] == 1).all()
 
+    def test_large_logits_cost_a_margin_no_digits(self):
+        large = VALUES + 100
+        top = large.double().softmax(-1).topk(2).values
+        torch.testing.assert_close(margin(Support(large), BEST, None), top[..., 0] - top[..., 1], rtol=0, atol=2e-7)
+
     def test_a_candidate_that_is_ruled_out_has_no_confidence(self):
         values = torch.tensor([[[-torch.inf, 0.0], [-torch.inf, -torch.inf]]])
         assert low_confidence(Support(values), torch.zeros(1, 2, dtype=torch.int64), None).tolist() == [[0.0, 0.0]]

@@ -1,6 +1,7 @@
 """The loop waits for the device once a step: for the counts that say what comes next."""
 
 import pytest
+import torch
 
 import lm_eval_codd as codd
 from tests.decoding.test_coupling import random_circuit
@@ -28,6 +29,7 @@ class TestASteps:
         if coupled and settings.get("paradigm") == "full":
             pytest.skip("where its windows lie depends on the confidences, so that they have to be looked at")
         circuit = random_circuit(backbone.vocab_size, SMALL["block_length"], 4, sharpness=1.0) if coupled else None
+        assert circuit is None or circuit.always_possible  # found out once, before the first step
         config = codd.DecodingConfig(pc_frac=1.5, **SMALL, **settings)
         with Operations() as operations:
             outputs = codd.generate(backbone, PROMPTS, config, circuit=circuit, batch_size=3)
@@ -40,8 +42,20 @@ class TestASteps:
             codd.generate(backbone, PROMPTS, codd.DecodingConfig(**SMALL), on_step=lambda event: None)
         assert operations.num_waits == 0
 
-    def test_a_wait_is_seen(self, backbone):
+    @pytest.mark.parametrize(
+        "look",
+        [
+            lambda commit: commit.nonzero(),
+            lambda commit: bool(commit.any()),
+            lambda commit: int(commit.sum()),
+            lambda commit: commit[commit],
+            lambda commit: torch.tensor([1, 2], device=commit.device),
+            lambda commit: commit.new_tensor([1, 2]),
+            lambda commit: commit[:, [0, 1]],
+        ],
+    )
+    def test_a_wait_is_seen(self, backbone, look):
         with Operations() as operations:
             config = codd.DecodingConfig(**SMALL)
-            codd.generate(backbone, PROMPTS, config, on_step=lambda event: event.commit.nonzero())
+            codd.generate(backbone, PROMPTS, config, on_step=lambda event: look(event.commit))
         assert operations.num_waits == 8

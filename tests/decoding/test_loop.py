@@ -1,5 +1,6 @@
 """Properties of the loop that hold for every family, rule and paradigm."""
 
+import copy
 import itertools
 
 import pytest
@@ -149,6 +150,37 @@ class TestCounts:
         assert len({output.num_forward for output in outputs}) > 1
 
 
+class TestLogitsOfOnesOwn:
+    """Whoever writes over a backbone's `logits` decodes from those."""
+
+    def otherwise(self, backbone):
+        def logits(tokens, attention_mask=None, positions=None):
+            return backbone.logits(tokens, attention_mask, positions).roll(1, dims=-1)
+
+        return logits
+
+    def check(self, changed, backbone):
+        config = codd.DecodingConfig(num_steps=1, gen_length=8, block_length=8, stop_at_eos=False)
+        (usual,), (other,) = (codd.generate(each, PROMPTS[:1], config) for each in (backbone, changed))
+        assert other.tokens == [(token + 1) % backbone.vocab_size for token in usual.tokens]
+        with pytest.raises(ValueError, match="does not, or has `logits` of its own"):
+            codd.generate(changed, PROMPTS[:1], codd.DecodingConfig(cache="dual", **SMALL))
+
+    def test_in_a_subclass(self, backbone):
+        class Changed(type(backbone)):
+            def __init__(self):
+                self.__dict__.update(vars(backbone))
+
+            logits = staticmethod(self.otherwise(backbone))
+
+        self.check(Changed(), backbone)
+
+    def test_on_the_instance(self, backbone):
+        changed = copy.copy(backbone)
+        changed.logits = self.otherwise(backbone)
+        self.check(changed, backbone)
+
+
 class TestRefusals:
     def test_too_long_for_the_model(self, backbone):
         with pytest.raises(ValueError, match=r"`gen_length=8192` after a prompt of 3 tokens exceeds"):
@@ -159,6 +191,20 @@ class TestRefusals:
             codd.generate(backbone, PROMPTS[:1], codd.DecodingConfig(eos_id=99999, **SMALL))
         with pytest.raises(ValueError, match="a prompt holds a token id outside"):
             codd.generate(backbone, [[5, 99999]], codd.DecodingConfig(**SMALL))
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"repeats": [0]}, "`repeats` has 1 numbers for 2 prompts"),
+            ({"repeats": [0, 0, 1]}, "`repeats` has 3 numbers for 2 prompts"),
+            ({"batch_size": 0}, "`batch_size=0` must be at least 1"),
+            ({"batch_size": -1}, "`batch_size=-1` must be at least 1"),
+        ],
+        ids=str,
+    )
+    def test_rows_that_cannot_be(self, backbone, given, message):
+        with pytest.raises(ValueError, match=message):
+            codd.generate(backbone, PROMPTS[:2], codd.DecodingConfig(**SMALL), **given)
 
     def test_no_prompts_no_answers(self, backbone):
         assert codd.generate(backbone, [], codd.DecodingConfig()) == []

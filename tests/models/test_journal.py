@@ -323,7 +323,14 @@ class TestResume:
 
 
 class TestCodeVersion:
-    def test_it_changes_with_any_module_that_decodes(self, tmp_path, monkeypatch):
+    @pytest.mark.parametrize(
+        ("module", "old", "new"),
+        [
+            ("decoding/windows.py", "share < self._threshold", "share > self._threshold"),
+            ("settings.py", "self.gen_length // self.block_length", "1"),
+        ],
+    )
+    def test_it_changes_with_any_module_that_decodes(self, tmp_path, monkeypatch, module, old, new):
         package = tmp_path / "lm_eval_codd"
         shutil.copytree(Path(code_version.__file__).parent, package, ignore=shutil.ignore_patterns("demo"))
         monkeypatch.setattr(code_version, "_PACKAGE", package)
@@ -331,8 +338,8 @@ class TestCodeVersion:
         before = version()
         (package / "launch" / "cli.py").write_text("")
         assert version() == before
-        gate = package / "decoding" / "windows.py"
-        gate.write_text(gate.read_text().replace("share < self._threshold", "share > self._threshold"))
+        path = package / module
+        path.write_text(path.read_text().replace(old, new))
         assert version() != before
 
 
