@@ -40,7 +40,8 @@ class Totals:
         circuit_calls: evaluations of the circuit, counted a row.
         impossible_evidence: those of them where the circuit ruled out all evidence and the backbone decided alone.
         answer_tokens: tokens before the end of the answers.
-        decoding_seconds: wall time inside of the decoding loop, shared by the answers under way; what ran out of memory is not in it.
+        decoding_seconds: wall time inside of the decoding loop, shared by the answers under way; what ran out of memory
+            is not in it.
     """
 
     requests: int = 0
@@ -158,6 +159,8 @@ def made_by(config: DecodingConfig, backbone: Backbone, circuit: HMM | None) -> 
     """
     settings = dataclasses.asdict(config)
     del settings["tokens_per_step"]  # another way to say num_steps
+    if config.steps_follow_confidence:
+        del settings["num_steps"]  # not read
     return {
         **settings,
         **{name: getattr(backbone, name) for name in _TOKEN_IDS},

@@ -254,6 +254,12 @@ class TestResume:
         ask(load(num_steps=None, tokens_per_step=4), PROMPTS[:2])
         assert decoded == []
 
+    def test_steps_do_not_matter_where_confidence_sets_the_pace(self, load, ask, decoded):
+        ask(load(alg="low_confidence", threshold=0.5), PROMPTS[:2])
+        decoded.clear()
+        ask(load(alg="low_confidence", threshold=0.5, num_steps=4), PROMPTS[:2])
+        assert decoded == []
+
     def test_repeats_are_answers_of_their_own(self, load, ask, decoded):
         expected = ask(load(temperature=1.0, journal=None), PROMPTS[:2], repeats=3)
         ask(load(temperature=1.0), PROMPTS[:2])
