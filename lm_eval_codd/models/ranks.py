@@ -7,6 +7,7 @@ on a rank whose prompts take longer than the others'.
 
 from __future__ import annotations
 
+import atexit
 import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +38,7 @@ class Ranks:
             if int(os.environ.get("WORLD_SIZE", "1")) < 2 or not {"RANK", "MASTER_ADDR"} <= os.environ.keys():
                 return
             dist.init_process_group("gloo", timeout=_TIMEOUT)
+            atexit.register(_leave)
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
         self.local_rank = int(os.environ.get("LOCAL_RANK", self.rank))
 
@@ -65,3 +67,9 @@ class Ranks:
         gathered = [None] * self.world_size
         dist.all_gather_object(gathered, obj)
         return gathered
+
+
+def _leave() -> None:
+    """End the group's threads before the interpreter does, which aborts a process whose threads still run."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
