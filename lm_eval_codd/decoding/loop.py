@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +13,7 @@ from torch import Tensor
 from lm_eval_codd.decoding.canvas import Canvas, Ids
 from lm_eval_codd.decoding.coupling import check_vocabulary, make_coupling
 from lm_eval_codd.decoding.network import make_network
+from lm_eval_codd.decoding.queue import Clock, Queue
 from lm_eval_codd.decoding.schedule import Plan, make_schedule
 from lm_eval_codd.decoding.step import Decider, Decision, Step
 
@@ -147,12 +147,12 @@ def stream(
     device = torch.device(getattr(backbone, "device", "cpu"))
     if circuit is not None and getattr(circuit, "device", device) != device:
         circuit = circuit.to(device=device)
-    queue = _Queue(prompts, repeats, batch_size, config, ids, device)
+    queue = Queue(prompts, repeats, batch_size, config, ids, device)
     schedule = make_schedule(config, backbone.family, device)
     network = make_network(backbone, config)
     decider = Decider(config, backbone.family, ids)
     coupling = make_coupling(config, circuit, decider)
-    clock = _Clock()
+    clock = Clock()
 
     canvas = queue.refill(None)
     while canvas is not None:
@@ -186,70 +186,6 @@ def stream(
         canvas.step = plan.step + 1
         if on_step is not None:
             on_step(_event(canvas, plan, step, decision, alone))
-
-
-class _Queue:
-    """Prompts that wait for a place in the batch."""
-
-    def __init__(
-        self,
-        prompts: Sequence[Sequence[int]],
-        repeats: Sequence[int] | None,
-        batch_size: int | None,
-        config: DecodingConfig,
-        ids: Ids,
-        device: torch.device,
-    ) -> None:
-        self._prompts = prompts
-        self._repeats = [0] * len(prompts) if repeats is None else repeats
-        self._batch_size = len(prompts) if batch_size is None else batch_size
-        self._config, self._ids, self._device = config, ids, device
-        self._waiting = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
-
-    def refill(self, canvas: Canvas | None) -> Canvas | None:
-        """The canvas with new rows where there is room; None when nothing is left to do."""
-        under_way = 0 if canvas is None else len(canvas)
-        number = min(self._batch_size - under_way, len(self._waiting))
-        if number:
-            new = self._start([self._waiting.popleft() for _ in range(number)])
-            return new if not under_way else canvas.join(new)
-        return canvas if under_way else None
-
-    def _start(self, indices: list[int]) -> Canvas:
-        return Canvas.from_prompts(
-            [self._prompts[index] for index in indices],
-            self._config.gen_length,
-            self._ids,
-            seed=self._config.seed,
-            repeats=[self._repeats[index] for index in indices],
-            device=self._device,
-            indices=indices,
-        )
-
-
-class _Clock:
-    """Wall time, shared equally by the rows that are under way."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-        self._share = 0.0
-        self._started: dict[int, float] = {}
-
-    def tick(self, indices: list[int]) -> None:
-        """The rows of these indices worked since the last tick."""
-        for index in indices:
-            self._started.setdefault(index, self._share)
-        now = time.perf_counter()
-        self._share += (now - self._last) / len(indices)
-        self._last = now
-
-    def skip(self, seconds: float) -> None:
-        """So long somebody else was at work."""
-        self._last += seconds
-
-    def stop(self, index: int) -> float:
-        """Seconds of a row that is through."""
-        return self._share - self._started.pop(index)
 
 
 def _generations(done: Canvas, config: DecodingConfig) -> Iterator[tuple[int, Generation]]:
