@@ -1,7 +1,7 @@
 """Remasking rules: how sure a position is of its candidate. The surest are committed first, the others masked again.
 
 A rule is a function (support, index, uniform) -> [N] float64 of the candidates' entries `index` [N] in the support's
-softmax. The scores are those of the official code (spec/decoding.md 2.2, 2.3).
+softmax; only `random` reads `uniform` [N]. The scores are those of the official code (spec/decoding.md 2.2, 2.3).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from lm_eval_codd.decoding.candidates import Support
 
-Rule = Callable[["Support", "Tensor", "Tensor"], "Tensor"]
+Rule = Callable[["Support", "Tensor", "Tensor | None"], "Tensor"]
 
 
-def low_confidence(support: Support, index: Tensor, uniform: Tensor) -> Tensor:
+def low_confidence(support: Support, index: Tensor, uniform: Tensor | None) -> Tensor:
     """Probability of the candidate.
 
     Computed from its share and that of all others together, so that probabilities which float32 would round to 1 keep
@@ -31,7 +31,7 @@ def low_confidence(support: Support, index: Tensor, uniform: Tensor) -> Tensor:
     return (own / (own + others)).masked_fill(ruled_out, 0.0)
 
 
-def margin(support: Support, index: Tensor, uniform: Tensor) -> Tensor:
+def margin(support: Support, index: Tensor, uniform: Tensor | None) -> Tensor:
     """Probability of the most likely token less that of the second.
 
     From the shares of all tokens but the first, for the reason that `low_confidence` has.
@@ -43,7 +43,7 @@ def margin(support: Support, index: Tensor, uniform: Tensor) -> Tensor:
     return (first - second) / (first + others)
 
 
-def entropy(support: Support, index: Tensor, uniform: Tensor) -> Tensor:
+def entropy(support: Support, index: Tensor, uniform: Tensor | None) -> Tensor:
     """Negative entropy of the distribution, sum of p log(p + 1e-10)."""
     probabilities = support.values.softmax(dim=-1)
     return (probabilities + 1e-10).log_().mul_(probabilities).sum(dim=-1).double()

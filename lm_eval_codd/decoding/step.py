@@ -161,16 +161,16 @@ class Decider:
     def _in_pieces(self, step: Step, logits: Tensor, function: Callable[..., tuple[Tensor, Tensor]]) -> list[Tensor]:
         """Tokens and confidences [B, P] that a function gives for some positions at a time."""
         drawn = step.flat(step.uniforms(Stream.TOKEN)) if self._config.temperature > 0 else None
-        rank = step.flat(step.uniforms(Stream.RANK))
+        rank = step.flat(step.uniforms(Stream.RANK)) if self._config.alg == "random" else None
         size = rows_at_a_time(logits)
-        pieces = [
-            function(some, None if drawn is None else drawn[start : start + size], rank[start : start + size])
-            for start, some in zip(range(0, len(logits), size), logits.split(size), strict=True)
-        ]
+        pieces = []
+        for start, some in zip(range(0, len(logits), size), logits.split(size), strict=True):
+            numbers = (None if uniform is None else uniform[start : start + size] for uniform in (drawn, rank))
+            pieces.append(function(some, *numbers))
         tokens, confidence = (torch.cat(parts) for parts in zip(*pieces, strict=True))
         return [step.spread(tokens, 0), step.spread(confidence, -torch.inf)]
 
-    def _propose(self, logits: Tensor, drawn: Tensor | None, rank: Tensor) -> tuple[Tensor, Tensor]:
+    def _propose(self, logits: Tensor, drawn: Tensor | None, rank: Tensor | None) -> tuple[Tensor, Tensor]:
         support = tempered_support(logits, self._config)
         index = most_likely(support.values) if drawn is None else draw(support, drawn)
         tokens = support.token(index)
@@ -178,11 +178,11 @@ class Decider:
             return tokens, self._confidence(support, index, rank)
         return tokens, self._confidence(Support(logits), tokens, rank)
 
-    def _look(self, logits: Tensor, drawn: Tensor | None, rank: Tensor) -> tuple[Tensor, Tensor]:
+    def _look(self, logits: Tensor, drawn: Tensor | None, rank: Tensor | None) -> tuple[Tensor, Tensor]:
         tokens = most_likely(logits)
         return tokens, self._confidence(Support(logits), tokens, rank)
 
-    def _confidence(self, support: Support, index: Tensor, rank: Tensor) -> Tensor:
+    def _confidence(self, support: Support, index: Tensor, rank: Tensor | None) -> Tensor:
         if not self._unsure:
             return self._rule(support, index, rank)
         confidence = self._rule(support.without(self._unsure), index, rank)
