@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import lm_eval_codd as codd
+
 TESTS = Path(__file__).parent
 
 
@@ -21,3 +23,16 @@ def shared_dir() -> Path:
     if not path.is_dir():
         pytest.skip("no ../shared beside the project")
     return path
+
+
+@pytest.fixture(scope="session")
+def load(golden_dir):
+    """name -> golden backbone, each loaded once."""
+    loaded = {}
+
+    def get(name: str):
+        if name not in loaded:
+            loaded[name] = codd.load_backbone(golden_dir / "decoding" / "models" / name, dtype="float32", device="cpu")
+        return loaded[name]
+
+    return get

@@ -3,22 +3,5 @@
 import sys
 from pathlib import Path
 
-import pytest
-
-import lm_eval_codd as codd
-
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
-
-
-@pytest.fixture(scope="session")
-def load(golden_dir):
-    """name -> golden backbone, each loaded once."""
-    loaded = {}
-
-    def get(name: str):
-        if name not in loaded:
-            loaded[name] = codd.load_backbone(golden_dir / "decoding" / "models" / name, dtype="float32", device="cpu")
-        return loaded[name]
-
-    return get
