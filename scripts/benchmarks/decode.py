@@ -78,7 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shape = parser.add_argument_group("the backbone, with random weights")
     shape.add_argument("--shape", choices=PRESETS, default="small", help="sizes, dtype and steps; llada-8b needs a GPU")
     for name in _SIZES:
-        shape.add_argument(_flag(name), type=whole(1), metavar="N", help="instead of the shape's")
+        shape.add_argument(
+            _flag(name), type=whole(512 if name == "vocab_size" else 1), metavar="N", help="instead of the shape's"
+        )
     shape.add_argument("--dtype", choices=("float32", "bfloat16"), help="instead of the shape's")
     shape.add_argument("--device", help="such as cpu or cuda:1; a GPU where there is one when not given")
     shape.add_argument("--seed", type=whole(0), default=0, help="of weights and prompts")
