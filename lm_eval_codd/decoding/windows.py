@@ -93,8 +93,8 @@ class BestWindow:
 
     The step's candidates are the most confident positions by the untempered, untruncated distribution. Of the windows
     centred on one of them (clamped to the row), the one that holds most of them is taken, the leftmost on ties; it
-    needs at least two of them. Candidates outside are committed all the same, also when the gate is closed; inside,
-    any position may be.
+    needs at least two of them. Candidates outside are committed all the same, also when the gate is closed. The rest
+    of the step's budget goes to any positions inside where the gate is open, and to any at all where it is closed.
     """
 
     def __init__(self, config: DecodingConfig, num_positions: int, decider: Decider) -> None:
@@ -111,12 +111,15 @@ class BestWindow:
         coverage = inside.sum(dim=2).masked_fill(~members, -1)
         best = coverage.argmax(dim=1, keepdim=True)
         start, coverage = start.gather(1, best)[:, 0], coverage.gather(1, best)[:, 0]
-        forced = members & ~_contains(start[:, None], column, self._length)
+        outside = ~_contains(start[:, None], column, self._length)
+        forced = members & outside
         columns = _span(start, self._length)
         masked = canvas.tokens.gather(1, columns) == canvas.ids.mask
-        row = (self._gate(masked.sum(dim=1), self._length) & (coverage > 1)).nonzero()[:, 0]
+        is_open = self._gate(masked.sum(dim=1), self._length) & (coverage > 1)
+        committable = step.committable & (forced | ~(outside & is_open[:, None]))
+        row = is_open.nonzero()[:, 0]
         windows = Windows(row, columns[row], _is_masked(canvas, row, columns[row]))
-        return Placement(windows, step.committable, forced)
+        return Placement(windows, committable, forced)
 
 
 class CoveringWindows:

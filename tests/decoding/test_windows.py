@@ -80,8 +80,10 @@ class TestBestWindow:
                 inside = range(start, start + WINDOW)
                 masked = [c for c in inside if c >= canvas.answer_start and canvas.tokens[row, c] == MASK]
                 assert windows == [(start, masked)]
+                assert set(columns[placement.committable[row]].tolist()) == forced | set(masked)
             else:
                 assert windows == []
+                assert torch.equal(placement.committable[row], step.committable[row])
 
     def test_the_gate_looks_at_the_windows_own_share_of_masks(self, scene):
         canvas, step, scores = scene
