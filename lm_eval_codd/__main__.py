@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from lm_eval_codd import __version__
+from lm_eval_codd.names import unknown_name
 from lm_eval_codd.registration import tasks_dir
-from lm_eval_codd.settings import unknown_name
 
 PROG: Final = "lm-eval-codd"
 

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
+from lm_eval_codd.names import check_names, explains_unknown_names
+
 Family = Literal["llada", "dream"]
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
 
@@ -40,6 +42,7 @@ FAMILY_DEFAULTS: Final[Mapping[Family, Mapping[str, Any]]] = {
 }
 
 
+@explains_unknown_names("setting")
 @dataclass(frozen=True, kw_only=True)
 class DecodingConfig:
     """Every setting that can change which tokens come out. Frozen, validated at construction, written into results.
@@ -265,21 +268,6 @@ _RANGES: Final = {
     "threshold": (lambda v: 0 < v <= 1, "above 0 and at most 1 (a confidence)"),
     "factor": (lambda v: v > 0, "above 0"),
 }
-
-
-def check_names(given: Iterable[str], known: Iterable[str], *, kind: str = "argument") -> None:
-    """Raise `ValueError` for the first name of `given` that is not in `known`, with the nearest known ones."""
-    known = sorted(known)
-    for name in given:
-        if name not in known:
-            raise ValueError(unknown_name(name, known, kind=kind))
-
-
-def unknown_name(name: str, known: Iterable[str], *, kind: str = "argument") -> str:
-    """One line: this name is not known, these are near."""
-    near = difflib.get_close_matches(name, list(known), n=3)
-    hint = f"did you mean {_either([f'`{n}`' for n in near])}?" if near else f"known are {', '.join(known)}"
-    return f"unknown {kind} `{name}`; {hint}"
 
 
 def unknown_value(name: str, value: object, allowed: Iterable[str]) -> str:

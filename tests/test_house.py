@@ -13,7 +13,8 @@ PACKAGE = Path(lm_eval_codd.__file__).parent
 
 # What each room may import from the package besides itself. A new room takes its place here.
 MAY_IMPORT = {
-    "settings": set(),
+    "names": set(),
+    "settings": {"names"},
     "gates": {"settings"},
     "registration": set(),
     "sandbox": set(),
@@ -23,16 +24,26 @@ MAY_IMPORT = {
     "benchmarks": {"sandbox"},
     "harness": {"registration"},
     "backbones": {"settings", "demo"},
-    "circuits": {"settings", "demo"},
+    "circuits": {"settings", "names", "demo"},
     "decoding": {"settings", "backbones", "circuits"},
-    "models": {"settings", "code_version", "backbones", "circuits", "decoding"},
+    "models": {"settings", "names", "code_version", "backbones", "circuits", "decoding"},
     "training": {"settings", "backbones", "circuits"},
     "trace": {"settings", "registration", "backbones", "circuits", "decoding", "models", "reporting"},
     "reporting": {"settings"},
-    "launch": {"settings", "gates", "registration", "reporting", "demo"},
-    "__main__": {"settings", "registration"},
+    "launch": {"settings", "names", "gates", "registration", "reporting", "demo"},
+    "__main__": {"settings", "names", "registration"},
 }
-WITHOUT_TENSORS = ("settings", "gates", "registration", "sandbox", "harness", "reporting", "launch", "__main__")
+WITHOUT_TENSORS = (
+    "names",
+    "settings",
+    "gates",
+    "registration",
+    "sandbox",
+    "harness",
+    "reporting",
+    "launch",
+    "__main__",
+)
 TENSOR_LIBRARIES = {"torch", "transformers", "safetensors", "peft", "accelerate"}
 
 

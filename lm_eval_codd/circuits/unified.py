@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.circuits.files import FILE_NAMES, UNIFIED_JPC_NAME
 from lm_eval_codd.circuits.jpc import write_jpc
-from lm_eval_codd.settings import FAMILIES, check_names, unknown_value
+from lm_eval_codd.names import check_names
+from lm_eval_codd.settings import FAMILIES, unknown_value
 
 if TYPE_CHECKING:
     from lm_eval_codd.circuits.hmm import HMM

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from lm_eval_codd.settings import unknown_name
+from lm_eval_codd.names import unknown_name
 
 _FILES: Final = ("*.safetensors", "*.json", "*.jinja", "*.jpc", "*.txt", "*.model", "tokenizer*")
 _LONGEST_ERROR: Final = 400

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from lm_eval_codd.launch.flags import convert
 from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS, FLAGS
-from lm_eval_codd.settings import unknown_name
+from lm_eval_codd.names import unknown_name
 
 Values = tuple[str, ...]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from lm_eval_codd.models.gen_kwargs import SETTINGS
-from lm_eval_codd.settings import check_names
+from lm_eval_codd.names import check_names
 
 if TYPE_CHECKING:
     from lm_eval_codd.models.diffusion_lm import DiffusionLM

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lm_eval_codd.settings import DecodingConfig, Family, check_names
+from lm_eval_codd.names import check_names
+from lm_eval_codd.settings import DecodingConfig, Family
 
 SETTINGS: Final = {field.name: field for field in dataclasses.fields(DecodingConfig)}
 
