@@ -28,8 +28,11 @@ def model_name(run: Run) -> str:
 
 
 def model_args(run: Run) -> dict[str, Any]:
-    """Arguments of the model: the checkpoint, the steps, and every setting that is not the family's default."""
-    args: dict[str, Any] = {"pretrained": run.checkpoint}
+    """Arguments of the model: the checkpoint, the steps, and every setting that is not the family's default.
+
+    A checkpoint's own defaults stay out of a run: its flags and its name say everything.
+    """
+    args: dict[str, Any] = {"pretrained": run.checkpoint, "own_defaults": False}
     for name, value in (("peft", run.peft), ("pc", run.circuit), ("dtype", run.dtype), ("max_length", run.max_length)):
         if value is not None:
             args[name] = value

@@ -24,6 +24,7 @@ from lm_eval_codd.models.batching import BatchSize
 from lm_eval_codd.models.cache_guard import guard_cache, refuse_repeats
 from lm_eval_codd.models.gen_kwargs import Settings, typed_gen_kwargs
 from lm_eval_codd.models.journal import Journal
+from lm_eval_codd.models.own_defaults import read_own_defaults
 from lm_eval_codd.models.progress import Progress
 from lm_eval_codd.models.ranks import Ranks
 from lm_eval_codd.models.record import Record, surroundings
@@ -52,8 +53,8 @@ class DiffusionLM(TemplateLM):
     """A masked diffusion language model in lm-eval.
 
     Every field of `DecodingConfig` is an argument too. Who wins: these arguments, then `--gen_kwargs`, then the
-    family's published defaults. A task's own temperature, do_sample and max_gen_toks never override them; its `until`
-    strings cut the decoded text. Settings are resolved before a checkpoint is opened.
+    checkpoint's own defaults, then the family's published ones. A task's own temperature, do_sample and max_gen_toks
+    never override them; its `until` strings cut the decoded text. Settings are resolved before weights are loaded.
 
     Args:
         pretrained: folder or hub id of the checkpoint.
@@ -69,6 +70,7 @@ class DiffusionLM(TemplateLM):
         max_batch_size: where `auto` starts.
         trust_remote_code: accepted when false; no checkpoint's code is ever run.
         pc: the circuit: a file, a folder or a hub id. For the `codd_` models, and required there.
+        own_defaults: whether the checkpoint's own defaults (`lm_eval_codd` in its generation_config.json) are read.
         journal: a folder in which every answer is written down as soon as it is made; those that are there already and
             depend on nothing that changed are not decoded again. None: no journal.
         **settings: fields of `DecodingConfig`.
@@ -96,12 +98,15 @@ class DiffusionLM(TemplateLM):
         max_batch_size: int | None = None,
         trust_remote_code: bool | None = False,
         pc: str | None = None,
+        own_defaults: bool = True,
         journal: str | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
         check_arguments(type(self), settings, pretrained=pretrained, family=family, trust=trust_remote_code, pc=pc)
-        self._settings = Settings(self.family, settings)
+        revision = None if revision is None else str(revision)
+        of_checkpoint = read_own_defaults(pretrained, revision) if own_defaults else {}
+        self._settings = Settings(self.family, settings, of_checkpoint)
         self.config = self._settings.resolve(typed_gen_kwargs())
         if max_length is not None:
             max_length = whole_number("max_length", max_length)
@@ -113,7 +118,6 @@ class DiffusionLM(TemplateLM):
         self._rank, self._world_size = self._ranks.rank, self._ranks.world_size
         if device_map is None:
             device = choose_device(device, self._ranks.local_rank)
-        revision = None if revision is None else str(revision)
         self.tokenizer = load_tokenizer(pretrained, self.family, revision)
         circuit = None if pc is None else circuits.load_circuit(pc)
         if circuit is not None:
@@ -137,7 +141,7 @@ class DiffusionLM(TemplateLM):
         self._max_length = choose_max_length(max_length, self.backbone.max_length)
         check_room(self.config, self._max_length)
 
-        self._record = Record(pretrained=pretrained, revision=revision, peft=peft, pc=pc)
+        self._record = Record(pretrained=pretrained, revision=revision, peft=peft, pc=pc, own_defaults=of_checkpoint)
         if journal is not None:
             journal.start(surroundings(self))
         self._answering = Answering(self.backbone, self.circuit, self._batch_size, journal)

@@ -1,4 +1,4 @@
-"""Who wins between `--model_args`, `--gen_kwargs`, the task and the family's defaults.
+"""Who wins between `--model_args`, `--gen_kwargs`, the task, the checkpoint's own defaults and the family's.
 
 lm-eval merges `--gen_kwargs` into every task's own `generation_kwargs` before a model sees a request, and the two are
 different things here: what a user typed must be obeyed, while a task's temperature, do_sample and max_gen_toks were
@@ -20,6 +20,8 @@ SETTINGS: Final = {field.name: field for field in dataclasses.fields(DecodingCon
 
 # Settings whose names tasks for autoregressive models use as well.
 _SHARED_WITH_TASKS: Final = frozenset({"temperature", "top_p", "top_k", "seed"})
+_NOTHING: Final[Mapping[str, Any]] = {}
+_STEPS: Final = frozenset({"num_steps", "tokens_per_step"})
 _LENGTHS: Final = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
@@ -29,14 +31,16 @@ class Settings:
     Args:
         family: whose published defaults fill the gaps.
         given: `--model_args` that are fields of `DecodingConfig`.
+        of_checkpoint: the checkpoint's own defaults.
     """
 
-    def __init__(self, family: Family, given: Mapping[str, Any]) -> None:
+    def __init__(self, family: Family, given: Mapping[str, Any], of_checkpoint: Mapping[str, Any] = _NOTHING) -> None:
         self._family = family
         self._given = _spell_none(given)
+        self._of_checkpoint = dict(of_checkpoint)
 
     def resolve(self, typed: Mapping[str, Any], merged: Mapping[str, Any] | None = None) -> DecodingConfig:
-        """Settings to decode with: model_args > `--gen_kwargs` > what only a task for diffusion models says > family.
+        """Settings to decode with: model_args > `--gen_kwargs` > task for diffusion models > checkpoint > family.
 
         Args:
             typed: what a user gave as `--gen_kwargs`. lm-eval's own names are understood there: `max_gen_toks` and its
@@ -47,7 +51,11 @@ class Settings:
             ValueError: one line, for a name in `typed` that means nothing here, or a setting that is impossible.
         """
         of_task = {n: v for n, v in (merged or {}).items() if n in SETTINGS and n not in _SHARED_WITH_TASKS}
-        return DecodingConfig.for_family(self._family, **{**_spell_none({**of_task, **_typed(typed)}), **self._given})
+        asked = {**_spell_none({**of_task, **_typed(typed)}), **self._given}
+        # Two names of one thing: who says one of them has not the checkpoint's other.
+        hidden = _STEPS if asked.keys() & _STEPS else frozenset()
+        of_checkpoint = {name: value for name, value in self._of_checkpoint.items() if name not in hidden}
+        return DecodingConfig.for_family(self._family, **{**of_checkpoint, **asked})
 
 
 def typed_gen_kwargs() -> dict[str, Any]:

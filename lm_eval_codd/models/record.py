@@ -86,14 +86,14 @@ class Record:
     """Gathers, while a model runs, what its result has to say.
 
     Args:
-        made_from: the arguments that name checkpoint, adapter and circuit.
+        made_from: the arguments that name checkpoint, adapter and circuit, and the checkpoint's own defaults.
 
     Attributes:
         totals: this rank's counts.
         totals_of_ranks: every rank's, once they have been exchanged.
     """
 
-    def __init__(self, **made_from: str | None) -> None:
+    def __init__(self, **made_from: Any) -> None:
         self.made_from = made_from
         self.totals = Totals()
         self.totals_of_ranks: list[Totals] | None = None

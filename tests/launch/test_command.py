@@ -27,6 +27,7 @@ class TestTheCommandOfARun:
         assert args.model == "dream"
         assert args.model_args == {
             "pretrained": str(folder),
+            "own_defaults": False,
             "alg": "entropy",
             "num_steps": 256,
             "paradigm": "block",

@@ -104,6 +104,7 @@ class TestOutput:
         assert record["identity"]["config"]["block_length"] == 32
         assert record["model_args"] == {
             "pretrained": str(launcher.checkpoint),
+            "own_defaults": False,
             "alg": "low_confidence",
             "num_steps": 16,
         }
