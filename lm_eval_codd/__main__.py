@@ -34,7 +34,9 @@ COMMANDS: Final = {
     "check": Command("lm_eval_codd.reporting.cli:check_main", "compare runs with published tables or own references"),
     "inspect": Command("lm_eval_codd.backbones.inspect:main", "what a checkpoint is, and whether it can be evaluated"),
     "train-circuit": Command("lm_eval_codd.training.cli:main", "train a circuit for a backbone"),
-    "convert-circuit": Command("lm_eval_codd.circuits.convert:main", "a circuit from .jpc to .safetensors or back"),
+    "convert-circuit": Command(
+        "lm_eval_codd.circuits.files.convert:main", "a circuit from .jpc to .safetensors or back"
+    ),
     "trace": Command("lm_eval_codd.trace.cli:main", "one prompt decoded step by step, in the terminal or as a page"),
     "tasks": Command("lm_eval_codd.harness:tasks", "the folder of the tasks, for lm-eval's --include_path"),
 }

@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 import lm_eval_codd as codd
+from lm_eval_codd.circuits import HMM
 
 TESTS = Path(__file__).parent
 
@@ -36,3 +38,29 @@ def load(golden_dir):
         return loaded[name]
 
     return get
+
+
+@pytest.fixture
+def make_circuit():
+    """A function that makes a random circuit; see `random_circuit`."""
+    return random_circuit
+
+
+def random_circuit(seed=0, *, num_positions=4, num_latents=3, vocab_size=4, tied=True, dtype=torch.float64, zeros=0.0):
+    """A circuit with Dirichlet-like rows; a share `zeros` of transitions and emissions is exactly zero."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def rows(*shape):
+        values = torch.rand(*shape, generator=generator, dtype=torch.float64) ** 2 + 1e-3
+        keep = torch.rand(shape, generator=generator) >= zeros
+        keep[..., seed % shape[-1]] = True
+        values = values * keep
+        return (values / values.sum(-1, keepdim=True)).to(dtype)
+
+    steps, positions = ((), ()) if tied else ((num_positions - 1,), (num_positions,))
+    return HMM(
+        rows(num_latents),
+        rows(*steps, num_latents, num_latents),
+        rows(*positions, num_latents, vocab_size),
+        num_positions,
+    )

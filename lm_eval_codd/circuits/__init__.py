@@ -1,9 +1,8 @@
 """Hidden Markov circuits: evidence in, log Z, latent paths and exact marginals out; and the files they live in."""
 
-from lm_eval_codd.circuits.files import load_circuit, save_circuit
+from lm_eval_codd.circuits.files import load_circuit, load_unified_config, save_circuit, save_unified
 from lm_eval_codd.circuits.hmm import HMM
 from lm_eval_codd.circuits.posterior import Posterior
-from lm_eval_codd.circuits.unified import load_unified_config, save_unified
 
 __all__ = [
     "HMM",

@@ -15,14 +15,14 @@ from tqdm import tqdm
 
 from lm_eval_codd.backbones import load_backbone, load_tokenizer
 from lm_eval_codd.circuits import HMM, load_circuit, save_circuit
-from lm_eval_codd.circuits.files import SAFETENSORS_NAME
-from lm_eval_codd.circuits.training import random_circuit
+from lm_eval_codd.circuits.files.storage import SAFETENSORS_NAME
 from lm_eval_codd.training import checkpoint as checkpoints
 from lm_eval_codd.training.checkpoint import Checkpoint
 from lm_eval_codd.training.data import Data, load_data, windows_of
 from lm_eval_codd.training.evidence import CachedEvidence, LiveEvidence
 from lm_eval_codd.training.noise import generator_for
 from lm_eval_codd.training.stages import ConditionalLikelihood, MaximumLikelihood, Stage, measure
+from lm_eval_codd.training.updates import random_circuit
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones import Backbone

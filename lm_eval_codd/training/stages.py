@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 import torch
 from torch import Tensor
 
-from lm_eval_codd.circuits.counts import Counts
-from lm_eval_codd.circuits.training import (
+from lm_eval_codd.training.counts import Counts
+from lm_eval_codd.training.noise import HELD_OUT_DRAW, generator_for
+from lm_eval_codd.training.updates import (
     Anemone,
     ConditionalAscent,
     conditional,
@@ -17,7 +18,6 @@ from lm_eval_codd.circuits.training import (
     known_windows,
     without_frequencies,
 )
-from lm_eval_codd.training.noise import HELD_OUT_DRAW, generator_for
 
 if TYPE_CHECKING:
     from lm_eval_codd.circuits import HMM

@@ -1,4 +1,4 @@
-"""Random circuits, and their answers by enumerating every window of tokens and every latent path."""
+"""Answers of circuits by enumerating every window of tokens and every latent path."""
 
 from dataclasses import dataclass
 
@@ -7,26 +7,6 @@ import pytest
 import torch
 
 from lm_eval_codd.circuits import HMM, load_circuit
-
-
-def random_circuit(seed=0, *, num_positions=4, num_latents=3, vocab_size=4, tied=True, dtype=torch.float64, zeros=0.0):
-    """A circuit with Dirichlet-like rows; a share `zeros` of transitions and emissions is exactly zero."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def rows(*shape):
-        values = torch.rand(*shape, generator=generator, dtype=torch.float64) ** 2 + 1e-3
-        keep = torch.rand(shape, generator=generator) >= zeros
-        keep[..., seed % shape[-1]] = True
-        values = values * keep
-        return (values / values.sum(-1, keepdim=True)).to(dtype)
-
-    steps, positions = ((), ()) if tied else ((num_positions - 1,), (num_positions,))
-    return HMM(
-        rows(num_latents),
-        rows(*steps, num_latents, num_latents),
-        rows(*positions, num_latents, vocab_size),
-        num_positions,
-    )
 
 
 @dataclass
@@ -73,11 +53,6 @@ def enumerate_row(circuit: HMM, log_evidence, observed) -> Enumerated:
         token_marginals=np.stack([marginal(num_positions + t) for t in range(num_positions)]),
         path_posterior=joint.sum(tuple(range(num_positions, 2 * num_positions))),
     )
-
-
-@pytest.fixture
-def make_circuit():
-    return random_circuit
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from lm_eval_codd import code_version, decoding
+from lm_eval_codd import decoding
 from lm_eval_codd.decoding import Generation
 from lm_eval_codd.models import journal as journal_module
 from lm_eval_codd.models.dream import Dream
@@ -326,27 +326,6 @@ class TestResume:
         cached = evaluate(load(journal=None), use_cache=str(tmp_path / "cache"))
         assert decoded == []
         assert cached["config"]["requests"] == 0
-
-
-class TestCodeVersion:
-    @pytest.mark.parametrize(
-        ("module", "old", "new"),
-        [
-            ("decoding/windows.py", "share < self._threshold", "share > self._threshold"),
-            ("settings.py", "self.gen_length // self.block_length", "1"),
-        ],
-    )
-    def test_it_changes_with_any_module_that_decodes(self, tmp_path, monkeypatch, module, old, new):
-        package = tmp_path / "lm_eval_codd"
-        shutil.copytree(Path(code_version.__file__).parent, package, ignore=shutil.ignore_patterns("demo"))
-        monkeypatch.setattr(code_version, "_PACKAGE", package)
-        version = code_version.code_version.__wrapped__
-        before = version()
-        (package / "launch" / "cli.py").write_text("")
-        assert version() == before
-        path = package / module
-        path.write_text(path.read_text().replace(old, new))
-        assert version() != before
 
 
 def _instances(prompts):

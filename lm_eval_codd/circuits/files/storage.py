@@ -8,8 +8,8 @@ from typing import Final
 
 import torch
 
+from lm_eval_codd.circuits.files.jpc import read_jpc, write_jpc
 from lm_eval_codd.circuits.hmm import HMM
-from lm_eval_codd.circuits.jpc import read_jpc, write_jpc
 
 SAFETENSORS_NAME: Final = "circuit.safetensors"
 # Names of a circuit in a folder or repository, first match wins: ours, and the official code's for a unified
@@ -18,7 +18,7 @@ UNIFIED_JPC_NAME: Final = "pc_model.jpc"
 FILE_NAMES: Final = (SAFETENSORS_NAME, UNIFIED_JPC_NAME, "model.jpc")
 
 _FORMAT: Final = "lm_eval_codd.hmm"
-_DEMO: Final = Path(__file__).parent.parent / "demo" / "circuit"
+_DEMO: Final = Path(__file__).parents[2] / "demo" / "circuit"
 _DTYPES: Final = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lm_eval_codd.circuits import HMM
-from lm_eval_codd.circuits.training import (
+from lm_eval_codd.training.updates import (
     Anemone,
     ConditionalAscent,
     conditional,

@@ -18,8 +18,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from lm_eval_codd.circuits.files.safe_pickle import RefusedPickleError, StoredArray, class_name, load_arrays
 from lm_eval_codd.circuits.hmm import HMM
-from lm_eval_codd.circuits.safe_pickle import RefusedPickleError, StoredArray, class_name, load_arrays
 
 # Leaves whose parameters are one row of token probabilities for each latent, whatever PyJuice computes with them.
 _LEAF_CLASSES: Final = ("ExternProductCategorical", "SoftEvidenceCategorical", "Categorical")

@@ -13,8 +13,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from lm_eval_codd.circuits.counts import Counts, expected_counts, prior_counts
 from lm_eval_codd.circuits.hmm import HMM
+from lm_eval_codd.training.counts import Counts, expected_counts, prior_counts
 
 TABLES: Final = ("initial", "transition", "emission")
 # The defaults of PyJuice's Anemone.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lm_eval_codd.circuits.jpc import JpcError, read_jpc, write_jpc
+from lm_eval_codd.circuits.files.jpc import JpcError, read_jpc, write_jpc
 
 ALL_FILES = [
     *(f"{case}/model.jpc" for case in ("tiny_enum", "tiny_h3", "blocks_h12", "mid", "cond_objective")),

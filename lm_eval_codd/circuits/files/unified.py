@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd.circuits.files import FILE_NAMES, UNIFIED_JPC_NAME
-from lm_eval_codd.circuits.jpc import write_jpc
+from lm_eval_codd.circuits.files.jpc import write_jpc
+from lm_eval_codd.circuits.files.storage import FILE_NAMES, UNIFIED_JPC_NAME
 from lm_eval_codd.names import check_names
 from lm_eval_codd.settings import FAMILIES, unknown_value
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lm_eval_codd.circuits import HMM
-from lm_eval_codd.circuits.counts import Counts, expected_counts, prior_counts
+from lm_eval_codd.training.counts import Counts, expected_counts, prior_counts
 
 TABLES = ("initial", "transition", "emission")
 

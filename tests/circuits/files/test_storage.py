@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lm_eval_codd.circuits import load_circuit, load_unified_config, save_circuit, save_unified
-from lm_eval_codd.circuits.convert import main as convert
+from lm_eval_codd.circuits.files.convert import main as convert
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ class TestSaveAndLoad:
             path.write_bytes(before[:100])
             raise OSError("disk full")
 
-        monkeypatch.setattr("lm_eval_codd.circuits.files.write_jpc", write_half)
+        monkeypatch.setattr("lm_eval_codd.circuits.files.storage.write_jpc", write_half)
         with pytest.raises(OSError, match="disk full"):
             save_circuit(circuit, path)
         assert path.read_bytes() == before
