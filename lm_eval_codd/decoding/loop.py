@@ -12,9 +12,9 @@ from torch import Tensor
 
 from lm_eval_codd.decoding.canvas import Canvas, Ids
 from lm_eval_codd.decoding.coupling import check_vocabulary, make_coupling
+from lm_eval_codd.decoding.decoders.schedule import Plan, make_schedule
 from lm_eval_codd.decoding.network import make_network
 from lm_eval_codd.decoding.queue import Clock, Queue
-from lm_eval_codd.decoding.schedule import Plan, make_schedule
 from lm_eval_codd.decoding.step import Decider, Decision, Step
 
 if TYPE_CHECKING:

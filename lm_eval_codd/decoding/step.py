@@ -17,7 +17,7 @@ from lm_eval_codd.decoding.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids
-    from lm_eval_codd.decoding.schedule import Plan
+    from lm_eval_codd.decoding.decoders.schedule import Plan
     from lm_eval_codd.settings import DecodingConfig, Family
 
 

@@ -14,7 +14,7 @@ from benchmarks.timing import wait
 from lm_eval_codd.backbones.backbone import Backbone
 from lm_eval_codd.circuits.hmm import HMM
 from lm_eval_codd.circuits.posterior import Posterior
-from lm_eval_codd.decoding.coupling import AnyOrder, OneShot
+from lm_eval_codd.decoding.coupling.sampling import AnyOrder, OneShot
 from lm_eval_codd.decoding.step import Decider
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import lm_eval_codd as codd
 from lm_eval_codd.decoding.candidates import tempered_support
 from lm_eval_codd.decoding.canvas import Canvas, Ids
 from lm_eval_codd.decoding.coupling import make_coupling
+from lm_eval_codd.decoding.decoders.schedule import make_schedule
 from lm_eval_codd.decoding.network import make_network
-from lm_eval_codd.decoding.schedule import make_schedule
 from lm_eval_codd.decoding.step import Decider
 from tests.decoding.goldens import NOT_REPRODUCED, cases
 from tests.decoding.steps import step_on

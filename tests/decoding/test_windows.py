@@ -6,8 +6,8 @@ import torch
 from lm_eval_codd import DecodingConfig
 from lm_eval_codd.decoding.canvas import Canvas, Ids
 from lm_eval_codd.decoding.commitment import surest
-from lm_eval_codd.decoding.schedule import Plan
-from lm_eval_codd.decoding.windows import BestWindow, CoveringWindows, Gate
+from lm_eval_codd.decoding.coupling.windows import BestWindow, CoveringWindows, Gate
+from lm_eval_codd.decoding.decoders.schedule import Plan
 from tests.decoding.steps import step_on
 
 LENGTH, WINDOW, MASK = 40, 8, 99

@@ -37,13 +37,13 @@ ARGUMENTS = [
 CHANGES = {
     "none": "",
     "the gate's comparison is turned around": """
-from lm_eval_codd.decoding import windows
+from lm_eval_codd.decoding.coupling import windows
 def turned(self, num_masked, length):
     return num_masked / length > self._threshold
 windows.Gate.__call__ = turned
 """,
     "the circuit is dropped": """
-from lm_eval_codd.decoding import coupling
+from lm_eval_codd.decoding.coupling import sampling as coupling
 coupling.OneShot.decide = coupling.Independent.decide
 """,
 }

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.decoding.candidates import rows_at_a_time
+from lm_eval_codd.decoding.coupling.windows import BestWindow, BlockWindow, CoveringWindows, WindowRule, Windows
 from lm_eval_codd.decoding.noise import Stream, uniforms
-from lm_eval_codd.decoding.windows import BestWindow, BlockWindow, CoveringWindows, WindowRule, Windows
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas

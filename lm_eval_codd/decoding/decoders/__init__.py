@@ -1,0 +1,1 @@
+"""Decoders: each says where the network looks and what is written there."""
