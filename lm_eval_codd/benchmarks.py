@@ -17,7 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import datasets
-from lm_eval.api.task import ConfigurableTask
+
+try:  # lm-eval 0.5: a class for each output type, and `ConfigurableTask` is the abstract one above them
+    from lm_eval.api.task._generation import GenerateTask
+except ModuleNotFoundError:  # lm-eval 0.4: one class for all
+    from lm_eval.api.task import ConfigurableTask as GenerateTask
 
 __all__ = ["DATA_DIR", "BenchmarkTask", "DataError", "Provenance", "Rows", "content_hash"]
 
@@ -70,7 +74,7 @@ class Provenance:
     is_published_set: bool
 
 
-class BenchmarkTask(ConfigurableTask):
+class BenchmarkTask(GenerateTask):
     """A task whose results say which rows it was measured on.
 
     Where the rows are not the published set, the log warns and the task's printed name says so.
@@ -80,6 +84,10 @@ class BenchmarkTask(ConfigurableTask):
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config={key: value for key, value in config.items() if key != "class"})
+        # lm-eval 0.5 sets this no more, though its evaluator asks for it.
+        self.UNSAFE_CODE = self.config.unsafe_code
+        # lm-eval 0.5 would read the rows after the checkpoint is loaded: too late to say that they are not there.
+        _ = self.dataset
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Called by lm-eval once, to fill `dataset`.
@@ -127,6 +135,10 @@ class BenchmarkTask(ConfigurableTask):
         if self._docs is None:
             self._docs = super().test_docs()
         return self._docs
+
+    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
+        """The gold answer as text; lm-eval 0.5 makes a number of one that is all digits, which equals no answer."""
+        return str(super().doc_to_target(doc, doc_to_target))
 
 
 def content_hash(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:

@@ -64,3 +64,35 @@ def random_circuit(seed=0, *, num_positions=4, num_latents=3, vocab_size=4, tied
         rows(*positions, num_latents, vocab_size),
         num_positions,
     )
+
+
+@pytest.fixture(scope="session")
+def score():
+    """A function (task, one answer a row, row numbers or None for all) -> {"metric,filter": mean} of lm-eval itself."""
+    from lm_eval import evaluate
+    from lm_eval.api.model import LM
+
+    class Answers(LM):
+        def __init__(self, answers):
+            super().__init__()
+            self.answers = answers
+
+        def generate_until(self, requests):
+            return self.answers
+
+        loglikelihood = loglikelihood_rolling = None
+
+    def run(task, answers, rows=None):
+        name = task.config.task
+        results = evaluate(
+            lm=Answers(answers),
+            task_dict={"tasks": {name: task}, "groups": {}, "group_map": {}},
+            samples=None if rows is None else {name: rows},
+            bootstrap_iters=0,
+            log_samples=False,
+            confirm_run_unsafe_code=True,
+        )
+        values = results["results"][name]
+        return {key: value for key, value in values.items() if "," in key and "_stderr" not in key}
+
+    return run

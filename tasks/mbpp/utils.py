@@ -60,7 +60,11 @@ def tests(doc: dict[str, Any]) -> str:
     return "\n".join([doc["test_setup_code"], *doc["test_list"]])
 
 
-def process_results(doc: dict[str, Any], results: list[list[list[str]]]) -> dict[str, float]:
-    """The share of a row's answers that passed: one answer unless the task repeats."""
-    statuses = [status for _, status, _ in results[0]]
+def process_results(doc: dict[str, Any], results: list[Any]) -> dict[str, float]:
+    """The share of a row's answers that passed: one answer unless the task repeats.
+
+    `results` is the row's list from `extract_and_run` in lm-eval 0.5, and a list with that list in it in 0.4.
+    """
+    ended = results[0] if isinstance(results[0][0], list) else results
+    statuses = [status for _, status, _ in ended]
     return {"pass_at_1": statuses.count("passed") / len(statuses)}

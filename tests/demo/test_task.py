@@ -14,18 +14,6 @@ def task():
     return manager.load(["codd_demo"])["tasks"]["codd_demo"]
 
 
-def score(task, answers):
-    """The task's own filters and metric on these answers, one a problem, in order."""
-    task.build_all_requests(limit=len(answers))
-    for instance, answer in zip(task.instances, answers, strict=True):
-        instance.resps = [answer]
-    task.apply_filters()
-    return [
-        task.process_results(instance.doc, [instance.filtered_resps["strict-match"]])["exact_match"]
-        for instance in task.instances
-    ]
-
-
 class TestTask:
     def test_it_asks_the_300_held_out_questions(self, task):
         questions = [task.doc_to_text(doc) for doc in task.test_docs()]
@@ -38,14 +26,13 @@ class TestTask:
         assert data["rows"] == 300
         assert data["is_published_set"]
 
-    def test_the_worked_answers_score_one(self, task):
-        assert score(task, [row["answer"] for row in load_split("test")]) == [1.0] * 300
+    def test_the_worked_answers_score_one(self, task, score):
+        assert score(task, [row["answer"] for row in load_split("test")]) == {"exact_match,strict-match": 1.0}
 
-    def test_a_wrong_or_missing_result_scores_nothing(self, task):
+    def test_a_wrong_or_missing_result_scores_nothing(self, task, score):
         result = int(load_split("test")[0]["answer"].split("#### ")[1])
-        wrong = [f"First. #### {result + 1}", f"So it is {result}."]
-        for answer in wrong:
-            assert score(task, [answer]) == [0.0]
+        for answer in (f"First. #### {result + 1}", f"So it is {result}."):
+            assert score(task, [answer], rows=[0]) == {"exact_match,strict-match": 0.0}
 
     def test_nothing_stops_an_answer_early(self, task):
         assert task.config.generation_kwargs["until"] == []

@@ -20,16 +20,8 @@ def task_and_golden(request, load_task, invented_dir, golden_dir):
 
 
 def contexts(task, chat_template=None):
-    return [
-        task.fewshot_context(
-            doc,
-            task.config.num_fewshot,
-            apply_chat_template=chat_template is not None,
-            chat_template=chat_template,
-            gen_prefix=task.doc_to_prefix(doc),
-        )
-        for doc in task.eval_docs
-    ]
+    task.build_all_requests(apply_chat_template=chat_template is not None, chat_template=chat_template)
+    return [request.args[0] for request in task.instances]
 
 
 class TestPrompts:

@@ -68,15 +68,15 @@ class TestGPQA:
 class TestMBPP:
     def test_reference_programs_pass(self, load_task, score, shared_dir):
         task = load_task("codd_mbpp", shared_dir / "data")
-        docs = [doc for doc in task.eval_docs if doc["task_id"] % 25 == 17]
-        assert 367 in [doc["task_id"] for doc in docs], "the one row with test_setup_code"
-        assert score(task, [doc["code"] + "\n```" for doc in docs], docs) == {"pass_at_1,extract_code": 1.0}
+        docs = {row: doc for row, doc in enumerate(task.eval_docs) if doc["task_id"] % 25 == 17}
+        assert 367 in [doc["task_id"] for doc in docs.values()], "the one row with test_setup_code"
+        programs = [doc["code"] + "\n```" for doc in docs.values()]
+        assert score(task, programs, list(docs)) == {"pass_at_1,extract_code": 1.0}
 
     @pytest.mark.slow
     def test_all_reference_programs_pass_but_one_that_a_slow_machine_cuts_short(self, load_task, score, shared_dir):
         task = load_task("codd_mbpp", shared_dir / "data")
-        docs = list(task.eval_docs)
-        score(task, [doc["code"] for doc in docs], docs)
+        score(task, [doc["code"] for doc in task.eval_docs])
         statuses = {i.doc["task_id"]: i.filtered_resps["extract_code"][0][1] for i in task._instances}
         assert statuses.pop(SLOW_REFERENCE) in ("passed", "timeout")
         assert set(statuses.values()) == {"passed"}
@@ -90,8 +90,9 @@ class TestMBPP:
         assert (code, status, detail) == ("def double(x): return x", "failed", "AssertionError:")
 
     def test_repeated_answers_of_a_row_are_averaged(self, mbpp_utils):
-        ended = [[["", "passed", ""], ["", "failed", ""], ["", "timeout", ""], ["", "passed", ""]]]
-        assert mbpp_utils.process_results({}, ended) == {"pass_at_1": 0.5}
+        ended = [["", "passed", ""], ["", "failed", ""], ["", "timeout", ""], ["", "passed", ""]]
+        for results in (ended, [ended]):  # as lm-eval 0.5 and 0.4 hand them over
+            assert mbpp_utils.process_results({}, results) == {"pass_at_1": 0.5}
 
     def test_asks_for_confirmation_only_where_the_kernel_does_not_confine(self, load_task, invented_dir, monkeypatch):
         monkeypatch.setattr(sandbox, "isolation", lambda: {"files": "landlock 7", "network": "seccomp"})
