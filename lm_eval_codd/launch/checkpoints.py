@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ from lm_eval_codd.settings import FAMILIES
 
 DEMO: Final = "demo"
 
-_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 # What a checkpoint, an adapter or a circuit is read from.
 _READ: Final = (".safetensors", ".json", ".jinja", ".jpc", ".model", ".txt")
 _LENGTHS: Final = ("max_sequence_length", "max_position_embeddings")
@@ -20,6 +21,8 @@ _LENGTHS: Final = ("max_sequence_length", "max_position_embeddings")
 
 def resolve(flag: str, value: str, *, file_allowed: bool = False) -> str:
     """`value` in one spelling: `demo`, the absolute path of a folder (or file) that exists, or a hub id.
+
+    A hub id may be pinned to a branch, tag or commit: `owner/name@revision`.
 
     Raises:
         ValueError: one line when it is none of them.
@@ -33,13 +36,74 @@ def resolve(flag: str, value: str, *, file_allowed: bool = False) -> str:
         return value
     raise ValueError(
         f"`--{flag} {value}`: there is no such {'file or ' if file_allowed else ''}folder, "
-        f"and a hub id is written owner/name"
+        f"and a hub id is written owner/name, or owner/name@revision"
     )
 
 
 def is_hub_id(checkpoint: str) -> bool:
     """Whether a resolved checkpoint has to be fetched."""
     return checkpoint != DEMO and not Path(checkpoint).is_absolute()
+
+
+def split_revision(checkpoint: str) -> tuple[str, str | None]:
+    """A resolved checkpoint without the revision that it is pinned to, and that revision."""
+    if not is_hub_id(checkpoint):
+        return checkpoint, None
+    name, _, revision = checkpoint.partition("@")
+    return name, revision or None
+
+
+def folder_of(checkpoint: str, demo: Path) -> Path | None:
+    """Where a checkpoint's files are on this machine; None for a hub id that is not in the hub's cache.
+
+    Args:
+        checkpoint: in the spelling of `resolve`.
+        demo: what `demo` stands for.
+    """
+    if not is_hub_id(checkpoint):
+        return demo if checkpoint == DEMO else Path(checkpoint)
+    name, revision = split_revision(checkpoint)
+    repository = _hub_cache() / f"models--{name.replace('/', '--')}"
+    try:
+        commit = (repository / "refs" / (revision or "main")).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        commit = revision or ""
+    folder = repository / "snapshots" / commit
+    return folder if commit and folder.is_dir() else None
+
+
+def chat_templates(folder: Path) -> list[str]:
+    """Names of the chat templates of a checkpoint's tokenizer; a single one is called `default`."""
+    names = [path.stem for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))]
+    if (folder / "chat_template.jinja").is_file():
+        return ["default", *names]
+    for file in ("chat_template.json", "tokenizer_config.json"):
+        found = _read_json(folder / file).get("chat_template")
+        if isinstance(found, list):
+            names += [str(entry["name"]) for entry in found if isinstance(entry, dict) and entry.get("name")]
+        elif found:
+            names.insert(0, "default")
+        if found:
+            break
+    return names
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where the file is not there, or holds something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _hub_cache() -> Path:
+    """Where huggingface_hub keeps what it has fetched, by the environment variables that it reads."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if os.environ.get(name):
+            return Path(os.environ[name]).expanduser()
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(home).expanduser() / "hub"
 
 
 def check_model(flag: str, folder: str, family: str, gen_length: int) -> int | None:

@@ -43,6 +43,8 @@ FLAGS: Final = (
     Flag("output_dir", "str", "where every run gets its folder", default="results"),
     Flag("tag", "str", "a word for the name of every run that has no tag of its own"),
     Flag("limit", "float", "first N documents, or a share below 1, for every run that sets none of its own"),
+    Flag("include_path", "str", "a folder with task files of your own, for every run"),
+    Flag("confirm_run_unsafe_code", "bool", "let tasks of lm-eval execute programs that the model has written"),
     Flag("force", "bool", "run finished runs again, from the start; what is there is kept beside the new results"),
     Flag("dry-run", "bool", "check everything, list the runs, their commands and their cost, and start nothing"),
     Flag(
@@ -53,6 +55,9 @@ FLAGS: Final = (
     ),
     Flag("help", "bool", "show this help"),
 )
+
+# Flags of a run that are taken here too, for all runs that do not say otherwise.
+_OF_EVERY_RUN: Final = ("limit", "tag", "include_path", "confirm_run_unsafe_code")
 
 _USAGE: Final = """\
 Evaluate LLaDA and Dream checkpoints, several runs at a time.
@@ -90,7 +95,7 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
         if not texts and not sweeps:
             raise ValueError("there is nothing to run; give --run, --sweep, --paper or --demo (--help says more)")
         output_dir = Path(options.get("output_dir", "results")).expanduser().resolve()
-        defaults = {name: options[name] for name in ("limit", "tag") if name in options}
+        defaults = {name: options[name] for name in _OF_EVERY_RUN if name in options}
         selection = select(texts, sweeps, output_dir, defaults, force=options.get("force", False))
         slots = make_slots(options.get("gpus", _demo_slots(options, selection)))
         if options.get("dry_run"):

@@ -59,17 +59,20 @@ def build_command(run: Run, folder: Path, device: str, runner: tuple[str, ...] =
         *("--model", model_name(run)),
         *("--model_args", json.dumps({**model_args(run), "journal": str(folder / JOURNAL)})),
         *("--tasks", run.task),
-        *("--include_path", str(tasks_dir())),
-        *("--num_fewshot", str(run.num_shot)),
+        *("--include_path", run.include_path or str(tasks_dir())),
         *("--batch_size", run.batch_size),
         *("--device", device),
-        "--apply_chat_template",
         "--log_samples",
-        # A path that ends in .json keeps lm-eval from adding a folder named after the checkpoint.
-        *("--output_path", str(folder / "results.json")),
     ]
+    if run.chat_template is not False:
+        command += ["--apply_chat_template", *([run.chat_template] if isinstance(run.chat_template, str) else [])]
+    if run.num_shot is not None:
+        command += ["--num_fewshot", str(run.num_shot)]
+    if run.confirm_run_unsafe_code:
+        command.append("--confirm_run_unsafe_code")
     if run.limit is not None:
         command += ["--limit", number(run.limit)]
     if run.samples is not None:
         command += ["--samples", json.dumps({run.task: list(range(*run.samples))})]
-    return command
+    # A path that ends in .json keeps lm-eval from adding a folder named after the checkpoint.
+    return [*command, "--output_path", str(folder / "results.json")]

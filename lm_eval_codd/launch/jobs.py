@@ -12,8 +12,8 @@ from typing import Any, Final
 from lm_eval_codd import demo
 from lm_eval_codd.launch import lock, record
 from lm_eval_codd.launch.errors import NotStarted
-from lm_eval_codd.launch.naming import run_name
-from lm_eval_codd.launch.runs import Run, make_run, parse_run
+from lm_eval_codd.launch.naming import former_name, run_name
+from lm_eval_codd.launch.runs import Run, make_run, parse_runs
 from lm_eval_codd.launch.same import merge
 from lm_eval_codd.launch.sweep import Sweep, parse_sweep, typed
 
@@ -61,10 +61,17 @@ def select(
         NotStarted: any run is impossible, with a line for each.
     """
     runs, remarks = _distinct(texts, sweeps, defaults)
-    others = [f"{output_dir / name}" for name, run in runs.items() if record.is_other_run(output_dir / name, run)]
+    runs = {_name_there(name, run, output_dir): run for name, run in runs.items()}
+    others = {
+        name: differences for name, run in runs.items() if (differences := record.differences(output_dir / name, run))
+    }
     if others:
         raise NotStarted(
-            [f"{folder} holds a run with other settings; remove it, or give this one a tag" for folder in others]
+            [
+                f"{output_dir / name} holds a run with other settings ({', '.join(differences)} there); remove it, or "
+                "give this one a tag"
+                for name, differences in others.items()
+            ]
         )
     done = {name: found for name, run in runs.items() if (found := record.completed(output_dir / name, run))}
     started = {name for name in runs if name in done or record.read(output_dir / name)}
@@ -80,6 +87,12 @@ def select(
             finished.add(name)
             remarks.append(f"skipped  {name}: finished already ({done[name]['ended']}); --force runs it again")
     return Selection(runs, frozenset(finished), tuple(remarks))
+
+
+def _name_there(name: str, run: Run, output_dir: Path) -> str:
+    """The run's name; the one that an older version gave it, where that one has finished it."""
+    former = former_name(run)
+    return former if former is not None and record.completed(output_dir / former, run) else name
 
 
 def prepare_folder(output_dir: Path) -> str | None:
@@ -109,18 +122,18 @@ def _distinct(
     repeated: Counter[str] = Counter()
     for label, where, make in _asked(texts, sweeps, defaults):
         try:
-            run = make()
+            made = make()
         except ValueError as error:
             text = str(error) if label == where else f"{label}: {error}"
             errors[where, text] += 1
             continue
-        name = run_name(run)
-        if name not in runs:
-            runs[name], labels[name] = run, label
-        elif label == where:
-            repeated[where] += 1
-        else:
-            remarks.append(f"{label} is the same as {labels[name]} and is not repeated: {name}")
+        for name, run in ((run_name(run), run) for run in made):
+            if name not in runs:
+                runs[name], labels[name] = run, label
+            elif label == where:
+                repeated[where] += 1
+            else:
+                remarks.append(f"{label} is the same as {labels[name]} and is not repeated: {name}")
     if errors:
         raise NotStarted([_error_line(where, text, count) for (where, text), count in errors.items()])
     for where, count in repeated.items():
@@ -144,13 +157,13 @@ def _distinct(
 
 def _asked(
     texts: Sequence[str], sweeps: Sequence[Sweep], defaults: Mapping[str, Any]
-) -> Iterator[tuple[str, str, Callable[[], Run]]]:
-    """Every run asked for: its label, where it comes from, and how to make it."""
+) -> Iterator[tuple[str, str, Callable[[], list[Run]]]]:
+    """Everything asked for: its label, where it comes from, and how to make its runs."""
     for number, text in enumerate(texts, start=1):
-        yield f"run {number}", f"--run '{text}'", lambda text=text: parse_run(text, defaults)
+        yield f"run {number}", f"--run '{text}'", lambda text=text: parse_runs(text, defaults)
     for sweep in sweeps:
         for point in sweep.points():
-            yield sweep.where, sweep.where, lambda point=point: make_run({**defaults, **typed(point)})
+            yield sweep.where, sweep.where, lambda point=point: [make_run({**defaults, **typed(point)})]
 
 
 def _error_line(where: str, text: str, count: int) -> str:

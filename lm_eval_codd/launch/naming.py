@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.launch import checkpoints
 from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS, DEFAULT_CHECKPOINTS
+from lm_eval_codd.launch.runs import is_own_task
 from lm_eval_codd.settings import DecodingConfig
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ def run_name(run: Run) -> str:
     Where the confidences decide on the steps, their rule (`threshold-0.9`) stands among the rest, and no `steps`.
     A name that had to be shortened or cleaned ends with a hash of the whole run, so that two runs never share one.
     """
+    return _name(run, names_no_shots=True)
+
+
+def _name(run: Run, *, names_no_shots: bool) -> str:
     parts = [run.family, run.short_task, run.config.alg]
     if not run.config.steps_follow_confidence:
         parts.append(f"steps{run.config.num_steps}")
@@ -44,8 +49,12 @@ def run_name(run: Run) -> str:
         parts.append(f"dtype-{run.dtype}")
     if run.batch_size != "1":
         parts.append(f"batch-{run.batch_size}")
-    if run.num_shot:
+    if run.chat_template is not True:
+        parts.append("no-template" if run.chat_template is False else f"template-{run.chat_template}")
+    if run.num_shot or (run.num_shot == 0 and names_no_shots and not is_own_task(run.task)):
         parts.append(f"shot{run.num_shot}")
+    if run.include_path is not None:
+        parts.append(f"tasks-{_short(run.include_path)}")
     if run.limit is not None:
         parts.append(f"limit{number(run.limit)}")
     if run.samples is not None:
@@ -57,6 +66,13 @@ def run_name(run: Run) -> str:
     if name == written and len(name) <= _LONGEST and not any(_is_ambiguous(value) for value in _free_values(run)):
         return name
     return f"{name[: _LONGEST - _HASH_DIGITS - 1]}-{_digest(run)}"
+
+
+def former_name(run: Run) -> str | None:
+    """The name that the run had while 0 examples were not named; None where it has no other."""
+    if run.num_shot != 0 or is_own_task(run.task):
+        return None
+    return _name(run, names_no_shots=False)
 
 
 def number(value: float) -> str:
@@ -81,7 +97,9 @@ def _settings(run: Run) -> list[str]:
 
 
 def _free_values(run: Run) -> list[str]:
-    return [value for value in (run.checkpoint, run.peft, run.circuit, run.tag) if value is not None]
+    template = run.chat_template if isinstance(run.chat_template, str) else None
+    values = (run.checkpoint, run.peft, run.circuit, template, run.include_path, run.tag)
+    return [value for value in values if value is not None]
 
 
 def _is_ambiguous(value: str) -> bool:

@@ -7,16 +7,15 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from lm_eval_codd import __version__
 from lm_eval_codd.launch import progress
-
-if TYPE_CHECKING:
-    from lm_eval_codd.launch.runs import Run
+from lm_eval_codd.launch.runs import Run, filled
 
 FILE: Final = "run.json"
 LOG: Final = "log.txt"
@@ -52,10 +51,28 @@ def write(folder: Path, record: dict[str, Any]) -> None:
         raise
 
 
-def is_other_run(folder: Path, run: Run) -> bool:
-    """Whether the folder holds a run with other settings."""
+def identity(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the recorded run was; None where the record does not say.
+
+    Settings that a version did not have yet, and so did not record, have their defaults: what it did without them.
+    """
+    try:
+        return filled(record.get("identity"))
+    except ValueError:
+        return None
+
+
+def differences(folder: Path, run: Run) -> list[str]:
+    """What the run in the folder has otherwise than this one, as `seed=7`; empty where it is this one, or none."""
     record = read(folder)
-    return record is not None and record.get("identity") != run.identity()
+    if record is None:
+        return []
+    there, here = identity(record), filled(run.identity())
+    if there is None:
+        return ["not known"]
+    pairs = [(name, there.get(name), here.get(name)) for name in {**here, **there} if name != "config"]
+    pairs += [(name, there["config"].get(name), here["config"].get(name)) for name in here["config"] | there["config"]]
+    return [f"{name}={theirs}" for name, theirs, ours in pairs if theirs != ours]
 
 
 def finished(folder: Path, run: Run) -> dict[str, Any] | None:
@@ -70,7 +87,7 @@ def finished(folder: Path, run: Run) -> dict[str, Any] | None:
 def completed(folder: Path, run: Run) -> dict[str, Any] | None:
     """As `finished`, whatever has become of the run's files since."""
     record = read(folder)
-    if record is None or record.get("status") != "finished" or record.get("identity") != run.identity():
+    if record is None or record.get("status") != "finished" or identity(record) != filled(run.identity()):
         return None
     return record if (folder / str(record.get("results"))).is_file() else None
 

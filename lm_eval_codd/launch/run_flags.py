@@ -24,6 +24,8 @@ DEFAULT_CHECKPOINTS: Final[Mapping[str, str]] = {
 }
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 PROTOCOLS: Final = ("paper", "official")
+# Words of `--chat_template`; any other is the name of one of the tokenizer's templates.
+TEMPLATE_WORDS: Final = ("auto", "true", "false")
 SETTINGS: Final = tuple(field.name for field in dataclasses.fields(DecodingConfig))
 CIRCUIT_SETTINGS: Final = ("pc_temperature", "pc_frac", "reverse_frac", "pc_sampling", "pc_windows")
 
@@ -90,9 +92,22 @@ _ALL_SETTINGS: Final = [_setting(field) for field in dataclasses.fields(Decoding
 GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
     "a run: model": (
         Flag("model_alias", "str", "family of the model; required", choices=FAMILIES),
-        Flag("llada_ckpt", "str", "folder, hub id or `demo`", default=DEFAULT_CHECKPOINTS["llada"]),
+        Flag(
+            "llada_ckpt",
+            "str",
+            "folder, hub id (owner/name, or owner/name@revision to pin it) or `demo`",
+            default=DEFAULT_CHECKPOINTS["llada"],
+        ),
         Flag("dream_ckpt", "str", "folder or hub id", default=DEFAULT_CHECKPOINTS["dream"]),
         Flag("peft_ckpt", "str", "LoRA adapter, folder or hub id"),
+        Flag(
+            "chat_template",
+            "str",
+            "whether prompts go through the tokenizer's chat template, or the NAME of one of its templates; auto: "
+            "where it has one, so not for a base checkpoint",
+            default="auto",
+            choices=(*TEMPLATE_WORDS, "NAME"),
+        ),
         Flag("dtype", "str", "of the weights", default="the model's own choice", choices=DTYPES),
         Flag("batch_size", "str", "rows decoded together, a number or `auto`", default="1"),
     ),
@@ -100,10 +115,12 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
         Flag(
             "task",
             "str",
-            "gsm8k, math500, mbpp, gpqa (the paper's protocol), demo, or a task of lm-eval (stock:gsm8k for its own); "
-            "required",
+            "gsm8k, math500, mbpp, gpqa (the paper's protocol), demo, or a task of lm-eval (stock:gsm8k for its own) "
+            "or of --include_path; several, separated by commas, are a run each; required",
         ),
-        Flag("num_shot", "int", "examples in the prompt, for tasks of lm-eval", default="0"),
+        Flag("num_shot", "int", "examples in the prompt, for tasks of lm-eval", default="the task's own number"),
+        Flag("include_path", "str", "a folder with task files of your own, searched before lm-eval's tasks"),
+        Flag("confirm_run_unsafe_code", "bool", "let a task of lm-eval execute programs that the model has written"),
         Flag("limit", "float", "only the first N documents, or that share of them below 1"),
         Flag("sample_sid", "int", "first document, counted from 0; goes with --sample_eid"),
         Flag("sample_eid", "int", "first document that is left out"),

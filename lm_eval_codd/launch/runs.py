@@ -7,6 +7,7 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd import demo
@@ -29,13 +30,29 @@ _STOCK: Final = "stock:"
 _STOCK_NAMES: Final = {"math500": "minerva_math500", "gpqa": "gpqa_main_generative_n_shot", "mbpp": "mbpp_instruct"}
 _UNKNOWN_ROWS: Final = 1000
 
+# What the first identities held, and hashes in names therefore cover, default or not.
+_FIRST_FIELDS: Final = """
+    family checkpoint task config peft circuit dtype batch_size num_shot limit samples protocol max_length tag
+    alg num_steps tokens_per_step gen_length block_length paradigm temperature top_p top_k alg_temp eps cfg_scale seed
+    stop_at_eos logits_eos_inf confidence_eos_eot_inf mask_id eos_id eot_id pc_temperature pc_frac reverse_frac
+    pc_sampling pc_windows cache threshold factor
+"""
+_ALWAYS_WRITTEN: Final = frozenset(_FIRST_FIELDS.split())
+
+# Far above what anybody means; more is a slip of the finger, which would be noticed hours later.
+_MOST_DOCUMENTS: Final = 10**9
+_MOST_NAMED: Final = 10**6
+_MOST_ROWS: Final = 10**5
+_MOST_SHOTS: Final = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Everything that makes a run what it is. Two equal runs give the same answers.
 
     `checkpoint`, `peft` and `circuit` are in the spelling of `checkpoints.resolve`. `task` is the name given to
-    lm-eval. `samples` is the slice (first, first left out) of documents; `max_length` in tokens, prompt and answer.
+    lm-eval. `chat_template` is whether prompts go through one, or its name; `num_shot` None is the task's own number of
+    examples. `samples` is the slice (first, first left out) of documents; `max_length` in tokens, prompt and answer.
     """
 
     family: Family
@@ -46,12 +63,16 @@ class Run:
     circuit: str | None = None
     dtype: str | None = None
     batch_size: str = "1"
-    num_shot: int = 0
+    chat_template: bool | str = True
+    num_shot: int | None = None
+    include_path: str | None = None
     limit: float | None = None
     samples: tuple[int, int] | None = None
     protocol: str = "paper"
     max_length: int | None = None
     tag: str | None = None
+    # A permission, which changes no answer.
+    confirm_run_unsafe_code: bool = dataclasses.field(default=False, compare=False)
 
     @property
     def short_task(self) -> str:
@@ -102,21 +123,41 @@ class Run:
         return {name: text for name, text in prints.items() if text is not None}
 
     def identity(self) -> dict[str, Any]:
-        """The run as plain data: what run.json records and what tells two runs apart."""
-        return dataclasses.asdict(self) | {"samples": list(self.samples) if self.samples else None}
+        """The run as plain data: what run.json records and what tells two runs apart.
+
+        Defaults of later settings are left out, so that a new setting changes neither records nor hashes in names.
+        """
+        fields = dataclasses.asdict(self) | {"samples": list(self.samples) if self.samples else None}
+        del fields["confirm_run_unsafe_code"]
+        config = {name: value for name, value in fields["config"].items() if _is_written(name, value, DecodingConfig)}
+        return {name: value for name, value in fields.items() if _is_written(name, value, Run)} | {"config": config}
 
 
 def parse_run(text: str, defaults: Mapping[str, Any] | None = None) -> Run:
-    """The run that a `--run` string describes; `defaults` are the launcher's own `--limit` and `--tag`.
+    """The run that a `--run` string for one task describes; see `parse_runs`."""
+    return make_run({**(defaults or {}), **_flags(text)})
+
+
+def parse_runs(text: str, defaults: Mapping[str, Any] | None = None) -> list[Run]:
+    """The runs that a `--run` string describes, one for each of its tasks, which commas separate.
+
+    Args:
+        text: flags of a run.
+        defaults: flags that the launcher was given for all runs.
 
     Raises:
         ValueError: one line with the argument, its value, what is allowed and what to do.
     """
+    given = {**(defaults or {}), **_flags(text)}
+    return [make_run({**given, "task": task}) for task in given.get("task", "").split(",")]
+
+
+def _flags(text: str) -> dict[str, Any]:
     try:
         tokens = shlex.split(text)
     except ValueError as error:
         raise ValueError(f"{str(error).lower()}: a quote or a backslash is left open") from None
-    return make_run({**(defaults or {}), **parse(tokens, FLAGS)})
+    return parse(tokens, FLAGS)
 
 
 def make_run(given: Mapping[str, Any]) -> Run:
@@ -141,38 +182,97 @@ def make_run(given: Mapping[str, Any]) -> Run:
     max_length = None
     if protocol == "official" and family == "llada" and checkpoint != checkpoints.DEMO:
         max_length = min(_OFFICIAL_PROMPT_LENGTH + config.gen_length, own_length or math.inf)
+    task = task_name(given["task"])
     return Run(
         family=family,
         checkpoint=checkpoint,
-        task=_task(given),
+        task=task,
         config=config,
         peft=_adapter(given),
         circuit=_circuit(given),
         dtype=given.get("dtype"),
         batch_size=_batch_size(given.get("batch_size", "1")),
-        num_shot=_at_least("num_shot", given.get("num_shot", 0), 0),
+        chat_template=_chat_template(given, checkpoint),
+        num_shot=_num_shot(given, task),
+        include_path=_include_path(given, task),
         limit=limit,
         samples=samples,
         protocol=protocol,
         max_length=max_length,
         tag=given.get("tag") or None,
+        confirm_run_unsafe_code=given.get("confirm_run_unsafe_code", False),
     )
 
 
-def _task(given: Mapping[str, Any]) -> str:
-    """lm-eval's name of the task; our short names win over lm-eval's own, which `stock:` reaches."""
-    name = given["task"]
+def task_name(name: str) -> str:
+    """lm-eval's name of the task; our short names win over lm-eval's own, which `stock:` reaches.
+
+    Raises:
+        ValueError: it is a flag, or more than one task.
+    """
+    if not name or name.startswith("-") or "," in name or name != name.strip():
+        raise ValueError(f"`--task {name}` is not the name of a task; give one, such as gsm8k")
     if name.startswith(_STOCK):
         return name.removeprefix(_STOCK)
-    if name.removeprefix("codd_") not in ROWS:
-        return name
-    if given.get("num_shot", 0) > 0:
-        short = name.removeprefix("codd_")
+    return f"codd_{name}" if name in ROWS else name
+
+
+def is_own_task(task: str) -> bool:
+    """Whether a task, by lm-eval's name, comes with this package."""
+    return task.startswith("codd_") and task.removeprefix("codd_") in ROWS
+
+
+def _num_shot(given: Mapping[str, Any], task: str) -> int | None:
+    number = given.get("num_shot")
+    if number is not None:
+        _within("num_shot", number, 0, _MOST_SHOTS)
+    if not is_own_task(task):
+        return number
+    if number:
+        short = task.removeprefix("codd_")
         raise ValueError(
-            f"`--num_shot {given['num_shot']}`: {short} follows the paper and is zero-shot; leave it out, or use "
+            f"`--num_shot {number}`: {short} follows the paper and is zero-shot; leave it out, or use "
             f"lm-eval's ({_STOCK}{_STOCK_NAMES.get(short, short)})"
         )
-    return name if name.startswith("codd_") else f"codd_{name}"
+    return 0
+
+
+def _include_path(given: Mapping[str, Any], task: str) -> str | None:
+    """The user's folder of tasks, for tasks that are not of this package."""
+    value = given.get("include_path")
+    if value is None:
+        return None
+    folder = Path(value).expanduser()
+    if not value or not folder.is_dir():
+        raise ValueError(f"`--include_path {value}`: there is no such folder; give the folder of your task files")
+    return None if is_own_task(task) else str(folder.resolve())
+
+
+def _chat_template(given: Mapping[str, Any], checkpoint: str) -> bool | str:
+    """Whether prompts go through a chat template, or its name.
+
+    A checkpoint that is not on this machine yet is taken to have one.
+    """
+    value = given.get("chat_template", "auto")
+    if value == "false":
+        return False
+    folder = checkpoints.folder_of(checkpoint, demo.CHECKPOINT)
+    names = None if folder is None else checkpoints.chat_templates(folder)
+    if value == "auto":
+        return names is None or bool(names)
+    if names == []:
+        raise ValueError(
+            f"`--chat_template {value}`: the tokenizer of {checkpoint} has no chat template; use auto or false for a "
+            "base checkpoint, or put one into its folder as chat_template.jinja"
+        )
+    if value == "true":
+        return True
+    if names is not None and value not in names:
+        raise ValueError(
+            f"`--chat_template {value}`: the tokenizer's templates are {', '.join(names)}; use one of them, auto, true "
+            "or false"
+        )
+    return value
 
 
 def _circuit(given: Mapping[str, Any]) -> str | None:
@@ -243,6 +343,10 @@ def _documents(given: Mapping[str, Any]) -> tuple[float | None, tuple[int, int] 
     limit = given.get("limit")
     if limit is not None and not (0 < limit < 1 or (limit >= 1 and float(limit).is_integer())):
         raise ValueError(f"`--limit {limit:g}` must be a whole number, or a share between 0 and 1")
+    if limit is not None and limit > _MOST_DOCUMENTS:
+        raise ValueError(
+            f"`--limit {limit:g}` is more than any task has; use at most {_MOST_DOCUMENTS}, or leave it out for all"
+        )
     first, end = (None if given.get(name) == -1 else given.get(name) for name in ("sample_sid", "sample_eid"))
     if first is None and end is None:
         return limit, None
@@ -252,19 +356,43 @@ def _documents(given: Mapping[str, Any]) -> tuple[float | None, tuple[int, int] 
         raise ValueError("`--limit` and `--sample_sid`, `--sample_eid` exclude each other; use one")
     if not 0 <= first < end:
         raise ValueError(f"`--sample_sid {first} --sample_eid {end}` is an empty slice; sid must be below eid, from 0")
-    rows = ROWS.get(given["task"])
+    rows = ROWS.get(given["task"].removeprefix("codd_"))
     if rows is not None and end > rows:
         raise ValueError(f"`--sample_eid {end}` is beyond the {rows} documents of {given['task']}")
+    # Every one of them is named to lm-eval.
+    _within("sample_eid", end, 1, _MOST_NAMED)
     return None, (first, end)
 
 
 def _batch_size(value: str) -> str:
     if value != "auto" and not (value.isdecimal() and int(value) >= 1):
         raise ValueError(f"`--batch_size {value}` must be a whole number of 1 or more, or auto")
+    if value != "auto":
+        _within("batch_size", int(value), 1, _MOST_ROWS)
     return value
 
 
-def _at_least(name: str, value: int, lowest: int) -> int:
-    if value < lowest:
-        raise ValueError(f"`--{name} {value}` must be {lowest} or more")
-    return value
+def filled(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity, of this version or an older one, with the defaults of what it leaves out.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(identity, Mapping) or not isinstance(identity.get("config"), Mapping):
+        raise ValueError("no identity of a run")
+    config = {**_defaults(DecodingConfig), **identity["config"]}
+    return {**_defaults(Run), **identity, "config": config}
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    fields = [field for field in dataclasses.fields(cls) if field.name != "confirm_run_unsafe_code"]
+    return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+
+
+def _is_written(name: str, value: object, cls: type) -> bool:
+    return name in _ALWAYS_WRITTEN or name not in (defaults := _defaults(cls)) or value != defaults[name]
+
+
+def _within(name: str, value: int, lowest: int, most: int) -> None:
+    if not lowest <= value <= most:
+        raise ValueError(f"`--{name} {value}` must be {lowest} or more, and at most {most}")

@@ -18,6 +18,7 @@ def checkpoint(tmp_path: Path) -> Path:
     folder = tmp_path / "tiny llada"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "llada", "max_sequence_length": 4096}))
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
     return folder
 
 

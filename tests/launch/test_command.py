@@ -5,6 +5,7 @@ from lm_eval._cli.harness import HarnessCLI
 
 from lm_eval_codd.launch.command import build_command, model_args
 from lm_eval_codd.launch.runs import parse_run
+from lm_eval_codd.registration import tasks_dir
 
 OUT = Path("/out/name")
 
@@ -21,6 +22,7 @@ class TestTheCommandOfARun:
         folder = tmp_path / "a, b=c 'd' 1e5"
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps({"model_type": "dream"}))
+        (folder / "chat_template.jinja").write_text("{{ messages }}")
         quoted = str(folder).replace("'", "'\\''")
         text = f"--model_alias dream --llada_ckpt x --dream_ckpt '{quoted}' --task math500 --top_k none --dream_block"
         args = understood(text.replace("--llada_ckpt x ", ""))
@@ -56,6 +58,31 @@ class TestTheCommandOfARun:
         assert (args["cache"], args["threshold"], "num_steps" in args) == ("dual", 0.9, False)
         args = understood("--model_alias llada --task gsm8k --cache prefix --num_steps 64").model_args
         assert (args["cache"], args["num_steps"]) == ("prefix", 64)
+
+    def test_a_base_checkpoint_gets_no_chat_template_and_a_named_one_its_name(self, checkpoint):
+        text = f"--model_alias llada --llada_ckpt '{checkpoint}' --task gsm8k"
+        assert understood(text).apply_chat_template is True
+        folder = checkpoint / "additional_chat_templates"
+        folder.mkdir()
+        (folder / "tool_use.jinja").write_text("{{ messages }}")
+        assert understood(f"{text} --chat_template tool_use").apply_chat_template == "tool_use"
+        assert "apply_chat_template" not in understood(f"{text} --chat_template false")
+        (checkpoint / "chat_template.jinja").unlink()
+        (folder / "tool_use.jinja").unlink()
+        assert "apply_chat_template" not in understood(text)
+
+    def test_a_task_keeps_its_own_shots_unless_a_number_is_given(self):
+        text = "--model_alias llada --task gsm8k_cot"
+        assert getattr(understood(text), "num_fewshot", None) is None
+        assert understood(f"{text} --num_shot 0").num_fewshot == 0
+        assert understood(f"{text} --num_shot 5").num_fewshot == 5
+
+    def test_a_users_own_tasks_and_programs_reach_lm_eval(self, tmp_path):
+        text = f"--model_alias llada --task mine --include_path {tmp_path}"
+        assert understood(text).include_path == str(tmp_path)
+        assert understood(text.replace("mine", "gsm8k")).include_path == str(tasks_dir())
+        assert "confirm_run_unsafe_code" not in understood(text)
+        assert understood(f"{text} --confirm_run_unsafe_code").confirm_run_unsafe_code
 
     def test_a_circuit_selects_the_coupled_model(self):
         args = understood("--model_alias dream --task gsm8k --pc_ckpt a/b --pc_frac 0.5")

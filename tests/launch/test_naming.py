@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from lm_eval_codd.launch.naming import run_name
+from lm_eval_codd.launch.naming import former_name, run_name
 from lm_eval_codd.launch.runs import parse_run
 
 
@@ -18,6 +18,20 @@ class TestReadability:
     def test_lm_evals_own_task_of_a_name_that_is_ours_too_is_told_apart(self):
         text = "--model_alias llada --task stock:gsm8k --num_shot 4"
         assert name(text) == "llada_stock-gsm8k_low_confidence_steps256_shot4"
+
+    def test_shots_are_named_where_they_are_given_and_0_has_a_former_name(self):
+        own, none = (parse_run(f"--model_alias llada --task gsm8k_cot {more}") for more in ("", "--num_shot 0"))
+        assert run_name(own) == "llada_gsm8k_cot_low_confidence_steps256"
+        assert run_name(none) == "llada_gsm8k_cot_low_confidence_steps256_shot0"
+        assert (former_name(own), former_name(none)) == (None, run_name(own))
+        assert former_name(parse_run(f"{LLADA} --num_shot 0")) is None
+
+    def test_a_prompt_without_a_template_or_with_one_of_another_name_is_named(self, checkpoint):
+        text = f"{LLADA} --llada_ckpt '{checkpoint}' --chat_template"
+        assert name(f"{text} auto") == name(f"{text} true") == name(text.removesuffix(" --chat_template"))
+        assert "_no-template" in name(f"{text} false")
+        (checkpoint / "chat_template.jinja").unlink()
+        assert name(f"{text} auto") == name(f"{text} false")
 
     def test_a_default_run_is_model_task_rule_and_steps(self):
         assert name(LLADA) == "llada_gsm8k_low_confidence_steps256"
@@ -90,6 +104,8 @@ class TestUniqueness:
             "--limit 8",
             "--limit 0.5",
             "--sample_sid 0 --sample_eid 8",
+            "--chat_template false",
+            "--chat_template tool_use",
             "--tag a",
             "--tag A",
             "--tag a_b",

@@ -15,7 +15,7 @@ import pytest
 
 from lm_eval_codd.launch import jobs, record
 from lm_eval_codd.launch.errors import NotStarted
-from lm_eval_codd.launch.naming import run_name
+from lm_eval_codd.launch.naming import former_name, run_name
 from lm_eval_codd.launch.runs import parse_run
 
 ANSWERS = 6
@@ -301,3 +301,41 @@ class TestWrongSweepsOnTheCommandLine:
         assert message in lines[0]
         assert all(line.startswith("error: ") for line in lines)
         assert len(lines) == (2 if "100,101" in arguments[1] else 1)
+
+
+class TestRunsOfOlderVersions:
+    def finish(self, results: Path, name: str, identity: dict) -> None:
+        (results / name).mkdir(parents=True)
+        (results / name / "results_1.json").write_text("{}")
+        about = {"status": "finished", "identity": identity, "results": "results_1.json", "ended": "before"}
+        record.write(results / name, about)
+
+    def test_are_finished_where_a_setting_did_not_exist_yet(self, tmp_path):
+        run = parse_run("--model_alias llada --task gsm8k")
+        older = run.identity()
+        del older["config"]["factor"], older["config"]["cache"]
+        self.finish(tmp_path, run_name(run), older)
+        assert jobs.select(["--model_alias llada --task gsm8k"], [], tmp_path, {}).finished == {run_name(run)}
+        with pytest.raises(NotStarted, match="holds a run with other settings"):
+            older["config"]["seed"] = 7
+            record.write(tmp_path / run_name(run), {"identity": older})
+            jobs.select(["--model_alias llada --task gsm8k"], [], tmp_path, {})
+
+    @pytest.mark.parametrize("more", ["", "--tag a_b"])
+    def test_were_without_examples_where_they_say_0(self, tmp_path, more):
+        text = f"--model_alias llada --task gsm8k_cot {more}"
+        none = parse_run(f"{text} --num_shot 0")
+        self.finish(tmp_path, former_name(none), none.identity())
+        assert jobs.select([f"{text} --num_shot 0"], [], tmp_path, {}).finished == {former_name(none)}
+        try:
+            own = jobs.select([text], [], tmp_path, {})
+        except NotStarted as error:
+            assert "(num_shot=0 there)" in str(error)
+        else:
+            assert not own.finished
+
+    def test_keep_the_hashes_in_their_names(self):
+        assert run_name(parse_run("--model_alias llada --task gsm8k --tag a_b")).endswith("_tag-a_b-4a3b28ef")
+        assert former_name(parse_run("--model_alias dream --task gsm8k_cot --tag a_b --num_shot 0")).endswith(
+            "7dc1bdd3"
+        )

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from lm_eval_codd.launch import runs
-from lm_eval_codd.launch.runs import make_run, parse_run
+from lm_eval_codd.launch.runs import make_run, parse_run, parse_runs
 
 
 def llada(more: str = "") -> runs.Run:
@@ -110,6 +110,13 @@ class TestChecks:
             ),
             ("--protocol official --stop_at_eos true", "`--stop_at_eos true` contradicts `--protocol official`"),
             ("--num_shot -1", "`--num_shot -1` must be 0 or more"),
+            ("--num_shot 100000", "`--num_shot 100000` must be 0 or more, and at most 1000"),
+            ("--limit 1e30", "`--limit 1e+30` is more than any task has"),
+            (
+                "--batch_size 100000000000000000000",
+                "`--batch_size 100000000000000000000` must be 1 or more, and at most",
+            ),
+            ("--include_path /no/such", "`--include_path /no/such`: there is no such folder"),
             ("--peft_ckpt nowhere", "`--peft_ckpt nowhere`: there is no such folder"),
             ("--cache duel", "`cache=duel` is not known; use one of none, prefix, dual (did you mean dual?)"),
             ("--threshold 0.9 --factor 1", "`threshold=0.9` and `factor=1` both say how many tokens a step commits"),
@@ -127,6 +134,26 @@ class TestChecks:
             dream("--dream_block --dream_window")
         with pytest.raises(ValueError, match="`--paradigm full` contradicts `--dream_block`"):
             dream("--dream_block --paradigm full")
+
+    @pytest.mark.parametrize("task", ["--help", "-x", "gsm8k,mbpp", " gsm8k"])
+    def test_a_flag_or_a_list_is_not_a_task(self, task):
+        with pytest.raises(ValueError, match="is not the name of a task"):
+            make_run({"model_alias": "llada", "task": task})
+
+    def test_a_slice_beyond_the_demo_is_refused_by_any_of_its_names(self):
+        for task in ("demo", "codd_demo"):
+            with pytest.raises(ValueError, match=f"`--sample_eid 301` is beyond the 300 documents of {task}"):
+                parse_run(f"--model_alias llada --task {task} --sample_sid 0 --sample_eid 301")
+
+    def test_a_template_must_be_one_of_the_tokenizers(self, checkpoint):
+        with pytest.raises(ValueError, match="`--chat_template rag`: the tokenizer's templates are default; use one"):
+            llada(f"--llada_ckpt '{checkpoint}' --chat_template rag")
+        (checkpoint / "chat_template.jinja").unlink()
+        for value in ("true", "rag"):
+            with pytest.raises(
+                ValueError, match=f"`--chat_template {value}`: the tokenizer of .* has no chat template"
+            ):
+                llada(f"--llada_ckpt '{checkpoint}' --chat_template {value}")
 
     def test_model_and_task_are_required(self):
         for given in ({"task": "gsm8k"}, {"model_alias": "llada"}):
@@ -176,6 +203,14 @@ class TestTasks:
         assert parse_run("--model_alias llada --task codd_gsm8k").task == "codd_gsm8k"
         stock = parse_run("--model_alias llada --task stock:gsm8k --num_shot 5")
         assert (stock.task, stock.num_shot, stock.num_rows) == ("gsm8k", 5, None)
+
+    def test_unset_shots_are_the_tasks_own_and_0_for_the_papers(self):
+        assert parse_run("--model_alias llada --task minerva_math").num_shot is None
+        assert llada().num_shot == llada("--num_shot 0").num_shot == 0
+
+    def test_several_are_a_run_each(self):
+        runs = parse_runs("--model_alias llada --task gsm8k,math500 --num_steps 64")
+        assert [(run.task, run.num_rows) for run in runs] == [("codd_gsm8k", 1319), ("codd_math500", 500)]
 
     def test_the_papers_tasks_are_zero_shot(self):
         with pytest.raises(ValueError, match=r"`--num_shot 5`: math500 .* lm-eval's \(stock:minerva_math500\)"):
