@@ -19,15 +19,14 @@ from lm_eval_codd.names import check_names, explains_unknown_names
 Family = Literal["llada", "dream"]
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
 
-ALGS: Final = ("low_confidence", "margin", "entropy", "random")
+ALGS: Final = ("low_confidence", "topprob", "margin", "entropy", "random")
 ALG_ALIASES: Final[Mapping[str, str]] = {
-    "topprob": "low_confidence",
     "maskgit_plus": "low_confidence",
     "topk_margin": "margin",
     "origin": "random",
 }
 # Those whose confidence is a probability, or a difference of two: what `threshold` and `factor` are compared with.
-CONFIDENCE_ALGS: Final = ("low_confidence", "margin")
+CONFIDENCE_ALGS: Final = ("low_confidence", "margin", "topprob")
 PARADIGMS: Final = ("block", "full")
 PC_SAMPLING: Final = ("latent", "any_order", "marginal", "map")
 PC_WINDOWS: Final = ("best", "cover")
@@ -48,8 +47,9 @@ class DecodingConfig:
     """Every setting that can change which tokens come out. Frozen, validated at construction, written into results.
 
     Args:
-        alg: remasking rule, which masked positions a step commits first: `low_confidence` (aliases `topprob`,
-            `maskgit_plus`), `margin` (`topk_margin`), `entropy` or `random` (`origin`).
+        alg: remasking rule, which masked positions a step commits first: `low_confidence` (alias `maskgit_plus`),
+            `topprob`, `margin` (`topk_margin`), `entropy` or `random` (`origin`). `topprob` is `low_confidence` but in
+            a circuit's best windows, where it ranks by the largest untempered, untruncated probability, as officially.
         num_steps: denoising steps for the whole answer. None: `gen_length / tokens_per_step` when that is given,
             else 256. Not read with `threshold` or `factor`.
         tokens_per_step: the same said the other way; must agree with `num_steps` when both are given.
@@ -152,6 +152,14 @@ class DecodingConfig:
     def steps_follow_confidence(self) -> bool:
         """Whether the confidences say how many tokens a step commits (`threshold`, `factor`), not `num_steps`."""
         return steps_follow_confidence(vars(self))
+
+    def tells_topprob_apart(self, *, coupled: bool) -> bool:
+        """Whether `topprob` and `low_confidence` may decode differently, with a circuit (`coupled`) or without.
+
+        They rank by the same number where candidates are the most likely tokens of the whole vocabulary.
+        """
+        is_plain = self.temperature == 0 and self.top_p is None and self.top_k is None
+        return coupled and not self.goes_by_blocks and self.pc_windows == "best" and not is_plain
 
     @property
     def approximations(self) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ class TestNames:
     @pytest.mark.parametrize(
         ("alias", "name"),
         [
-            ("topprob", "low_confidence"),
             ("maskgit_plus", "low_confidence"),
             ("topk_margin", "margin"),
             ("origin", "random"),
@@ -21,6 +20,19 @@ class TestNames:
     )
     def test_aliases_become_one_name(self, alias, name):
         assert DecodingConfig(alg=alias) == DecodingConfig(alg=name)
+
+    def test_topprob_is_a_rule_of_its_own_only_in_a_circuits_best_windows_where_candidates_are_cut_or_drawn(self):
+        assert DecodingConfig(alg="topprob").alg == "topprob"
+        dream = DecodingConfig.for_family("dream", alg="topprob")
+        assert dream.tells_topprob_apart(coupled=True)
+        assert not dream.tells_topprob_apart(coupled=False)
+        for equal in ({"paradigm": "block"}, {"pc_windows": "cover"}, {"cache": "dual"}):
+            assert not DecodingConfig.for_family("dream", alg="topprob", **equal).tells_topprob_apart(coupled=True)
+        plain = {"temperature": 0, "top_p": None, "top_k": None}
+        assert not DecodingConfig.for_family("dream", alg="topprob", **plain).tells_topprob_apart(coupled=True)
+        for cut in ({"top_k": 5}, {"top_p": 0.9}, {"temperature": 0.1}):
+            given = {"alg": "topprob", **plain, **cut}
+            assert DecodingConfig.for_family("dream", **given).tells_topprob_apart(coupled=True)
 
     def test_ways_to_say_off_are_one(self):
         assert DecodingConfig(top_p=1, top_k=0, alg_temp=0) == DecodingConfig()
@@ -124,9 +136,12 @@ class TestRefusals:
             ({"threshold": 0.9, "factor": 2}, "`threshold=0.9` and `factor=2` both say how many.*leave out one"),
             (
                 {"threshold": 0.9, "alg": "entropy"},
-                "`threshold=0.9`.*`alg=entropy`.*; set alg=low_confidence or margin",
+                "`threshold=0.9`.*`alg=entropy`.*; set alg=low_confidence or margin or topprob",
             ),
-            ({"factor": 1.5, "alg": "random"}, "`factor=1.5`.*`alg=random`.*set alg=low_confidence or margin"),
+            (
+                {"factor": 1.5, "alg": "random"},
+                "`factor=1.5`.*`alg=random`.*set alg=low_confidence or margin or topprob",
+            ),
             ({"threshold": 0.9, "alg_temp": 0.1}, "`threshold=0.9` does not go with `alg_temp=0.1`"),
         ],
     )

@@ -56,6 +56,7 @@ def random(support: Support, index: Tensor, uniform: Tensor) -> Tensor:
 
 RULES: Final[dict[str, Rule]] = {
     "low_confidence": low_confidence,
+    "topprob": low_confidence,  # of the most likely token of all, where `DecodingConfig.tells_topprob_apart`
     "margin": margin,
     "entropy": entropy,
     "random": random,

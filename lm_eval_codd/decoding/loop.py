@@ -150,7 +150,7 @@ def stream(
     queue = Queue(prompts, repeats, batch_size, config, ids, device)
     schedule = make_schedule(config, backbone.family, device)
     network = make_network(backbone, config)
-    decider = Decider(config, backbone.family, ids)
+    decider = Decider(config, backbone.family, ids, coupled=circuit is not None)
     coupling = make_coupling(config, circuit, decider)
     clock = Clock()
 

@@ -123,10 +123,13 @@ class Decider:
     """Candidates, confidences and the choice of positions, as one family has them.
 
     LLaDA takes confidences from the untempered, untruncated distribution; Dream from the one that it draws from.
+    `topprob` takes them from the most likely token of the former in either family where a circuit's best windows are
+    `coupled` (spec/decoding.md 2.4).
     """
 
-    def __init__(self, config: DecodingConfig, family: Family, ids: Ids) -> None:
+    def __init__(self, config: DecodingConfig, family: Family, ids: Ids, *, coupled: bool = False) -> None:
         self._config = config
+        self._scores_most_likely = config.alg == "topprob" and config.tells_topprob_apart(coupled=coupled)
         self._scores_drawn_support = family == "dream"
         self._rule = RULES[config.alg]
         self._unsure = ids.ends if config.confidence_eos_eot_inf else ()
@@ -174,6 +177,8 @@ class Decider:
         support = tempered_support(logits, self._config)
         index = most_likely(support.values) if drawn is None else draw(support, drawn)
         tokens = support.token(index)
+        if self._scores_most_likely:
+            return tokens, self._look(logits, drawn, rank)[1]
         if self._scores_drawn_support:
             return tokens, self._confidence(support, index, rank)
         return tokens, self._confidence(Support(logits), tokens, rank)

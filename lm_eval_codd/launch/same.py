@@ -23,9 +23,12 @@ _GATE_SETTINGS: Final = ("pc_frac", "reverse_frac", "pc_windows")
 def answers_key(run: Run) -> Hashable:
     """Equal for runs whose answers are equal whatever the model says, as far as the settings tell.
 
+    `topprob` is `low_confidence` where the settings do not tell them apart.
     In the block paradigm the gate's settings count by the steps at which they let the circuit act (`gates.block_gates`,
     which says what it assumes), and a circuit that never acts is none.
     """
+    if run.config.alg == "topprob" and not run.config.tells_topprob_apart(coupled=run.circuit is not None):
+        run = dataclasses.replace(run, config=dataclasses.replace(run.config, alg="low_confidence"))
     gates = None if run.circuit is None else block_gates(run.config, run.family)
     if gates is None:
         return run
@@ -62,13 +65,18 @@ def _without(config: DecodingConfig, names: Sequence[str]) -> DecodingConfig:
 
 def _reason(group: Sequence[Run], best: Run) -> str:
     config = best.config
-    at = f"at {config.num_steps} steps, blocks of {config.block_length} of {config.gen_length}"
+    blocks = f"blocks of {config.block_length} of " if config.goes_by_blocks else ""
+    at = f"at {config.num_steps} steps, {blocks}{config.gen_length}"
+    if len(algs := sorted({run.config.alg for run in group})) > 1:
+        at = f"{at}: alg {', '.join(algs)} are one rule"
     varied = {
         name: values
         for name in CIRCUIT_SETTINGS
         if len(values := sorted({getattr(run.config, name) for run in group if run.circuit is not None})) > 1
     }
     said = "; ".join(f"{name} {', '.join(_text(value) for value in values)}" for name, values in varied.items())
+    if not varied and all((run.circuit is None) == (best.circuit is None) for run in group):
+        return f"{at}; alg {config.alg} stands for all"
     one = next(run for run in group if run.circuit is not None)
     if not any(block_gates(one.config, one.family)):
         which = said or f"pc_frac {_text(one.config.pc_frac)}"

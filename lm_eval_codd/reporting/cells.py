@@ -49,7 +49,7 @@ _ONLY_IN: Final = {"block": ("eps", "pc_windows"), "full": ("block_length",)}
 # What a cache makes of these: blocks in the full paradigm, and a time grid in Dream's blocks.
 _READ_WITH_A_CACHE: Final = ("eps", "block_length")
 
-_ALG_ORDER: Final = ("random", "low_confidence", "margin", "entropy")
+_ALG_ORDER: Final = ("random", "low_confidence", "topprob", "margin", "entropy")
 _BENCHMARK_ORDER: Final = ("math500", "gsm8k", "gpqa", "mbpp")
 # What changes answers enough to be told when a table's runs do not agree on it.
 _VERSIONS: Final = ("lm_eval_codd", "lm_eval", "torch", "transformers")

@@ -27,6 +27,7 @@ __all__ = ["draw", "save_plots", "to_svg"]
 _LOOKS: Final = {
     "random": ("#777777", "o"),
     "low_confidence": ("#0072B2", "s"),
+    "topprob": ("#56B4E9", "s"),
     "margin": ("#D55E00", "^"),
     "entropy": ("#009E73", "D"),
 }

@@ -94,7 +94,9 @@ def committed(canvas, answer_start, logits, number, config, circuit):
     final = {position: coupled.get(position, logits[position]) for position in masked}
     scores = {}
     for position in masked:
-        probabilities = truncated(final[position], config.temperature, config.top_p, config.top_k)
+        probabilities = softmax(final[position])
+        if config.alg != "topprob":
+            probabilities = truncated(final[position], config.temperature, config.top_p, config.top_k)
         scores[position] = confidence(config.alg, probabilities)
         if position in members and position not in inside:
             scores[position] = 1e9

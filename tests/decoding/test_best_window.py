@@ -1,5 +1,7 @@
 """Whole decodes in the official window mode, step by step against a reference written from its description."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -54,7 +56,7 @@ def random_case(alg, seed):
     return backbone, prompt, config, random_circuit(VOCAB, window, 2, seed=seed)
 
 
-@pytest.mark.parametrize("alg", ["entropy", "low_confidence", "margin"])
+@pytest.mark.parametrize("alg", ["entropy", "low_confidence", "topprob", "margin"])
 def test_every_step_commits_what_the_reference_does(alg):
     num_open = num_closed = 0
     for seed in range(NUM_CASES):
@@ -78,3 +80,29 @@ def test_every_step_commits_what_the_reference_does(alg):
             num_open, num_closed = num_open + is_open, num_closed + (not is_open)
         assert MASK_ID not in answer
     assert min(num_open, num_closed) > NUM_CASES / 4
+
+
+class TestTopprob:
+    def test_decodes_as_low_confidence_does_wherever_the_settings_do_not_tell_them_apart(self):
+        for seed in range(40):
+            backbone, prompt, config, circuit = random_case("topprob", seed)
+            other = dataclasses.replace(config, alg="low_confidence")
+            cover = {"pc_windows": "cover"}
+            pairs = [(config, None), (dataclasses.replace(config, **cover), circuit)]
+            if config.temperature == 0 and config.top_k is None:
+                pairs.append((config, circuit))
+            for one, coupled in pairs:
+                assert not one.tells_topprob_apart(coupled=coupled is not None)
+                same = dataclasses.replace(other, pc_windows=one.pc_windows)
+                answers = [codd.generate(backbone, [prompt], settings, circuit=coupled) for settings in (one, same)]
+                assert answers[0] == answers[1]
+
+    def test_decodes_otherwise_in_a_circuits_best_windows(self):
+        different = 0
+        for seed in range(40):
+            backbone, prompt, config, circuit = random_case("topprob", seed)
+            if config.tells_topprob_apart(coupled=True):
+                other = dataclasses.replace(config, alg="low_confidence")
+                one, two = (codd.generate(backbone, [prompt], c, circuit=circuit)[0] for c in (config, other))
+                different += one.tokens != two.tokens
+        assert different > 5

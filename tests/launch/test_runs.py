@@ -51,7 +51,9 @@ class TestMeaning:
         assert llada("--tokens_per_step 8") == llada("--num_steps 64") == llada("--num_steps 64 --tokens_per_step 8")
 
     def test_official_names_of_a_rule_make_the_same_run(self):
-        assert llada("--alg topprob") == llada("--alg low_confidence") == llada()
+        assert llada("--alg maskgit_plus") == llada("--alg low_confidence") == llada()
+        assert llada("--alg topk_margin") == llada("--alg margin")
+        assert llada("--alg topprob") != llada()
 
     def test_the_official_protocol_keeps_text_after_the_end_and_cuts_lladas_prompts_at_1792_tokens(self):
         assert not llada("--protocol official").config.stop_at_eos

@@ -88,6 +88,35 @@ class TestACircuitThatNeverActs:
         assert "(3 runs less)" in remarks[0]
 
 
+class TestTopprob:
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            "",
+            "paradigm=full temperature=0.5",
+            "paradigm=full pc_ckpt=a/b",
+            "paradigm=full temperature=0.5 pc_windows=cover pc_ckpt=a/b",
+            "num_steps=64 pc_ckpt=a/b temperature=0.5",
+        ],
+    )
+    def test_is_the_run_of_low_confidence(self, settings):
+        kept, remarks = merged(f"alg=low_confidence,topprob {settings}")
+        assert [run.config.alg for run in kept] == ["low_confidence"]
+        assert "alg low_confidence, topprob are one rule; alg low_confidence stands for all (1 run less)" in remarks[0]
+
+    @pytest.mark.parametrize("cut", ["temperature=0.5", "top_k=5", "top_p=0.9"])
+    def test_is_not_in_a_circuits_best_windows_where_candidates_are_cut_or_drawn(self, cut):
+        kept, remarks = merged(f"alg=low_confidence,topprob paradigm=full pc_ckpt=a/b {cut}")
+        assert (len(kept), remarks) == (2, [])
+
+    def test_is_merged_with_gates_too(self):
+        kept, remarks = merged("alg=low_confidence,topprob num_steps=64 pc_ckpt=a/b pc_frac=0.3,0.4")
+        assert [(run.config.alg, run.config.pc_frac) for run in kept] == [("low_confidence", 0.3)]
+        assert (
+            "are one rule: pc_frac 0.3, 0.4 open the same gates; pc_frac 0.3 stands for all (3 runs less)" in remarks[0]
+        )
+
+
 class TestTheOneThatIsKept:
     def test_is_the_one_that_is_there_already(self):
         kept, _ = merged("num_steps=64 pc_ckpt=a/b pc_frac=0.3,0.4,0.5", lambda name: "pc_frac-0.5" not in name)
