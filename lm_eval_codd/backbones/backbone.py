@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from lm_eval_codd.backbones.forward import Trunk
+from lm_eval_codd.backbones.forward import Trunk, real_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,10 @@ class Backbone:
     """A masked diffusion language model. Built by `load_backbone`.
 
     Attributes:
-        family: `llada` or `dream`: whose rules of decoding apply.
+        family: whose file layout it has, such as `llada` or `dream`; `generate` decodes by its rules.
+        decoding: the family whose rules these are; None where no decoder here follows them yet.
+        block_length: of block-causal attention, where a position sees its own block and those before it; None where
+            every position sees every other one.
         mask_id, eos_id, eot_id: special tokens; `eot_id` is None where the checkpoint has none.
         vocab_size: number of logit columns, which may exceed the tokenizer's vocabulary.
         max_length: the longest sequence the checkpoint was made for, prompt included.
@@ -43,9 +46,12 @@ class Backbone:
         num_parameters: int,
         source: str,
         identity: str,
+        block_length: int | None = None,
     ) -> None:
         self.model = model
         self.family = layout.family
+        self.decoding = layout.decoding
+        self.block_length = block_length
         self.mask_id = token_ids.mask_id
         self.eos_id = token_ids.eos_id
         self.eot_id = token_ids.eot_id
@@ -63,12 +69,14 @@ class Backbone:
     def logits(self, tokens: Tensor, attention_mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
         """Logits of the token AT each asked position, in the backbone's own dtype.
 
-        Every position sees every other one. A row's logits do not depend on its padding or on the other rows (up to
-        the rounding of another kernel). The language-model head is applied to the asked positions only.
+        A row's logits do not depend on its padding or on the other rows (up to the rounding of another kernel). The
+        language-model head is applied to the asked positions only.
 
         Args:
             tokens: [B, L] int64.
             attention_mask: [B, L] bool, False at padding; None when nothing is padded. Padding may be on either side.
+                Or [B, 1, L, L] bool: which columns (last) each one (third) sees, in place of the family's attention;
+                padding is seen by nobody, itself included.
             positions: [B, P] int64 columns of `tokens`; None asks for all.
 
         Returns:
@@ -101,7 +109,7 @@ class Backbone:
 
         Args:
             tokens: [B, L] int64.
-            attention_mask: [B, L] bool, False at padding; None when nothing is padded, which is faster.
+            attention_mask: as for `logits`. None is faster.
             positions: [B, P] int64 columns of `tokens`, of the span where there is one; None asks for all of it.
             cache: of `new_cache`, of at least L columns.
             slots: [B] int64: the row of the cache that each row of `tokens` has; None for the first B in order.
@@ -119,8 +127,10 @@ class Backbone:
             if cache is None or width is None:
                 raise ValueError("`start` says which span of a cache to compute; give `cache=` and `width=` too")
             columns = (start[:, None] + torch.arange(width, device=start.device)).clamp(max=tokens.shape[1] - 1)
+        if self.block_length is not None and (attention_mask is None or attention_mask.ndim == 2):
+            attention_mask = _block_causal(tokens, attention_mask, self.block_length)
         if self._scored_by_previous:
-            positions = _scoring_positions(tokens, attention_mask, positions, columns)
+            positions = _scoring_positions(tokens, real_tokens(attention_mask), positions, columns)
         if start is not None and positions is not None:
             positions = positions - start[:, None]
         return self._trunk(tokens, attention_mask, positions, cache, slots, columns)
@@ -155,6 +165,13 @@ def _is_plain_product(head: nn.Module) -> bool:
     hooked = head._forward_hooks or head._forward_pre_hooks
     # Offloaded weights are brought by a `forward` of the instance; until then they are empty.
     return type(head) is nn.Linear and head.bias is None and not hooked and "forward" not in vars(head)
+
+
+def _block_causal(tokens: Tensor, attention_mask: Tensor | None, block_length: int) -> Tensor:
+    """[B, 1, L, L] bool: each position sees its own block and those before it, counted from its row's first token."""
+    real = torch.ones_like(tokens, dtype=torch.bool) if attention_mask is None else attention_mask
+    blocks = (real.long().cumsum(-1) - 1).clamp(min=0) // block_length
+    return ((blocks[:, :, None] >= blocks[:, None, :]) & real[:, None, :] & real[:, :, None])[:, None]
 
 
 def _scoring_positions(

@@ -1,4 +1,4 @@
-"""One pass through transformers' own Llama or Qwen2 modules that computes what bidirectional attention forces.
+"""One pass through a transformers decoder's own modules that computes what a diffusion model's attention forces.
 
 Every layer needs the keys and values of every column. Of the last one nothing else is read but the asked positions, so
 its queries, its MLP and the final norm are computed only there.
@@ -25,7 +25,7 @@ class _Context:
 
     Attributes:
         cos, sin: [B or 1, W, 1, D], the rotary embedding of the W columns that pass through.
-        key_mask: [B, 1, 1, L] bool, False at padding; None when nothing is padded.
+        mask: [B, 1, 1, L] bool, False at padding, or [B, 1, W, L], which columns each one sees; None: all see all.
         picked: [B, P] which of the W columns are asked for; None for all.
         slots: [B] rows of the cache; None for the first B.
         columns: [B, W] where the W columns are on the canvas; None when they are the whole canvas.
@@ -33,7 +33,7 @@ class _Context:
 
     cos: Tensor
     sin: Tensor
-    key_mask: Tensor | None
+    mask: Tensor | None
     picked: Tensor | None
     slots: Tensor | None
     columns: Tensor | None
@@ -50,7 +50,9 @@ class Trunk:
     offloaded by accelerate they are elsewhere until the call.
 
     Args:
-        model: a Llama or Qwen2 model of transformers, with a language-model head.
+        model: of transformers, with a language-model head, whose layers are those of Llama (pre-norm; q, k, v and o
+            projections; rotary positions), with or without Qwen3's norms of queries and keys, experts in place of the
+            MLP, or a rotary embedding of a part of each head. `check_trunk` finds whatever else a class does.
         float32_rotary: rotate queries and keys in float32 whatever the model's dtype.
     """
 
@@ -87,7 +89,8 @@ class Trunk:
 
         Args:
             tokens: [B, L] int64.
-            attention_mask: [B, L] bool, False at padding; None when nothing is padded.
+            attention_mask: [B, L] bool, False at padding, or [B, 1, L, L] bool, which columns each one sees; None
+                when all see all.
             picked: [B, P] int64: which of the columns that pass through are asked for; None for all.
             cache: takes the keys and values of the columns that pass through, and gives those of the others.
             slots: [B] int64 rows of the cache; None for the first B.
@@ -98,17 +101,15 @@ class Trunk:
         """
         num_rows, length = tokens.shape
         hidden = self._model.embed_tokens(tokens if columns is None else tokens.gather(1, columns))
-        cos, sin = self._rotary(hidden, _phases(length, attention_mask, columns, tokens.device))
-        # [B, 1, 1, L]: padding is a key for nobody. Without a mask, attention can take its fastest kernels.
-        key_mask = None if attention_mask is None else attention_mask[:, None, None, :]
-        context = _Context(cos, sin, key_mask, picked, slots, columns)
+        cos, sin = self._rotary(hidden, _phases(length, real_tokens(attention_mask), columns, tokens.device))
+        context = _Context(cos, sin, _seen(attention_mask, columns), picked, slots, columns)
         last = len(self._devices) - 1
         for index, (layer, device) in enumerate(zip(self._model.layers, self._devices, strict=True)):
             if hidden.device != device:
                 hidden, context = hidden.to(device), context.to(device)
             attention, normed = layer.self_attn, layer.input_layernorm(hidden)
-            cos, sin = context.cos, context.sin
-            keys = _rotate(_split(attention.k_proj(normed), attention), cos, sin)
+            cos, sin, mask = context.cos, context.sin, context.mask
+            keys = _rotate(_normed(attention, "k_norm", _split(attention.k_proj(normed), attention)), cos, sin)
             values = _split(attention.v_proj(normed), attention)
             if cache is not None:
                 cache.write(index, keys, values, context.slots, context.columns)
@@ -116,8 +117,10 @@ class Trunk:
                     keys, values = cache.read(index, num_rows, length, context.slots)
             if index == last and context.picked is not None:
                 hidden, normed, cos, sin = (_pick(each, context.picked) for each in (hidden, normed, cos, sin))
-            queries = _rotate(_split(attention.q_proj(normed), attention), cos, sin)
-            hidden = hidden + attention.o_proj(_attend(queries, keys, values, context.key_mask, attention.scaling))
+                if mask is not None and mask.shape[2] > 1:
+                    mask = _pick(mask[:, 0], context.picked)[:, None]
+            queries = _rotate(_normed(attention, "q_norm", _split(attention.q_proj(normed), attention)), cos, sin)
+            hidden = hidden + attention.o_proj(_attend(queries, keys, values, mask, attention.scaling))
             hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
         return self._model.norm(hidden).to(tokens.device)
 
@@ -135,6 +138,23 @@ def device_of(module: nn.Module) -> torch.device:
     return module.weight.device if device is None else torch.device(device)
 
 
+def real_tokens(attention_mask: Tensor | None) -> Tensor | None:
+    """[B, L] bool, False at padding, of a mask in either form: a token sees itself, padding is seen by nobody."""
+    if attention_mask is None or attention_mask.ndim == 2:
+        return attention_mask
+    return attention_mask[:, 0].diagonal(dim1=1, dim2=2)
+
+
+def _seen(attention_mask: Tensor | None, columns: Tensor | None) -> Tensor | None:
+    """What attention takes: [B, 1, 1, L] where all see the same, [B, 1, W, L] else; None gets the fastest kernels."""
+    if attention_mask is None or attention_mask.ndim == 2:
+        return None if attention_mask is None else attention_mask[:, None, None, :]
+    # Padding sees itself: a row of weights over nothing is not a number, and would spread.
+    length = attention_mask.shape[-1]
+    seen = attention_mask | torch.eye(length, dtype=torch.bool, device=attention_mask.device)
+    return seen if columns is None else _pick(seen[:, 0], columns)[:, None]
+
+
 def _phases(length: int, attention_mask: Tensor | None, columns: Tensor | None, device: torch.device) -> Tensor:
     """[B or 1, W]: how many real tokens stand before each, so that a row is rotated alike wherever it starts."""
     if attention_mask is None:
@@ -148,10 +168,21 @@ def _split(states: Tensor, attention: nn.Module) -> Tensor:
     return states.unflatten(-1, (-1, attention.head_dim))
 
 
+def _normed(attention: nn.Module, name: str, states: Tensor) -> Tensor:
+    """[B, W, H, D], each head normalised where the class does so (Qwen3's `q_norm` and `k_norm`)."""
+    norm = getattr(attention, name, None)
+    return states if norm is None else norm(states)
+
+
 def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The rotary embedding of [B, W, H, D], whose halves of D are the two coordinates; rounded as the originals do."""
-    first, second = states.chunk(2, dim=-1)
-    return (states * cos + torch.cat((-second, first), dim=-1) * sin).to(states.dtype)
+    """The rotary embedding of [B, W, H, D]; rounded as the originals do.
+
+    The halves of what `cos` covers are the two coordinates; where it covers a part of D, the rest stays as it is.
+    """
+    rotated, rest = states.split((cos.shape[-1], states.shape[-1] - cos.shape[-1]), dim=-1)
+    first, second = rotated.chunk(2, dim=-1)
+    rotated = (rotated * cos + torch.cat((-second, first), dim=-1) * sin).to(states.dtype)
+    return torch.cat((rotated, rest), dim=-1) if rest.shape[-1] else rotated
 
 
 def _pick(states: Tensor, picked: Tensor) -> Tensor:
@@ -160,12 +191,14 @@ def _pick(states: Tensor, picked: Tensor) -> Tensor:
     return states.expand(len(picked), *states.shape[1:])[rows, picked]
 
 
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, key_mask: Tensor | None, scale: float) -> Tensor:
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """[B, P, H, D] over [B, L, K, D], where H / K heads share keys and values -> [B, P, H * D]."""
     num_heads = keys.shape[2]
-    # No query is masked differently from another, so the heads that share keys can be queries of one head.
+    # All heads are masked alike, so those that share keys can be queries of one head.
     folded = queries.unflatten(2, (num_heads, -1)).permute(0, 2, 3, 1, 4)  # [B, K, H / K, P, D]
+    if mask is not None and mask.shape[2] > 1:
+        mask = mask.repeat(1, 1, folded.shape[2], 1)
     attended = scaled_dot_product_attention(
-        folded.flatten(2, 3), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=key_mask, scale=scale
+        folded.flatten(2, 3), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask, scale=scale
     )
     return attended.unflatten(2, folded.shape[2:4]).permute(0, 3, 1, 2, 4).flatten(2)

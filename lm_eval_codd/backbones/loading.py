@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import torch
 import transformers
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers.utils import logging as transformers_logging
 
 from lm_eval_codd.backbones.adapter import ADAPTER_FILES, add_adapter
@@ -16,44 +17,53 @@ from lm_eval_codd.backbones.backbone import Backbone
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError, find_checkpoint
 from lm_eval_codd.backbones.layout import ConfigReader, Layout
 from lm_eval_codd.backbones.registry import find_layout
+from lm_eval_codd.backbones.self_test import check_bidirectional, check_trunk
 from lm_eval_codd.backbones.token_ids import find_token_ids
 from lm_eval_codd.settings import unknown_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torch import Tensor
     from transformers import PreTrainedModel
 
-    from lm_eval_codd.settings import Family
+Attention = Literal["full", "block"]
+ATTENTIONS: Final[tuple[Attention, ...]] = get_args(Attention)
 
 _DTYPES: Final = {name: getattr(torch, name) for name in ("bfloat16", "float16", "float32", "float64")}
 
 
 def load_backbone(
     path_or_hub_id: str | Path,
-    family: Family | None = None,
+    family: str | None = None,
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
     revision: str | None = None,
     peft: str | Path | None = None,
     *,
     device_map: str | dict[str, Any] | None = None,
+    attention: Attention | None = None,
+    block_length: int | None = None,
     mask_id: int | None = None,
     eos_id: int | None = None,
     eot_id: int | None = None,
 ) -> Backbone:
-    """Load a LLaDA or Dream checkpoint for inference, through transformers' own Llama or Qwen2.
+    """Load a checkpoint of a diffusion language model for inference, through transformers' own classes.
 
-    No code of the checkpoint is run and no pickle is read. Attention is proven bidirectional on the loaded weights.
+    No code of the checkpoint is run and no pickle is read. On the loaded weights attention is proven to see both ways,
+    and the pass that decoding makes to compute what the class itself does.
 
     Args:
         path_or_hub_id: a folder, a hub id (`owner/name`), or `demo` for the checkpoint that comes with this package.
-        family: `llada` or `dream`, for a checkpoint of that layout under another `model_type`. None reads it.
+        family: such as `llada` or `dream`, for a checkpoint of that layout under another `model_type`. None reads it.
         dtype: of weights and logits, such as `bfloat16`. None or `auto`: what config.json says, else what is stored.
         device: such as `cuda:1`; None takes a GPU when there is one, else the CPU.
         revision: branch, tag or commit on the hub.
         peft: folder or hub id of a LoRA adapter, trained on the original module names or on transformers'.
         device_map: spreads the layers over devices, as in transformers (`auto`, or module name -> device).
+        attention: `full`, or `block` for block-causal attention: a position sees its own block and those before it,
+            counted from its row's first token. None: as the checkpoint's family has it.
+        block_length: of block-causal attention; None: as config.json or the family says.
         mask_id: overrides the checkpoint's mask token.
         eos_id: overrides its end-of-text token.
         eot_id: overrides its end-of-turn token.
@@ -67,7 +77,8 @@ def load_backbone(
     layout = find_layout(checkpoint, family)
     config = layout.build_config(ConfigReader(checkpoint))
     token_ids = find_token_ids(checkpoint, layout, config.vocab_size, mask_id=mask_id, eos_id=eos_id, eot_id=eot_id)
-    config.is_causal = False  # for whoever calls `Backbone.model` itself; `forward` masks nothing but padding
+    block_length = _choose_blocks(checkpoint, layout, attention, block_length)
+    config.is_causal = False  # for whoever calls `Backbone.model` itself; `forward` masks only what it is told to
     model = _load_model(checkpoint, layout, config, dtype or _default_dtype(checkpoint), placement)
     num_parameters = model.num_parameters()
     identity = checkpoint.identity
@@ -77,32 +88,44 @@ def load_backbone(
         identity = f"{identity}+{adapter.identity}"
     model.eval().requires_grad_(False)
     backbone = Backbone(
-        model, layout, token_ids, num_parameters=num_parameters, source=checkpoint.source, identity=identity
+        model,
+        layout,
+        token_ids,
+        num_parameters=num_parameters,
+        source=checkpoint.source,
+        identity=identity,
+        block_length=block_length,
     )
     check_bidirectional(backbone)
+    check_trunk(backbone)
     return backbone
 
 
-def check_bidirectional(backbone: Backbone) -> None:
-    """Prove on four tokens, on the path that decoding takes, that an early position sees a later one.
-
-    Raises:
-        CheckpointError: none does, or the weights overflow in this dtype.
-    """
-    mask, eos = backbone.mask_id, backbone.eos_id
-    rows = torch.tensor([[mask, eos, eos, mask], [mask, eos, eos, eos]], device=backbone.device)
-    positions = torch.tensor([[1, 2], [1, 2]], device=backbone.device)
-    first, second = backbone.hidden_at(rows, positions=positions)
-    if not torch.isfinite(first).all():
+def _choose_blocks(
+    checkpoint: Checkpoint, layout: Layout, attention: str | None, block_length: int | None
+) -> int | None:
+    """The length of the blocks of block-causal attention; None for full attention."""
+    if attention not in (None, *ATTENTIONS):
+        raise CheckpointError(unknown_value("attention", attention, ATTENTIONS))
+    name, usual = layout.block_length or ("", None)
+    if attention is None:
+        attention = "full" if usual is None else "block"
+    if attention == "full":
+        if block_length is not None:
+            raise CheckpointError(
+                f"`block_length={block_length}` is the length of a block of `attention=block`, and this checkpoint's "
+                "attention is full; leave one of them out"
+            )
+        return None
+    if usual is None:
         raise CheckpointError(
-            f"checkpoint `{backbone.source}` gives numbers that are not finite in {_name(backbone.dtype)}; "
-            "use dtype=bfloat16 or dtype=float32"
+            f"`attention=block`: a {layout.family} checkpoint has no blocks of its own; leave it out, or give `logits` "
+            "an attention_mask [B, 1, L, L] that says what each position sees"
         )
-    if torch.equal(first, second):
-        raise CheckpointError(
-            f"in `{backbone.source}` no position sees a later one under torch {torch.__version__}, and a diffusion "
-            "model needs bidirectional attention; fetch the weights again, or install another torch"
-        )
+    chosen = block_length or checkpoint.config.get(name) or usual
+    if not isinstance(chosen, int) or chosen < 4:
+        raise CheckpointError(f"`block_length={chosen}` must be a whole number of 4 or more")
+    return chosen
 
 
 def _load_model(
@@ -116,7 +139,8 @@ def _load_model(
     try:
         with _quiet():
             model, report = getattr(transformers, layout.architecture).from_pretrained(
-                checkpoint.folder,
+                None if layout.convert else checkpoint.folder,
+                state_dict=layout.convert(_stored(checkpoint), config) if layout.convert else None,
                 config=config,
                 key_mapping=dict(layout.key_mapping),
                 dtype=dtype,
@@ -140,6 +164,11 @@ def _load_model(
             f"{', '.join(problems)}"
         )
     return model
+
+
+def _stored(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Every tensor of the checkpoint, mapped from its file: memory is taken when it is read."""
+    return {name: tensor for path in checkpoint.weight_files for name, tensor in load_file(path).items()}
 
 
 def _default_dtype(checkpoint: Checkpoint) -> torch.dtype:

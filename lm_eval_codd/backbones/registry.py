@@ -1,19 +1,33 @@
-"""Which layout a checkpoint has. A new family is one file like llada.py and one entry here."""
+"""Which layout a checkpoint has. A new family is one file in families/ and one entry here."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError
-from lm_eval_codd.backbones.dream import DREAM
-from lm_eval_codd.backbones.llada import LLADA
-from lm_eval_codd.settings import FAMILIES, unknown_value
+from lm_eval_codd.backbones.families.a2d import A2D_QWEN2, A2D_QWEN3
+from lm_eval_codd.backbones.families.dream import DREAM
+from lm_eval_codd.backbones.families.fast_dllm_v2 import FAST_DLLM_V2
+from lm_eval_codd.backbones.families.llada import LLADA
+from lm_eval_codd.backbones.families.llada2 import LLADA2
+from lm_eval_codd.backbones.families.lladamoe import LLADA_MOE
+from lm_eval_codd.backbones.families.sdar import SDAR
+from lm_eval_codd.settings import unknown_value
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.layout import Layout
 
 # The first layout of a family is the one that `family=` means for a model_type that is not listed.
-LAYOUTS: Final[tuple[Layout, ...]] = (LLADA, DREAM)
+LAYOUTS: Final[list[Layout]] = [
+    LLADA,
+    DREAM,
+    LLADA_MOE,
+    A2D_QWEN3,
+    A2D_QWEN2,
+    SDAR,
+    LLADA2,
+    FAST_DLLM_V2,
+]
 
 
 def find_layout(checkpoint: Checkpoint, family: str | None = None) -> Layout:
@@ -21,20 +35,22 @@ def find_layout(checkpoint: Checkpoint, family: str | None = None) -> Layout:
 
     Args:
         checkpoint: its config.json is read.
-        family: `llada` or `dream`, for a checkpoint of that layout under another `model_type`.
+        family: one of `LAYOUTS`, for a checkpoint of that layout under another `model_type`; or the family by whose
+            rules the checkpoint's own is decoded.
 
     Raises:
         CheckpointError: the checkpoint is of another family, or `family` contradicts what it says of itself.
     """
-    if family is not None and family not in FAMILIES:
-        raise CheckpointError(unknown_value("family", family, FAMILIES))
+    families = list(dict.fromkeys(layout.family for layout in LAYOUTS))
+    if family is not None and family not in families:
+        raise CheckpointError(unknown_value("family", family, families))
     model_type = checkpoint.config.get("model_type")
     for layout in LAYOUTS:
         if layout.model_type == model_type:
-            if family not in (None, layout.family):
+            if family not in (None, layout.family, layout.decoding):
                 raise CheckpointError(
                     f"`family={family}`: checkpoint `{checkpoint.source}` is {layout.family} (`model_type: "
-                    f"{model_type}`); use family={layout.family} (`--model {layout.family}` in lm_eval)"
+                    f"{model_type}`); {_instead(layout)}"
                 )
             return layout
     if family is not None:
@@ -42,6 +58,12 @@ def find_layout(checkpoint: Checkpoint, family: str | None = None) -> Layout:
     architectures = ", ".join(checkpoint.config.get("architectures") or ["no architecture named"])
     raise CheckpointError(
         f"checkpoint `{checkpoint.source}` is `model_type: {model_type}` ({architectures}), not a diffusion family "
-        f"known here ({', '.join(layout.model_type for layout in LAYOUTS)}); if its files have LLaDA's or Dream's "
-        f"layout, say so with {' or '.join(f'family={name}' for name in FAMILIES)}"
+        f"known here ({', '.join(layout.model_type for layout in LAYOUTS)}); if its files have the layout of one, say "
+        f"so with family=, such as family={families[0]} or family={families[1]}"
     )
+
+
+def _instead(layout: Layout) -> str:
+    if layout.decoding is None:
+        return "it loads with load_backbone alone: no decoder here follows its rules yet"
+    return f"use family={layout.family} (`--model {layout.decoding}` in lm_eval)"

@@ -29,22 +29,28 @@ def find_token_ids(
     eos_id: int | None = None,
     eot_id: int | None = None,
 ) -> TokenIds:
-    """Ids from config.json and the tokenizer's files; those given win.
+    """Ids from config.json, else from the tokenizer's files; those given win.
 
     Raises:
         CheckpointError: there is no mask or eos id, or an id has no logit column.
     """
-    mask_id = _configured(checkpoint, "mask_token_id") if mask_id is None else mask_id
-    eos_id = _configured(checkpoint, "eos_token_id") if eos_id is None else eos_id
-    if eot_id is None:
+    if mask_id is None:
+        mask_id = _configured(checkpoint, "mask_token_id")
+    if mask_id is None and layout.mask_token is not None:
+        mask_id = find_token(checkpoint, layout.mask_token)
+    if eos_id is None:
+        eos_id = _configured(checkpoint, "eos_token_id")
+    if eos_id is None:
+        eos_id = _end_of_text(checkpoint)
+    if eot_id is None and layout.end_of_turn is not None:
         eot_id = find_token(checkpoint, layout.end_of_turn)
-    if eot_id is None and vocab_size == layout.published[0]:
+    if eot_id is None and layout.published is not None and vocab_size == layout.published[0]:
         eot_id = layout.published[1]
     for name, value in (("mask_id", mask_id), ("eos_id", eos_id), ("eot_id", eot_id)):
         if value is None and name != "eot_id":
             raise CheckpointError(
-                f"checkpoint `{checkpoint.source}`: config.json has no "
-                f"{name.replace('_id', '_token_id')}; give `{name}=`"
+                f"checkpoint `{checkpoint.source}`: config.json has no {name.replace('_id', '_token_id')}, and its "
+                f"tokenizer's files do not name the token; give `{name}=`"
             )
         if value is not None and not 0 <= value < vocab_size:
             raise CheckpointError(
@@ -72,6 +78,12 @@ def find_token(checkpoint: Checkpoint, token: str) -> int | None:
 
         return Tokenizer.from_file(str(checkpoint.folder / "tokenizer.json")).token_to_id(token)
     return None
+
+
+def _end_of_text(checkpoint: Checkpoint) -> int | None:
+    token = checkpoint.read_json("tokenizer_config.json").get("eos_token")
+    token = token.get("content") if isinstance(token, dict) else token
+    return find_token(checkpoint, token) if isinstance(token, str) else None
 
 
 def _configured(checkpoint: Checkpoint, name: str) -> int | None:

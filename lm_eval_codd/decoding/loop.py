@@ -242,6 +242,11 @@ def _check_rows(num_prompts: int, repeats: Sequence[int] | None, batch_size: int
 def _check(
     backbone: Backbone, prompts: Sequence[Sequence[int]], config: DecodingConfig, circuit: Circuit | None
 ) -> None:
+    if getattr(backbone, "decoding", backbone.family) is None:
+        raise ValueError(
+            f"`{backbone.family}` checkpoints are decoded by rules of their own, which no decoder here follows yet; "
+            "`backbone.logits` works"
+        )
     max_length = getattr(backbone, "max_length", None)
     longest = max(map(len, prompts))
     if max_length is not None and longest + config.gen_length > max_length:

@@ -10,8 +10,8 @@ from torch import nn
 from transformers import LlamaForCausalLM
 
 from lm_eval_codd.backbones.backbone import Backbone
+from lm_eval_codd.backbones.families.llada import LLADA
 from lm_eval_codd.backbones.layout import ConfigReader
-from lm_eval_codd.backbones.llada import LLADA
 from lm_eval_codd.backbones.token_ids import TokenIds
 
 # Of the masked positions of a fresh block, the share that `make_sure` makes surer than 0.9 of its token. With half of

@@ -34,7 +34,7 @@ class TestOutput:
         assert (lines["mask"], lines["eos"], lines["eot"]) == ("490 <mask>", "470 <end>", "480 <|eot_id|>")
         assert "1024 tokens" in text and "500 tokens" in text and "512 logit columns (12 spare)" in text
         assert "an instruct checkpoint" in text and "[{% for m in messages %}]" in text
-        assert "passed: attention is bidirectional" in text
+        assert "passed: attention sees both ways, and hidden states equal" in text
         assert printed.err == ""
 
     def test_a_checkpoint_without_tokenizer_is_described_too(self, models, capsys):

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from lm_eval_codd.backbones import load_backbone
 from lm_eval_codd.backbones.backbone import Backbone
-from lm_eval_codd.backbones.llada import LLADA
+from lm_eval_codd.backbones.families.llada import LLADA
 from lm_eval_codd.backbones.token_ids import TokenIds
 
 LENGTH, WIDTH = 24, 6

@@ -49,6 +49,7 @@ def _build_config(config: ConfigReader) -> LlamaConfig:
 LLADA: Final = Layout(
     model_type="llada",
     family="llada",
+    decoding="llada",
     architecture="LlamaForCausalLM",
     build_config=_build_config,
     # The blocks' own ff_out is renamed before the top-level one, which is the language-model head.
@@ -67,7 +68,6 @@ LLADA: Final = Layout(
         r"^model\.transformer\.ff_out\b": "lm_head",
     },
     float32_rotary=True,
-    scored_by_previous=False,
     end_of_turn="<|eot_id|>",
     published=(126464, 126348),
 )

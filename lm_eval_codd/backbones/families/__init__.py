@@ -1,0 +1,1 @@
+"""File layouts of checkpoints, a file each; `registry.LAYOUTS` lists them."""

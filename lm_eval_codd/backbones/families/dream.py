@@ -1,0 +1,20 @@
+"""Dream's layout (Dream-org/Dream-v0-Base-7B, -Instruct-7B, Dream-Coder, DiffuCoder): Qwen2.5, trained to denoise."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lm_eval_codd.backbones.families.qwen import qwen2_config
+from lm_eval_codd.backbones.layout import Layout
+
+DREAM: Final = Layout(
+    model_type="Dream",
+    family="dream",
+    decoding="dream",
+    architecture="Qwen2ForCausalLM",
+    build_config=qwen2_config,
+    scored_by_previous=True,
+    end_of_turn="<|im_end|>",
+    published=(152064, 151645),
+    tokenizer_class="Qwen2Tokenizer",
+)

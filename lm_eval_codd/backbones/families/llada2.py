@@ -1,0 +1,102 @@
+"""LLaDA2's layout (inclusionAI/LLaDA2.0-mini, -flash, LLaDA2.1-mini, -flash): GLM-4-MoE's computation, block-causal."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from transformers import Glm4MoeConfig
+
+from lm_eval_codd.backbones.layout import ConfigReader, Layout
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Options of the original modelling code that GLM-4-MoE has no counterpart for, or where the two differ.
+_FIXED: Final = {
+    "hidden_act": "silu",
+    "use_bias": False,
+    "use_qk_norm": True,
+    "score_function": "sigmoid",
+    "norm_topk_prob": True,
+    "moe_router_enable_expert_bias": True,
+    "norm_head": False,
+    "rope_scaling": None,
+}
+_FUSED: Final = re.compile(r"(?P<before>.+)\.attention\.query_key_value\.(?P<kind>weight|bias)")
+
+
+def _build_config(config: ConfigReader) -> Glm4MoeConfig:
+    config.refuse_unless(_FIXED)
+    config.refuse({"num_experts_per_tok": 1, "num_shared_experts": 0})
+    num_heads = config.need("num_attention_heads")
+    names = (
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "moe_intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "num_experts_per_tok",
+        "n_group",
+        "topk_group",
+        "routed_scaling_factor",
+        "first_k_dense_replace",
+        "max_position_embeddings",
+        "rms_norm_eps",
+    )
+    return Glm4MoeConfig(
+        **{name: config.need(name) for name in names},
+        head_dim=config.get("head_dim") or config.need("hidden_size") // num_heads,
+        n_routed_experts=config.need("num_experts"),
+        n_shared_experts=config.need("num_shared_experts"),
+        norm_topk_prob=True,
+        use_qk_norm=True,
+        num_mtp_layers=0,
+        attention_bias=bool(config.get("use_qkv_bias")),
+        rope_parameters={
+            "rope_type": "default",
+            "rope_theta": config.need("rope_theta"),
+            "partial_rotary_factor": config.need("partial_rotary_factor"),
+        },
+        tie_word_embeddings=bool(config.get("tie_word_embeddings")),
+        hidden_act="silu",
+    )
+
+
+def _split_attention(tensors: dict[str, Tensor], config: Glm4MoeConfig) -> dict[str, Tensor]:
+    """Queries, keys and values are stored as the rows of one matrix, one after the other."""
+    num_rows = [
+        heads * config.head_dim
+        for heads in (config.num_attention_heads, config.num_key_value_heads, config.num_key_value_heads)
+    ]
+    split = {}
+    for name, tensor in tensors.items():
+        match = _FUSED.fullmatch(name)
+        if match is None or len(tensor) != sum(num_rows):
+            split[name] = tensor
+            continue
+        for letter, part in zip("qkv", tensor.split(num_rows), strict=True):
+            split[f"{match['before']}.self_attn.{letter}_proj.{match['kind']}"] = part
+    return split
+
+
+LLADA2: Final = Layout(
+    model_type="llada2_moe",
+    family="llada2",
+    decoding=None,
+    architecture="Glm4MoeForCausalLM",
+    build_config=_build_config,
+    convert=_split_attention,
+    key_mapping={
+        r"^model\.word_embeddings\b": "model.embed_tokens",
+        r"^model\.layers\.(\d+)\.attention\.dense\b": r"model.layers.\1.self_attn.o_proj",
+        r"^model\.layers\.(\d+)\.attention\.query_layernorm\b": r"model.layers.\1.self_attn.q_norm",
+        r"^model\.layers\.(\d+)\.attention\.key_layernorm\b": r"model.layers.\1.self_attn.k_norm",
+        r"^model\.layers\.(\d+)\.mlp\.gate\.expert_bias\b": r"model.layers.\1.mlp.gate.e_score_correction_bias",
+    },
+    block_length=("block_length", 32),
+    mask_token="<|mask|>",
+    end_of_turn="<|role_end|>",
+)

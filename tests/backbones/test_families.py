@@ -1,0 +1,235 @@
+"""Checkpoints in the layouts of other families: their official logits, and what would make them wrong in silence."""
+
+import json
+import shutil
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import lm_eval_codd as codd
+from lm_eval_codd.backbones import Backbone, CheckpointError, forward, load_backbone
+from lm_eval_codd.backbones.registry import LAYOUTS
+
+# Families whose positions see their own block and those before it, with the block length of the goldens.
+BLOCKS = {"sdar": 4, "llada2": 8, "fast_dllm_v2": 8}
+NAMES = ("a2d_qwen2", "a2d_qwen3", "lladamoe", *BLOCKS)
+# float64 shows that nothing but rounding is left; the kernels of experts do not take it.
+PRECISE = {name: ("float32", 4e-5) if name in ("lladamoe", "llada2") else ("float64", 1e-6) for name in NAMES}
+DTYPES = ("float32", "bfloat16")
+CASES = ("full", "padded", "block8", "block4")
+
+
+@pytest.fixture(scope="module")
+def families(golden_dir: Path) -> Path:
+    return golden_dir / "families"
+
+
+@pytest.fixture(scope="module")
+def official(families: Path) -> dict[str, torch.Tensor]:
+    return load_file(families / "logits.safetensors")
+
+
+@pytest.fixture(scope="module")
+def load(families: Path) -> Callable[..., Backbone]:
+    """Loads a golden checkpoint once for each set of arguments."""
+    loaded: dict[tuple, Backbone] = {}
+
+    def _load(name: str, **options: object) -> Backbone:
+        key = (name, *sorted(options.items()))
+        if key not in loaded:
+            loaded[key] = open_family(families / name, **options)
+        return loaded[key]
+
+    return _load
+
+
+def open_family(folder: Path, **options: object) -> Backbone:
+    """A golden checkpoint: its ids are in facts.json, since it has no tokenizer to say them."""
+    facts = json.loads((folder / "facts.json").read_text())
+    if folder.name.startswith("llada2"):
+        options = {"block_length": 8, **options}
+    return load_backbone(folder, mask_id=facts["mask_id"], eos_id=facts["eos_id"], device="cpu", **options)
+
+
+@pytest.fixture
+def edited(families: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A copy of a golden checkpoint with config fields changed and tensors changed by a function."""
+
+    def edit(name: str, config: dict | None = None, tensors: Callable[[dict], dict] | None = None) -> Path:
+        folder = shutil.copytree(families / name, tmp_path / name)
+        fields = json.loads((folder / "config.json").read_text()) | (config or {})
+        (folder / "config.json").write_text(json.dumps(fields))
+        if tensors is not None:
+            path = folder / "model.safetensors"
+            save_file(tensors(load_file(path)), path, metadata={"format": "pt"})
+        return folder
+
+    return edit
+
+
+class TestOfficialLogits:
+    @pytest.mark.parametrize("name", NAMES)
+    def test_every_case_under_the_mask_that_it_was_made_with(self, load, official, name):
+        backbone, num_cases = load(name), 0
+        for case in CASES:
+            if f"{name}.{case}.logits" not in official:
+                continue
+            num_cases += 1
+            tokens, mask, expected = golden(official, name, case)
+            got = backbone.logits(tokens, mask)
+            real = forward.real_tokens(mask) if mask is not None else torch.ones_like(tokens, dtype=torch.bool)
+            assert (got - shifted(backbone, expected))[real].abs().max() < 2e-5, case
+        assert num_cases
+
+    @pytest.mark.parametrize("name", BLOCKS)
+    def test_block_causal_attention_is_the_familys_own(self, load, official, name):
+        backbone = load(name)
+        tokens, _, expected = golden(official, name, f"block{BLOCKS[name]}")
+        assert backbone.block_length == BLOCKS[name]
+        assert (backbone.logits(tokens) - shifted(backbone, expected)).abs().max() < 2e-5
+
+    @pytest.mark.parametrize("name", BLOCKS)
+    def test_full_attention_is_another_model(self, load, official, name):
+        tokens, _, expected = golden(official, name, f"block{BLOCKS[name]}")
+        backbone = load(name, attention="full", block_length=None)
+        assert (backbone.logits(tokens) - shifted(backbone, expected)).abs().max() > 1
+
+    def test_a_family_with_full_attention_takes_a_mask_of_blocks(self, load, official):
+        tokens, mask, expected = golden(official, "a2d_qwen3", "block8")
+        positions = torch.tensor([[3, 20], [23, 0]])
+        got = load("a2d_qwen3").logits(tokens, mask, positions)
+        assert (got - expected[torch.arange(2)[:, None], positions]).abs().max() < 2e-5
+
+
+class TestBatches:
+    @pytest.mark.parametrize("side", ["left", "right"])
+    @pytest.mark.parametrize("name", NAMES)
+    def test_padding_does_not_change_a_rows_logits(self, load, name, side):
+        dtype, tolerance = PRECISE[name]
+        backbone = load(name, dtype=dtype)
+        rows = [[7, 9, backbone.mask_id, 3], list(range(1, 24)), [backbone.mask_id, *range(40, 50)]]
+        width = max(map(len, rows))
+        tokens, mask = torch.full((3, width), backbone.eos_id), torch.zeros(3, width, dtype=torch.bool)
+        for row, ids in enumerate(rows):
+            where = slice(width - len(ids), None) if side == "left" else slice(0, len(ids))
+            tokens[row, where], mask[row, where] = torch.tensor(ids), True
+        together = backbone.logits(tokens, mask)
+        for row, ids in enumerate(rows):
+            alone = backbone.logits(torch.tensor([ids]))[0]
+            torch.testing.assert_close(together[row][mask[row]], alone, atol=tolerance, rtol=0)
+
+    @pytest.mark.parametrize("name", BLOCKS)
+    def test_a_span_over_a_cache_equals_the_same_columns_of_a_whole_pass(self, load, name):
+        dtype, tolerance = PRECISE[name]
+        backbone = load(name, dtype=dtype)
+        tokens = torch.arange(40).reshape(2, 20)
+        cache = backbone.new_cache(2, 20)
+        whole = backbone.hidden_at(tokens, cache=cache)
+        start = torch.tensor([8, 4])
+        span = backbone.hidden_at(tokens, cache=cache, start=start, width=6)
+        columns = start[:, None] + torch.arange(1, 6)  # a span's first is scored by itself in a shifted family
+        torch.testing.assert_close(span[:, 1:], whole[torch.arange(2)[:, None], columns], atol=tolerance, rtol=0)
+
+
+class TestSelfTest:
+    """Each of these is another model, with no error of its own."""
+
+    @pytest.mark.parametrize("name", ["a2d_qwen3", "lladamoe", "sdar", "llada2"])
+    def test_norms_of_queries_and_keys_that_are_not_called(self, families, monkeypatch, name):
+        monkeypatch.setattr(forward, "_normed", lambda attention, norm, states: states)
+        with pytest.raises(CheckpointError, match=r"hidden states differ from those of transformers' .*ForCausalLM by"):
+            open_family(families / name)
+
+    # The kernel that multiplies by bfloat16 experts takes no matrices as narrow as the golden LLaDA-MoE's.
+    @pytest.mark.parametrize(
+        "name, dtype", [pair for pair in product(NAMES, DTYPES) if pair != ("lladamoe", "bfloat16")]
+    )
+    def test_every_family_passes_and_one_with_other_residuals_does_not(self, families, monkeypatch, name, dtype):
+        open_family(families / name, dtype=dtype)
+        attend = forward._attend
+        monkeypatch.setattr(forward, "_attend", lambda *inputs: 0.5 * attend(*inputs))
+        with pytest.raises(CheckpointError, match="hidden states differ"):
+            open_family(families / name, dtype=dtype)
+
+    def test_a_bias_of_experts_that_is_not_in_the_file(self, edited):
+        folder = edited("llada2", tensors=lambda t: {k: v for k, v in t.items() if "expert_bias" not in k})
+        with pytest.raises(CheckpointError, match=r"1 missing .*e_score_correction_bias"):
+            open_family(folder)
+
+
+class TestLoading:
+    def test_model_types_are_unique(self):
+        assert len({layout.model_type for layout in LAYOUTS}) == len(LAYOUTS)
+
+    @pytest.mark.parametrize(
+        "name, field, value",
+        [
+            ("lladamoe", "shared_expert_intermediate_size", 32),
+            ("lladamoe", "moe_router_enable_expert_bias", True),
+            ("lladamoe", "qk_layernorm", False),
+            ("llada2", "use_bias", True),
+            ("llada2", "num_experts_per_tok", 1),
+            ("llada2", "score_function", "softmax"),
+            ("sdar", "use_sliding_window", True),
+        ],
+    )
+    def test_options_that_would_be_computed_wrongly(self, edited, name, field, value):
+        with pytest.raises(CheckpointError, match=f"`{field}={value}`"):
+            open_family(edited(name, {field: value}))
+
+    @pytest.mark.parametrize(
+        "name, options, message",
+        [
+            ("a2d_qwen3", {"attention": "block"}, "`attention=block`: a a2d checkpoint has no blocks of its own"),
+            ("sdar", {"attention": "blocks"}, "`attention=blocks` is not known.*did you mean block"),
+            ("sdar", {"block_length": 2}, "`block_length=2` must be a whole number of 4 or more"),
+            ("sdar", {"attention": "full", "block_length": 4}, "`block_length=4` is the length of a block of"),
+            ("sdar", {"family": "llada"}, "is sdar .*no decoder here follows its rules yet"),
+        ],
+    )
+    def test_arguments_that_cannot_be(self, families, name, options, message):
+        with pytest.raises(CheckpointError, match=message):
+            open_family(families / name, **options)
+
+    def test_a_mask_token_is_found_in_the_tokenizers_files(self, edited):
+        folder = edited("llada2", {"eos_token_id": 5})
+        (folder / "added_tokens.json").write_text(json.dumps({"<|mask|>": 111}))
+        assert load_backbone(folder, device="cpu").mask_id == 111
+
+
+class TestDecoding:
+    def test_a_family_that_is_decoded_by_llada_s_rules_equals_its_official_decodes(self, load, families):
+        cases = json.loads((families / "lladamoe" / "decoded.json").read_text())
+        assert cases
+        for case in cases:
+            args = dict(case["args"])
+            config = codd.DecodingConfig(num_steps=args.pop("steps"), stop_at_eos=False, **args)
+            outputs = codd.generate(load("lladamoe"), case["prompt"], config)
+            assert [p + o.tokens for p, o in zip(case["prompt"], outputs, strict=True)] == case["output"]
+
+    @pytest.mark.parametrize("name", [name for name in NAMES if name != "lladamoe"])
+    def test_a_family_with_rules_of_its_own_is_not_decoded_by_others(self, load, name):
+        with pytest.raises(ValueError, match="decoded by rules of their own"):
+            codd.generate(load(name), [[1, 2]], codd.DecodingConfig(gen_length=8, block_length=8, num_steps=8))
+
+    def test_model_llada_takes_a_checkpoint_that_is_decoded_by_its_rules(self, families):
+        facts = json.loads((families / "lladamoe" / "facts.json").read_text())
+        backbone = load_backbone(
+            families / "lladamoe", "llada", mask_id=facts["mask_id"], eos_id=facts["eos_id"], device="cpu"
+        )
+        assert (backbone.family, backbone.decoding) == ("lladamoe", "llada")
+
+
+def golden(official, name, case):
+    get = {key.rpartition(".")[2]: value for key, value in official.items() if key.startswith(f"{name}.{case}.")}
+    mask = get.get("attention_mask")
+    return get["input_ids"], None if mask is None else mask.bool(), get["logits"]
+
+
+def shifted(backbone: Backbone, logits: torch.Tensor) -> torch.Tensor:
+    """Official rows score the next token in families that shift; here row p scores the token at p."""
+    return torch.cat([logits[:, :1], logits[:, :-1]], dim=1) if backbone.family == "fast_dllm_v2" else logits
