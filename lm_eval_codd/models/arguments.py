@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from lm_eval_codd.models.evaluation import running_evaluation
 from lm_eval_codd.models.gen_kwargs import SETTINGS
-from lm_eval_codd.names import check_names
+from lm_eval_codd.names import check_names, translate
 
 if TYPE_CHECKING:
     from lm_eval_codd.models.diffusion_lm import DiffusionLM
@@ -19,33 +21,46 @@ if TYPE_CHECKING:
 
 eval_logger = logging.getLogger("lm_eval.codd")
 
-# lm-eval passes this as `--device` when a user gave none, on machines without a GPU too.
+# What lm-eval fills in where a user gave none, on machines without a GPU too.
 _HARNESS_DEVICE: Final = "cuda:0"
+_HARNESS_BATCH_SIZE: Final = "1"
 
 _CIRCUIT_SETTINGS: Final = ("pc_temperature", "pc_frac", "reverse_frac", "pc_sampling", "pc_windows")
 
 
-def from_harness(model_args: Mapping[str, Any], additional: Mapping[str, Any] | None) -> dict[str, Any]:
+def from_harness(
+    model: type[DiffusionLM], model_args: Mapping[str, Any], additional: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Constructor arguments from `--model_args` and from lm-eval's own options; model_args win.
 
-    `--device cuda:0` cannot be told from lm-eval's default and means "choose": this process's own GPU, or the CPU
-    where there is none. In model_args it means that GPU and no other.
+    Other projects' names are read in model_args, and said in the log. A device that lm-eval filled in itself is left
+    out, which means "choose": this process's own GPU, or the CPU where there is none.
+
+    Raises:
+        ValueError: one line, for an unknown name or for one thing said twice.
     """
+    read, said = translate(model_args, argument_names(model))
     given = {name: value for name, value in (additional or {}).items() if value is not None}
-    if given.get("device") == _HARNESS_DEVICE:
-        del given["device"]
-    return {**given, **model_args}
+    if "device" in given:
+        evaluation = running_evaluation()
+        typed = None if evaluation is None else evaluation.typed_device
+        if typed is None and given["device"] == _HARNESS_DEVICE:
+            del given["device"]
+        elif typed == _HARNESS_DEVICE and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            given["device"] = "cuda"  # a GPU for each process, as lm-eval's own models understand it
+    for name, value in given.items():
+        if name in read and str(read[name]) != str(value) and str(value) != _HARNESS_BATCH_SIZE:
+            eval_logger.warning(
+                "`--%s %s` does nothing beside `%s=%s` of --model_args, which wins", name, value, name, read[name]
+            )
+    for line in said:
+        eval_logger.warning("%s", line)
+    return {**given, **read}
 
 
-# What other model classes of lm-eval, and the families' own scripts, call an argument.
-_CALLED_ELSEWHERE: Final = {
-    "cfg": "cfg_scale",
-    "max_gen_toks": "gen_length",
-    "max_new_tokens": "gen_length",
-    "parallelize": "device_map=auto",
-    "remasking": "alg",
-    "steps": "num_steps",
-}
+def argument_names(model: type[DiffusionLM]) -> set[str]:
+    """What the model's constructor takes, settings of a decode included."""
+    return {*SETTINGS, *inspect.signature(model).parameters} - {"settings"}
 
 
 def check_arguments(
@@ -55,19 +70,23 @@ def check_arguments(
     pretrained: str | None,
     family: str | None,
     trust: bool | None,
+    attn_implementation: str | None,
     pc: str | None,
 ) -> None:
     """Raise `ValueError`, one line, for arguments that are unknown, missing or cannot go together."""
-    for name in settings:
-        if name in _CALLED_ELSEWHERE:
-            raise ValueError(f"unknown argument `{name}`; here it is `{_CALLED_ELSEWHERE[name]}`")
-    check_names(settings, {*SETTINGS, *inspect.signature(model).parameters} - {"settings"})
+    check_names(settings, argument_names(model))
     if not pretrained:
         raise ValueError(f"`pretrained` is missing; give a folder or a hub id, such as pretrained={model.example}")
     if family not in (None, model.family):
         raise ValueError(f"`family={family}` is another model's; use --model {family}")
     if trust:
-        raise ValueError("`trust_remote_code=True` is never needed: no code of a checkpoint is run; leave it out")
+        eval_logger.warning("`trust_remote_code` does nothing: no code of a checkpoint is ever run")
+    if attn_implementation not in (None, "sdpa"):
+        eval_logger.warning(
+            "`attn_implementation=%s` does nothing: attention is torch's scaled_dot_product_attention, which chooses "
+            "its kernels itself",
+            attn_implementation,
+        )
     if model.takes_circuit:
         if not pc or not isinstance(pc, str | os.PathLike):
             raise ValueError(f"`pc` is missing; give a circuit (file, folder or hub id), or use --model {model.family}")
@@ -90,6 +109,28 @@ def whole_number(name: str, value: int | str, *, instead: str = "") -> int:
     if number < 1 or isinstance(value, bool | float):
         raise ValueError(f"`{name}={value}` must be a whole number of 1 or more{instead}")
     return number
+
+
+def true_or_false(name: str, value: bool | None) -> bool | None:
+    """`value`, or None where none is given. Raises `ValueError` for anything else."""
+    if value is None or isinstance(value, bool):
+        return value
+    if str(value).lower() in ("true", "false"):  # as lm-eval leaves the word in lower case
+        return str(value).lower() == "true"
+    raise ValueError(f"`{name}={value}` must be True or False")
+
+
+def json_object(name: str, value: Mapping[str, Any] | str | None) -> dict[str, Any]:
+    """`value` as a dictionary, out of the JSON text that it has on a command line. Raises `ValueError`, one line."""
+    read: Any = value or {}
+    if isinstance(read, str):
+        try:
+            read = json.loads(read)
+        except ValueError:
+            read = None
+    if not isinstance(read, Mapping):
+        raise ValueError(f'`{name}={value}` must be a JSON object, such as {{"enable_thinking": false}}')
+    return dict(read)
 
 
 def choose_max_length(asked: int | None, of_checkpoint: int) -> int:

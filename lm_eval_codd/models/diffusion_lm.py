@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
-from lm_eval.api.model import TemplateLM
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import CacheHook, TemplateLM
 from lm_eval.models.utils import handle_stop_sequences, postprocess_generated_text
 from lm_eval.utils import simple_parse_args_string
 
@@ -18,11 +19,16 @@ from lm_eval_codd.models.arguments import (
     choose_device,
     choose_max_length,
     from_harness,
+    json_object,
+    true_or_false,
     whole_number,
 )
 from lm_eval_codd.models.batching import BatchSize
 from lm_eval_codd.models.cache_guard import guard_cache, refuse_repeats
-from lm_eval_codd.models.gen_kwargs import Settings, typed_gen_kwargs
+from lm_eval_codd.models.chat_templates import choose_template
+from lm_eval_codd.models.evaluation import Evaluation, applied_chat_template, running_evaluation
+from lm_eval_codd.models.front_door import check_system_instruction, no_likelihood, refuse_likelihoods
+from lm_eval_codd.models.gen_kwargs import Settings, stop_strings
 from lm_eval_codd.models.journal import Journal
 from lm_eval_codd.models.own_defaults import read_own_defaults
 from lm_eval_codd.models.progress import Progress
@@ -31,9 +37,9 @@ from lm_eval_codd.models.record import Record, surroundings
 from lm_eval_codd.models.requests import Request, sort_out
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import torch
-    from lm_eval.api.instance import Instance
-    from lm_eval.api.model import CacheHook
     from torch import Tensor
 
     from lm_eval_codd.decoding import Generation
@@ -42,11 +48,6 @@ if TYPE_CHECKING:
 eval_logger = logging.getLogger("lm_eval.codd")
 
 L = TypeVar("L", bound="DiffusionLM")
-
-_NO_LIKELIHOOD: Final = (
-    "a diffusion language model has no left-to-right likelihood, and its Monte Carlo bound is not available yet; "
-    "choose a task that generates (output_type: generate_until)"
-)
 
 
 class DiffusionLM(TemplateLM):
@@ -58,6 +59,7 @@ class DiffusionLM(TemplateLM):
 
     Args:
         pretrained: folder or hub id of the checkpoint.
+        tokenizer: folder or hub id of another tokenizer than the checkpoint's.
         dtype: of the weights; None or `auto` is the checkpoint's own.
         peft: folder or hub id of a LoRA adapter.
         revision: branch, tag or commit on the hub.
@@ -68,7 +70,11 @@ class DiffusionLM(TemplateLM):
             `max_length - gen_length` loses its left end.
         batch_size: requests decoded at once: a number, or `auto` for as many as fit.
         max_batch_size: where `auto` starts.
-        trust_remote_code: accepted when false; no checkpoint's code is ever run.
+        add_bos_token: True puts the tokenizer's bos in front of every prompt that does not begin with it, False never.
+            None: as the tokenizer does by default, but never in front of a prompt that went through a chat template.
+        chat_template_args: more arguments of the chat template, such as `{"enable_thinking": false}`.
+        attn_implementation: accepted; attention is torch's scaled_dot_product_attention whatever it says.
+        trust_remote_code: accepted; no checkpoint's code is ever run.
         pc: the circuit: a file, a folder or a hub id. For the `codd_` models, and required there.
         own_defaults: whether the checkpoint's own defaults (`lm_eval_codd` in its generation_config.json) are read.
         journal: a folder in which every answer is written down as soon as it is made; those that are there already and
@@ -87,6 +93,7 @@ class DiffusionLM(TemplateLM):
         self,
         pretrained: str | None = None,
         *,
+        tokenizer: str | None = None,
         dtype: str | torch.dtype | None = None,
         peft: str | None = None,
         revision: str | None = None,
@@ -96,6 +103,9 @@ class DiffusionLM(TemplateLM):
         max_length: int | None = None,
         batch_size: int | str = 1,
         max_batch_size: int | None = None,
+        add_bos_token: bool | None = None,
+        chat_template_args: dict[str, Any] | str | None = None,
+        attn_implementation: str | None = None,
         trust_remote_code: bool | None = False,
         pc: str | None = None,
         own_defaults: bool = True,
@@ -103,11 +113,22 @@ class DiffusionLM(TemplateLM):
         **settings: Any,
     ) -> None:
         super().__init__()
-        check_arguments(type(self), settings, pretrained=pretrained, family=family, trust=trust_remote_code, pc=pc)
+        check_arguments(
+            type(self),
+            settings,
+            pretrained=pretrained,
+            family=family,
+            trust=trust_remote_code,
+            attn_implementation=attn_implementation,
+            pc=pc,
+        )
+        self._add_bos = true_or_false("add_bos_token", add_bos_token)
+        self._chat_template_args = json_object("chat_template_args", chat_template_args)
         revision = None if revision is None else str(revision)
         of_checkpoint = read_own_defaults(pretrained, revision) if own_defaults else {}
         self._settings = Settings(self.family, settings, of_checkpoint)
-        self.config = self._settings.resolve(typed_gen_kwargs())
+        self._said: set[str] = set()
+        self.config = self._resolve(running_evaluation() or Evaluation())
         if max_length is not None:
             max_length = whole_number("max_length", max_length)
             check_room(self.config, max_length)
@@ -118,7 +139,12 @@ class DiffusionLM(TemplateLM):
         self._rank, self._world_size = self._ranks.rank, self._ranks.world_size
         if device_map is None:
             device = choose_device(device, self._ranks.local_rank)
-        self.tokenizer = load_tokenizer(pretrained, self.family, revision)
+        self._tokenizer_source = tokenizer or pretrained
+        self.tokenizer = load_tokenizer(self._tokenizer_source, self.family, None if tokenizer else revision)
+        if self._add_bos and self.tokenizer.bos_token_id is None:
+            raise ValueError(
+                f"`add_bos_token=True`: the tokenizer of `{self._tokenizer_source}` has no bos token; leave it out"
+            )
         circuit = None if pc is None else circuits.load_circuit(pc)
         if circuit is not None:
             decoding.check_window(self.config, circuit.num_positions)
@@ -141,7 +167,17 @@ class DiffusionLM(TemplateLM):
         self._max_length = choose_max_length(max_length, self.backbone.max_length)
         check_room(self.config, self._max_length)
 
-        self._record = Record(pretrained=pretrained, revision=revision, peft=peft, pc=pc, own_defaults=of_checkpoint)
+        self._made_from = {
+            "pretrained": pretrained,
+            "revision": revision,
+            "peft": peft,
+            "pc": pc,
+            "own_defaults": of_checkpoint,
+            "tokenizer": tokenizer,
+            "add_bos_token": add_bos_token,
+            "chat_template_args": self._chat_template_args,
+        }
+        self._record = Record(**self._made_from)
         if journal is not None:
             journal.start(surroundings(self))
         self._answering = Answering(self.backbone, self.circuit, self._batch_size, journal)
@@ -155,7 +191,7 @@ class DiffusionLM(TemplateLM):
     @classmethod
     def create_from_arg_obj(cls: type[L], arg_dict: dict[str, Any], additional_config: dict | None = None) -> L:
         """From `--model_args` as parsed, and lm-eval's own options (`--batch_size`, `--device`, ...)."""
-        return cls(**from_harness(arg_dict, additional_config))
+        return cls(**from_harness(cls, arg_dict, additional_config))
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Decode an answer to every request.
@@ -167,10 +203,9 @@ class DiffusionLM(TemplateLM):
         Returns:
             The answers in the order of the requests, cut at their `until` strings.
         """
-        typed = typed_gen_kwargs()
-        self.config = self._settings.resolve(typed)
+        evaluation = self._start_evaluation()
         check_room(self.config, self.max_length)
-        keys, groups = sort_out(requests, lambda instance: self._config_of(instance, typed), self._prompt)
+        keys, groups = sort_out(requests, lambda instance: self._config_of(instance, evaluation), self._prompt)
         if self.cache_hook.dbdict is not None:
             refuse_repeats(requests, self.config)
         self._record.log_warnings(self)
@@ -189,8 +224,36 @@ class DiffusionLM(TemplateLM):
         self._record.log_warnings(self)
         return [answers[key] for key in keys]
 
-    def _config_of(self, instance: Instance, typed: dict[str, Any]) -> DecodingConfig:
-        config = self._settings.resolve(typed, instance.args[1])
+    def _start_evaluation(self) -> Evaluation:
+        """Settings, counts and warnings anew, of the evaluation that asks for answers.
+
+        Outside of lm-eval nothing says where one evaluation ends: everything that is answered then counts together.
+        """
+        evaluation = running_evaluation()
+        if evaluation is not None:
+            refuse_likelihoods(evaluation)
+            self._say(check_system_instruction(evaluation))
+            self._record = Record(**self._made_from)
+            # With --cache_requests the prompts are there already, and nothing is applied any more.
+            self.has_applied_chat_template = bool(evaluation.chat_template)
+            if not evaluation.use_cache:
+                self.cache_hook = CacheHook(None)  # lm-eval leaves an earlier evaluation's in place
+        evaluation = evaluation or Evaluation()
+        self.config = self._resolve(evaluation)
+        return evaluation
+
+    def _resolve(self, evaluation: Evaluation) -> DecodingConfig:
+        self._say(self._settings.remarks(evaluation.gen_kwargs))
+        return self._settings.resolve(evaluation.gen_kwargs, seed=evaluation.torch_seed)
+
+    def _say(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            if line not in self._said:
+                self._said.add(line)
+                eval_logger.warning("%s", line)
+
+    def _config_of(self, instance: Instance, evaluation: Evaluation) -> DecodingConfig:
+        config = self._settings.resolve(evaluation.gen_kwargs, instance.args[1], seed=evaluation.torch_seed)
         if config != self.config:
             check_room(config, self.max_length)
             self._record.note_settings_of_task(instance.task_name, config, self.config)
@@ -205,21 +268,21 @@ class DiffusionLM(TemplateLM):
     def _text(self, request: Request, generation: Generation, config: DecodingConfig) -> str:
         tokens = generation.tokens[: generation.num_answer_tokens] if config.stop_at_eos else generation.tokens
         text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        until = handle_stop_sequences(request.instance.args[1].get("until"), eos=None)
+        until = handle_stop_sequences(stop_strings(request.instance.args[1]), eos=None)
         text = postprocess_generated_text(text, until, think_end_token=None)
         self.cache_hook.add_partial("generate_until", request.instance.args, text)
         return text
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> NoReturn:
         """Not available: raises `NotImplementedError`."""
-        raise NotImplementedError(f"loglikelihood: {_NO_LIKELIHOOD}")
+        raise _no_likelihood_of(requests)
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> NoReturn:
         """Not available: raises `NotImplementedError`."""
-        raise NotImplementedError(f"loglikelihood_rolling: {_NO_LIKELIHOOD}")
+        raise _no_likelihood_of(requests)
 
     def _loglikelihood_tokens(self, requests: list, **kwargs: Any) -> NoReturn:
-        raise NotImplementedError(f"loglikelihood: {_NO_LIKELIHOOD}")
+        raise _no_likelihood_of(requests)
 
     @property
     def eot_token_id(self) -> int:
@@ -241,13 +304,17 @@ class DiffusionLM(TemplateLM):
 
         Args:
             string: the text.
-            add_special_tokens: whether the tokenizer adds its own (a leading bos). None: as the tokenizer does by
-                default, but never to a prompt that comes out of a chat template or begins with bos already.
+            add_special_tokens: whether the tokenizer adds its own (a leading bos). None: as `add_bos_token` says.
             **kwargs: not read.
         """
-        if add_special_tokens is None:
-            bos = self.tokenizer.bos_token
-            add_special_tokens = not (self.has_applied_chat_template or (bos and string.startswith(bos)))
+        bos = self.tokenizer.bos_token
+        begins_with_bos = bool(bos) and string.startswith(bos)
+        if add_special_tokens is None and self._add_bos:
+            string = string if begins_with_bos else bos + string
+            add_special_tokens = False
+        elif add_special_tokens is None:
+            templated = self.has_applied_chat_template
+            add_special_tokens = self._add_bos is None and not templated and not begins_with_bos
         return self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
 
     @property
@@ -258,37 +325,39 @@ class DiffusionLM(TemplateLM):
     @property
     def tokenizer_name(self) -> str:
         """Where the tokenizer comes from, in a form that can be part of a file name."""
-        return str(self._record.made_from["pretrained"]).replace("/", "__")
+        return str(self._tokenizer_source).replace("/", "__")
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """The tokenizer's chat template, for the results. Raises `ValueError` when it has none."""
-        if chat_template:
-            self._require_chat_template()
-            # With --cache_requests the prompts are there already, and nothing is applied any more.
-            self.has_applied_chat_template = True
-        return super().chat_template(chat_template)
+        """The chat template that is applied, for the results.
+
+        Args:
+            chat_template: `--apply_chat_template`: whether, or which of the tokenizer's by its name.
+
+        Raises:
+            ValueError: the tokenizer has no such template.
+        """
+        return choose_template(self.tokenizer.chat_template, chat_template, self._tokenizer_source)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """A conversation as the tokenizer's template writes it. Raises `ValueError` when it has none."""
-        self._require_chat_template()
+        asked = applied_chat_template() or True
+        template = choose_template(self.tokenizer.chat_template, asked, self._tokenizer_source)
         self.has_applied_chat_template = True
         return self.tokenizer.apply_chat_template(
             chat_history,
+            chat_template=template,
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=not add_generation_prompt,
+            **self._chat_template_args,
         )
-
-    def _require_chat_template(self) -> None:
-        if not self.tokenizer.chat_template:
-            raise ValueError(
-                f"--apply_chat_template: the tokenizer of `{self._record.made_from['pretrained']}` has no chat "
-                "template; leave the option out for a base model, or put one into the checkpoint as chat_template.jinja"
-            )
 
     def set_cache_hook(self, cache_hook: CacheHook) -> None:
         """Take `--use_cache`'s hook. Raises `ValueError` when its answers were made in another way."""
         super().set_cache_hook(cache_hook)
+        # A new evaluation, which may find every answer and ask for none.
+        self._record = Record(**self._made_from)
+        self.config = self._resolve(running_evaluation() or Evaluation())
         if cache_hook.dbdict is not None:
             guard_cache(cache_hook.dbdict, self._record.fingerprint(self))
 
@@ -307,3 +376,8 @@ class DiffusionLM(TemplateLM):
     def get_model_info(self) -> dict[str, Any]:
         """How the answers were made and what that cost, over all ranks: part of `config` in the result."""
         return self._record.as_result(self)
+
+
+def _no_likelihood_of(requests: list[Instance]) -> NotImplementedError:
+    tasks = dict.fromkeys(str(request.task_name) for request in requests if isinstance(request, Instance))
+    return no_likelihood(f"task {', '.join(tasks)}" if tasks else "somebody")

@@ -2,18 +2,16 @@
 
 lm-eval merges `--gen_kwargs` into every task's own `generation_kwargs` before a model sees a request, and the two are
 different things here: what a user typed must be obeyed, while a task's temperature, do_sample and max_gen_toks were
-written for autoregressive models and would undo the family's published settings. The merged dictionary does not say
-where a value came from, so `typed_gen_kwargs` reads it where it still stands apart: in the running `simple_evaluate`.
+written for autoregressive models and would undo the family's published settings.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from lm_eval_codd.names import check_names
+from lm_eval_codd.names import READ_AS, translate
 from lm_eval_codd.settings import DecodingConfig, Family
 
 SETTINGS: Final = {field.name: field for field in dataclasses.fields(DecodingConfig)}
@@ -22,7 +20,9 @@ SETTINGS: Final = {field.name: field for field in dataclasses.fields(DecodingCon
 _SHARED_WITH_TASKS: Final = frozenset({"temperature", "top_p", "top_k", "seed"})
 _NOTHING: Final[Mapping[str, Any]] = {}
 _STEPS: Final = frozenset({"num_steps", "tokens_per_step"})
-_LENGTHS: Final = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+_KNOWN: Final = (*SETTINGS, "until", "do_sample")
+_KIND: Final = "name in --gen_kwargs:"
+_STOP_NAMES: Final = tuple(name for name, elsewhere in READ_AS.items() if elsewhere.here == "until")
 
 
 class Settings:
@@ -39,13 +39,16 @@ class Settings:
         self._given = _spell_none(given)
         self._of_checkpoint = dict(of_checkpoint)
 
-    def resolve(self, typed: Mapping[str, Any], merged: Mapping[str, Any] | None = None) -> DecodingConfig:
+    def resolve(
+        self, typed: Mapping[str, Any], merged: Mapping[str, Any] | None = None, *, seed: int | None = None
+    ) -> DecodingConfig:
         """Settings to decode with: model_args > `--gen_kwargs` > task for diffusion models > checkpoint > family.
 
         Args:
-            typed: what a user gave as `--gen_kwargs`. lm-eval's own names are understood there: `max_gen_toks` and its
-                aliases mean `gen_length`, `do_sample=False` means temperature 0.
+            typed: what a user gave as `--gen_kwargs`. Other projects' names are understood there, and
+                `do_sample=False` means temperature 0.
             merged: a request's `generation_kwargs`; its names that tasks for autoregressive models use are not read.
+            seed: of the evaluation, where nobody gives one to the decode.
 
         Raises:
             ValueError: one line, for a name in `typed` that means nothing here, or a setting that is impossible.
@@ -55,26 +58,58 @@ class Settings:
         # Two names of one thing: who says one of them has not the checkpoint's other.
         hidden = _STEPS if asked.keys() & _STEPS else frozenset()
         of_checkpoint = {name: value for name, value in self._of_checkpoint.items() if name not in hidden}
-        return DecodingConfig.for_family(self._family, **{**of_checkpoint, **asked})
+        of_run = {} if seed is None else {"seed": seed}
+        return DecodingConfig.for_family(self._family, **{**of_run, **of_checkpoint, **asked})
+
+    def remarks(self, typed: Mapping[str, Any]) -> Iterator[str]:
+        """A line for each typed setting that was read under another name, or that loses.
+
+        Raises:
+            ValueError: as `resolve`.
+        """
+        for typed_name, typed_value in typed.items():
+            translated, said = translate({typed_name: typed_value}, _KNOWN, kind=_KIND)
+            ((name, value),) = translated.items()
+            if name == "do_sample" and value is False:
+                name, value = "temperature", 0.0
+            if name in self._given and self._given[name] != value:
+                yield (
+                    f"`{typed_name}={typed_value}` of --gen_kwargs does nothing beside `{name}={self._given[name]}` of "
+                    "--model_args, which wins"
+                )
+            else:
+                yield from said
+        if typed.get("do_sample") is False and typed.get("temperature"):
+            yield (
+                f"`temperature={typed['temperature']}` of --gen_kwargs does nothing beside `do_sample=False`, which "
+                "asks for temperature 0"
+            )
+        config = self.resolve(typed)
+        if typed.get("do_sample") and not config.temperature:
+            yield "`do_sample=True` does nothing at `temperature=0`; give a temperature to draw tokens"
+        if config.steps_follow_confidence:
+            rule = "threshold" if config.threshold is not None else "factor"
+            for name in ("num_steps", "tokens_per_step"):
+                if (value := {**_typed(typed), **self._given}.get(name)) is not None:
+                    yield (
+                        f"`{name}={value}` does nothing beside `{rule}={getattr(config, rule):g}`, by which the "
+                        "confidences say how many tokens a step commits"
+                    )
 
 
-def typed_gen_kwargs() -> dict[str, Any]:
-    """The `--gen_kwargs` of the `simple_evaluate` call that this code runs in; empty outside of one."""
-    frame = sys._getframe()
-    while frame is not None:
-        if frame.f_code.co_name == "simple_evaluate" and frame.f_globals.get("__name__") == "lm_eval.evaluator":
-            return dict(frame.f_locals["gen_kwargs"] or {})
-        frame = frame.f_back
-    return {}
+def stop_strings(merged: Mapping[str, Any]) -> Any:
+    """What ends an answer's text, of a request's `generation_kwargs`: `until`, or what other projects call it.
+
+    A user's own name for it wins over the task's `until`, which it stands beside.
+    """
+    translated = [merged[name] for name in _STOP_NAMES if merged.get(name) is not None]
+    return translated[0] if translated else merged.get("until")
 
 
 def _typed(gen_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    check_names(gen_kwargs, [*SETTINGS, *_LENGTHS, "until", "do_sample"], kind="name in --gen_kwargs:")
-    settings = {name: value for name, value in gen_kwargs.items() if name in SETTINGS}
-    for name in _LENGTHS:
-        if name in gen_kwargs:
-            settings.setdefault("gen_length", gen_kwargs[name])
-    if gen_kwargs.get("do_sample") is False:
+    translated, _ = translate(gen_kwargs, _KNOWN, kind=_KIND)
+    settings = {name: value for name, value in translated.items() if name in SETTINGS}
+    if translated.get("do_sample") is False:
         settings["temperature"] = 0.0
     return settings
 

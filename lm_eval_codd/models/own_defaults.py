@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, CheckpointError, find_checkpoint
 from lm_eval_codd.models.gen_kwargs import SETTINGS
-from lm_eval_codd.settings import check_names
+from lm_eval_codd.names import check_names
 
 eval_logger = logging.getLogger("lm_eval.codd")
 

@@ -32,7 +32,9 @@ class TestConstructor:
             (LLaDA, {"alg": "entropi"}, "did you mean entropy"),
             (LLaDA, {"pretrained": None}, "`pretrained` is missing"),
             (LLaDA, {"family": "dream"}, "use --model dream"),
-            (LLaDA, {"trust_remote_code": True}, "is never needed"),
+            (LLaDA, {"use_cache": True}, "`cache=prefix` here, or `cache=dual`"),
+            (LLaDA, {"add_bos_token": "maybe"}, "`add_bos_token=maybe` must be True or False"),
+            (LLaDA, {"chat_template_args": "thinking"}, "`chat_template_args=thinking` must be a JSON object"),
             (LLaDA, {"batch_size": 0}, "`batch_size=0`"),
             (LLaDA, {"max_length": 512}, "`gen_length=512` leaves no room for a prompt in `max_length=512`"),
             (LLaDA, {"max_length": "long"}, "`max_length=long` must be a whole number"),
@@ -56,14 +58,40 @@ class TestConstructor:
 
 class TestFromHarness:
     def test_model_args_win_over_the_harness_options(self):
-        given = from_harness({"batch_size": 8, "device": "cpu"}, {"batch_size": "1", "device": "cuda:1"})
+        given = from_harness(LLaDA, {"batch_size": 8, "device": "cpu"}, {"batch_size": "1", "device": "cuda:1"})
         assert given == {"batch_size": 8, "device": "cpu"}
 
+    def test_an_option_that_loses_is_said(self, harness_log):
+        from_harness(LLaDA, {"batch_size": 8}, {"batch_size": "4"})
+        assert "`--batch_size 4` does nothing beside `batch_size=8` of --model_args" in harness_log.text
+
     def test_the_harness_default_device_means_choose(self):
-        assert from_harness({}, {"device": "cuda:0", "max_batch_size": None}) == {}
+        assert from_harness(LLaDA, {}, {"device": "cuda:0", "max_batch_size": None}) == {}
 
     def test_any_other_device_is_meant(self):
-        assert from_harness({}, {"device": "cuda:1"}) == {"device": "cuda:1"}
+        assert from_harness(LLaDA, {}, {"device": "cuda:1"}) == {"device": "cuda:1"}
+
+    def test_other_projects_names_are_read_and_said_once(self, harness_log):
+        given = from_harness(LLaDA, {"model_path": "a/b", "steps": 64, "remasking": "random", "cfg": 0.5}, None)
+        assert given == {"pretrained": "a/b", "num_steps": 64, "alg": "random", "cfg_scale": 0.5}
+        assert harness_log.text.count("`steps=64` (LLaDA, Fast-dLLM, dLLM) is read as `num_steps=64`") == 1
+
+    def test_a_clash_with_the_own_name_is_an_error(self):
+        with pytest.raises(ValueError, match="both say `num_steps`"):
+            from_harness(LLaDA, {"num_steps": 32, "steps": 64}, None)
+
+
+class TestWhatIsAcceptedAndDoesNothing:
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ({"trust_remote_code": True}, "no code of a checkpoint is ever run"),
+            ({"attn_implementation": "flash_attention_2"}, "attention is torch's scaled_dot_product_attention"),
+        ],
+    )
+    def test_is_said(self, checkpoints, harness_log, arguments, said):
+        LLaDA(checkpoints["llada"], gen_length=32, num_steps=1, device="cpu", **arguments)
+        assert said in harness_log.text
 
 
 class TestChooseDevice:

@@ -1,7 +1,7 @@
 import pytest
 from lm_eval._cli.harness import HarnessCLI
 
-from lm_eval_codd.models.gen_kwargs import Settings, typed_gen_kwargs
+from lm_eval_codd.models.gen_kwargs import Settings, stop_strings
 
 TASK = {"until": ["\n"], "temperature": 0.0, "do_sample": False, "max_gen_toks": 256}
 
@@ -34,8 +34,24 @@ class TestTypedGenKwargs:
     def test_the_harness_names_of_the_length_are_understood(self, name):
         assert Settings("llada", {}).resolve({name: 256}).gen_length == 256
 
-    def test_the_own_name_of_the_length_wins(self):
-        assert Settings("llada", {}).resolve({"max_gen_toks": 256, "gen_length": 128}).gen_length == 128
+    def test_two_lengths_are_an_error(self):
+        with pytest.raises(ValueError, match="`max_gen_toks=256` and `gen_length=128` both say `gen_length`"):
+            Settings("llada", {}).resolve({"max_gen_toks": 256, "gen_length": 128})
+
+    @pytest.mark.parametrize(
+        ("typed", "here"),
+        [({"steps": 64}, "num_steps"), ({"diffusion_steps": 64}, "num_steps"), ({"cfg": 1}, "cfg_scale")],
+    )
+    def test_other_projects_names_are_understood_and_said(self, typed, here):
+        settings = Settings("llada", {})
+        ((_, value),) = typed.items()
+        assert getattr(settings.resolve(typed), here) == value
+        (said,) = settings.remarks(typed)
+        assert said.endswith(f"is read as `{here}={value}`")
+
+    def test_a_likelihoods_name_is_explained(self):
+        with pytest.raises(ValueError, match="`mc_num`; it belongs to likelihoods"):
+            Settings("llada", {}).resolve({"mc_num": 128})
 
     def test_do_sample_false_asks_for_temperature_zero(self):
         assert Settings("dream", {}).resolve({"do_sample": False}).temperature == 0
@@ -45,8 +61,59 @@ class TestTypedGenKwargs:
         with pytest.raises(ValueError, match=r"`num_step`; did you mean `num_steps`"):
             Settings("llada", {}).resolve({"num_step": 2})
 
-    def test_outside_of_an_evaluation_there_are_none(self):
-        assert typed_gen_kwargs() == {}
+
+class TestSeed:
+    def test_that_of_the_evaluation_is_the_default(self):
+        assert Settings("llada", {}).resolve({}, seed=7).seed == 7
+        assert Settings("llada", {}).resolve({}, seed=None).seed == 1234
+
+    def test_one_given_to_the_decode_wins(self):
+        assert Settings("llada", {"seed": 3}).resolve({}, seed=7).seed == 3
+        assert Settings("llada", {}).resolve({"seed": 4}, seed=7).seed == 4
+
+
+class TestRemarks:
+    """What a user typed and what does nothing is said, in one line each."""
+
+    @pytest.mark.parametrize(
+        ("given", "typed", "said"),
+        [
+            (
+                {"gen_length": 32, "num_steps": 4},
+                {"max_gen_toks": 100},
+                ["`max_gen_toks=100` of --gen_kwargs does nothing beside `gen_length=32`"],
+            ),
+            (
+                {"temperature": 0.5},
+                {"do_sample": False},
+                ["`do_sample=False` of --gen_kwargs does nothing beside `temperature=0.5`"],
+            ),
+            (
+                {},
+                {"do_sample": False, "temperature": 0.5},
+                ["`temperature=0.5` of --gen_kwargs does nothing beside `do_sample=False`"],
+            ),
+            ({}, {"do_sample": True}, ["`do_sample=True` does nothing at `temperature=0`"]),
+            ({"num_steps": 64}, {"threshold": 0.9}, ["`num_steps=64` does nothing beside `threshold=0.9`"]),
+            ({"factor": 1.5}, {"tokens_per_step": 2}, ["`tokens_per_step=2` does nothing beside `factor=1.5`"]),
+            ({"num_steps": 64}, {"num_steps": 64}, []),
+            ({"threshold": 0.9}, {"temperature": 0.5}, []),
+            ({"num_steps": 64}, {}, []),
+        ],
+    )
+    def test_what_loses_is_said(self, given, typed, said):
+        lines = list(Settings("llada", given).remarks(typed))
+        assert len(lines) == len(said)
+        assert all(line.startswith(start) for line, start in zip(lines, said, strict=True))
+
+
+class TestStopStrings:
+    def test_a_task_says_until(self):
+        assert stop_strings(TASK) == ["\n"]
+
+    @pytest.mark.parametrize("name", ["stop", "stop_strings", "stop_sequences"])
+    def test_a_user_may_call_it_otherwise(self, name):
+        assert stop_strings({**TASK, name: ["x"]}) == ["x"]
 
 
 class TestSpellingsOfNone:

@@ -1,0 +1,56 @@
+"""What an evaluation asks for that is refused, or said, before anything is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from lm_eval_codd.models.evaluation import Evaluation
+
+_NO_LIKELIHOOD: Final = (
+    "a diffusion language model has no left-to-right likelihood, and its Monte Carlo bound is not available yet; "
+    "choose tasks that generate (output_type: generate_until)"
+)
+
+
+def refuse_likelihoods(evaluation: Evaluation) -> None:
+    """Raise `NotImplementedError`, one line that names the tasks, when some ask for a likelihood."""
+    asking = [name for name, task in evaluation.tasks.items() if task.OUTPUT_TYPE != "generate_until"]
+    if asking:
+        raise no_likelihood(f"task {_few(asking)}")
+
+
+def no_likelihood(who: str) -> NotImplementedError:
+    """The error for somebody who asks for one."""
+    return NotImplementedError(f"{who} asks for likelihoods: {_NO_LIKELIHOOD}")
+
+
+def check_system_instruction(evaluation: Evaluation) -> Iterator[str]:
+    """A line to say where `--system_instruction` adds to a task's own system prompt.
+
+    Raises:
+        ValueError: it is the task's own prompt, or the beginning of it, which the model would then read twice.
+    """
+    instruction = (evaluation.system_instruction or "").strip()
+    if not instruction:
+        return
+    adding = []
+    for name, task in evaluation.tasks.items():
+        own = task.config.description
+        if not isinstance(own, str) or not own.strip():
+            continue
+        if own.strip().startswith(instruction):
+            raise ValueError(
+                f"`--system_instruction` repeats the system prompt that task {name} has already; leave it out"
+            )
+        adding.append(name)
+    if adding:
+        yield (
+            f"`--system_instruction` is put in front of the system prompt that task {_few(adding)} has already; its "
+            "scores do not compare with those under its own prompt alone"
+        )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
