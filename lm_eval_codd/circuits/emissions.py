@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -85,4 +86,6 @@ def _weighted_sum(weights: Tensor, table: Tensor) -> Tensor:
     if weights.dtype != torch.float64 or table.dtype == torch.float64:
         return weights.to(table.dtype) @ table.T
     columns = zip(weights.split(_COLUMNS_AT_A_TIME, 1), table.split(_COLUMNS_AT_A_TIME, 1), strict=True)
-    return sum(some_weights @ some_columns.T.double() for some_weights, some_columns in columns)
+    products = (some_weights @ some_columns.T.double() for some_weights, some_columns in columns)
+    total: Tensor = reduce(torch.add, products)
+    return total

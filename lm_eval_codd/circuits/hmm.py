@@ -111,7 +111,7 @@ class HMM:
             digest = hashlib.sha256(str(self.num_positions).encode())
             for table in (self.initial, self.transition, self.emission):
                 digest.update(str(list(table.shape)).encode())
-                digest.update(table.to(device="cpu", dtype=torch.float32).contiguous().numpy())
+                digest.update(table.to(device="cpu", dtype=torch.float32).contiguous().numpy().data)
             self._identity = f"sha256:{digest.hexdigest()[:32]}"
         return self._identity
 

@@ -69,7 +69,7 @@ class Checkpoint:
             with safe_open(path, framework="pt", device=device) as file:
                 said = json.loads((file.metadata() or {})["run"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-                tables = [tensors.pop(f"circuit.{name}") for name in _TABLES]
+                initial, transition, emission = (tensors.pop(f"circuit.{name}") for name in _TABLES)
         except (SafetensorError, KeyError, ValueError) as error:
             raise ValueError(f"{path} cannot be read ({error}); start again with another `output`") from None
         for name, value in key.items():
@@ -79,7 +79,7 @@ class Checkpoint:
                     "resume with the same settings and data, or give another `output`"
                 )
         return cls(
-            circuit=HMM(*tables, said.pop("num_positions")),
+            circuit=HMM(initial, transition, emission, said.pop("num_positions")),
             optimizer={name.removeprefix("optimizer."): tensor for name, tensor in tensors.items()},
             **said,
         )

@@ -37,9 +37,11 @@ class Counts:
     @classmethod
     def zeros(cls, circuit: HMM) -> Counts:
         """Nothing counted yet, in the dtype of the circuit's chain."""
-        like = {"dtype": circuit.dtype, "device": circuit.device}
-        tables = (torch.zeros(table.shape, **like) for table in (circuit.initial, circuit.transition, circuit.emission))
-        return cls(*tables, num_windows=0.0)
+
+        def like(table: Tensor) -> Tensor:
+            return torch.zeros(table.shape, dtype=circuit.dtype, device=circuit.device)
+
+        return cls(like(circuit.initial), like(circuit.transition), like(circuit.emission), num_windows=0.0)
 
     def tables(self) -> tuple[Tensor, Tensor, Tensor]:
         """Initial, transition, emission."""
@@ -130,7 +132,7 @@ def _count_soft(counts: Tensor, posterior: Posterior, context: Tensor) -> None:
     for table, part in by_table(circuit, places, vocab_size):
         evidence = posterior.masked_evidence(part).to(counts.dtype)
         evidence = (evidence - evidence.amax(-1, keepdim=True)).exp_()
-        which = 0 if tables.dim() == 2 else int(places[part[0]]) % circuit.num_positions
+        which = 0 if tables.dim() == 2 else int(places[part][0]) % circuit.num_positions
         if which not in sums:
             sums[which] = torch.zeros(table.shape, dtype=counts.dtype, device=counts.device)
         sums[which].addmm_(context[part].T, evidence)

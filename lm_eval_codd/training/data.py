@@ -127,7 +127,9 @@ def encode(
     prompts = [question for question, _ in pairs]
     if templated:
         chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
-        prompts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
+        prompts = [
+            str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)) for chat in chats
+        ]
     prompt_ids = tokenizer(prompts, add_special_tokens=not templated)["input_ids"]
     answer_ids = tokenizer([answer for _, answer in pairs], add_special_tokens=False)["input_ids"]
     end = backbone.eos_id if backbone.eot_id is None else backbone.eot_id

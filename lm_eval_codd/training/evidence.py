@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -184,10 +184,10 @@ class CachedEvidence:
         *,
         batch_size: int,
         top_k: int | None = None,
-        progress: Callable[[int], None] = lambda num_rows: None,
+        progress: Callable[[int], object] = lambda num_rows: None,
     ) -> None:
         self._live, self._folder, self._num_draws, self._top_k = live, folder, num_draws, top_k
-        self._shards: dict[Path, object] = {}
+        self._shards: dict[Path, Any] = {}
         _claim(folder, {**key, "top_k": top_k})
         for draw in range(num_draws):
             for start in range(0, len(live.examples), _ROWS_IN_A_SHARD):

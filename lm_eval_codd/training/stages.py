@@ -143,6 +143,7 @@ class ConditionalLikelihood:
             return circuit
         weights = torch.full((len(batch.tokens),), 1 / len(batch.log_evidence), dtype=circuit.dtype)
         found = conditional(circuit, batch.tokens, batch.masked, batch.log_evidence, weights.to(circuit.device))
+        assert found.gradient is not None  # since weights were given
         return self._ascent.update(circuit, found.gradient, self._config.lr * (1 - index / self.num_steps))
 
     def state(self) -> dict[str, Tensor]:
@@ -156,7 +157,7 @@ class ConditionalLikelihood:
 
 def measure(circuit: HMM, evidence: Evidence, rows: Sequence[int], batch_size: int) -> dict[str, float]:
     """Log-likelihood of a masked token given the known ones: backbone alone, and with the circuit."""
-    backbone = coupled = num_masked = 0
+    backbone, coupled, num_masked = 0.0, 0.0, 0
     for start in range(0, len(rows), batch_size):
         batch = evidence.batch(rows[start : start + batch_size], HELD_OUT_DRAW)
         if not len(batch.tokens):

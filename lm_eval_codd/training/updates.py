@@ -125,7 +125,7 @@ class Anemone:
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on where `state` was taken."""
         if state:
-            self._smooth = Counts(*(state[name] for name in TABLES), num_windows=0.0)
+            self._smooth = Counts(state["initial"], state["transition"], state["emission"], num_windows=0.0)
             self._num_updates = int(state["num_updates"])
 
 
@@ -193,22 +193,24 @@ class ConditionalAscent:
 
         Scale the gradient to that of a mean over tokens or windows; far below that, Adam's epsilon of 1e-8 shows.
         """
-        if self._adam is None:
-            self._start([getattr(circuit, name).log() for name in TABLES])
+        adam = self._adam or self._start([getattr(circuit, name).log() for name in TABLES])
         for logits, name in zip(self._logits, TABLES, strict=True):
             pull = getattr(gradient, name)
             # Of the softmax, and downhill, which is where Adam goes.
             logits.grad = (getattr(circuit, name) * pull.sum(-1, keepdim=True)).sub_(pull)
-        self._adam.param_groups[0]["lr"] = learning_rate
-        self._adam.step()
+        adam.param_groups[0]["lr"] = learning_rate
+        adam.step()
         for logits in self._logits:
             logits.grad = None
-        return HMM(*(logits.softmax(-1) for logits in self._logits), circuit.num_positions)
+        initial, transition, emission = (logits.softmax(-1) for logits in self._logits)
+        return HMM(initial, transition, emission, circuit.num_positions)
 
     def state(self) -> dict[str, Tensor]:
         """What `load_state` needs to go on from here."""
+        if self._adam is None:
+            return {}
         tensors = {}
-        for logits, name in zip(self._logits, TABLES, strict=False):
+        for logits, name in zip(self._logits, TABLES, strict=True):
             tensors[f"{name}.logits"] = logits
             tensors |= {f"{name}.{part}": tensor for part, tensor in self._adam.state[logits].items()}
         return tensors
@@ -217,21 +219,24 @@ class ConditionalAscent:
         """Go on where `state` was taken."""
         if not state:
             return
-        self._start([state[f"{name}.logits"] for name in TABLES])
+        adam = self._start([state[f"{name}.logits"] for name in TABLES])
         for logits, name in zip(self._logits, TABLES, strict=True):
-            self._adam.state[logits] = {
+            adam.state[logits] = {
                 part: state[f"{name}.{part}"].to("cpu" if part == "step" else logits.device)
                 for part in ("step", "exp_avg", "exp_avg_sq")
             }
 
-    def _start(self, logits: list[Tensor]) -> None:
+    def _start(self, logits: list[Tensor]) -> torch.optim.Adam:
         self._logits = logits
         self._adam = torch.optim.Adam(logits, betas=_BETAS)
+        return self._adam
 
 
 def _updated(circuit: HMM, counts: Counts, update: Callable[[Tensor, Tensor], Tensor]) -> HMM:
-    tables = (update(getattr(circuit, name), uses) for name, uses in zip(TABLES, counts.tables(), strict=True))
-    return HMM(*tables, circuit.num_positions)
+    initial, transition, emission = (
+        update(getattr(circuit, name), uses) for name, uses in zip(TABLES, counts.tables(), strict=True)
+    )
+    return HMM(initial, transition, emission, circuit.num_positions)
 
 
 def _rows(uses: Tensor, pseudocount: float, table: Tensor) -> Tensor:

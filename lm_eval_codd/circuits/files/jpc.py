@@ -35,7 +35,7 @@ class JpcError(ValueError):
     """A .jpc file that is damaged, is not an HMM circuit, or holds more than arrays. One line."""
 
 
-def read_jpc(path: str | os.PathLike) -> HMM:
+def read_jpc(path: str | os.PathLike[str]) -> HMM:
     """Read an HMM circuit, homogeneous or with its own tables at each position, of any number of node blocks.
 
     Raises:
@@ -54,7 +54,7 @@ def read_jpc(path: str | os.PathLike) -> HMM:
             raise JpcError(f"{path}: not a readable .jpc file; damaged or cut short? ({reason})") from None
 
 
-def write_jpc(circuit: HMM, path: str | os.PathLike) -> None:
+def write_jpc(circuit: HMM, path: str | os.PathLike[str]) -> None:
     """Write a circuit as `juice.save` would, in the layout of PyJuice's own HMM, leaves `ExternProductCategorical`."""
     with Path(path).open("wb") as file:
         pickle.dump(_to_nodes(circuit), file, protocol=4)
@@ -80,14 +80,15 @@ class _Node:
         self.owner = info.get("source_node")
         self.scope = info.get("scope")
         self.dist = info.get("dist")
+        self.table: np.ndarray | None = None
 
-    def _count(self, info: dict, *names: str, default: int | None = None) -> int:
+    def _count(self, info: dict[str, Any], *names: str, default: int | None = None) -> int:
         value = next((info[name] for name in names if name in info), default)
         if not isinstance(value, int) or value < 1:
             raise JpcError(f"node {self.index} has `{names[0]}` {value!r}; it must be a whole number above 0")
         return value
 
-    def _array(self, info: dict, name: str) -> np.ndarray | None:
+    def _array(self, info: dict[str, Any], name: str) -> np.ndarray | None:
         value = info.get(name)
         if value is None:
             return None
@@ -100,6 +101,11 @@ class _Node:
         if len(found) != 1:
             raise JpcError(f"node {self.index} has {len(found)} children of type {kind}; a chain has one: not an HMM")
         return found[0]
+
+    def own_params(self) -> np.ndarray:
+        if self.params is None:
+            raise JpcError(f"node {self.index} has no parameters of its own")
+        return self.params
 
     def table_owner(self, nodes: list[_Node]) -> _Node:
         if self.params is not None:
@@ -176,7 +182,7 @@ def _own_table(node: _Node, nodes: list[_Node], build: _Build, num_latents: int)
     owner = node.table_owner(nodes)
     if (owner.num_blocks, owner.block_size, owner.type) != (node.num_blocks, node.block_size, node.type):
         raise JpcError(f"node {node.index} is tied to node {owner.index} of another kind or size")
-    if not hasattr(owner, "table"):
+    if owner.table is None:
         owner.table = build(owner, num_latents)
     return owner.table
 
@@ -184,7 +190,7 @@ def _own_table(node: _Node, nodes: list[_Node], build: _Build, num_latents: int)
 def _sum_matrix(node: _Node, num_latents: int) -> np.ndarray:
     """[parents, children] from blocks of edges; a block without an edge is zero."""
     child = node.children[0]
-    edges, params = node.edges, node.params
+    edges, params = node.edges, node.own_params()
     if edges is None or edges.ndim != 2 or len(edges) != 2 or edges.dtype.kind != "i":
         raise JpcError(f"sum {node.index} has no list of edges")
     if params.ndim == 1 and node.block_size == child.block_size == 1:
@@ -197,16 +203,18 @@ def _sum_matrix(node: _Node, num_latents: int) -> np.ndarray:
         raise JpcError(f"sum {node.index} has an edge to a block that does not exist")
     blocks = np.zeros((node.num_blocks, child.num_blocks, node.block_size, child.block_size), np.float32)
     blocks[edges[0], edges[1]] = params
-    return blocks.transpose(0, 2, 1, 3).reshape(node.size, child.size)
+    matrix: np.ndarray = blocks.transpose(0, 2, 1, 3).reshape(node.size, child.size)
+    return matrix
 
 
 def _emission_matrix(node: _Node, num_latents: int) -> np.ndarray:
-    name = class_name(node.dist)
+    name, params = class_name(node.dist or b""), node.own_params()
     if name not in _LEAF_CLASSES:
         raise JpcError(f"leaf {node.index} is a {name}; supported are {', '.join(_LEAF_CLASSES)}")
-    if node.params.size == 0 or node.params.size % num_latents:
-        raise JpcError(f"leaf {node.index} has {node.params.size} parameters for {num_latents} latents")
-    return node.params.reshape(num_latents, -1).astype(np.float32, copy=False)
+    if params.size == 0 or params.size % num_latents:
+        raise JpcError(f"leaf {node.index} has {params.size} parameters for {num_latents} latents")
+    table: np.ndarray = params.reshape(num_latents, -1).astype(np.float32, copy=False)
+    return table
 
 
 def _check_rows(name: str, table: np.ndarray) -> None:

@@ -36,7 +36,7 @@ def class_name(blob: bytes) -> str | None:
     texts: list[str] = []
     for opcode, argument, _ in pickletools.genops(blob):
         if opcode.name == "GLOBAL":
-            return argument.split(" ")[-1]
+            return str(argument).split(" ")[-1]
         if opcode.name == "STACK_GLOBAL" and texts:
             return texts[-1]
         if isinstance(argument, str):
@@ -49,7 +49,7 @@ class StoredArray:
 
     __slots__ = ("value",)
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, is_fortran, raw = state
         if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray):
             raise RefusedPickleError("refused: it holds an array that is not plain bytes")
@@ -73,7 +73,7 @@ class _Dtype:
             raise RefusedPickleError(f"refused: it holds an array of dtype {code!r}; known are {', '.join(_DTYPES)}")
         self.code, self.order = code, "<"
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.order = ">" if state[1] == ">" else "<"
 
     def numpy(self) -> np.dtype:

@@ -23,7 +23,7 @@ _DTYPES: Final = {"float32": torch.float32, "float64": torch.float64, "bfloat16"
 
 
 def load_circuit(
-    path_or_hub_id: str | os.PathLike,
+    path_or_hub_id: str | os.PathLike[str],
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     revision: str | None = None,
@@ -48,7 +48,7 @@ def load_circuit(
     return circuit if dtype is None and device is None else circuit.to(dtype, device)
 
 
-def save_circuit(circuit: HMM, path: str | os.PathLike) -> Path:
+def save_circuit(circuit: HMM, path: str | os.PathLike[str]) -> Path:
     """Write a circuit to a .safetensors or .jpc file, or as `circuit.safetensors` into a folder; its path.
 
     A .safetensors file keeps the dtype; a .jpc file holds float32.

@@ -46,7 +46,7 @@ _REQUIRED: Final = ("base_model_type", "mask_id", "vocab_size")
 
 
 def save_unified(
-    folder: str | os.PathLike, checkpoint_dir: str | os.PathLike, circuit: HMM, config: Mapping[str, Any]
+    folder: str | os.PathLike[str], checkpoint_dir: str | os.PathLike[str], circuit: HMM, config: Mapping[str, Any]
 ) -> Path:
     """Write a unified folder: a copy of the checkpoint's files, the circuit and the settings.
 
@@ -73,7 +73,7 @@ def save_unified(
     return folder
 
 
-def load_unified_config(folder: str | os.PathLike) -> dict[str, Any]:
+def load_unified_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """The settings in a unified folder's `codd_config.json`, checked.
 
     Raises:
