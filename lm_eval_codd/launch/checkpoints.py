@@ -78,7 +78,7 @@ def chat_templates(folder: Path) -> list[str]:
     if (folder / "chat_template.jinja").is_file():
         return ["default", *names]
     for file in ("chat_template.json", "tokenizer_config.json"):
-        found = _read_json(folder / file).get("chat_template")
+        found = read_json(folder / file).get("chat_template")
         if isinstance(found, list):
             names += [str(entry["name"]) for entry in found if isinstance(entry, dict) and entry.get("name")]
         elif found:
@@ -88,7 +88,7 @@ def chat_templates(folder: Path) -> list[str]:
     return names
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; empty where the file is not there, or holds something else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

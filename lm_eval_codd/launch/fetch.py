@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.launch import checkpoints
 from lm_eval_codd.launch.errors import NotStarted
-from lm_eval_codd.launch.runs import ROWS, Run
+from lm_eval_codd.launch.file_checks import DATA_DIR
+from lm_eval_codd.launch.runs import Run, is_own_task
 from lm_eval_codd.registration import tasks_dir
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.schedule import StopRequest
-
-DATA_DIR: Final = "CODD_DATA_DIR"
 
 _CHILD: Final = (sys.executable, "-m", "lm_eval_codd.launch.fetch_child")
 _POLL_SECONDS: Final = 0.1
@@ -56,7 +55,7 @@ def fetch(
         "models": list(wanted["models"]),
         "tasks": list(wanted["tasks"]),
         "tasks_dir": str(tasks_dir()),
-        "with_stock_tasks": not all(_is_own(task) for task in wanted["tasks"]),
+        "with_stock_tasks": not all(is_own_task(task) for task in wanted["tasks"]),
     }
     process = subprocess.Popen(
         [*child, json.dumps(request)],
@@ -96,9 +95,5 @@ def _wait(process: subprocess.Popen, stop: StopRequest) -> bytes:
             process.communicate()
 
 
-def _is_own(task: str) -> bool:
-    return task.removeprefix("codd_") in ROWS and task.startswith("codd_")
-
-
 def _is_local(run: Run) -> bool:
-    return run.short_task == "demo" or (_is_own(run.task) and bool(os.environ.get(DATA_DIR)))
+    return run.short_task == "demo" or (is_own_task(run.task) and bool(os.environ.get(DATA_DIR)))

@@ -12,6 +12,7 @@ from typing import Any, Final
 from lm_eval_codd import demo
 from lm_eval_codd.launch import lock, record
 from lm_eval_codd.launch.errors import NotStarted
+from lm_eval_codd.launch.file_checks import find_problems
 from lm_eval_codd.launch.naming import former_name, run_name
 from lm_eval_codd.launch.runs import Run, make_run, parse_runs
 from lm_eval_codd.launch.same import merge
@@ -86,6 +87,8 @@ def select(
         else:
             finished.add(name)
             remarks.append(f"skipped  {name}: finished already ({done[name]['ended']}); --force runs it again")
+    if problems := find_problems({name: run for name, run in runs.items() if name not in finished}):
+        raise NotStarted(problems)
     return Selection(runs, frozenset(finished), tuple(remarks))
 
 

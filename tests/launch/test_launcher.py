@@ -254,7 +254,7 @@ class TestDryRun:
         assert list(dict.fromkeys(steps)) == ["32", "16", "8", "4", "2"]
 
     def test_of_the_demo_is_alone_and_with_the_circuit_where_there_is_one(self, tmp_path, monkeypatch):
-        for circuit, number in ((tmp_path / "none", 5), (tmp_path, 10)):
+        for circuit, number in ((tmp_path / "none", 5), (demo.CIRCUIT, 10)):
             monkeypatch.setattr(demo, "CIRCUIT", circuit)
             runs = select([], [demo_sweep()], tmp_path, {}).runs.values()
             assert len(runs) == number

@@ -17,6 +17,7 @@ from lm_eval_codd.launch import jobs, record
 from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.launch.naming import former_name, run_name
 from lm_eval_codd.launch.runs import parse_run
+from tests.launch.conftest import circuit_file, header_alone
 
 ANSWERS = 6
 FAKE = {str(steps): {"answers": ANSWERS, "each": 0.02} for steps in (16, 32, 48, 64)}
@@ -127,7 +128,7 @@ class TestAFinishedRun:
         text = launcher.run_text(steps=16)
         launcher([text], fake=FAKE)
         weights = launcher.checkpoint / "model.safetensors"
-        weights.write_bytes(b"new")
+        weights.write_bytes(header_alone(__metadata__={}))
         code, output = launcher([text], fake=FAKE)
         assert code == 0
         assert "repeats  " in output and "its checkpoint changed since it finished" in output
@@ -167,8 +168,7 @@ class TestAFinishedRun:
             text = f"model_alias=llada 'llada_ckpt={launcher.checkpoint}' task=gsm8k num_steps=64 pc_ckpt={circuit}"
             return "--sweep", f"{text} pc_frac={fractions}"
 
-        circuit = launcher.results.parent / "c.jpc"
-        circuit.touch()
+        circuit = circuit_file(launcher.results.parent / "c.safetensors")
         assert launcher([], *sweep("0.5"))[0] == 0
         code, output = launcher([], *sweep("0.3,0.4,0.5"))
         assert code == 0

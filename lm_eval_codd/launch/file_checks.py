@@ -1,0 +1,180 @@
+"""Files that runs need, looked at before the first run starts: from headers, so that it takes no time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from lm_eval_codd import demo
+from lm_eval_codd.launch import checkpoints
+from lm_eval_codd.launch.circuit_header import CircuitHeader, find_circuit, read_header, read_safetensors_header
+from lm_eval_codd.launch.runs import Run, is_own_task
+from lm_eval_codd.launch.task_files import read_task_file, task_files
+from lm_eval_codd.names import unknown_name
+from lm_eval_codd.registration import tasks_dir
+
+DATA_DIR: Final = "CODD_DATA_DIR"
+
+_WEIGHTS: Final = "model.safetensors"
+_VOCABULARY: Final = ("embedding_size", "vocab_size")
+_TOKEN_IDS: Final = ("mask_id", "eos_id", "eot_id")
+_GENERATES: Final = ("generate_until",)
+
+
+def find_problems(runs: Mapping[str, Run]) -> list[str]:
+    """A line for each thing that keeps some of the runs from being possible, and which they are."""
+    found: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        for check in _CHECKS:
+            try:
+                check(run)
+            except ValueError as error:
+                found.setdefault(str(error), []).append(name)
+    return [f"{text}  [{names[0] if len(names) == 1 else f'{len(names)} runs'}]" for text, names in found.items()]
+
+
+def _check_task(run: Run) -> None:
+    """Task names against lm-eval's index, and what a task needs against what there is."""
+    if is_own_task(run.task):
+        return
+    files = task_files(run.include_path)
+    if not files.names:
+        return
+    if not files.has(run.task):
+        raise ValueError(unknown_name(run.task, [name for name in files.names if name.isprintable()], kind="task"))
+    for name, config in files.configs(run.task):
+        asks = config.get("output_type", "generate_until")
+        if asks not in _GENERATES and "class" not in config:
+            raise ValueError(
+                f"`--task {run.task}`: {name} asks for likelihoods ({asks}), which are not available yet; choose a "
+                "task that generates"
+            )
+        if config.get("unsafe_code") and not run.confirm_run_unsafe_code:
+            raise ValueError(
+                f"`--task {run.task}`: {name} executes programs that the model has written, without a sandbox; say "
+                "--confirm_run_unsafe_code where that is safe"
+            )
+
+
+def _check_data(run: Run) -> None:
+    """The file of a task of this package below CODD_DATA_DIR."""
+    written = os.environ.get(DATA_DIR)
+    if not written or not is_own_task(run.task) or run.short_task == "demo":
+        return
+    folder = Path(written).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"`{DATA_DIR}={written}` is not a folder; give an existing one, or unset it for the hub")
+    config = read_task_file(tasks_dir() / run.short_task / f"{run.task}.yaml").get("dataset_kwargs") or {}
+    names = [config[key] for key in ("file", "stand_in") if config.get(key)]
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if names and path is None:
+        raise ValueError(
+            f"{run.task}: no file {folder / names[0]}; put the benchmark's rows there, or unset {DATA_DIR} for the hub"
+        )
+    if path is not None:
+        _check_rows(run.task, path, config.get("columns") or [])
+
+
+def _check_rows(task: str, path: Path, columns: list[str]) -> None:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            first = next((line for line in islice(lines, 1) if line.strip()), "")
+        row = json.loads(first) if first else None
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{task}: the first line of {path} is not JSON ({error}); put the rows there as JSON lines"
+        ) from None
+    if row is None:
+        raise ValueError(f"{task}: {path} has no rows; put the benchmark's rows there as JSON lines")
+    missing = [column for column in columns if not isinstance(row, dict) or column not in row]
+    if missing:
+        raise ValueError(f"{task}: the first row of {path} has no {', '.join(missing)}")
+
+
+def _check_checkpoint(run: Run) -> None:
+    """A checkpoint's weights, tokenizer and token ids, where it is on this machine."""
+    folder = checkpoints.folder_of(run.checkpoint, demo.CHECKPOINT)
+    if folder is None or checkpoints.is_hub_id(run.checkpoint):
+        return
+    config = checkpoints.read_json(folder / "config.json")
+    _check_weights(run.checkpoint, folder)
+    own = [folder / "tokenizer.json"], [folder / name for name in ("vocab.json", "merges.txt")]
+    if not any(all(path.is_file() for path in files) for files in own[: 2 if run.family == "dream" else 1]):
+        raise ValueError(f"checkpoint {run.checkpoint} has no tokenizer.json; add its tokenizer's files")
+    size = vocabulary(config)
+    for name in _TOKEN_IDS:
+        value = getattr(run.config, name)
+        source = f"`--{name} {value}`"
+        if value is None and name != "eot_id":
+            value = config.get(name.replace("_id", "_token_id"))
+            value = value[0] if isinstance(value, list) and value else value
+            source = f"`{name.replace('_id', '_token_id')}` {value} of its config.json"
+            if value is None:
+                raise ValueError(f"checkpoint {run.checkpoint} names no {name.replace('_', ' ')}; give --{name}")
+        if size is not None and isinstance(value, int) and not 0 <= value < size:
+            raise ValueError(f"{source} is outside the {size} tokens of {run.checkpoint}; give another --{name}")
+
+
+def _check_weights(checkpoint: str, folder: Path) -> None:
+    listed = checkpoints.read_json(folder / f"{_WEIGHTS}.index.json").get("weight_map")
+    single = not isinstance(listed, dict) or (folder / _WEIGHTS).is_file()
+    names = [_WEIGHTS] if single else sorted({str(name) for name in listed.values()})
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing == [_WEIGHTS]:
+        raise ValueError(
+            f"checkpoint {checkpoint} has a config.json and no {_WEIGHTS}; fetch its weights (pickles are not read)"
+        )
+    if missing:
+        raise ValueError(f"checkpoint {checkpoint} lacks {len(missing)} of its {len(names)} shards ({missing[0]})")
+    for name in names:
+        try:
+            read_safetensors_header(folder / name)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"weights {folder / name} of a checkpoint: the file {error}; fetch it again") from None
+
+
+def _check_circuit(run: Run) -> None:
+    """A circuit against the run's blocks and the backbone's vocabulary, as far as both are on this machine."""
+    path = None if run.circuit is None else checkpoints.folder_of(run.circuit, demo.CIRCUIT)
+    if path is None:
+        return
+    try:
+        header = read_header(find_circuit(path))
+    except ValueError as error:
+        raise ValueError(f"`--pc_ckpt {run.circuit}`: it {error}") from None
+    _check_window(run, header)
+    folder = checkpoints.folder_of(run.checkpoint, demo.CHECKPOINT)
+    size = None if folder is None else vocabulary(checkpoints.read_json(folder / "config.json"))
+    if size is not None and header.vocab_size is not None and header.vocab_size < size:
+        raise ValueError(
+            f"`--pc_ckpt {run.circuit}` knows {header.vocab_size} tokens, fewer than the {size} of {run.checkpoint}; "
+            "use a circuit made for this backbone"
+        )
+
+
+def _check_window(run: Run, header: CircuitHeader) -> None:
+    window, config = header.num_positions, run.config
+    if window is None:
+        return
+    if config.goes_by_blocks and config.block_length != window:
+        raise ValueError(
+            f"`--block_length {config.block_length}` must equal the window of {window} positions of {run.circuit}; "
+            f"set --block_length {window}, or use another circuit"
+        )
+    if config.gen_length < window:
+        raise ValueError(
+            f"`--gen_length {config.gen_length}` is shorter than the window of {window} positions of {run.circuit}; "
+            f"use at least {window}"
+        )
+
+
+def vocabulary(config: Mapping[str, Any]) -> int | None:
+    """Logit columns of a checkpoint by its config.json; None where it does not say."""
+    return next((config[name] for name in _VOCABULARY if isinstance(config.get(name), int) and config[name]), None)
+
+
+_CHECKS: Final[tuple[Callable[[Run], None], ...]] = (_check_task, _check_data, _check_checkpoint, _check_circuit)

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+
+from lm_eval_codd.launch.task_files import TaskFiles, task_files
+
+OWN = {
+    "base_yaml": "tag: of_mine\noutput_type: generate_until\nnum_fewshot: 3\n",
+    "one.yaml": "include: base_yaml\ntask: one # the first\ndoc_to_text: !function utils.text\ntag:\n  - many\n",
+    "two.yaml": 'include: base_yaml\n"task": "two"\n"tag": [many, others]\noutput_type: multiple_choice\n',
+    "both.yaml": "group: both\ntask:\n  - one\n  - two\n",
+    "class.yaml": "group: not_this\ntask: of_a_class\nclass: !function task.Own\n",
+    "broken.yaml": "task: broken\n  : [\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in OWN.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+class TestNames:
+    def test_are_those_of_tasks_groups_and_tags(self, folder):
+        assert set(TaskFiles(folder).names) == {
+            *("one", "two", "both", "of_a_class", "broken"),
+            *("of_mine", "many", "others"),
+        }
+
+    def test_may_be_patterns_and_files(self, folder):
+        files = TaskFiles(folder)
+        assert files.has("one") and files.has("o*") and files.has(str(folder / "one.yaml"))
+        assert not files.has("on") and not files.has("x*") and not files.has(str(folder / "none.yaml"))
+
+    def test_are_those_of_lm_evals_own_index(self):
+        from lm_eval.tasks import TaskManager
+
+        index = set(TaskManager().all_tasks)
+        found = set(task_files().names)
+        assert not index - found
+        # A tag that only a file without tasks names, and the like: never a name that a user would take for another.
+        assert len(found - index) < 10
+
+
+class TestContent:
+    def test_of_a_task_has_what_it_includes_and_its_own_wins(self, folder):
+        ((name, config),) = TaskFiles(folder).configs("two")
+        assert (name, config["num_fewshot"], config["output_type"]) == ("two", 3, "multiple_choice")
+
+    @pytest.mark.parametrize("name", ["both", "many"])
+    def test_of_a_group_or_a_tag_is_that_of_its_tasks(self, folder, name):
+        assert [name for name, _ in TaskFiles(folder).configs(name)] == ["one", "two"]
+
+    def test_of_a_group_in_itself_ends(self, folder):
+        (folder / "ring.yaml").write_text("group: ring\ntask: [ring2, one]\n")
+        (folder / "ring2.yaml").write_text("group: ring2\ntask: [ring]\n")
+        assert {name for name, _ in TaskFiles(folder).configs("ring")} == {"one"}
+
+    def test_of_a_file_that_cannot_be_read_is_nothing(self, folder):
+        assert list(TaskFiles(folder).configs("broken")) == [("broken", {})]
