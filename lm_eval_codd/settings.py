@@ -75,7 +75,9 @@ class DecodingConfig:
         pc_temperature: divides the backbone's logits before they become evidence for the circuit, 0 < tau <= 1.
         pc_frac: the circuit acts where the share of masked positions in the block or window is strictly below this.
         reverse_frac: it acts where the share is strictly above `pc_frac` instead.
-        pc_sampling: how tokens come out of the coupled distribution: `latent`, `any_order`, `marginal` or `map`.
+        pc_sampling: how tokens come out of the coupled distribution: `latent`, `any_order`, `marginal` or `map`. At a
+            temperature above 0, `any_order` draws from the joint only where `alg` does not look at the tokens drawn
+            (`random`): with `low_confidence` those that turn out likely are committed first.
         pc_windows: windows of the full paradigm: `best` (the official single window) or `cover` (the paper's).
         cache: `none`; or approximate keys and values, kept from the full pass at the start of a block (Fast-dLLM):
             `prefix` reuses those before the block, `dual` those after it as well.
@@ -272,7 +274,7 @@ _RANGES: Final = {
     "eos_id": _AT_LEAST_0,
     "eot_id": _AT_LEAST_0,
     "pc_temperature": (lambda v: 0 < v <= 1, "above 0 and at most 1 (1 leaves the logits as they are)"),
-    "pc_frac": (lambda v: v >= 0, "0 or more (a mask ratio: 0 never fires, above 1 always does)"),
+    "pc_frac": (lambda v: 0 <= v <= 2, "0 to 2 (a mask ratio: 0 never fires, above 1 always does)"),
     "threshold": (lambda v: 0 < v <= 1, "above 0 and at most 1 (a confidence)"),
     "factor": (lambda v: v > 0, "above 0"),
 }

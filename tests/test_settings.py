@@ -120,6 +120,7 @@ class TestRefusals:
             ({"pc_temperature": 0}, "`pc_temperature=0`"),
             ({"pc_temperature": 1.2}, "`pc_temperature=1.2`"),
             ({"pc_frac": -1}, "`pc_frac=-1`"),
+            ({"pc_frac": 30}, r"`pc_frac=30` is out of range; it must be 0 to 2 \(a mask ratio"),
             ({"num_steps": 1.5}, "`num_steps=1.5` must be a whole number"),
             ({"num_steps": True}, "`num_steps=True` must be a whole number"),
             ({"stop_at_eos": "no"}, "`stop_at_eos='no'` must be True or False"),

@@ -93,7 +93,8 @@ def draw(support: Support, uniform: Tensor) -> Tensor:
 def invert_cdf(weights: Tensor, uniform: Tensor) -> Tensor:
     """Draw from unnormalised weights [..., K] with one uniform number each [...]; entries of weight 0 never come out.
 
-    Two levels, a group and an entry of it: a running sum over a whole vocabulary would lose digits in float32.
+    Two levels, a group and an entry of it: a running sum over a whole vocabulary would lose digits in float32. Weights
+    that are NaN give some entry, so that their row alone is spoiled.
     """
     groups = -(-weights.shape[-1] // _GROUP)
     padded = torch.nn.functional.pad(weights, (0, groups * _GROUP - weights.shape[-1]))
@@ -101,7 +102,7 @@ def invert_cdf(weights: Tensor, uniform: Tensor) -> Tensor:
     group, rest = _invert(grouped.sum(dim=-1), uniform.to(weights.dtype))
     inside = grouped.gather(-2, group[..., None, None].expand(*group.shape, 1, _GROUP))[..., 0, :]
     entry, _ = _invert(inside, rest)
-    return group * _GROUP + entry
+    return (group * _GROUP + entry).clamp(max=weights.shape[-1] - 1)
 
 
 _GROUP = 256
@@ -113,7 +114,7 @@ def _invert(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     total = running[..., -1]
     tiny = torch.finfo(weights.dtype).tiny
     target = (uniform * total).clamp(min=tiny).minimum(total)
-    entry = torch.searchsorted(running, target[..., None])[..., 0]
+    entry = torch.searchsorted(running, target[..., None])[..., 0].clamp(max=weights.shape[-1] - 1)
     picked = weights.gather(-1, entry[..., None])[..., 0]
     before = running.gather(-1, entry[..., None])[..., 0] - picked
     rest = ((target - before) / picked).clamp(tiny, 1 - torch.finfo(weights.dtype).eps)

@@ -39,7 +39,7 @@ class Canvas:
     first: [B] int64, first real column of each row.
     keys: [B] int64, the row's random key.
     step: [B] int64, next step of the row's schedule.
-    num_forward, num_circuit, num_impossible: [B] int64 counts.
+    num_forward, num_circuit, num_impossible, num_nonfinite: [B] int64 counts.
     """
 
     ids: Ids
@@ -54,6 +54,7 @@ class Canvas:
     num_forward: Tensor
     num_circuit: Tensor
     num_impossible: Tensor
+    num_nonfinite: Tensor
 
     @classmethod
     def from_prompts(
@@ -85,6 +86,7 @@ class Canvas:
             num_forward=zeros.clone(),
             num_circuit=zeros.clone(),
             num_impossible=zeros.clone(),
+            num_nonfinite=zeros.clone(),
         )
         canvas._mark_padding()
         return canvas

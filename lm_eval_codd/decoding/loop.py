@@ -32,6 +32,8 @@ class Generation:
     num_forward: network evaluations that this row took part in (NFE).
     num_circuit: circuit evaluations made for this row.
     num_impossible: those of them whose evidence the circuit ruled out, so that the backbone decided alone.
+    num_nonfinite: steps in which the backbone's logits held NaN or +inf at a position that the step looked at, or
+        nothing but -inf. What such a step decides means nothing; a token of -inf is merely ruled out.
     """
 
     tokens: list[int]
@@ -39,6 +41,7 @@ class Generation:
     num_forward: int
     num_circuit: int = 0
     num_impossible: int = 0
+    num_nonfinite: int = 0
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,7 @@ def stream(
             continue
         step = Step.of(canvas, plan, wanted, num_wanted, blocks, num_open)
         logits = network.logits(canvas, step)
+        canvas.num_nonfinite += _are_nonfinite(step, logits)
         if config.logits_eos_inf:
             logits[..., ids.eos] = -torch.inf
         # Before the circuit writes into the logits; draws are functions of row and step, so the second are the same.
@@ -195,9 +199,14 @@ def _generations(done: Canvas, config: DecodingConfig) -> Iterator[tuple[int, Ge
     if config.stop_at_eos:
         beyond = torch.arange(config.gen_length, device=answer.device) > length[:, None]
         answer = answer.masked_fill(beyond, done.ids.eos)
-    columns = (answer, length, done.num_forward, done.num_circuit, done.num_impossible)
-    for index, *values in zip(done.indices, *(column.tolist() for column in columns), strict=True):
+    counts = (done.num_forward, done.num_circuit, done.num_impossible, done.num_nonfinite)
+    for index, *values in zip(done.indices, *(column.tolist() for column in (answer, length, *counts)), strict=True):
         yield index, Generation(*values)
+
+
+def _are_nonfinite(step: Step, logits: Tensor) -> Tensor:
+    """[B] bool: rows that have a position whose largest logit of [N, V] is not a number to compare with."""
+    return step.spread(~logits.amax(dim=-1).isfinite(), False).any(dim=1)
 
 
 def _event(canvas: Canvas, plan: Plan, step: Step, decision: Decision, alone: Decision | None) -> StepEvent:

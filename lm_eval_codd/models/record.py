@@ -39,6 +39,8 @@ class Totals:
         nfe: network evaluations, counted a row: one whose answer is settled costs no more of them.
         circuit_calls: evaluations of the circuit, counted a row.
         impossible_evidence: those of them where the circuit ruled out all evidence and the backbone decided alone.
+        nonfinite_answers: answers with a step at which the backbone's logits held NaN or +inf, or nothing but -inf.
+        nonfinite_steps: those steps, over all answers.
         answer_tokens: tokens before the end of the answers.
         decoding_seconds: wall time inside of the decoding loop, shared by the answers under way; what ran out of memory
             is not in it.
@@ -51,6 +53,8 @@ class Totals:
     nfe: int = 0
     circuit_calls: int = 0
     impossible_evidence: int = 0
+    nonfinite_answers: int = 0
+    nonfinite_steps: int = 0
     answer_tokens: int = 0
     decoding_seconds: float = 0.0
 
@@ -62,6 +66,8 @@ class Totals:
         self.nfe += generation.num_forward
         self.circuit_calls += generation.num_circuit
         self.impossible_evidence += generation.num_impossible
+        self.nonfinite_answers += generation.num_nonfinite > 0
+        self.nonfinite_steps += generation.num_nonfinite
         self.answer_tokens += generation.num_answer_tokens
 
     def add_journalled(self, answer: Answer) -> None:
@@ -211,6 +217,12 @@ def _warnings(lm: DiffusionLM, totals: Totals) -> list[str]:
         warnings.append(
             f"in {totals.impossible_evidence} of {totals.circuit_calls} evaluations the circuit ruled out everything "
             "that the backbone allowed, and the backbone decided alone"
+        )
+    if totals.nonfinite_answers:
+        warnings.append(
+            f"in {totals.nonfinite_answers} of {totals.requests} answers the backbone's logits held NaN or +inf, or "
+            f"ruled out every token ({totals.nonfinite_steps} of {totals.nfe} evaluations); these answers mean little: "
+            "check the checkpoint, or try `dtype=float32`"
         )
     return warnings
 
