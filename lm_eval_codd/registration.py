@@ -1,9 +1,11 @@
-"""The names this package gives to `lm_eval --model`, and the folders of its data. Imports neither torch nor lm-eval."""
+"""What lm-eval learns of this package, its models and tasks, and the folders of its data. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 # Each value is the module and class where the model is defined, not a re-export: lm-eval compares the two.
 MODELS: Final = {
@@ -23,6 +25,47 @@ def register() -> None:
     for name, target in MODELS.items():
         if name not in model_registry:
             model_registry.register(name, target=target)
+
+
+def register_tasks() -> None:
+    """Let lm-eval index our tasks beside its own, without `--include_path`.
+
+    A folder that the user includes comes after ours, so that a task of the same name there wins. A `TaskManager`
+    without lm-eval's own tasks is left alone.
+
+    Raises:
+        TypeError: this lm-eval's `TaskManager` takes no folders.
+    """
+    from lm_eval.tasks import TaskManager
+
+    init = TaskManager.__init__
+    if hasattr(init, "_with_codd_tasks"):
+        return
+    signature = inspect.signature(init)
+    if not {"include_path", "include_defaults"} <= set(signature.parameters):
+        raise TypeError("TaskManager takes no `include_path`")
+
+    @functools.wraps(init)
+    def with_our_tasks(*args: Any, **kwargs: Any) -> None:
+        try:
+            given = signature.bind(*args, **kwargs)
+            given.apply_defaults()
+            if given.arguments["include_defaults"]:
+                given.arguments["include_path"] = _with_our_folder(given.arguments["include_path"])
+        except TypeError:  # arguments that lm-eval refuses, in its own words
+            return init(*args, **kwargs)
+        return init(*given.args, **given.kwargs)
+
+    with_our_tasks._with_codd_tasks = True  # type: ignore[attr-defined]
+    TaskManager.__init__ = with_our_tasks
+
+
+def _with_our_folder(include_path: str | Path | list[str | Path] | None) -> list[str | Path]:
+    given = [include_path] if isinstance(include_path, (str, Path)) else list(include_path or [])
+    ours = tasks_dir()
+    # Indexed twice, lm-eval would warn that each task replaces itself.
+    included = any(ours == Path(folder).resolve() for folder in given)
+    return given if included else [str(ours), *given]
 
 
 def tasks_dir() -> Path:

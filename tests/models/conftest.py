@@ -107,14 +107,30 @@ def make_tasks(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def ask() -> Callable[..., list[str]]:
+def make_request() -> Callable[..., Instance]:
+    """`make_request(prompt, index=0, repeats=1, **generation_kwargs)`: lm-eval's request for an answer."""
+
+    def make(prompt: str, index: int = 0, repeats: int = 1, **generation_kwargs: object) -> Instance:
+        # lm-eval 0.4 reads the last two from `metadata`, 0.5 wants them by name.
+        return Instance(
+            request_type="generate_until",
+            doc={},
+            arguments=(prompt, dict(generation_kwargs)),
+            idx=0,
+            metadata=("tiny", index, repeats),
+            task_name="tiny",
+            doc_id=index,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ask(make_request: Callable[..., Instance]) -> Callable[..., list[str]]:
     """`ask(lm, prompts, repeats=1, **generation_kwargs)`: the answers, asked for as lm-eval does it."""
 
     def ask(lm: LM, prompts: list[str], repeats: int = 1, **generation_kwargs: object) -> list[str]:
-        instances = [
-            Instance("generate_until", {}, (prompt, dict(generation_kwargs)), 0, ("tiny", index, repeats))
-            for index, prompt in enumerate(prompts)
-        ]
+        instances = [make_request(prompt, index, repeats, **generation_kwargs) for index, prompt in enumerate(prompts)]
         return lm.generate_until([instance for instance in instances for _ in range(repeats)], disable_tqdm=True)
 
     return ask

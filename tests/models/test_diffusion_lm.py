@@ -2,7 +2,6 @@ import itertools
 
 import pytest
 import torch
-from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 from tokenizers.processors import TemplateProcessing
 
@@ -117,9 +116,9 @@ class TestRepeats:
         lm = load("dream", temperature=1.0)
         assert ask(lm, ["one"], repeats=3)[0] == ask(lm, ["one"])[0]
 
-    def test_copies_that_even_out_the_ranks_cost_nothing(self, load):
+    def test_copies_that_even_out_the_ranks_cost_nothing(self, load, make_request):
         lm = load("dream", temperature=1.0)
-        instance = Instance("generate_until", {}, ("one", {}), 0, ("tiny", 0, 2))
+        instance = make_request("one", repeats=2)
         first, second, *copies = lm.generate_until([instance] * 6, disable_tqdm=True)
         assert copies == [first, second] * 2
         assert lm.get_model_info()["requests"] == 2

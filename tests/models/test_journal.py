@@ -310,11 +310,11 @@ class TestResume:
         (warning,) = lm.get_model_info()["warnings"]
         assert warning.startswith("3 of 7 answers come out of a journal and were made on other hardware")
 
-    def test_the_bar_starts_at_what_is_there(self, load, ask, capfd):
+    def test_the_bar_starts_at_what_is_there(self, load, ask, make_request, capfd):
         ask(load(), PROMPTS[:3])
         lm = load(batch_size=4)
         capfd.readouterr()
-        lm.generate_until(_instances(PROMPTS))
+        lm.generate_until([make_request(prompt, index) for index, prompt in enumerate(PROMPTS)])
         shown = capfd.readouterr().err
         assert "3/7" in shown
         assert "7/7" in shown
@@ -326,9 +326,3 @@ class TestResume:
         cached = evaluate(load(journal=None), use_cache=str(tmp_path / "cache"))
         assert decoded == []
         assert cached["config"]["requests"] == 0
-
-
-def _instances(prompts):
-    from lm_eval.api.instance import Instance
-
-    return [Instance("generate_until", {}, (text, {}), 0, ("tiny", index, 1)) for index, text in enumerate(prompts)]

@@ -25,9 +25,10 @@ checkpoint, settings, prompts, out = sys.argv[1:]
 lm = LLaDA(checkpoint, **json.loads(settings))
 print("ready", flush=True)
 prompts = json.loads(prompts)
-answers = lm.generate_until(
-    [Instance("generate_until", {}, (prompt, {}), 0, ("tiny", index, 1)) for index, prompt in enumerate(prompts)]
-)
+answers = lm.generate_until([
+    Instance("generate_until", {}, (prompt, {}), idx=0, metadata=("tiny", index, 1), task_name="tiny", doc_id=index)
+    for index, prompt in enumerate(prompts)
+])
 with open(out, "w") as file:
     json.dump([answers, lm.get_model_info()], file)
 """
