@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from lm_eval_codd import __version__
+from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.names import unknown_name
 from lm_eval_codd.registration import tasks_dir
 
@@ -47,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
 
     0; 1 when a run failed, 2 when it could not start, 130 at Ctrl-C, 141 when nobody reads its output any more.
     """
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        # A name that the terminal's encoding cannot say is shown escaped, and ends no command.
+        stream.reconfigure(errors="backslashreplace")
     try:
         try:
             return _command(sys.argv[1:] if argv is None else argv)
@@ -79,7 +83,7 @@ def _command(argv: list[str]) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         if not _is_ours(error) or os.environ.get("LMEVAL_LOG_LEVEL", "").upper() == "DEBUG":
             raise
-        print(f"{PROG} {name}: {error}", file=sys.stderr)
+        print(f"{PROG} {name}: {one_line(error)}", file=sys.stderr)
         return 2
 
 

@@ -13,6 +13,8 @@ PACKAGE = Path(lm_eval_codd.__file__).parent
 
 # What each room may import from the package besides itself. A new room takes its place here.
 MAY_IMPORT = {
+    "clean_text": set(),
+    "outputs": set(),
     "names": set(),
     "settings": {"names"},
     "gates": {"settings"},
@@ -24,16 +26,18 @@ MAY_IMPORT = {
     "benchmarks": {"sandbox"},
     "harness": {"registration"},
     "backbones": {"settings", "demo"},
-    "circuits": {"settings", "names", "demo"},
+    "circuits": {"settings", "names", "demo", "outputs"},
     "decoding": {"settings", "backbones", "circuits"},
     "models": {"settings", "names", "code_version", "backbones", "circuits", "decoding"},
-    "training": {"settings", "backbones", "circuits"},
-    "trace": {"settings", "registration", "backbones", "circuits", "decoding", "models", "reporting"},
-    "reporting": {"settings"},
+    "training": {"settings", "backbones", "circuits", "outputs"},
+    "trace": {"settings", "registration", "backbones", "circuits", "decoding", "models", "reporting", "outputs"},
+    "reporting": {"settings", "clean_text", "outputs"},
     "launch": {"settings", "names", "gates", "registration", "reporting", "demo"},
-    "__main__": {"settings", "names", "registration"},
+    "__main__": {"settings", "names", "registration", "clean_text"},
 }
 WITHOUT_TENSORS = (
+    "clean_text",
+    "outputs",
     "names",
     "settings",
     "gates",

@@ -192,23 +192,18 @@ def _checked(sweep: Sweep) -> Sweep:
 def _load(path: Path) -> Any:
     import yaml
 
+    from lm_eval_codd.reporting.yaml_file import load_yaml
+
     class Loader(yaml.SafeLoader):
         """Plain data only, and no key twice: YAML itself would take the last one."""
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-            keys = [self.construct_object(key) for key, _ in node.value if not key.tag.endswith(":merge")]
-            twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
-            if twice is not None:
-                raise ValueError(f"{path}: `{twice}` is given twice; put all of its values into one list")
+            nodes = [key for key, _ in node.value if not key.tag.endswith(":merge")]
+            keys = [self.construct_object(key) for key in nodes]
+            for index, key in enumerate(keys):
+                if key in keys[:index]:
+                    problem = f"`{key}` is given twice; put all of its values into one list"
+                    raise yaml.constructor.ConstructorError(problem=problem, problem_mark=nodes[index].start_mark)
             return super().construct_mapping(node, deep)
 
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except OSError as error:
-        raise ValueError(f"`--sweep {path}` cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        raise ValueError(f"{path}{place}: not YAML: {getattr(error, 'problem', None) or 'cannot be parsed'}") from None
+    return load_yaml(path, Loader)

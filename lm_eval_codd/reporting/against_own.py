@@ -55,7 +55,7 @@ def check_against_own(folder: Folder, references: Sequence[Reference], *, agains
         gains=corrected([_compare_gain(*pair, level / len(gains)) for pair in gains]),
         missing=missing,
         refused=refused,
-        notes=[*(f"cannot be read: {problem}" for problem in folder.problems), *_differences(measured)],
+        notes=[*(f"left out: {problem}" for problem in folder.problems), *_differences(measured)],
         cell_test="McNemar's exact test, item by item",
         gain_test="exact sign test, item by item",
     )

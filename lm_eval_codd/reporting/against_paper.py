@@ -47,7 +47,7 @@ def check_against_paper(
         gains=corrected(gains),
         missing=_missing_lines([cell for cell in wanted if cell not in found], wanted),
         refused=list(dict.fromkeys(refused)),
-        notes=[f"cannot be read: {problem}" for problem in folder.problems],
+        notes=[f"left out: {problem}" for problem in folder.problems],
         cell_test="Fisher's exact test",
         gain_test="Zelen's exact test of one odds ratio",
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from lm_eval_codd.reporting.formats import to_markdown
+from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.reporting.formats import markdown_line, to_markdown
 from lm_eval_codd.reporting.tables import Table, probability
 
 if TYPE_CHECKING:
@@ -17,24 +17,22 @@ if TYPE_CHECKING:
 __all__ = ["as_junit", "as_summary", "as_text"]
 
 _HEADER = ("measured", "reference", "points", "p", "p adjusted", "seen from", "verdict", "remarks")
-# What XML cannot hold even escaped.
-_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def as_text(check: Check) -> str:
     """Everything, the conclusion last."""
     parts = [to_markdown(table) for table in _tables(check)]
     for title, lines in _lists(check):
-        parts.append("\n".join([f"{title}:", *(f"  {line}" for line in lines)]))
+        parts.append("\n".join([f"{title}:", *(f"  {one_line(line)}" for line in lines)]))
     if check.cells:
         parts.append(detectable_line(check))
-    return "\n\n".join([*parts, check.conclusion()])
+    return "\n\n".join([*parts, one_line(check.conclusion())])
 
 
 def as_summary(check: Check) -> str:
     """GitHub-flavoured Markdown: the conclusion first, long lists folded."""
     icon = {0: "✅", 1: "❌"}.get(check.exit_status, "⚠️")
-    parts = [f"### {icon} {check.conclusion()}"]
+    parts = [f"### {icon} {markdown_line(check.conclusion())}"]
     if check.cells:
         parts.append(detectable_line(check))
     if check.failed:
@@ -42,20 +40,20 @@ def as_summary(check: Check) -> str:
     for table in _tables(check):
         parts.append(_folded(table.title, to_markdown(table)))
     for title, lines in _lists(check):
-        parts.append(_folded(f"{title}: {len(lines)}", "\n".join(f"- {line}" for line in lines)))
+        parts.append(_folded(f"{title}: {len(lines)}", "\n".join(f"- {markdown_line(line)}" for line in lines)))
     return "\n\n".join(parts) + "\n"
 
 
 def as_junit(check: Check) -> str:
     """A test case for each comparison; missing and refused ones are skipped tests."""
-    root = ElementTree.Element("testsuites", name=f"lm-eval-codd check against {check.against}")
+    root = ElementTree.Element("testsuites", name=_xml(f"lm-eval-codd check against {check.against}"))
     for name, comparisons in (("cells", check.cells), ("gains", check.gains)):
         suite = _suite(root, name)
         for comparison in comparisons:
             case = ElementTree.SubElement(suite, "testcase", classname=name, name=_xml(comparison.label))
             if comparison.fails(check.level):
                 message = f"{comparison.verdict(check.level)} the reference: {_sentence(comparison)}"
-                ElementTree.SubElement(case, "failure", message=message)
+                ElementTree.SubElement(case, "failure", message=_xml(message))
             ElementTree.SubElement(case, "system-out").text = _xml(_sentence(comparison))
         _count(suite)
     for name, lines in (("missing", check.missing), ("refused", check.refused)):
@@ -114,7 +112,7 @@ def _lists(check: Check) -> list[tuple[str, Sequence[str]]]:
     lists = [
         ("Not compared", check.refused),
         ("Without a run", check.missing),
-        ("Differs from the reference, or cannot be read", check.notes),
+        ("Differs from the reference, or left out", check.notes),
     ]
     return [(title, lines) for title, lines in lists if lines]
 
@@ -146,7 +144,7 @@ def _folded(title: str, text: str) -> str:
 
 
 def _html(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
+    return one_line(text).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _suite(root: ElementTree.Element, name: str) -> ElementTree.Element:
@@ -160,4 +158,4 @@ def _count(suite: ElementTree.Element) -> None:
 
 
 def _xml(text: str) -> str:
-    return _NOT_XML.sub("?", text)
+    return one_line(text)

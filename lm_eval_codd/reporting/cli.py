@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.outputs import check_file, check_folder
 from lm_eval_codd.reporting.runs import Folder, read_folder
 
 __all__ = ["check_main", "report_main"]
@@ -43,6 +45,9 @@ def report_main(argv: Sequence[str]) -> int:
     from lm_eval_codd.reporting.report import build_report
 
     args = _report_parser().parse_args(argv)
+    _check_outputs(output=args.output, html=args.html)
+    if args.plots is not None:
+        check_folder("--plots", args.plots)
     folder = read_folder(args.results)
     report = build_report(folder, args.table)
     if not report.tables:
@@ -79,6 +84,7 @@ def check_main(argv: Sequence[str]) -> int:
         raise ValueError("give either `--against` a reference to compare with, or `--update` a file to make one")
     if not 0 < args.level < 1:
         raise ValueError(f"`--level {args.level:g}` must be above 0 and below 1")
+    _check_outputs(update=args.update, junit=args.junit, summary=args.summary)
     folder = read_folder(args.results)
     if args.update is not None:
         return _update(folder, args.update, args.results)
@@ -113,7 +119,7 @@ def _update(folder: Folder, path: Path, results: Path) -> int:
     from lm_eval_codd.reporting.reference import write_references
 
     runs = [run for run in folder.runs if run.value is not None and run.settings]
-    _print_remarks([f"cannot be read: {problem}" for problem in folder.problems], to_errors=True)
+    _print_remarks([f"left out: {problem}" for problem in folder.problems], to_errors=True)
     if not runs:
         print(f"lm-eval-codd check: no runs with a score in `{results}`; `{path}` is left as it is", file=sys.stderr)
         return _NOTHING
@@ -125,6 +131,12 @@ def _update(folder: Folder, path: Path, results: Path) -> int:
     return 0
 
 
+def _check_outputs(**files: Path | None) -> None:
+    for flag, path in files.items():
+        if path is not None:
+            check_file(f"--{flag}", path)
+
+
 def _format_report(report: Any, style: str) -> str:
     from lm_eval_codd.reporting.formats import cells_as_csv, join
 
@@ -133,7 +145,8 @@ def _format_report(report: Any, style: str) -> str:
 
 def _print_remarks(remarks: Sequence[str], *, to_errors: bool) -> None:
     if remarks:
-        print("\nNot in these tables:", *(f"- {remark}" for remark in remarks), sep="\n", file=_stream(to_errors))
+        lines = [f"- {one_line(remark)}" for remark in remarks]
+        print("\nNot in these tables:", *lines, sep="\n", file=_stream(to_errors))
 
 
 def _stream(to_errors: bool) -> Any:

@@ -1,17 +1,19 @@
-"""Tables as Markdown, LaTeX and HTML, and the cells as CSV."""
+"""Tables as Markdown, LaTeX and HTML, and the cells as CSV; names are cleaned and escaped for each."""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Final
 
+from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.cells import BASE, Cell, Group
 from lm_eval_codd.reporting.tables import Table, paired
 
-__all__ = ["FORMATS", "cells_as_csv", "join", "to_html", "to_latex", "to_markdown"]
+__all__ = ["FORMATS", "cells_as_csv", "join", "markdown_line", "to_html", "to_latex", "to_markdown"]
 
 _CSV_HEADER: Final = (
     *(
@@ -45,7 +47,7 @@ _LATEX_ESCAPES: Final = str.maketrans(
 
 def to_markdown(table: Table) -> str:
     """A pipe table with aligned columns, which reads well in a terminal too."""
-    lines = [[_cell(text) for text in line] for line in (table.header, *table.rows)]
+    lines = [[markdown_line(text) for text in line] for line in (table.header, *table.rows)]
     widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(table.header))]
     rule = [
         "-" * width if column < table.num_labels else "-" * (width - 1) + ":" for column, width in enumerate(widths)
@@ -54,8 +56,8 @@ def to_markdown(table: Table) -> str:
         "| " + " | ".join(_pad(text, widths[i], right=i >= table.num_labels) for i, text in enumerate(line)) + " |"
         for line in (lines[0], rule, *lines[1:])
     ]
-    notes = [f"\n{note}" for note in table.notes]
-    return "\n".join([f"**{_cell(table.title)}**", "", *texts, *notes])
+    notes = [f"\n{markdown_line(note)}" for note in table.notes]
+    return "\n".join([f"**{markdown_line(table.title)}**", "", *texts, *notes])
 
 
 def to_latex(table: Table) -> str:
@@ -81,10 +83,10 @@ def to_latex(table: Table) -> str:
 
 def to_html(table: Table) -> str:
     """A `<table>` with its caption; everything in it is escaped."""
-    head = "".join(f"<th>{escape(text)}</th>" for text in table.header)
-    rows = "\n".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in line) + "</tr>" for line in table.rows)
-    notes = "".join(f"<p>{escape(note)}</p>" for note in table.notes)
-    caption = f"<caption>{escape(table.title)}</caption>"
+    head = "".join(f"<th>{_html(text)}</th>" for text in table.header)
+    rows = "\n".join("<tr>" + "".join(f"<td>{_html(text)}</td>" for text in line) + "</tr>" for line in table.rows)
+    notes = "".join(f"<p>{_html(note)}</p>" for note in table.notes)
+    caption = f"<caption>{_html(table.title)}</caption>"
     return f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>{notes}"
 
 
@@ -102,7 +104,8 @@ def cells_as_csv(groups: Iterable[Group]) -> str:
     writer.writeheader()
     for group in groups:
         for cell in group.cells.values():
-            writer.writerows(_csv_lines(group, cell))
+            for line in _csv_lines(group, cell):
+                writer.writerow({name: one_line(v) if isinstance(v, str) else v for name, v in line.items()})
     return text.getvalue()
 
 
@@ -147,8 +150,13 @@ def _csv_lines(group: Group, cell: Cell) -> list[dict[str, object]]:
     return lines
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def markdown_line(text: str) -> str:
+    """The text on one line of Markdown: in a table's cell, and where a `<` could begin an element."""
+    return re.sub(r"<(?=[A-Za-z/!?])", r"\\<", one_line(text).replace("|", "\\|"))
+
+
+def _html(text: str) -> str:
+    return escape(one_line(text))
 
 
 def _pad(text: str, width: int, *, right: bool) -> str:
@@ -156,7 +164,7 @@ def _pad(text: str, width: int, *, right: bool) -> str:
 
 
 def _tex(text: str) -> str:
-    return text.translate(_LATEX_ESCAPES)
+    return one_line(text).translate(_LATEX_ESCAPES)
 
 
 def join(tables: Sequence[Table], style: str) -> str:

@@ -30,15 +30,19 @@ _HIDDEN: Final = ("settings", "versions", "warnings", "samples", "name")
 
 
 def build_page(report: Report, folder: Folder, title: str) -> str:
-    """The whole page as HTML; raises `ValueError` when matplotlib is missing or a samples file is damaged."""
+    """The whole page as HTML; raises `ValueError` when matplotlib is missing.
+
+    Where a samples file is damaged, the run's answers are left out and the page says so.
+    """
     runs = sorted(folder.runs, key=lambda run: run.name)
+    with_answers, damaged = _with_answers(runs)
     data = {
         "title": title,
         "tables": [asdict(table) for table in report.tables],
         "plots": [{"name": name, "source": _data_uri(to_svg(figure))} for name, figure in draw(report.groups)],
-        "remarks": list(report.remarks),
+        "remarks": [*report.remarks, *damaged],
         "runs": [_describe(run) for run in runs],
-        **_answers(runs, report.groups),
+        **_answers(runs, with_answers, report.groups),
     }
     parts = {name: _part(f"page.{name}") for name in ("css", "js")}
     page = _part("page.html").replace("{{css}}", parts["css"]).replace("{{js}}", parts["js"])
@@ -71,8 +75,17 @@ def _describe(run: Run) -> dict[str, Any]:
         "nfe": run.nfe,
         "seconds_per_sample": run.seconds_per_sample,
         "details": {**record, "warnings": list(run.warnings), "versions": dict(run.versions)},
-        "settings": dict(run.settings),
+        "settings": {name: _plain(value) for name, value in run.settings.items()},
     }
+
+
+def _plain(value: object) -> object:
+    """A value as JSON has it: other versions' settings may hold what that cannot say."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return str(value)
+    return value
 
 
 def _steps(run: Run) -> int | str | None:
@@ -80,18 +93,32 @@ def _steps(run: Run) -> int | str | None:
     return key_of(run).column.schedule if run.approximations else run.settings.get("num_steps")
 
 
-def _answers(runs: Sequence[Run], groups: Iterable[Group]) -> dict[str, Any]:
+def _with_answers(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs whose answers can be read, and a remark for each whose cannot."""
+    readable, damaged = [], []
+    for run in runs:
+        if run.samples is None or run.value is None:
+            continue
+        try:
+            read_outcomes(run)
+            readable.append(run)
+        except ValueError as error:
+            damaged.append(f"no answers of {run.name} in this page: {error}")
+    return readable, damaged
+
+
+def _answers(runs: Sequence[Run], with_answers: Sequence[Run], groups: Iterable[Group]) -> dict[str, Any]:
     """Documents once, and for each run its answers to them; the documents that tell two runs apart come first."""
-    chosen = _choose(runs, groups)
+    chosen = _choose(with_answers, groups)
     places: dict[tuple[str, Key], int] = {}
     documents: list[dict[str, Any]] = []
     answers: list[dict[str, Any] | None] = []
     left_out = 0
     for run in runs:
-        keys = chosen.get(run.task)
-        if keys is None or run.samples is None or run.metric is None:
+        if run not in with_answers:
             answers.append(None)
             continue
+        keys = chosen[run.task]
         of_run = {}
         for item in read_items(run, keys):
             place = places.setdefault((run.task, item.key), len(documents))
@@ -104,19 +131,18 @@ def _answers(runs: Sequence[Run], groups: Iterable[Group]) -> dict[str, Any]:
 
 
 def _choose(runs: Sequence[Run], groups: Iterable[Group]) -> dict[str, set[Key]]:
-    """The documents of each task that the page holds."""
-    with_samples = [run for run in runs if run.samples is not None and run.value is not None]
-    if not with_samples:
+    """The documents of each task that the page holds, of runs whose answers can be read."""
+    if not runs:
         return {}
-    room = max(_LEAST_A_RUN, _MAX_ANSWERS // len(with_samples))
+    room = max(_LEAST_A_RUN, _MAX_ANSWERS // len(runs))
     differ: dict[str, set[Key]] = {}
     for base, codd in (pair for group in groups for pair in group.pairs()):
-        if base.run is not None and codd.run is not None and base.run.samples and codd.run.samples:
+        if base.run in runs and codd.run in runs:
             first, second = read_outcomes(base.run), read_outcomes(codd.run)
             found = {key for key in first.keys() & second.keys() if first[key] != second[key]}
             differ.setdefault(codd.run.task, set()).update(found)
     seen: dict[str, Mapping[Key, None]] = {}
-    for run in with_samples:
+    for run in runs:
         seen.setdefault(run.task, {})
         # More than one run's worth is only needed where runs have different prompts.
         seen[run.task] = {**seen[run.task], **dict.fromkeys(read_outcomes(run))}

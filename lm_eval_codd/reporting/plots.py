@@ -6,12 +6,14 @@ matplotlib is imported when a picture is drawn: nothing else here needs it.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.cells import BASE, CellKey, Column, Group
 from lm_eval_codd.reporting.tables import Point, grid_points
 
@@ -23,19 +25,18 @@ if TYPE_CHECKING:
 
 __all__ = ["draw", "save_plots", "to_svg"]
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-_LOOKS: Final = {
-    "random": ("#777777", "o"),
-    "low_confidence": ("#0072B2", "s"),
-    "topprob": ("#56B4E9", "s"),
-    "margin": ("#D55E00", "^"),
-    "entropy": ("#009E73", "D"),
-}
+# Okabe and Ito's colours, which colour-blind readers can tell apart: the base, CoDD, then its other uses.
+_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS: Final = {"random": "o", "low_confidence": "s", "topprob": "P", "margin": "^", "entropy": "D"}
+_OTHER_MARKER: Final = "v"
 # Of the markers: exact decodes, then each kind of approximate ones.
 _FILLS: Final = ("full", "none", "left", "bottom", "right", "top")
-_OTHER_LOOK: Final = ("#CC79A7", "v")
 _PANEL_INCHES: Final = (3.6, 3.2)
 _PANELS_PER_ROW: Final = 4
+# Measured values share an axis's ticks where they are this far apart.
+_TICK_RATIO: Final = 1.3
+_BAND_ALPHA: Final = 0.15
+_BAND: Final = "band: one standard error"
 # What an entry of the legend takes, beside its text and for each letter.
 _HANDLE_INCHES: Final = 0.6
 _LETTER_INCHES: Final = 0.07
@@ -67,7 +68,8 @@ def draw(groups: Sequence[Group]) -> Iterator[tuple[str, Figure]]:
                 ("accuracy-seconds", "seconds a sample", lambda run: run.seconds_per_sample),
             ):
                 if any(cell.run is not None and figure_of(cell.run) for cell in group.cells.values()):
-                    yield f"{stem}-{name}", _accuracy_figure(group, label, figure_of)
+                    place_ticks = _ticks_at_values if name == "accuracy-nfe" else _round_ticks
+                    yield f"{stem}-{name}", _accuracy_figure(group, label, figure_of, place_ticks)
             for (benchmark, system), points in grid_points(group):
                 yield f"{stem}-grid-{_slug(f'{benchmark}-{system}')}", _heat_maps(group, benchmark, system, points)
 
@@ -97,43 +99,81 @@ def _save(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _accuracy_figure(group: Group, label: str, figure_of: Callable[[Run], float | None]) -> Figure:
-    """A panel a benchmark, a line a strategy: the base dashed, CoDD solid, bands of one standard error.
+def _accuracy_figure(
+    group: Group, label: str, figure_of: Callable[[Run], float | None], place_ticks: Callable[[Axes, list[float]], None]
+) -> Figure:
+    """A panel a benchmark, a line a strategy: a colour a system, a marker a rule, bands of one standard error.
 
     Approximate decodes are lines of their own with open markers, one for each kind, over all of its thresholds.
     """
+    from matplotlib.patches import Patch
+
     benchmarks = list(dict.fromkeys(column.benchmark for column in group.columns))
     kinds = list(dict.fromkeys(_kind(column) for column in group.columns))
+    systems = sorted({system for _, system in group.rows}, key=lambda system: (system != BASE, system))
     figure, panels = _panels(len(benchmarks))
     for panel, benchmark in zip(panels, benchmarks, strict=True):
+        costs: list[float] = []
         for alg, system in group.rows:
             for kind in kinds:
                 runs = _runs_of(group, alg, system, benchmark, kind)
                 points = [(figure_of(run), 100 * run.value, 100 * (run.binomial_stderr or 0)) for run in runs]
                 if points := sorted(point for point in points if point[0]):
-                    _line(panel, points, alg, ", ".join([system, *kind]), _FILLS[kinds.index(kind) % len(_FILLS)])
-        panel.set_title(benchmark)
+                    colour = _COLOURS[systems.index(system) % len(_COLOURS)]
+                    fill = _FILLS[kinds.index(kind) % len(_FILLS)]
+                    _line(panel, points, alg, ", ".join([system, *kind]), colour, fill)
+                    costs += [cost for cost, _, _ in points]
+        panel.set_title(one_line(benchmark))
         panel.set_xlabel(label)
         panel.set_ylabel("accuracy, %")
-        panel.set_xscale("log", base=2)
-        panel.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
-        panel.set_ylim(bottom=0)
+        panel.set_xscale("log")
+        if costs:
+            place_ticks(panel, costs)
+        panel.set_ylim(0, 105)
+        panel.set_yticks(range(0, 101, 20))
     handles = {
         text: handle for panel in panels for handle, text in zip(*panel.get_legend_handles_labels(), strict=True)
     }
+    handles[_BAND] = Patch(color="black", alpha=_BAND_ALPHA, linewidth=0)
     room = figure.get_figwidth() // (_HANDLE_INCHES + _LETTER_INCHES * max(map(len, handles)))
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=max(1, int(room)), frameon=False)
-    figure.suptitle(group.title, wrap=True)
+    figure.suptitle(one_line(group.title), wrap=True)
     return figure
 
 
-def _line(panel: Axes, points: Sequence[tuple[float, float, float]], alg: str, system: str, fill: str) -> None:
+def _line(
+    panel: Axes, points: Sequence[tuple[float, float, float]], alg: str, system: str, colour: str, fill: str
+) -> None:
     x, y, spread = zip(*points, strict=True)
-    colour, marker = _LOOKS.get(alg, _OTHER_LOOK)
     style = "--" if system.split(",")[0] == BASE else "-"
-    panel.plot(x, y, style, color=colour, marker=marker, markersize=4, fillstyle=fill, label=f"{alg}, {system}")
+    look = {"color": colour, "marker": _MARKERS.get(alg, _OTHER_MARKER), "markersize": 4.5, "fillstyle": fill}
+    panel.plot(x, y, style, label=one_line(f"{alg}, {system}"), **look)
     low, high = ([a + sign * b for a, b in zip(y, spread, strict=True)] for sign in (-1, 1))
-    panel.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    panel.fill_between(x, low, high, color=colour, alpha=_BAND_ALPHA, linewidth=0)
+
+
+def _ticks_at_values(panel: Axes, values: list[float]) -> None:
+    """Ticks at what was measured: the steps of a sweep are what a reader looks for."""
+    ticks: list[float] = []
+    for value in sorted(values):
+        if not ticks or value > _TICK_RATIO * ticks[-1]:
+            ticks.append(value)
+    _set_ticks(panel, ticks)
+
+
+def _round_ticks(panel: Axes, values: list[float]) -> None:
+    """Ticks at 1, 2 and 5 times powers of ten, from the one below the values to the one above them."""
+    lowest, highest = (math.floor(math.log10(bound(values))) for bound in (min, max))
+    steps = [float(f"{digit}e{power}") for power in range(lowest, highest + 2) for digit in (1, 2, 5)]
+    first = max(place for place, step in enumerate(steps) if step <= min(values))
+    last = min(place for place, step in enumerate(steps) if step >= max(values))
+    _set_ticks(panel, steps[first : last + 1])
+    panel.set_xlim(steps[first] / 1.05, steps[last] * 1.05)
+
+
+def _set_ticks(panel: Axes, ticks: Sequence[float]) -> None:
+    panel.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    panel.set_xticks([], minor=True)
 
 
 def _heat_maps(group: Group, benchmark: str, system: str, points: dict[Point, Run]) -> Figure:
@@ -158,10 +198,10 @@ def _heat_maps(group: Group, benchmark: str, system: str, points: dict[Point, Ru
         panel.set_yticks(range(len(fracs)), [f"{frac:g}" for frac in fracs])
         panel.set_xlabel("pc_temperature")
         panel.set_ylabel("pc_frac")
-        panel.set_title(f"{alg}, {column.schedule}{'' if column.approximations else ' steps'}")
+        panel.set_title(one_line(f"{alg}, {column.schedule}{'' if column.approximations else ' steps'}"))
         panel.grid(visible=False)
     figure.colorbar(image, ax=panels, label="accuracy, %")
-    figure.suptitle(f"{group.title}: {benchmark}, {system}", wrap=True)
+    figure.suptitle(one_line(f"{group.title}: {benchmark}, {system}"), wrap=True)
     return figure
 
 
@@ -197,7 +237,7 @@ def _stems(groups: Sequence[Group]) -> list[str]:
     count: Counter[str] = Counter()
     stems = []
     for group in groups:
-        stem = f"{group.family}-{group.paradigm}"
+        stem = _slug(f"{group.family}-{group.paradigm}")
         count[stem] += 1
         stems.append(stem if count[stem] == 1 else f"{stem}-{count[stem]}")
     return stems

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from lm_eval_codd.clean_text import one_line, shortened
 from lm_eval_codd.reporting.cells import BASE
 from lm_eval_codd.reporting.yaml_file import read_yaml
 
@@ -26,6 +28,9 @@ class PublishedCell:
         percent: as printed.
         n: documents of the benchmark.
         remarks: why to read it with care (`suspect: ...`, `best of grid`).
+
+    Raises:
+        ValueError: steps, n or percent are no such numbers.
     """
 
     table: str
@@ -40,6 +45,12 @@ class PublishedCell:
     percent: float
     n: int
     remarks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, kinds, least in (("steps", int, 1), ("n", int, 1), ("percent", (int, float), 0)):
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or isinstance(value, bool) or not least <= value < math.inf:
+                raise ValueError(f"the {name} of {self.label} is {shortened(value)}")
 
     @property
     def correct(self) -> int:
@@ -75,19 +86,19 @@ def read_published(path: Path, data: Mapping[str, Any] | None = None) -> list[Pu
         ValueError: the file is not such a one; the message says what is missing.
     """
     data = read_yaml(path) if data is None else data
-    rows = {name: benchmark["rows"] for name, benchmark in (data.get("benchmarks") or {}).items()}
-    tables = data.get("tables")
-    if not rows or not isinstance(tables, Mapping):
+    benchmarks, tables = data.get("benchmarks"), data.get("tables")
+    if not benchmarks or not isinstance(tables, Mapping):
         raise ValueError(f"{path} has no `benchmarks` with their `rows`, or no `tables`; it is no file of references")
     marks = data.get("marks") or []
     try:
+        rows = {name: benchmark["rows"] for name, benchmark in benchmarks.items()}
         return [
             PublishedCell(**cell, n=rows[cell["benchmark"]], remarks=_remarks(cell, marks, table["model"]))
             for name, table in tables.items()
             for cell in (*_accuracies(name, table), *_grid(name, table))
         ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not laid out like the published tables: {error!r}") from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is not laid out like the published tables: {one_line(error)}") from None
 
 
 def _accuracies(name: str, table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -11,17 +11,18 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.cells import BASE, CellKey, key_of, short_name, system_of
-from lm_eval_codd.reporting.runs import Run
+from lm_eval_codd.reporting.runs import Run, defaults_of
 from lm_eval_codd.reporting.samples import Key, Outcomes, read_outcomes
 from lm_eval_codd.reporting.yaml_file import read_yaml
-from lm_eval_codd.settings import DecodingConfig, steps_follow_confidence
+from lm_eval_codd.settings import steps_follow_confidence
 
 __all__ = [
     "FORMAT",
@@ -59,7 +60,7 @@ class Reference:
 
 def identity_of(run: Run) -> dict[str, Any]:
     """Everything that was asked of a run, except for which documents: a `--limit` compares with the whole."""
-    return {
+    identity = {
         "task": run.task,
         "family": run.family,
         "checkpoint": short_name(run.checkpoint),
@@ -70,13 +71,14 @@ def identity_of(run: Run) -> dict[str, Any]:
         "num_fewshot": run.num_fewshot,
         "settings": _given(run),
     }
+    return _clean(identity)
 
 
 def _given(run: Run) -> dict[str, Any]:
     """The settings that are not the family's defaults, so that a setting added later changes no reference."""
     if not run.settings:
         return {}
-    defaults = asdict(DecodingConfig.for_family(run.family))
+    defaults = defaults_of(run.family)
     skipped = ["tokens_per_step", *(_CIRCUIT_SETTINGS if system_of(run) == BASE else ())]
     always = ["alg", "num_steps"]
     if steps_follow_confidence(run.settings):
@@ -86,7 +88,7 @@ def _given(run: Run) -> dict[str, Any]:
 
 def surroundings_of(run: Run) -> dict[str, Any]:
     """What a run was made with."""
-    return {
+    surroundings = {
         "hardware": run.hardware,
         "versions": dict(sorted(run.versions.items())),
         "checkpoint_identity": run.checkpoint_identity,
@@ -95,6 +97,15 @@ def surroundings_of(run: Run) -> dict[str, Any]:
         "batch_size": run.batch_size,
         "nfe": run.nfe,
         "circuit_calls": run.circuit_calls,
+    }
+    return _clean(surroundings)
+
+
+def _clean(values: Mapping[str, Any]) -> dict[str, Any]:
+    """With the text in it as YAML gives it back."""
+    return {
+        name: one_line(value) if isinstance(value, str) else _clean(value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
     }
 
 
@@ -125,7 +136,7 @@ def write_references(path: Path, runs: Iterable[Run]) -> int:
         items[name] = description
         cells.append(
             {
-                "run": run.name,
+                "run": one_line(run.name),
                 **identity_of(run),
                 "metric": run.metric,
                 "surroundings": surroundings_of(run),
@@ -154,7 +165,7 @@ def read_references(path: Path, data: Mapping[str, Any] | None = None) -> list[R
     try:
         keys = {name: _read_items(items) for name, items in (data.get("items") or {}).items()}
         return [_reference(cell, keys[cell["items"]]) for cell in data["cells"] or ()]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"`{path}` is damaged ({error!r}); make it again with --update") from None
 
 
@@ -166,7 +177,7 @@ def _reference(cell: Mapping[str, Any], keys: Sequence[Key]) -> Reference:
     run = Run(
         name=cell["run"],
         task=cell["task"],
-        settings=asdict(DecodingConfig.for_family(cell["family"], **cell["settings"])),
+        settings={**defaults_of(cell["family"]), **cell["settings"]},
         circuit=cell["circuit"],
         circuit_identity=surroundings["circuit_identity"],
     )
@@ -217,7 +228,9 @@ def _from_ranges(text: str) -> list[int]:
 
 def _write_in_one_step(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as file:
         file.write(text)
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)

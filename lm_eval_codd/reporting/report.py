@@ -117,7 +117,7 @@ def _is_of(run: Run, table: PaperTable) -> bool:
 
 
 def _remarks(folder: Folder) -> list[str]:
-    remarks = [f"cannot be read: {problem}" for problem in folder.problems]
+    remarks = [f"left out: {problem}" for problem in folder.problems]
     for run in folder.runs:
         if run.status != "finished":
             remarks.append(f"not finished: {run.name} ({run.status})")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from lm_eval_codd.settings import approximations_of
+from lm_eval_codd.clean_text import shortened
+from lm_eval_codd.reporting.schema import OF_FILE, OF_RECORD, check_fields, check_settings, of_task
+from lm_eval_codd.settings import FAMILIES, DecodingConfig, approximations_of
 
-__all__ = ["Folder", "Run", "read_folder", "read_run"]
+__all__ = ["Folder", "Run", "defaults_of", "read_folder", "read_run"]
 
 _NOT_METRICS: Final = ("name", "alias", "sample_len", "sample_count")
 _PREFIX: Final = "codd_"
@@ -116,7 +118,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Folder:
-    """What a results folder holds: its runs by name, files that cannot be read, and how many entries are no runs."""
+    """What a results folder holds: its runs, what is left out of them and why, and how many entries are no runs."""
 
     runs: tuple[Run, ...]
     problems: tuple[str, ...] = ()
@@ -149,19 +151,27 @@ def read_run(folder: Path) -> Run | None:
     """The run of a launcher's folder; None when it holds no run.json.
 
     Raises:
-        ValueError: one of its files is truncated or missing; the message names it.
+        ValueError: one of its files is truncated, malformed or missing; the message names it.
     """
     path = folder / "run.json"
     if not path.is_file():
         return None
     record = _read_json(path)
-    status = str(record.get("status", ""))
+    check_fields(record, OF_RECORD, where=str(path))
+    check_settings(_mapping(record, "identity", "config"), where=str(path))
+    status, task = record.get("status") or "", record.get("task") or ""
     if status != "finished":
         return _unfinished(folder.name, status, record)
-    results = folder / str(record.get("results"))
-    runs = _read_results(results, folder.name, record)
-    task = str(record.get("task", ""))
+    problems: list[str] = []
+    runs = _read_results(folder / str(record.get("results")), folder.name, record, problems)
+    if problems:
+        raise ValueError(problems[0])
     return next((run for run in runs if run.task == task), _unfinished(folder.name, status, record))
+
+
+def defaults_of(family: str | None) -> dict[str, Any]:
+    """A family's published defaults by name; the general ones for a family that this version does not know."""
+    return asdict(DecodingConfig.for_family(family) if family in FAMILIES else DecodingConfig())
 
 
 def _is_run(folder: Path) -> bool:
@@ -180,18 +190,37 @@ def _read_harness_folder(folder: Path, problems: list[str]) -> list[Run]:
     latest: dict[str, Run] = {}
     for path in sorted(folder.glob("results_*.json")):
         read: list[Run] = []
-        _collect(read, problems, lambda path=path: _read_results(path, folder.name, {}))
+        _collect(read, problems, lambda path=path: _read_results(path, folder.name, {}, problems))
         for run in read:
             what = (run.task, run.family, run.settings, run.checkpoint, run.peft, run.circuit, run.num_fewshot)
             latest[repr((*what, run.limit, run.dtype, run.max_length, run.chat_template_sha, run.system_prompt))] = run
     return list(latest.values())
 
 
-def _read_results(path: Path, name: str, record: Mapping[str, Any]) -> list[Run]:
-    """A run for each task of a results file."""
+def _read_results(path: Path, name: str, record: Mapping[str, Any], problems: list[str]) -> list[Run]:
+    """A run for each task of a results file; a task that is malformed is a problem, and leaves the others."""
     results = _read_json(path)
+    check_fields(results, OF_FILE, where=str(path))
     tasks = [task for task in _mapping(results, "configs") if task in _mapping(results, "results")]
-    return [_from_results(path, name, record, results, task, is_only=len(tasks) == 1) for task in tasks]
+    runs: list[Run] = []
+    for task in tasks:
+        is_only = len(tasks) == 1
+        _collect(runs, problems, lambda t=task, o=is_only: [_checked_run(path, name, record, results, t, is_only=o)])
+    return runs
+
+
+def _checked_run(
+    path: Path, name: str, record: Mapping[str, Any], results: Mapping[str, Any], task: str, *, is_only: bool
+) -> Run:
+    """The run of one task; raises `ValueError`, one line that names file and value, where it is malformed."""
+    check_fields(results, of_task(task), where=str(path))
+    run = _from_results(path, name, record, results, task, is_only=is_only)
+    if run.settings:
+        check_settings(run.settings, where=str(path))
+    for value, what in ((run.value, run.metric), (run.stderr, f"the standard error of {run.metric}")):
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{path}: `{task}`, {what} is {shortened(value)}, which is no share (0 to 1)")
+    return run
 
 
 def _from_results(
@@ -218,7 +247,9 @@ def _from_results(
         n=documents.get("effective"),
         total=documents.get("original"),
         family=config.get("family"),
-        settings={**_mapping(config, "settings"), **_mapping(config, "settings_of_tasks", task)},
+        settings=_filled(
+            config.get("family"), {**_mapping(config, "settings"), **_mapping(config, "settings_of_tasks", task)}
+        ),
         checkpoint=config.get("pretrained") or results.get("model_name"),
         peft=config.get("peft"),
         circuit=config.get("pc"),
@@ -253,12 +284,19 @@ def _unfinished(name: str, status: str, record: Mapping[str, Any]) -> Run:
         task=str(record.get("task", "")),
         status=status,
         family=identity.get("family"),
-        settings=_mapping(identity, "config"),
+        settings=_filled(identity.get("family"), _mapping(identity, "config")),
         checkpoint=identity.get("checkpoint"),
         peft=identity.get("peft"),
         circuit=identity.get("circuit"),
         seconds=record.get("seconds"),
     )
+
+
+def _filled(family: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a decode with the family's defaults where a version did not write them; none stay none."""
+    if not settings:
+        return {}
+    return {**defaults_of(family), **settings}
 
 
 def _headline(scores: Mapping[str, Any], reported: str | None) -> str | None:
@@ -304,7 +342,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is truncated or no JSON: {error}") from None
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds no JSON object")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ __all__ = ["Item", "Key", "Outcomes", "different_items", "read_items", "read_out
 # only be the start of a key, and the last of them is the line's own.
 _TAIL: Final = b', "filter": "'
 _HASH_DIGITS: Final = 16
+_NEEDED: Final = frozenset({"filter", "doc_id", "doc_hash", "prompt_hash"})
 
 
 class Key(NamedTuple):
@@ -92,7 +94,7 @@ def _outcomes(path: Path, metric: str) -> Outcomes:
     outcomes = {}
     for _, fields in _lines(path, wanted):
         score = fields.get(name)
-        if isinstance(score, bool | int | float):
+        if isinstance(score, bool | int | float) and math.isfinite(score):
             outcomes[_key(fields)] = float(score)
         else:
             raise ValueError(f"{path} has no `{name}` for document {fields['doc_id']}")
@@ -105,7 +107,7 @@ def _lines(path: Path, wanted: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 fields = _fields(line)
-                if fields is None or not {"filter", "doc_id", "doc_hash", "prompt_hash"} <= fields.keys():
+                if fields is None or not (fields.keys() >= _NEEDED and isinstance(fields["doc_id"], int)):
                     raise ValueError(f"{path}, line {number} is truncated or no sample of lm-eval")
                 if fields["filter"] == wanted:
                     yield line, fields
@@ -119,7 +121,7 @@ def _fields(line: bytes) -> dict[str, Any] | None:
         if start > 0 and line.startswith(b'{"doc_id": '):
             return {"doc_id": int(line[len(b'{"doc_id": ') : end]), **json.loads(b"{" + line[start + 2 :])}
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.runs import Run, read_run
 
 _HEADER: Final = ("run", "task", "metric", "value", "stderr", "n", "NFE", "seconds")
@@ -21,7 +22,7 @@ def read_row(folder: Path) -> Run | None:
 
 def format_table(rows: Sequence[Run]) -> str:
     """The rows as aligned text. Scores that are not the benchmark's carry a mark, explained below the table."""
-    cells = [_HEADER, *(_cells(row) for row in rows)]
+    cells = [_HEADER, *(tuple(map(one_line, _cells(row))) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADER))]
     texts = len(("run", "task", "metric"))
     lines = [

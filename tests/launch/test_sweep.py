@@ -131,8 +131,11 @@ class TestFiles:
             ("model_alias: llada\ntask: gsm8k\nnum_stepz: 3\n", "unknown key `num_stepz`"),
             ("just words\n", "is not a sweep"),
             ("", "is not a sweep"),
-            ("a: [1\n", "line 2: not YAML"),
-            ("model_alias: !!python/object/apply:os.system ['true']\n", "not YAML"),
+            ("a: [1\n", "line 2, is no YAML"),
+            ("model_alias: !!python/object/apply:os.system ['true']\n", "is no YAML"),
+            ("task: 2026-13-01\n", "is no YAML"),
+            ("task: " + "[" * 100_000, "line 1, is nested more than 100 levels deep"),
+            ("task: &t [*t]\n", "line 1, refers to itself (`*t` inside of `&t`)"),
         ],
     )
     def test_that_are_wrong_are_one_line(self, tmp_path, text, message):

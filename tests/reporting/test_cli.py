@@ -62,7 +62,7 @@ class TestReport:
 
     def test_a_file_that_cannot_be_written_is_an_error(self, results, capsys):
         assert main(["report", str(results), "--output", str(results)]) == 2
-        assert "cannot be written: Is a directory" in capsys.readouterr().err
+        assert f"`--output {results}` is a folder; give a file" in capsys.readouterr().err
 
 
 class TestCheck:

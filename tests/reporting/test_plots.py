@@ -46,6 +46,18 @@ class TestAccuracy:
         error = 100 * (0.16 * 0.84 / 50) ** 0.5
         assert {round(16 - error, 6), round(16 + error, 6)} <= {round(float(y), 6) for y in band}
 
+    def test_the_systems_have_a_colour_each(self, figure):
+        for axes in figure.axes:
+            base, codd = (line.get_color() for line in axes.lines)
+            assert base != codd
+
+    def test_the_axes_have_ticks_that_a_person_reads(self, groups, figure):
+        assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["64", "128"]
+        assert list(figure.axes[0].get_yticks()) == [0, 20, 40, 60, 80, 100]
+        assert figure.axes[0].get_ylim() == (0, 105)
+        seconds = dict(draw(groups))["llada-block-accuracy-seconds"].axes[0]
+        assert [label.get_text() for label in seconds.get_xticklabels()] == ["2", "5", "10"]
+
     def test_against_seconds_there_is_one_too(self, groups):
         figure = dict(draw(groups))["llada-block-accuracy-seconds"]
         assert figure.axes[0].get_xlabel() == "seconds a sample"
@@ -75,7 +87,8 @@ class TestApproximateRuns:
         figure.draw_without_rendering()
         (legend,) = figure.legends
         box = legend.get_window_extent()
-        assert len(legend.get_texts()) == 3
+        assert [text.get_text() for text in legend.get_texts()][-1] == "band: one standard error"
+        assert len(legend.get_texts()) == 4
         assert 0 <= box.x0 < box.x1 <= figure.bbox.width
 
 

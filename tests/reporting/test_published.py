@@ -56,14 +56,32 @@ class TestThePapersTables:
                 assert cell.percent == max(grid)
 
 
+TABLE = """
+benchmarks: {gsm8k: {rows: 3}}
+tables: {table1: {model: llada, paradigm: block, rows: [{system: llada, alg: margin, acc: {gsm8k: {64: 1.5}}}]}}
+"""
+
+
 class TestOtherFiles:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("a: [", "is no YAML"),
+            ("a: [", "line [12], is no YAML"),
+            ("a: " + "[" * 100_000, "line 1, is nested more than 100 levels deep"),
+            ("{a: " * 50_000, "is nested more than 100 levels deep"),
+            (
+                "benchmarks: {}\ntables: &all\n  table1: *all\n",
+                r"line 3, refers to itself \(`\*all` inside",
+            ),
+            ("a: 2026-13-01", "is no YAML: month must be in 1..12"),
             ("- 1", "holds no mapping"),
             ("tables: {}", "no file of references"),
             ("benchmarks: {gsm8k: {rows: 3}}\ntables: {table1: {rows: [{acc: {gsm8k: {64: 1.0}}}]}}", "laid out"),
+            ("benchmarks: [gsm8k]\ntables: {}", "laid out"),
+            ("benchmarks: {gsm8k: 3}\ntables: {}", "laid out"),
+            (TABLE.replace("1.5", "[1.5]"), r"laid out .*: the percent of .* is \[1.5\]"),
+            (TABLE.replace("rows: 3", "rows: 0"), "laid out .*: the n of .* is 0"),
+            (TABLE.replace("64:", "many:"), "laid out .*: the steps of .* is 'many'"),
         ],
     )
     def test_are_refused_in_one_line(self, tmp_path, text, message):

@@ -285,7 +285,7 @@ class TestFormats:
 
     def test_markdown_keeps_its_columns(self):
         assert to_markdown(self.TABLE).splitlines() == [
-            "**A & <b>**",
+            r"**A & \<b>**",
             "",
             "| rule           |        50% \\| x |",
             "| -------------- | --------------: |",

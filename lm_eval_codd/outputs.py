@@ -1,0 +1,46 @@
+"""Whether results can be written where the user wants them, asked before any work is done for them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["check_file", "check_folder"]
+
+
+def check_file(what: str, path: Path) -> None:
+    """Raise `ValueError`, one line, where no file can be written at `path`.
+
+    Args:
+        what: the flag or argument, for the message: `--html`.
+        path: may exist (it is overwritten), and its folders may have to be made.
+    """
+    if path.is_dir():
+        raise ValueError(f"`{what} {path}` is a folder; give a file")
+    if path.exists():
+        _refuse_unless_writable(what, path, path)
+    else:
+        _check_parents(what, path)
+
+
+def check_folder(what: str, path: Path) -> None:
+    """Raise `ValueError`, one line, where files cannot be written into a folder at `path`; like `check_file`."""
+    if path.is_dir():
+        _refuse_unless_writable(what, path, path)
+    elif path.exists():
+        raise ValueError(f"`{what} {path}` is a file; give a folder")
+    else:
+        _check_parents(what, path)
+
+
+def _check_parents(what: str, path: Path) -> None:
+    """The nearest of its folders that is there must be one, and take new files."""
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"`{what} {path}` cannot be written: {nearest} is a file, not a folder")
+    _refuse_unless_writable(what, path, nearest)
+
+
+def _refuse_unless_writable(what: str, path: Path, place: Path) -> None:
+    if not os.access(place, os.W_OK):
+        raise ValueError(f"`{what} {path}` cannot be written: {place} is not writable for this user")
