@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,10 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from lm_eval_codd.decoding.step import Step
     from lm_eval_codd.settings import DecodingConfig
+
+Proposal = Callable[..., tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,24 @@ def rows_at_a_time(logits: Tensor) -> int:
     """How many rows of logits [N, V] to look at in one go: what a CPU's cache holds, what a GPU can spare thrice."""
     piece = 8 << 20 if logits.device.type == "cpu" else 1 << 30
     return max(1, piece // (logits.shape[-1] * logits.element_size()))
+
+
+def in_pieces(step: Step, logits: Tensor, propose: Proposal, *uniforms: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Tokens and confidences [B, P] that a function proposes for some of a step's positions at a time.
+
+    Args:
+        step: the positions.
+        logits: [N, V] float32 there.
+        propose: from logits [n, V] and numbers [n] to tokens and confidences [n].
+        *uniforms: [B, P] numbers, or None, that it is given after the logits.
+    """
+    size = rows_at_a_time(logits)
+    numbers = [None if each is None else step.flat(each).split(size) for each in uniforms]
+    pieces = []
+    for index, some in enumerate(logits.split(size)):
+        pieces.append(propose(some, *(None if each is None else each[index] for each in numbers)))
+    tokens, confidence = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+    return step.spread(tokens, 0), step.spread(confidence, -torch.inf)
 
 
 def tempered_support(logits: Tensor, config: DecodingConfig) -> Support:

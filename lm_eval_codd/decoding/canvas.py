@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -40,6 +40,7 @@ class Canvas:
     keys: [B] int64, the row's random key.
     step: [B] int64, next step of the row's schedule.
     num_forward, num_circuit, num_impossible, num_nonfinite: [B] int64 counts.
+    state: what a decoder carries along, tensors with a row each.
     """
 
     ids: Ids
@@ -55,6 +56,7 @@ class Canvas:
     num_circuit: Tensor
     num_impossible: Tensor
     num_nonfinite: Tensor
+    state: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def from_prompts(
@@ -118,15 +120,17 @@ class Canvas:
 
     def commit(self, columns: Tensor, tokens: Tensor, commit: Tensor) -> None:
         """Write `tokens` [B, P] at the answer's `columns` [B, P] where `commit` [B, P]; columns of a row differ."""
-        decided = torch.where(commit, tokens, self.answer.gather(1, columns))
-        self.answer.scatter_(1, columns, decided)
+        columns = self.answer_start + columns
+        self.tokens.scatter_(1, columns, torch.where(commit, tokens, self.tokens.gather(1, columns)))
 
     def keep(self, rows: Sequence[int]) -> Canvas:
         """The canvas of the given rows only, without the padding that none of them needs."""
-        picked = self._pick(to_device(rows, self.tokens.device))
+        index = to_device(rows, self.tokens.device)
+        picked = {name: value[index] for name, value in self._columns().items()}
         kept = replace(
             self,
             **picked,
+            state={name: value[index] for name, value in self.state.items()},
             indices=[self.indices[row] for row in rows],
             lengths=[self.lengths[row] for row in rows],
         )
@@ -143,6 +147,7 @@ class Canvas:
         joined = replace(
             self,
             **{name: torch.cat([value, below[name]]) for name, value in self._columns().items()},
+            state={name: torch.cat([value, others.state[name]]) for name, value in self.state.items()},
             indices=self.indices + others.indices,
             lengths=self.lengths + others.lengths,
         )
@@ -153,9 +158,6 @@ class Canvas:
         """Everything that is a tensor with a row each, but for the attention mask, which is made anew."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "attention_mask"}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
-
-    def _pick(self, rows: Tensor) -> dict[str, Tensor]:
-        return {name: value[rows] for name, value in self._columns().items()}
 
     def _widen_to(self, answer_start: int) -> None:
         """Add padding on the left, or take some away, so that the answers start there."""

@@ -1,4 +1,4 @@
-"""The denoising loop: it owns the canvas, the batch, the ends and the counts; objects chosen beforehand do the rest."""
+"""The denoising loop: it owns the canvas, the batch, the clock and the counts; a decoder says what each step does."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.decoding.canvas import Canvas, Ids
-from lm_eval_codd.decoding.coupling import check_vocabulary, make_coupling
-from lm_eval_codd.decoding.decoders.schedule import Plan, make_schedule
+from lm_eval_codd.decoding.coupling import check_vocabulary
+from lm_eval_codd.decoding.decoders import make_decoder
 from lm_eval_codd.decoding.network import make_network
 from lm_eval_codd.decoding.queue import Clock, Queue
-from lm_eval_codd.decoding.step import Decider, Decision, Step
+from lm_eval_codd.decoding.step import Decision, Step
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.protocols import Backbone, Circuit
@@ -150,21 +150,16 @@ def stream(
     device = torch.device(getattr(backbone, "device", "cpu"))
     if circuit is not None and getattr(circuit, "device", device) != device:
         circuit = circuit.to(device=device)
-    queue = Queue(prompts, repeats, batch_size, config, ids, device)
-    schedule = make_schedule(config, backbone.family, device)
+    decoder = make_decoder(config, backbone.family, ids, device, circuit)
+    without_circuit = make_decoder(config, backbone.family, ids, device) if compare else None
+    queue = Queue(prompts, repeats, batch_size, config, ids, device, start=decoder.start)
     network = make_network(backbone, config)
-    decider = Decider(config, backbone.family, ids, coupled=circuit is not None)
-    coupling = make_coupling(config, circuit, decider)
     clock = Clock()
 
     canvas = queue.refill(None)
     while canvas is not None:
-        plan = schedule.next(canvas)
-        going = plan.budget > 0
-        if config.stop_at_eos:
-            going &= ~canvas.ended()
-        wanted = plan.open if coupling.needs_all_open else plan.committable
-        numbers = torch.stack([torch.where(going, wanted.sum(dim=1), 0), plan.block, plan.open.sum(dim=1)])
+        look = decoder.look(canvas)
+        numbers = torch.stack([look.wanted.sum(dim=1), look.block, look.num_open])
         num_wanted, blocks, num_open = numbers.tolist()  # the step's one wait for the device
         clock.tick(canvas.indices)
         if not all(num_wanted):
@@ -176,20 +171,21 @@ def stream(
                 clock.skip(time.perf_counter() - handed_over)
             canvas = queue.refill(canvas.keep([row for row, number in enumerate(num_wanted) if number]))
             continue
-        step = Step.of(canvas, plan, wanted, num_wanted, blocks, num_open)
+        step = Step.of(canvas, look, num_wanted, blocks, num_open)
         logits = network.logits(canvas, step)
         canvas.num_nonfinite += _are_nonfinite(step, logits)
         if config.logits_eos_inf:
             logits[..., ids.eos] = -torch.inf
         # Before the circuit writes into the logits; draws are functions of row and step, so the second are the same.
-        alone = decider.decide(step, logits) if compare else None
-        decision = coupling.decide(canvas, step, logits)
+        alone = without_circuit.decide(canvas, step, logits) if without_circuit else None
+        decision = decoder.decide(canvas, step, logits)
         del logits  # not beside the next step's
         canvas.commit(step.columns, decision.tokens, decision.commit)
+        canvas.state.update(decision.state)
         canvas.num_forward += 1
-        canvas.step = plan.step + 1
+        canvas.step = step.number + 1
         if on_step is not None:
-            on_step(_event(canvas, plan, step, decision, alone))
+            on_step(_event(canvas, step, decision, alone))
 
 
 def _generations(done: Canvas, config: DecodingConfig) -> Iterator[tuple[int, Generation]]:
@@ -209,10 +205,10 @@ def _are_nonfinite(step: Step, logits: Tensor) -> Tensor:
     return step.spread(~logits.amax(dim=-1).isfinite(), False).any(dim=1)
 
 
-def _event(canvas: Canvas, plan: Plan, step: Step, decision: Decision, alone: Decision | None) -> StepEvent:
+def _event(canvas: Canvas, step: Step, decision: Decision, alone: Decision | None) -> StepEvent:
     return StepEvent(
         rows=torch.tensor(canvas.indices),
-        number=plan.step,
+        number=step.number,
         answer=canvas.answer.clone(),
         columns=step.columns,
         tokens=decision.tokens,

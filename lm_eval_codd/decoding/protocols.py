@@ -1,4 +1,4 @@
-"""What the decoding loop asks of a backbone and of a circuit, and nothing more."""
+"""What decoding asks of a backbone and of a circuit, and a coupling of a decoder, and nothing more."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from lm_eval_codd.decoding.canvas import Canvas
+    from lm_eval_codd.decoding.step import Decision, Step
     from lm_eval_codd.settings import Family
 
 
@@ -135,4 +137,26 @@ class Circuit(Protocol):
             observed: [N, T] int64, the token where known and -1 where masked.
             places: [M] int64, where the masked positions stand in `observed.flatten()`.
         """
+        ...
+
+
+class Chooser(Protocol):
+    """A decoder that commits the surest positions, as a coupling sees it."""
+
+    def choose(
+        self, canvas: Canvas, step: Step, logits: Tensor, forced: Tensor | None = None, *, turn: int = 0
+    ) -> Decision:
+        """Propose a token everywhere and commit the surest of each row's `step.committable`.
+
+        Args:
+            canvas: as the step found it.
+            step: the open positions.
+            logits: [N, V] float32 at those positions, after guidance and the circuit.
+            forced: [B, P] bool, positions that go before all others.
+            turn: how many of each row's positions the same step has committed before.
+        """
+        ...
+
+    def members(self, step: Step, logits: Tensor) -> Tensor:
+        """[B, P] bool: the positions that the backbone alone would commit, which say where a window lies."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from lm_eval_codd.decoding.canvas import Canvas
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Queue:
-    """Prompts that wait for a place in the batch."""
+    """Prompts that wait for a place in the batch; `start` prepares the rows that get one."""
 
     def __init__(
         self,
@@ -27,11 +27,12 @@ class Queue:
         config: DecodingConfig,
         ids: Ids,
         device: torch.device,
+        start: Callable[[Canvas], None],
     ) -> None:
         self._prompts = prompts
         self._repeats = [0] * len(prompts) if repeats is None else repeats
         self._batch_size = len(prompts) if batch_size is None else batch_size
-        self._config, self._ids, self._device = config, ids, device
+        self._config, self._ids, self._device, self._prepare = config, ids, device, start
         self._waiting = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
 
     def refill(self, canvas: Canvas | None) -> Canvas | None:
@@ -44,7 +45,7 @@ class Queue:
         return canvas if under_way else None
 
     def _start(self, indices: list[int]) -> Canvas:
-        return Canvas.from_prompts(
+        canvas = Canvas.from_prompts(
             [self._prompts[index] for index in indices],
             self._config.gen_length,
             self._ids,
@@ -53,6 +54,8 @@ class Queue:
             device=self._device,
             indices=indices,
         )
+        self._prepare(canvas)
+        return canvas
 
 
 class Clock:

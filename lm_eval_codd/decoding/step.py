@@ -1,24 +1,40 @@
-"""One denoising step of a batch, and the decision what to commit."""
+"""One denoising step of a batch: where a decoder looks, what the network answers there, and what the decoder writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lm_eval_codd.decoding.candidates import Support, draw, most_likely, rows_at_a_time, tempered_support
-from lm_eval_codd.decoding.commitment import make_floor, surest
-from lm_eval_codd.decoding.confidence import RULES
-from lm_eval_codd.decoding.noise import Stream, gumbel, uniforms
+from lm_eval_codd.decoding.noise import Stream, uniforms
 from lm_eval_codd.decoding.transfer import to_device
 
 if TYPE_CHECKING:
-    from lm_eval_codd.decoding.canvas import Canvas, Ids
-    from lm_eval_codd.decoding.decoders.schedule import Plan
-    from lm_eval_codd.settings import DecodingConfig, Family
+    from lm_eval_codd.decoding.canvas import Canvas
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a decoder says of the next step of every row, before the network is asked.
+
+    step: [B] int64, its number in the row's schedule; random numbers are drawn by it.
+    block: [B] int64, the active block; 0 where the whole answer is one.
+    wanted: [B, G] bool, positions of the answer that the network is asked for; [B, L] where columns of the prompt are
+        wanted too. A row that wants nothing is through.
+    num_open: [B] int64, masked positions of the active block.
+    committable: [B, G] bool, those of the wanted that the step may write; None: all.
+    budget: [B] int64, how many it writes at most; None: as many as the decoder likes.
+    """
+
+    step: Tensor
+    block: Tensor
+    wanted: Tensor
+    num_open: Tensor
+    committable: Tensor | None = None
+    budget: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -28,7 +44,8 @@ class Step:
     Whatever has the size of the vocabulary exists for the N positions only, row by row. The rest is [B, P], where rows
     with fewer positions are filled up with others.
 
-    columns: [B, P] int64, positions in the answer, ascending before the filling; all different.
+    columns: [B, P] int64, positions in the answer, ascending before the filling; all different. Those of the prompt
+        are negative, -1 the last one.
     row, place: [N] int64, where in [B, P] each position stands.
     blocks, num_open: each row's active block, and how many masked positions it has there; plain numbers.
     committable: [B, P] bool; False also at the filling.
@@ -47,31 +64,31 @@ class Step:
     number: Tensor
 
     @classmethod
-    def of(
-        cls, canvas: Canvas, plan: Plan, wanted: Tensor, num_wanted: list[int], blocks: list[int], num_open: list[int]
-    ) -> Step:
-        """Collect the `wanted` positions [B, G], `num_wanted` in each row, to the left."""
+    def of(cls, canvas: Canvas, look: Look, num_wanted: list[int], blocks: list[int], num_open: list[int]) -> Step:
+        """Collect the wanted positions, `num_wanted` in each row, to the left."""
         width = max(num_wanted)
-        columns = wanted.byte().argsort(dim=1, descending=True, stable=True)[:, :width]
-        place = torch.arange(width, device=columns.device).expand_as(columns)
-        row = torch.arange(len(columns), device=columns.device)[:, None].expand_as(columns)
+        places = look.wanted.byte().argsort(dim=1, descending=True, stable=True)[:, :width]
+        place = torch.arange(width, device=places.device).expand_as(places)
+        row = torch.arange(len(places), device=places.device)[:, None].expand_as(places)
+        committable = look.wanted if look.committable is None else look.committable
+        budget = torch.full_like(look.step, width) if look.budget is None else look.budget
         if min(num_wanted) == width:
             row, place = row.flatten(), place.flatten()
         else:
             # With its size given, this does not wait for the device as a boolean index would.
-            num, total = to_device(num_wanted, columns.device), sum(num_wanted)
+            num, total = to_device(num_wanted, places.device), sum(num_wanted)
             row = row[:, 0].repeat_interleave(num, output_size=total)
-            place = torch.arange(total, device=columns.device) - (num.cumsum(0) - num)[row]
+            place = torch.arange(total, device=places.device) - (num.cumsum(0) - num)[row]
         return cls(
-            columns=columns,
+            columns=places + (canvas.answer.shape[1] - look.wanted.shape[1]),
             row=row,
             place=place,
             blocks=blocks,
             num_open=num_open,
-            committable=plan.committable.gather(1, columns),
-            budget=plan.budget,
+            committable=committable.gather(1, places),
+            budget=budget,
             keys=canvas.keys,
-            number=plan.step,
+            number=look.step,
         )
 
     @property
@@ -103,11 +120,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Decision:
-    """A candidate a position, how sure it is, and whether it is committed; all [B, P]."""
+    """What a step writes: a token a position, how sure it is, and whether it is written; all [B, P].
+
+    Writing the mask id takes back what was committed before.
+
+    state: what of `Canvas.state` the step changes.
+    """
 
     tokens: Tensor
     confidence: Tensor
     commit: Tensor
+    state: Mapping[str, Tensor] = field(default_factory=dict)
 
     def then(self, later: Decision) -> Decision:
         """Both decisions, one after the other."""
@@ -116,79 +139,5 @@ class Decision:
             tokens=later.tokens.where(new, self.tokens),
             confidence=later.confidence.where(new, self.confidence),
             commit=self.commit | new,
+            state={**self.state, **later.state},
         )
-
-
-class Decider:
-    """Candidates, confidences and the choice of positions, as one family has them.
-
-    LLaDA takes confidences from the untempered, untruncated distribution; Dream from the one that it draws from.
-    `topprob` takes them from the most likely token of the former in either family where a circuit's best windows are
-    `coupled` (spec/decoding.md 2.4).
-    """
-
-    def __init__(self, config: DecodingConfig, family: Family, ids: Ids, *, coupled: bool = False) -> None:
-        self._config = config
-        self._scores_most_likely = config.alg == "topprob" and config.tells_topprob_apart(coupled=coupled)
-        self._scores_drawn_support = family == "dream"
-        self._rule = RULES[config.alg]
-        self._unsure = ids.ends if config.confidence_eos_eot_inf else ()
-        self._floor = make_floor(config)
-
-    def decide(self, step: Step, logits: Tensor, forced: Tensor | None = None, *, turn: int = 0) -> Decision:
-        """Propose a token everywhere and commit the surest of each row.
-
-        Args:
-            step: the open positions.
-            logits: [N, V] float32 at those positions, after guidance and the circuit.
-            forced: [B, P] bool, positions that go before all others.
-            turn: how many of each row's positions the same step has committed before.
-        """
-        tokens, confidence = self._in_pieces(step, logits, self._propose)
-        score = confidence
-        if self._config.alg_temp is not None:
-            # The largest Gumbel-perturbed scores are a draw without replacement from softmax(confidence / alg_temp).
-            score = confidence / self._config.alg_temp + gumbel(step.uniforms(Stream.RANK))
-        if forced is not None:
-            score = score.masked_fill(forced, torch.inf)
-        return Decision(tokens, confidence, self.choose(step, score, turn))
-
-    def choose(self, step: Step, score: Tensor, turn: int = 0) -> Tensor:
-        """[B, P] bool: what the step commits by `score` [B, P], the surest first."""
-        return surest(score, step.committable, step.budget, self._floor, turn)
-
-    def raw_confidence(self, step: Step, logits: Tensor) -> Tensor:
-        """[B, P] confidence of the most likely token, untempered and untruncated (window placement)."""
-        return self._in_pieces(step, logits, self._look)[1]
-
-    def _in_pieces(self, step: Step, logits: Tensor, function: Callable[..., tuple[Tensor, Tensor]]) -> list[Tensor]:
-        """Tokens and confidences [B, P] that a function gives for some positions at a time."""
-        drawn = step.flat(step.uniforms(Stream.TOKEN)) if self._config.temperature > 0 else None
-        rank = step.flat(step.uniforms(Stream.RANK)) if self._config.alg == "random" else None
-        size = rows_at_a_time(logits)
-        pieces = []
-        for start, some in zip(range(0, len(logits), size), logits.split(size), strict=True):
-            numbers = (None if uniform is None else uniform[start : start + size] for uniform in (drawn, rank))
-            pieces.append(function(some, *numbers))
-        tokens, confidence = (torch.cat(parts) for parts in zip(*pieces, strict=True))
-        return [step.spread(tokens, 0), step.spread(confidence, -torch.inf)]
-
-    def _propose(self, logits: Tensor, drawn: Tensor | None, rank: Tensor | None) -> tuple[Tensor, Tensor]:
-        support = tempered_support(logits, self._config)
-        index = most_likely(support.values) if drawn is None else draw(support, drawn)
-        tokens = support.token(index)
-        if self._scores_most_likely:
-            return tokens, self._look(logits, drawn, rank)[1]
-        if self._scores_drawn_support:
-            return tokens, self._confidence(support, index, rank)
-        return tokens, self._confidence(Support(logits), tokens, rank)
-
-    def _look(self, logits: Tensor, drawn: Tensor | None, rank: Tensor | None) -> tuple[Tensor, Tensor]:
-        tokens = most_likely(logits)
-        return tokens, self._confidence(Support(logits), tokens, rank)
-
-    def _confidence(self, support: Support, index: Tensor, rank: Tensor | None) -> Tensor:
-        if not self._unsure:
-            return self._rule(support, index, rank)
-        confidence = self._rule(support.without(self._unsure), index, rank)
-        return torch.where(confidence.isnan(), -torch.inf, confidence)  # nothing but end tokens was left

@@ -15,7 +15,7 @@ from lm_eval_codd.backbones.backbone import Backbone
 from lm_eval_codd.circuits.hmm import HMM
 from lm_eval_codd.circuits.posterior import Posterior
 from lm_eval_codd.decoding.coupling.sampling import AnyOrder, OneShot
-from lm_eval_codd.decoding.step import Decider
+from lm_eval_codd.decoding.decoders.unmasking import Unmasking
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,7 @@ def watched(backbone: Backbone, shape: Shape) -> Iterator[Parts]:
         stopwatch.watch(CIRCUIT, Posterior, *_QUERIES)
         stopwatch.watch(COUPLING, OneShot, "decide")
         stopwatch.watch(COUPLING, AnyOrder, "decide")
-        stopwatch.watch(SAMPLING, Decider, "decide", "raw_confidence")
+        stopwatch.watch(SAMPLING, Unmasking, "choose", "members")
         yield parts
     parts.seconds = {PYTHON if name == REST else name: seconds for name, seconds in stopwatch.seconds.items()}
 

@@ -3,7 +3,7 @@
 from lm_eval_codd.decoding.step import Step
 
 
-def step_on(canvas, plan, wanted):
-    """The step that the loop makes of a plan and the positions it wants."""
-    numbers = (wanted.sum(1), plan.block, plan.open.sum(1))
-    return Step.of(canvas, plan, wanted, *(number.tolist() for number in numbers))
+def step_on(canvas, look):
+    """The step that the loop makes of where a decoder looks."""
+    numbers = (look.wanted.sum(1), look.block, look.num_open)
+    return Step.of(canvas, look, *(number.tolist() for number in numbers))

@@ -16,10 +16,8 @@ import torch
 import lm_eval_codd as codd
 from lm_eval_codd.decoding.candidates import tempered_support
 from lm_eval_codd.decoding.canvas import Canvas, Ids
-from lm_eval_codd.decoding.coupling import make_coupling
-from lm_eval_codd.decoding.decoders.schedule import make_schedule
+from lm_eval_codd.decoding.decoders.unmasking import Unmasking
 from lm_eval_codd.decoding.network import make_network
-from lm_eval_codd.decoding.step import Decider
 from tests.decoding.goldens import NOT_REPRODUCED, cases
 from tests.decoding.steps import step_on
 
@@ -93,21 +91,20 @@ class TestSeededTrajectoriesReplay:
         if case.uses_window:
             config, circuit = dataclasses.replace(config, pc_frac=0.0), ClosedCircuit()
         trajectory = case.trajectory()
-        decider = Decider(config, backbone.family, Ids(config.mask_id, (backbone.eos_id,)))
-        coupling = make_coupling(config, circuit, decider)
-        schedule = make_schedule(config, backbone.family, torch.device("cpu"))
+        ids = Ids(config.mask_id, (backbone.eos_id,))
+        config = dataclasses.replace(config, stop_at_eos=False)
+        decoder = Unmasking(config, backbone.family, ids, torch.device("cpu"), circuit)
         compared = strictly_compared = 0
         for number, (before, after) in enumerate(itertools.pairwise(trajectory)):
             canvas = _canvas(case, config, backbone, before, number)
             changed = torch.from_numpy(before != after)[:, canvas.answer_start :]
             if not changed.any():
                 continue
-            plan = schedule.next(canvas)
-            step = step_on(canvas, plan, plan.open)
+            step = step_on(canvas, decoder.look(canvas))
             logits = make_network(backbone, config).logits(canvas, step)
             _committed_tokens_lie_in_the_support(config, step, logits, torch.from_numpy(after), changed)
             if config.alg in ("entropy", "margin") and config.alg_temp is None:
-                decision = coupling.decide(canvas, step, logits.clone())
+                decision = decoder.decide(canvas, step, logits.clone())
                 official = changed.gather(1, step.columns)
                 assert not (decision.commit & (decision.tokens == config.mask_id)).any()
                 assert decision.commit.sum() == official.sum()

@@ -7,7 +7,7 @@ from lm_eval_codd import DecodingConfig
 from lm_eval_codd.decoding.canvas import Canvas, Ids
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.coupling.windows import BestWindow, CoveringWindows, Gate
-from lm_eval_codd.decoding.decoders.schedule import Plan
+from lm_eval_codd.decoding.step import Look
 from tests.decoding.steps import step_on
 
 LENGTH, WINDOW, MASK = 40, 8, 99
@@ -15,16 +15,13 @@ PROMPTS = [[1] * 3, [1] * 10, [1], [1] * 6]
 
 
 class Scores:
-    """Stands for a decider whose confidences are given."""
+    """Stands for a decoder whose confidences are given."""
 
     def __init__(self, scores):
         self.scores = scores
 
-    def raw_confidence(self, step, logits):
-        return self.scores.gather(1, step.columns)
-
-    def choose(self, step, score):
-        return surest(score, step.committable, step.budget)
+    def members(self, step, logits):
+        return surest(self.scores.gather(1, step.columns), step.committable, step.budget)
 
 
 @pytest.fixture(params=range(12))
@@ -38,7 +35,7 @@ def scene(request):
     canvas.answer[decided] = 7
     masked = canvas.masked
     budget = torch.randint(1, 9, (len(PROMPTS),), generator=generator)
-    step = step_on(canvas, Plan(canvas.step, torch.zeros_like(budget), masked, masked, budget), masked)
+    step = step_on(canvas, Look(canvas.step, torch.zeros_like(budget), masked, masked.sum(1), budget=budget))
     scores = torch.randn(len(PROMPTS), LENGTH, generator=generator, dtype=torch.float64)
     return canvas, step, scores
 

@@ -1,5 +1,56 @@
 """How a circuit enters a decision: the windows it looks at, the evidence it gets, and what becomes of its answer."""
 
-from lm_eval_codd.decoding.coupling.sampling import check_vocabulary, check_window, make_coupling
+from __future__ import annotations
 
-__all__ = ["check_vocabulary", "check_window", "make_coupling"]
+from typing import TYPE_CHECKING
+
+from lm_eval_codd.decoding.coupling.sampling import COUPLED_LOGITS, AnyOrder, Coupling, Independent, OneShot
+from lm_eval_codd.decoding.coupling.windows import BestWindow, BlockWindow, CoveringWindows, WindowRule
+
+if TYPE_CHECKING:
+    from lm_eval_codd.decoding.protocols import Backbone, Chooser, Circuit
+    from lm_eval_codd.settings import DecodingConfig
+
+
+def make_coupling(config: DecodingConfig, circuit: Circuit | None, chooser: Chooser) -> Coupling:
+    """The coupling that the settings ask for; without a circuit, `Independent`.
+
+    Raises:
+        ValueError: the circuit's window does not fit the block, or the answer.
+    """
+    if circuit is None:
+        return Independent(chooser)
+    check_window(config, circuit.num_positions)
+    rule = _window_rule(config, circuit.num_positions, chooser)
+    if config.pc_sampling == "any_order":
+        return AnyOrder(chooser, rule, circuit, config.pc_temperature)
+    return OneShot(chooser, rule, circuit, config.pc_temperature, COUPLED_LOGITS[config.pc_sampling])
+
+
+def check_window(config: DecodingConfig, num_positions: int) -> None:
+    """Raise `ValueError` when a circuit's window of `num_positions` fits neither the blocks nor the answer."""
+    if config.goes_by_blocks and config.block_length != num_positions:
+        raise ValueError(
+            f"`block_length={config.block_length}` must equal the circuit's window of {num_positions} positions; "
+            f"set block_length={num_positions} or use another circuit"
+        )
+    if config.gen_length < num_positions:
+        raise ValueError(
+            f"`gen_length={config.gen_length}` is shorter than the circuit's window of {num_positions} positions; "
+            f"use at least {num_positions}"
+        )
+
+
+def check_vocabulary(backbone: Backbone, circuit: Circuit) -> None:
+    """Raise `ValueError` when the circuit does not know all of the backbone's tokens."""
+    if circuit.vocab_size < backbone.vocab_size:
+        raise ValueError(
+            f"the circuit's vocabulary of {circuit.vocab_size} tokens is smaller than the backbone's "
+            f"{backbone.vocab_size}; use a circuit made for this backbone"
+        )
+
+
+def _window_rule(config: DecodingConfig, num_positions: int, chooser: Chooser) -> WindowRule:
+    if config.goes_by_blocks:
+        return BlockWindow(config, num_positions)
+    return (BestWindow if config.pc_windows == "best" else CoveringWindows)(config, num_positions, chooser)

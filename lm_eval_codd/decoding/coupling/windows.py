@@ -12,7 +12,8 @@ from lm_eval_codd.decoding.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
-    from lm_eval_codd.decoding.step import Decider, Step
+    from lm_eval_codd.decoding.protocols import Chooser
+    from lm_eval_codd.decoding.step import Step
     from lm_eval_codd.settings import DecodingConfig
 
 
@@ -97,14 +98,14 @@ class BestWindow:
     of the step's budget goes to any positions inside where the gate is open, and to any at all where it is closed.
     """
 
-    def __init__(self, config: DecodingConfig, num_positions: int, decider: Decider) -> None:
+    def __init__(self, config: DecodingConfig, num_positions: int, chooser: Chooser) -> None:
         self._gate = Gate(config)
         self._length = num_positions
-        self._decider = decider
+        self._chooser = chooser
 
     def __call__(self, canvas: Canvas, step: Step, logits: Tensor) -> Placement:
         """See `WindowRule`."""
-        members = _step_members(self._decider, step, logits)
+        members = self._chooser.members(step, logits)
         column = canvas.answer_start + step.columns
         start = _clamp_start(column - self._length // 2, canvas, self._length)
         inside = _contains(start[:, :, None], column[:, None, :], self._length) & members[:, None, :]
@@ -129,15 +130,15 @@ class CoveringWindows:
     the whole answer's mask ratio. The candidates, and only they, are committed.
     """
 
-    def __init__(self, config: DecodingConfig, num_positions: int, decider: Decider) -> None:
+    def __init__(self, config: DecodingConfig, num_positions: int, chooser: Chooser) -> None:
         self._gate = Gate(config)
         self._length = num_positions
         self._gen_length = config.gen_length
-        self._decider = decider
+        self._chooser = chooser
 
     def __call__(self, canvas: Canvas, step: Step, logits: Tensor) -> Placement:
         """See `WindowRule`."""
-        members = _step_members(self._decider, step, logits)
+        members = self._chooser.members(step, logits)
         column = canvas.answer_start + step.columns
         uncovered = members & self._gate(canvas.masked.sum(dim=1), self._gen_length)[:, None]
         rows, columns, takes = [], [], []
@@ -157,11 +158,6 @@ class CoveringWindows:
             empty = step.columns.new_empty(0, self._length)
             return Placement(Windows(empty[:, 0], empty, empty.bool()), members)
         return Placement(Windows(torch.cat(rows), torch.cat(columns), torch.cat(takes)), members)
-
-
-def _step_members(decider: Decider, step: Step, logits: Tensor) -> Tensor:
-    """[B, P] bool: the positions that the backbone alone would commit."""
-    return decider.choose(step, decider.raw_confidence(step, logits))
 
 
 def _span(start: Tensor, length: int) -> Tensor:
