@@ -189,8 +189,9 @@ class HMM:
 
         log_leaf, log_scale = leaves(self, evidence, which, places, observed, self.dtype)
         log_beta, log_masses = chain.backward(*self.chain_tables(self.dtype), log_leaf)
-        if len(lost := self._lost_rows(log_masses)):
-            # float32 weights reach 87 nats down. Mass that lies deeper is small, not impossible.
+        lost_leaf = (log_leaf.isneginf().any(-1) & (observed < 0)).any(-1)
+        if len(lost := self._lost_rows(log_masses, log_beta, lost_leaf)):
+            # float32 weights reach 103 nats down. What lies deeper is small here, and may decide elsewhere.
             known = observed[lost]
             lost_places = masked_places(known)
             which = rows[lost].flatten()[lost_places]
@@ -208,15 +209,19 @@ class HMM:
         spared where the circuit is `always_possible`.
         """
         log_beta, log_masses = chain.backward(*self.chain_tables(self.dtype), log_leaf)
-        if len(lost := self._lost_rows(log_masses)):
+        if len(lost := self._lost_rows(log_masses, log_beta)):
             self._chain_again(lost, log_leaf[lost].to(widest(self.device)), log_beta, log_masses)
         return log_beta, log_masses
 
-    def _lost_rows(self, log_masses: Tensor) -> Tensor:
-        """Indices of rows to run again in the widest dtype."""
+    def _lost_rows(self, log_masses: Tensor, log_beta: Tensor, lost_leaf: Tensor | None = None) -> Tensor:
+        """Indices of rows to run again in the widest dtype: no mass is left, or a latent's is not.
+
+        `lost_leaf` [B] bool marks rows with a latent that its masked position's evidence leaves nothing.
+        """
         if self.dtype == widest(self.device) or self.always_possible:
             return log_masses.new_empty(0, dtype=torch.long)
-        return no_mass(log_masses).nonzero()[:, 0]
+        lost = no_mass(log_masses) | log_beta.isneginf().flatten(1).any(-1)
+        return (lost if lost_leaf is None else lost | lost_leaf).nonzero()[:, 0]
 
     def _chain_again(self, rows: Tensor, log_leaf: Tensor, log_beta: Tensor, log_masses: Tensor) -> None:
         """Overwrite some `rows` of a chain's results, in the dtype of their leaves `log_leaf`."""

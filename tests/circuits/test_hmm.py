@@ -184,6 +184,17 @@ class TestDraws:
 
 
 class TestExtremes:
+    @pytest.mark.parametrize("observed", [[[1, -1, 1]], [[-1, -1, 1]], [[1, -1, -1]]])
+    def test_a_latent_that_float32_weights_do_not_reach_is_not_lost(self, enumerate_exactly, observed):
+        emission = torch.tensor([[1 - 2e-26, 1e-26, 1e-26], [0, 0.5, 0.5]])
+        circuit = HMM(torch.tensor([0.5, 0.5]), torch.eye(2), emission, 3)
+        log_evidence, observed = torch.tensor([[[0.0] * 3, [0.0, -110, -112], [0.0] * 3]]), torch.tensor(observed)
+        exact = enumerate_exactly(circuit, log_evidence[0], observed[0])
+        posterior = circuit.evaluate(log_evidence, observed)
+        assert posterior.log_partition.item() == pytest.approx(exact.log_partition, abs=1e-4)
+        wanted = torch.from_numpy(exact.latent_posterior).float()
+        torch.testing.assert_close(posterior.latent_posterior()[0], wanted, rtol=0, atol=1e-4)
+
     @pytest.mark.parametrize("sharpness", [1e3, 1e6, 1e30])
     def test_very_peaked_evidence_leaves_its_token(self, make_circuit, sharpness):
         circuit = make_circuit(num_positions=6, num_latents=8, vocab_size=40, dtype=torch.float32)
