@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from lm_eval_codd import __version__
 from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.errors import ends_in_one_line
 from lm_eval_codd.names import unknown_name
 from lm_eval_codd.registration import tasks_dir
 
@@ -81,7 +81,7 @@ def _command(argv: list[str]) -> int:
     except BrokenPipeError:
         raise
     except (ValueError, OSError, RuntimeError) as error:
-        if not _is_ours(error) or os.environ.get("LMEVAL_LOG_LEVEL", "").upper() == "DEBUG":
+        if not ends_in_one_line(error, (Path(__file__).resolve().parent, tasks_dir())):
             raise
         print(f"{PROG} {name}: {one_line(error)}", file=sys.stderr)
         return 2
@@ -109,12 +109,6 @@ commands:
 
 `{PROG} COMMAND --help` says more; `python -m lm_eval_codd` is the same command.
 With LMEVAL_LOG_LEVEL=DEBUG an error shows where it comes from."""
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Whether this package or one of its tasks raised the error; then its message says what to do."""
-    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve()
-    return any(raised_in.is_relative_to(home) for home in (Path(__file__).resolve().parent, tasks_dir()))
 
 
 if __name__ == "__main__":

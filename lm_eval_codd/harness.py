@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import gc
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lm_eval_codd.registration import MODELS, register, tasks_dir
+
+_UNKNOWN_TASKS: Final = "Tasks not found: "  # how lm-eval's error begins
 
 
 def run(argv: list[str]) -> None:
@@ -40,7 +43,18 @@ def run(argv: list[str]) -> None:
         if given.model in MODELS:
             _import_model(given.model)
     sys.argv = ["lm-eval", command, *rest]
-    cli_evaluate()
+    try:
+        cli_evaluate()
+    except ValueError as error:
+        if not str(error).startswith(_UNKNOWN_TASKS):
+            raise
+        raise ValueError(_unknown_tasks(str(error).removeprefix(_UNKNOWN_TASKS))) from None
+
+
+def _unknown_tasks(names: str) -> str:
+    near = [near for name in names.split(", ") for near in difflib.get_close_matches(name, _our_tasks(), n=1)]
+    hint = f"did you mean {', '.join(near)}? " if near else ""
+    return f"lm-eval knows no task {names}; {hint}`lm-eval-codd run ls tasks` lists them all"
 
 
 def _our_tasks() -> set[str]:

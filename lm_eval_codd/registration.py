@@ -7,6 +7,8 @@ import inspect
 from pathlib import Path
 from typing import Any, Final
 
+from lm_eval_codd.errors import end_quietly_in_lm_eval
+
 # Each value is the module and class where the model is defined, not a re-export: lm-eval compares the two.
 MODELS: Final = {
     "llada": "lm_eval_codd.models.llada:LLaDA",
@@ -17,7 +19,10 @@ MODELS: Final = {
 
 
 def register() -> None:
-    """Add our names to lm-eval's registry. A name that is taken stays as it is; a model is imported when asked for."""
+    """Add our names to lm-eval's registry, and let our errors end its command line in one line.
+
+    A name that is taken stays as it is; a model is imported when asked for.
+    """
     # The built-in models first: lm-eval adds them only while the registry is empty.
     import lm_eval.models  # noqa: F401
     from lm_eval.api.registry import model_registry
@@ -25,6 +30,7 @@ def register() -> None:
     for name, target in MODELS.items():
         if name not in model_registry:
             model_registry.register(name, target=target)
+    end_quietly_in_lm_eval((Path(__file__).resolve().parent, tasks_dir()))
 
 
 def register_tasks() -> None:

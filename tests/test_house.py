@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "names": set(),
     "settings": {"names"},
     "gates": {"settings"},
-    "registration": set(),
+    "errors": {"clean_text"},
+    "registration": {"errors"},
     "sandbox": set(),
     "_sandbox_child": set(),
     "demo": set(),
@@ -33,9 +34,10 @@ MAY_IMPORT = {
     "trace": {"settings", "registration", "backbones", "circuits", "decoding", "models", "reporting", "outputs"},
     "reporting": {"settings", "clean_text", "outputs"},
     "launch": {"settings", "names", "gates", "registration", "reporting", "demo"},
-    "__main__": {"settings", "names", "registration", "clean_text"},
+    "__main__": {"errors", "settings", "names", "registration", "clean_text"},
 }
 WITHOUT_TENSORS = (
+    "errors",
     "clean_text",
     "outputs",
     "names",

@@ -173,3 +173,16 @@ class TestRun:
         command_line.main(["run", "--model", model, "--tasks", tasks])
         assert seen == imported
         assert gc.isenabled()
+
+    def test_a_task_that_lm_eval_does_not_know_is_one_line(self, monkeypatch, capsys):
+        import lm_eval.__main__
+
+        def cli_evaluate():
+            raise ValueError("Tasks not found: codd_gsm8")
+
+        monkeypatch.setattr(lm_eval.__main__, "cli_evaluate", cli_evaluate)
+        monkeypatch.delenv("LMEVAL_LOG_LEVEL", raising=False)
+        assert command_line.main(["run", "--tasks", "codd_gsm8"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("lm-eval-codd run: lm-eval knows no task codd_gsm8; did you mean codd_gsm8k? ")
+        assert said.count("\n") == 1

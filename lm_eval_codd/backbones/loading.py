@@ -31,6 +31,15 @@ Attention = Literal["full", "block"]
 ATTENTIONS: Final[tuple[Attention, ...]] = get_args(Attention)
 
 _DTYPES: Final = {name: getattr(torch, name) for name in ("bfloat16", "float16", "float32", "float64")}
+# What torch and other projects call them.
+_SHORT_DTYPES: Final = {
+    "half": "float16",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "float": "float32",
+    "fp32": "float32",
+    "double": "float64",
+}
 
 
 def load_backbone(
@@ -179,7 +188,7 @@ def _default_dtype(checkpoint: Checkpoint) -> torch.dtype:
 def _parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if dtype in (None, "auto"):
         return None
-    name = _name(dtype)
+    name = _SHORT_DTYPES.get(_name(dtype), _name(dtype))
     if name not in _DTYPES:
         raise CheckpointError(unknown_value("dtype", name, ["auto", *_DTYPES]))
     return _DTYPES[name]

@@ -142,7 +142,7 @@ class Record:
             "token_ids": {name: getattr(lm.backbone, name) for name in _TOKEN_IDS},
             "checkpoint_identity": lm.backbone.identity,
             "circuit_identity": _circuit_identity(lm.circuit),
-            "model_dtype": _dtype(lm.backbone),
+            **_as_stock(lm.backbone, self.made_from),
             "model_num_parameters": lm.backbone.num_parameters,
             "model_max_length": lm.max_length,
             "device_name": _device_name(lm.device),
@@ -155,6 +155,17 @@ class Record:
             "mean_answer_tokens": totals.mean("answer_tokens"),
             "warnings": _warnings(lm, totals),
         }
+
+
+def _as_stock(backbone: Backbone, made_from: dict[str, Any]) -> dict[str, Any]:
+    """What lm-eval's own models write of a checkpoint, under the same names; a sha only of what came from the hub."""
+    checkpoint, _, adapter = backbone.identity.partition("+")
+    shas = {"model_sha": checkpoint, "peft_sha": adapter} if adapter else {"model_sha": checkpoint}
+    return {
+        "model_dtype": str(backbone.dtype),
+        "model_revision": made_from["revision"] or "main",
+        **{name: "" if identity.startswith("sha256:") else identity for name, identity in shas.items()},
+    }
 
 
 def made_by(config: DecodingConfig, backbone: Backbone, circuit: HMM | None) -> dict[str, Any]:

@@ -255,7 +255,7 @@ def _from_results(
         circuit=config.get("pc"),
         checkpoint_identity=config.get("checkpoint_identity"),
         circuit_identity=config.get("circuit_identity"),
-        dtype=config.get("model_dtype"),
+        dtype=None if config.get("model_dtype") is None else str(config["model_dtype"]).removeprefix("torch."),
         max_length=config.get("model_max_length"),
         num_fewshot=_mapping(results, "n-shot").get(task) or 0,
         limit=_limit(config, record),

@@ -86,6 +86,12 @@ class TestDtype:
         assert {parameter.dtype for parameter in backbone.model.parameters()} == {expected}
         assert backbone.logits(tokens_of(backbone)).dtype == expected
 
+    @pytest.mark.parametrize(
+        ("short", "dtype"), [("half", torch.float16), ("bf16", torch.bfloat16), ("float", torch.float32)]
+    )
+    def test_short_names_are_understood(self, models, short, dtype):
+        assert load_backbone(models / "llada-tiny", dtype=short, device="cpu").dtype == dtype
+
     @pytest.mark.parametrize("field", ["torch_dtype", "dtype"])
     def test_without_one_config_json_decides(self, edited, field):
         folder = edited("dream-tiny", {"torch_dtype": None} | {field: "bfloat16"})

@@ -40,6 +40,7 @@ class TestEvaluation:
         assert info["decoding_seconds"] > 0
         assert info["circuit_calls"] == 0
         assert info["checkpoint_identity"].startswith("sha256:")
+        assert (info["model_dtype"], info["model_revision"], info["model_sha"]) == ("torch.float32", "main", "")
         assert info["versions"]["lm_eval_codd"] == lm_eval_codd.__version__
         assert info["warnings"] == []
 
@@ -63,6 +64,12 @@ class TestEvaluation:
 
     def test_a_task_made_for_diffusion_models_is_decoded_its_way_and_the_result_says_so(self, load, evaluate):
         assert evaluate(load("llada"), {"alg": "margin"})["config"]["settings_of_tasks"] == {"tiny": {"alg": "margin"}}
+
+    def test_a_commit_of_the_hub_is_in_the_result_as_in_those_of_other_models(self, load):
+        lm = load("llada", revision=None)
+        lm.backbone.identity = f"{'a' * 40}+{'b' * 40}"
+        info = lm.get_model_info()
+        assert (info["model_sha"], info["peft_sha"]) == ("a" * 40, "b" * 40)
 
     def test_a_result_says_by_itself_what_is_approximate_in_it(self, load, evaluate):
         assert load("llada").get_model_info()["approximations"] == []

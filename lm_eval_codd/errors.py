@@ -1,0 +1,67 @@
+"""How errors end: this package's own in one line, which says what to do; all others as Python shows them.
+
+Also in lm-eval's command line, which shows every error under its whole traceback. Imports nothing heavy: it is in place
+before anything of this package runs there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from lm_eval_codd.clean_text import one_line
+
+_HOST_COMMAND: Final = "cli_evaluate"
+_HOST_PACKAGE: Final = "lm_eval"
+
+
+def ends_in_one_line(error: BaseException, homes: tuple[Path, ...]) -> bool:
+    """Whether an error's message is all there is to say.
+
+    Args:
+        error: as raised.
+        homes: folders whose code writes its messages for users.
+    """
+    if not isinstance(error, ValueError | OSError | RuntimeError):
+        return False
+    if os.environ.get("LMEVAL_LOG_LEVEL", "").upper() == "DEBUG":
+        return False
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and any(Path(frames[-1].filename).resolve().is_relative_to(home) for home in homes)
+
+
+def end_quietly_in_lm_eval(homes: tuple[Path, ...]) -> None:
+    """Let this package's own errors end lm-eval's command line in one line; with LMEVAL_LOG_LEVEL=DEBUG as before.
+
+    What is not an error of this package in that command line goes to the hook that was there before.
+    """
+    before = sys.excepthook
+    if getattr(before, "_ends_quietly", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
+        try:
+            quiet = _runs_lm_eval(trace) and ends_in_one_line(error, homes)
+            if quiet:
+                print(f"lm_eval: {one_line(error)}", file=sys.stderr)
+        except Exception:  # whatever it is, the error itself must be seen
+            quiet = False
+        if not quiet:
+            before(kind, error, trace)
+
+    hook._ends_quietly = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
+
+
+def _runs_lm_eval(trace: TracebackType | None) -> bool:
+    """Whether an error came out of lm-eval's own command, not out of somebody's program that uses lm-eval."""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_name == _HOST_COMMAND and Path(code.co_filename).parent.name == _HOST_PACKAGE:
+            return True
+        trace = trace.tb_next
+    return False
