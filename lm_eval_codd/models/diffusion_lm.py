@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CacheHook, TemplateLM
-from lm_eval.models.utils import handle_stop_sequences, postprocess_generated_text
 from lm_eval.utils import simple_parse_args_string
 
 from lm_eval_codd import backbones, circuits, decoding
@@ -25,7 +24,6 @@ from lm_eval_codd.models.arguments import (
 )
 from lm_eval_codd.models.batching import BatchSize
 from lm_eval_codd.models.cache_guard import guard_cache, refuse_repeats
-from lm_eval_codd.models.chat_templates import choose_template
 from lm_eval_codd.models.evaluation import Evaluation, applied_chat_template, running_evaluation
 from lm_eval_codd.models.front_door import check_system_instruction, no_likelihood, refuse_likelihoods
 from lm_eval_codd.models.gen_kwargs import Settings, stop_strings
@@ -35,6 +33,7 @@ from lm_eval_codd.models.progress import Progress
 from lm_eval_codd.models.ranks import Ranks
 from lm_eval_codd.models.record import Record, surroundings
 from lm_eval_codd.models.requests import Request, sort_out
+from lm_eval_codd.models.texts import Texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,8 +121,8 @@ class DiffusionLM(TemplateLM):
             attn_implementation=attn_implementation,
             pc=pc,
         )
-        self._add_bos = true_or_false("add_bos_token", add_bos_token)
-        self._chat_template_args = json_object("chat_template_args", chat_template_args)
+        add_bos_token = true_or_false("add_bos_token", add_bos_token)
+        chat_template_args = json_object("chat_template_args", chat_template_args)
         revision = None if revision is None else str(revision)
         of_checkpoint = read_own_defaults(pretrained, revision) if own_defaults else {}
         self._settings = Settings(self.family, settings, of_checkpoint)
@@ -139,12 +138,8 @@ class DiffusionLM(TemplateLM):
         self._rank, self._world_size = self._ranks.rank, self._ranks.world_size
         if device_map is None:
             device = choose_device(device, self._ranks.local_rank)
-        self._tokenizer_source = tokenizer or pretrained
-        self.tokenizer = load_tokenizer(self._tokenizer_source, self.family, None if tokenizer else revision)
-        if self._add_bos and self.tokenizer.bos_token_id is None:
-            raise ValueError(
-                f"`add_bos_token=True`: the tokenizer of `{self._tokenizer_source}` has no bos token; leave it out"
-            )
+        self.tokenizer = load_tokenizer(tokenizer or pretrained, self.family, None if tokenizer else revision)
+        self._texts = Texts(self.tokenizer, tokenizer or pretrained, add_bos_token, chat_template_args)
         circuit = None if pc is None else circuits.load_circuit(pc)
         if circuit is not None:
             decoding.check_window(self.config, circuit.num_positions)
@@ -175,7 +170,7 @@ class DiffusionLM(TemplateLM):
             "own_defaults": of_checkpoint,
             "tokenizer": tokenizer,
             "add_bos_token": add_bos_token,
-            "chat_template_args": self._chat_template_args,
+            "chat_template_args": chat_template_args,
         }
         self._record = Record(**self._made_from)
         if journal is not None:
@@ -267,9 +262,7 @@ class DiffusionLM(TemplateLM):
 
     def _text(self, request: Request, generation: Generation, config: DecodingConfig) -> str:
         tokens = generation.tokens[: generation.num_answer_tokens] if config.stop_at_eos else generation.tokens
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        until = handle_stop_sequences(stop_strings(request.instance.args[1]), eos=None)
-        text = postprocess_generated_text(text, until, think_end_token=None)
+        text = self._texts.answer(tokens, stop_strings(request.instance.args[1]))
         self.cache_hook.add_partial("generate_until", request.instance.args, text)
         return text
 
@@ -307,15 +300,9 @@ class DiffusionLM(TemplateLM):
             add_special_tokens: whether the tokenizer adds its own (a leading bos). None: as `add_bos_token` says.
             **kwargs: not read.
         """
-        bos = self.tokenizer.bos_token
-        begins_with_bos = bool(bos) and string.startswith(bos)
-        if add_special_tokens is None and self._add_bos:
-            string = string if begins_with_bos else bos + string
-            add_special_tokens = False
-        elif add_special_tokens is None:
-            templated = self.has_applied_chat_template
-            add_special_tokens = self._add_bos is None and not templated and not begins_with_bos
-        return self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
+        if add_special_tokens is not None:
+            return self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
+        return self._texts.encode(string, templated=self.has_applied_chat_template)
 
     @property
     def batch_sizes(self) -> dict[str, int]:
@@ -325,7 +312,7 @@ class DiffusionLM(TemplateLM):
     @property
     def tokenizer_name(self) -> str:
         """Where the tokenizer comes from, in a form that can be part of a file name."""
-        return str(self._tokenizer_source).replace("/", "__")
+        return str(self._texts.source).replace("/", "__")
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         """The chat template that is applied, for the results.
@@ -336,21 +323,15 @@ class DiffusionLM(TemplateLM):
         Raises:
             ValueError: the tokenizer has no such template.
         """
-        return choose_template(self.tokenizer.chat_template, chat_template, self._tokenizer_source)
+        return self._texts.template(chat_template)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """A conversation as the tokenizer's template writes it. Raises `ValueError` when it has none."""
-        asked = applied_chat_template() or True
-        template = choose_template(self.tokenizer.chat_template, asked, self._tokenizer_source)
-        self.has_applied_chat_template = True
-        return self.tokenizer.apply_chat_template(
-            chat_history,
-            chat_template=template,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=not add_generation_prompt,
-            **self._chat_template_args,
+        text = self._texts.conversation(
+            chat_history, applied_chat_template() or True, add_generation_prompt=add_generation_prompt
         )
+        self.has_applied_chat_template = True
+        return text
 
     def set_cache_hook(self, cache_hook: CacheHook) -> None:
         """Take `--use_cache`'s hook. Raises `ValueError` when its answers were made in another way."""
