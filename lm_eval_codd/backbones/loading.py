@@ -50,6 +50,7 @@ def load_backbone(
     revision: str | None = None,
     peft: str | Path | None = None,
     *,
+    peft_revision: str | None = None,
     device_map: str | dict[str, Any] | None = None,
     attention: Attention | None = None,
     block_length: int | None = None,
@@ -69,6 +70,7 @@ def load_backbone(
         device: such as `cuda:1`; None takes a GPU when there is one, else the CPU.
         revision: branch, tag or commit on the hub.
         peft: folder or hub id of a LoRA adapter, trained on the original module names or on transformers'.
+        peft_revision: branch, tag or commit of the adapter on the hub.
         device_map: spreads the layers over devices, as in transformers (`auto`, or module name -> device).
         attention: `full`, or `block` for block-causal attention: a position sees its own block and those before it,
             counted from its row's first token. None: as the checkpoint's family has it.
@@ -92,7 +94,7 @@ def load_backbone(
     num_parameters = model.num_parameters()
     identity = checkpoint.identity
     if peft is not None:
-        adapter = find_checkpoint(peft, files=ADAPTER_FILES)
+        adapter = find_checkpoint(peft, peft_revision, files=ADAPTER_FILES)
         add_adapter(model, adapter, layout)
         identity = f"{identity}+{adapter.identity}"
     model.eval().requires_grad_(False)

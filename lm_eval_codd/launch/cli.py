@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.launch.closing import show_demo, show_runs
 from lm_eval_codd.launch.command import RUNNER
@@ -14,15 +16,19 @@ from lm_eval_codd.launch.dry_run import show_plan
 from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.launch.estimate import from_past, read_past, stated
 from lm_eval_codd.launch.execute import Job, Outcome
-from lm_eval_codd.launch.fetch import fetch, needs
+from lm_eval_codd.launch.fetch import fetch, list_include_paths, needs
 from lm_eval_codd.launch.flags import Flag, format_help, parse
 from lm_eval_codd.launch.jobs import Selection, demo_sweep, prepare_folder, select
 from lm_eval_codd.launch.live import say, view
+from lm_eval_codd.launch.naming import labels
 from lm_eval_codd.launch.paper import GRID_MAX, GRID_REMARK, SELECT, approximation_remarks, table_sweeps
 from lm_eval_codd.launch.run_flags import GROUPS
 from lm_eval_codd.launch.schedule import StopRequest, run_all
 from lm_eval_codd.launch.sweep import FIXED, Sweep, is_file, parse_changes, parse_sweep, read_sweeps
 from lm_eval_codd.settings import unknown_value
+
+if TYPE_CHECKING:
+    from lm_eval_codd.launch.runs import Run
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -46,7 +52,10 @@ FLAGS: Final = (
     Flag("include_path", "str", "a folder with task files of your own, for every run"),
     Flag("confirm_run_unsafe_code", "bool", "let tasks of lm-eval execute programs that the model has written"),
     Flag("force", "bool", "run finished runs again, from the start; what is there is kept beside the new results"),
-    Flag("dry-run", "bool", "check everything, list the runs, their commands and their cost, and start nothing"),
+    Flag(
+        "dry-run", "bool", "check everything, list the runs and their cost, and start nothing; for other machines too"
+    ),
+    Flag("commands", "bool", "with --dry-run: the command of each run as well"),
     Flag(
         "seconds_per_forward",
         "float",
@@ -96,14 +105,19 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
             raise ValueError("there is nothing to run; give --run, --sweep, --paper or --demo (--help says more)")
         output_dir = Path(options.get("output_dir", "results")).expanduser().resolve()
         defaults = {name: options[name] for name in _OF_EVERY_RUN if name in options}
-        selection = select(texts, sweeps, output_dir, defaults, force=options.get("force", False))
-        slots = make_slots(options.get("gpus", _demo_slots(options, selection)))
-        if options.get("dry_run"):
+        choose = partial(select, texts, sweeps, output_dir, defaults, force=options.get("force", False))
+        selection = choose()
+        is_dry = options.get("dry_run", False)
+        slots = make_slots(options.get("gpus", _demo_slots(options, selection)), of_other_machine=is_dry)
+        if options.get("commands") and not is_dry:
+            raise ValueError("`--commands` shows the commands of a dry run; add --dry-run, or leave it out")
+        if is_dry:
             figure = options.get("seconds_per_forward")
             estimate = from_past(read_past(output_dir)) if figure is None else stated(figure)
             for remark in _remarks(options, selection):
                 print(remark)
-            show_plan(_jobs(selection, output_dir, {}), slots, estimate, runner)
+            commands = options.get("commands", False)
+            show_plan(_jobs(selection, output_dir, {}), slots, estimate, runner, commands=commands)
             return DONE
         warning = prepare_folder(output_dir)
     except ValueError as error:
@@ -113,7 +127,7 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
     for remark in [*_remarks(options, selection), *([warning] if warning else [])]:
         say(remark)
     show = show_demo if _is_demo_alone(options) else show_runs
-    return _launch(selection, slots, output_dir, runner, show, anew=options.get("force", False))
+    return _launch(selection, choose, slots, output_dir, runner, show, anew=options.get("force", False))
 
 
 def _sweeps(options: Mapping[str, Any]) -> list[Sweep]:
@@ -151,6 +165,7 @@ def _remarks(options: Mapping[str, Any], selection: Selection) -> list[str]:
 
 def _launch(
     selection: Selection,
+    choose: Callable[[], Selection],
     slots: Sequence[Slot],
     output_dir: Path,
     runner: Sequence[str],
@@ -158,13 +173,16 @@ def _launch(
     *,
     anew: bool,
 ) -> int:
-    waiting = {name: run for name, run in selection.runs.items() if name not in selection.finished}
     outcomes: dict[str, Outcome] = {}
     with StopRequest().listening() as stop:
         try:
-            revisions = _fetch(needs(waiting), stop)
+            revisions = _fetch(selection.waiting, stop)
+            if revisions and not stop:
+                # Once more with what was fetched: only now can its files be looked at, and whether it has a template.
+                selection = choose()
         except NotStarted as error:
             return _refuse(error.lines)
+        waiting = selection.waiting
         if waiting and not stop:
             jobs = _jobs(selection, output_dir, revisions, anew=anew)
             with view(jobs) as observer:
@@ -174,26 +192,34 @@ def _launch(
     if unfinished:
         say(f"interrupted; not finished: {', '.join(unfinished)}")
         return INTERRUPTED
-    failed = [name for name, outcome in outcomes.items() if outcome.status == "failed"]
+    failed = {name: outcome.reason for name, outcome in outcomes.items() if outcome.status == "failed"}
     if failed:
-        say(f"{len(failed)} of {len(waiting)} runs failed: {', '.join(failed)}")
+        by_reason = {reason: [name for name in failed if failed[name] == reason] for reason in failed.values()}
+        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
+        say(f"{len(failed)} of {len(waiting)} runs failed: {told}")
     return FAILED if failed else DONE
 
 
-def _fetch(wanted: Mapping[str, Mapping[str, Sequence[str]]], stop: StopRequest) -> dict[str, str]:
+def _fetch(waiting: Mapping[str, Run], stop: StopRequest) -> dict[str, str]:
+    wanted = needs(waiting)
     items = [*wanted["models"], *wanted["tasks"]]
     if items:
         say(f"fetching {', '.join(items)}")
-    return fetch(wanted, stop)
+    fetched = fetch(wanted, stop, include_paths=list_include_paths(waiting.values()))
+    if not fetched.hub_is_reachable:
+        say("the hub cannot be reached: going on with what its cache has")
+        os.environ["HF_HUB_OFFLINE"] = "1"  # for the runs, which would each try again
+    return fetched.revisions
 
 
 def _jobs(selection: Selection, output_dir: Path, revisions: Mapping[str, str], *, anew: bool = False) -> list[Job]:
     jobs = []
+    short = labels({name: run for name, run in selection.runs.items() if name not in selection.finished})
     for name, run in selection.runs.items():
         if name not in selection.finished:
             sources = (run.checkpoint, run.peft, run.circuit)
             own = {source: revisions[source] for source in sources if source in revisions}
-            jobs.append(Job(run, name, output_dir / name, own, anew))
+            jobs.append(Job(run, name, output_dir / name, own, anew, short[name]))
     return jobs
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from lm_eval_codd.launch.checkpoints import split_revision
 from lm_eval_codd.launch.naming import number
 from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS
 from lm_eval_codd.registration import tasks_dir
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 RUNNER: Final = (sys.executable, "-m", "lm_eval_codd", "run")
 
+_NONE: Final[Mapping[str, str]] = {}
+
 # Where a run writes down every answer as it is made, inside of its folder.
 JOURNAL: Final = "journal"
 
@@ -27,13 +31,21 @@ def model_name(run: Run) -> str:
     return run.family if run.circuit is None else f"codd_{run.family}"
 
 
-def model_args(run: Run) -> dict[str, Any]:
+def model_args(run: Run, revisions: Mapping[str, str] = _NONE) -> dict[str, Any]:
     """Arguments of the model: the checkpoint, the steps, and every setting that is not the family's default.
+
+    Hub ids go with the commit that was fetched, else with the revision that they are pinned to.
 
     A checkpoint's own defaults stay out of a run: its flags and its name say everything.
     """
-    args: dict[str, Any] = {"pretrained": run.checkpoint, "own_defaults": False}
-    for name, value in (("peft", run.peft), ("pc", run.circuit), ("dtype", run.dtype), ("max_length", run.max_length)):
+    args: dict[str, Any] = {}
+    for name, source in (("pretrained", run.checkpoint), ("peft", run.peft), ("pc", run.circuit)):
+        if source is not None:
+            args[name], pinned = split_revision(source)
+            if revision := revisions.get(source, pinned):
+                args["revision" if name == "pretrained" else f"{name}_revision"] = revision
+    args["own_defaults"] = False
+    for name, value in (("dtype", run.dtype), ("max_length", run.max_length)):
         if value is not None:
             args[name] = value
     defaults = DecodingConfig.for_family(run.family)
@@ -48,16 +60,29 @@ def model_args(run: Run) -> dict[str, Any]:
     return args
 
 
-def build_command(run: Run, folder: Path, device: str, runner: tuple[str, ...] = RUNNER) -> list[str]:
+def build_command(
+    run: Run,
+    folder: Path,
+    device: str,
+    runner: tuple[str, ...] = RUNNER,
+    revisions: Mapping[str, str] = _NONE,
+) -> list[str]:
     """The command line of a run that writes `results_*.json` and `samples_*.jsonl` into `folder`.
 
     Model arguments travel as one JSON object, which lm-eval takes in place of `key=value` pairs: commas, spaces, `=`
     and numbers that are really words survive only there.
+
+    Args:
+        run: what to evaluate.
+        folder: of the run.
+        device: as lm-eval's `--device`.
+        runner: the command that executes a run.
+        revisions: the commits that hub ids stood for when they were fetched, by the run's own spelling of them.
     """
     command = [
         *runner,
         *("--model", model_name(run)),
-        *("--model_args", json.dumps({**model_args(run), "journal": str(folder / JOURNAL)})),
+        *("--model_args", json.dumps({**model_args(run, revisions), "journal": str(folder / JOURNAL)})),
         *("--tasks", run.task),
         *("--include_path", run.include_path or str(tasks_dir())),
         *("--batch_size", run.batch_size),

@@ -28,8 +28,12 @@ def cpu_slots(at_most: int) -> str:
     return ",".join(["cpu"] * min(_num_cores(), at_most))
 
 
-def make_slots(gpus: str | None) -> list[Slot]:
+def make_slots(gpus: str | None, *, of_other_machine: bool = False) -> list[Slot]:
     """Slots for `--gpus`: ids of GPUs or `cpu`, separated by commas. None: every GPU that may be used, else the CPU.
+
+    Args:
+        gpus: what was given.
+        of_other_machine: take the ids as they are, whatever this machine has.
 
     Raises:
         ValueError: one line for an id that does not exist, or for GPUs on a machine without nvidia-smi.
@@ -40,6 +44,8 @@ def make_slots(gpus: str | None) -> list[Slot]:
     if not all(names):
         raise ValueError(f"`--gpus {gpus}` has an empty place; separate ids with single commas, as in 0,1 or cpu,cpu")
     present = {} if set(names) == {"cpu"} else _present_gpus()
+    if of_other_machine:
+        present = {**dict.fromkeys(names, ""), **(present or {})}
     if present is None:
         raise ValueError(f"`--gpus {gpus}`: this machine has no nvidia-smi, so no GPU can be used; use --gpus cpu")
     num_cpu_slots = names.count("cpu")

@@ -1,4 +1,4 @@
-"""`--dry-run`: the runs, their commands, and what they will cost."""
+"""`--dry-run`: the runs as a table, what they will cost, and their commands where they are asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from lm_eval_codd import demo
+from lm_eval_codd.launch.checkpoints import folder_of
 from lm_eval_codd.launch.command import build_command
+from lm_eval_codd.launch.naming import other_parts
 from lm_eval_codd.launch.schedule import plan
 
 if TYPE_CHECKING:
@@ -17,41 +20,126 @@ if TYPE_CHECKING:
     from lm_eval_codd.launch.runs import Run
 
 _HOUR: Final = 3600
+_HEADER: Final = ("#", "task", "rule", "steps", "circuit", "NFE", "rows", "passes", "time", "more")
+_NUMBERS: Final = ("#", "steps", "NFE", "rows", "passes", "time")
+_UNKNOWN: Final = "unknown"
 
 
-def show_plan(jobs: Sequence[Job], slots: Sequence[Slot], estimate: Estimator, runner: Sequence[str]) -> None:
+def show_plan(
+    jobs: Sequence[Job], slots: Sequence[Slot], estimate: Estimator, runner: Sequence[str], *, commands: bool = False
+) -> None:
     """Print what would be started, in the order in which it would be."""
     print(f"runs: {len(jobs)}; slots: {', '.join(slot.label for slot in slots)}; the longest first")
+    if not jobs:
+        return
     planned = plan(jobs, slots)
     estimates = [estimate(job.run, slot) for job, slot in planned]
-    for number, ((job, slot), about) in enumerate(zip(planned, estimates, strict=True), start=1):
-        print(f"\n{number}. {job.name}\n   slot {slot.label}; {_forwards(job.run)}{_about(about)}")
-        if approximations := job.run.config.approximations:
-            print(f"   approximate: {', '.join(approximations)}")
-        environment = [f"{name}={shlex.quote(value)}" for name, value in slot.environment.items()]
-        command = build_command(job.run, job.folder, slot.device, tuple(runner))
-        print("   " + " ".join([*environment, shlex.join(command)]))
-    print(f"\n{_total([job for job, _ in planned], estimates, slots)}")
+    more = other_parts({job.name: job.run for job, _ in planned})
+    rows = [
+        _row(number, job, about, more[job.name])
+        for number, ((job, _), about) in enumerate(zip(planned, estimates, strict=True), start=1)
+    ]
+    print(f"\n{_table([_HEADER, *rows, _sum([job for job, _ in planned], estimates)])}")
+    if commands:
+        for number, (job, slot) in enumerate(planned, start=1):
+            environment = [f"{name}={shlex.quote(value)}" for name, value in slot.environment.items()]
+            command = build_command(job.run, job.folder, slot.device, tuple(runner), job.revisions)
+            print(f"\n{number}. {job.name} on {slot.label}\n   " + " ".join([*environment, shlex.join(command)]))
+    print()
+    for line in _notes([job for job, _ in planned], estimates):
+        print(line)
+    print(_total([job for job, _ in planned], estimates, slots))
 
 
-def _forwards(run: Run) -> str:
-    most = "at most " if run.config.steps_follow_confidence else ""
-    text = f"NFE {most}{run.num_forward}"
-    if run.num_rows is None:
-        return text
-    return f"{text} x {run.num_rows} rows = {most}{run.num_forward * run.num_rows} forward passes"
+def _row(number: int, job: Job, about: Estimate | None, more: Sequence[str]) -> tuple[str, ...]:
+    run = job.run
+    most = "<= " if run.config.steps_follow_confidence else ""
+    passes = num_passes(run)
+    return (
+        str(number),
+        run.short_task,
+        run.config.alg,
+        "-" if run.config.steps_follow_confidence else str(run.config.num_steps),
+        "-" if run.circuit is None else run.circuit.rstrip("/").rpartition("/")[2],
+        f"{most}{run.num_forward}",
+        _UNKNOWN if run.num_rows is None else str(run.num_rows),
+        _UNKNOWN if passes is None else f"{most}{passes}",
+        _UNKNOWN if about is None else f"{'<= ' if about.is_bound else ''}{_hours(about.seconds)}",
+        " ".join(more),
+    )
 
 
-def _about(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return ""
-    return f"; {'at most' if estimate.is_bound else 'about'} {_hours(estimate.seconds)} ({estimate.source})"
+def _sum(jobs: Sequence[Job], estimates: Sequence[Estimate | None]) -> tuple[str, ...]:
+    passes = [num_passes(job.run) for job in jobs]
+    all_passes = _UNKNOWN if None in passes else str(sum(filter(None, passes)))
+    times = [estimate.seconds for estimate in estimates if estimate is not None]
+    all_time = _hours(sum(times)) if len(times) == len(estimates) else _UNKNOWN
+    most = "<= " if any(job.run.config.steps_follow_confidence for job in jobs) and None not in passes else ""
+    bound = "<= " if any(one is not None and one.is_bound for one in estimates) and all_time != _UNKNOWN else ""
+    return ("", "sum", "", "", "", "", "", f"{most}{all_passes}", f"{bound}{all_time}", "")
+
+
+def num_passes(run: Run) -> int | None:
+    """Forward passes of a row that a run takes at most; None where the size of its task is not known."""
+    return None if run.num_rows is None else run.num_forward * run.num_rows
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rights = [name in _NUMBERS for name in rows[0]]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, rights, strict=True)
+        )
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _notes(jobs: Sequence[Job], estimates: Sequence[Estimate | None]) -> list[str]:
+    """What the table cannot say: where its times come from, and what is approximate."""
+    sources: dict[str, list[int]] = {}
+    approximate: dict[str, list[int]] = {}
+    templates: dict[str, list[int]] = {}
+    for number, (job, about) in enumerate(zip(jobs, estimates, strict=True), start=1):
+        if about is not None:
+            sources.setdefault(about.source, []).append(number)
+        templates.setdefault(_template(job.run), []).append(number)
+        if job.run.config.approximations:
+            approximate.setdefault(", ".join(job.run.config.approximations), []).append(number)
+    lines = [f"chat template: {what}  [{_numbers(numbers)}]" for what, numbers in templates.items()]
+    lines += [f"approximate: {what}  [{_numbers(numbers)}]" for what, numbers in approximate.items()]
+    return lines + [f"time: {source}  [{_numbers(numbers)}]" for source, numbers in sources.items()]
+
+
+def _template(run: Run) -> str:
+    if run.chat_template is not True:
+        return "none" if run.chat_template is False else run.chat_template
+    if folder_of(run.checkpoint, demo.CHECKPOINT) is None:
+        return f"yes, if {run.checkpoint} has one, which is not on this machine yet"
+    return "yes"
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """`run 3`, or `runs 1-4, 7`."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and spans[-1][-1] == number - 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    texts = [str(span[0]) if len(span) == 1 else f"{span[0]}-{span[-1]}" for span in spans]
+    return f"run{'s' if len(numbers) > 1 else ''} {', '.join(texts)}"
 
 
 def _total(jobs: Sequence[Job], estimates: Sequence[Estimate | None], slots: Sequence[Slot]) -> str:
-    forwards = [None if job.run.num_rows is None else job.run.num_forward * job.run.num_rows for job in jobs]
+    passes = [num_passes(job.run) for job in jobs]
+    known_passes = [number for number in passes if number is not None]
     most = "at most " if any(job.run.config.steps_follow_confidence for job in jobs) else ""
-    text = f"in all {most}{sum(filter(None, forwards))} forward passes of a row"
+    text = f"in all {most}{sum(known_passes)} forward passes of a row" if known_passes else "in all"
+    if len(known_passes) < len(passes):
+        text += f"{', and' if known_passes else ''} an unknown number ({_runs(len(passes) - len(known_passes))})"
     known = [estimate.seconds for estimate in estimates if estimate is not None]
     if known:
         kind = "CPU slot" if all(slot.device == "cpu" for slot in slots) else "GPU"
@@ -62,14 +150,18 @@ def _total(jobs: Sequence[Job], estimates: Sequence[Estimate | None], slots: Seq
     unknown = [job for job, estimate in zip(jobs, estimates, strict=True) if estimate is None]
     sizeless = [job for job in unknown if job.run.num_rows is None]
     if sizeless:
-        text += f"; {_runs(len(sizeless))} no estimate: the size of its task is not known"
+        text += f"; {_have(len(sizeless))} no estimate: the size of its task is not known, give --limit"
     if others := len(unknown) - len(sizeless):
-        text += f"; {_runs(others)} no estimate: none like it is finished here, give --seconds_per_forward"
+        text += f"; {_have(others)} no estimate: none like it is finished here, give --seconds_per_forward"
     return text
 
 
 def _runs(number: int) -> str:
-    return "1 run has" if number == 1 else f"{number} runs have"
+    return "1 run" if number == 1 else f"{number} runs"
+
+
+def _have(number: int) -> str:
+    return f"{_runs(number)} {'has' if number == 1 else 'have'}"
 
 
 def _makespan(seconds: Sequence[float], num_slots: int) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.launch import progress, record
+from lm_eval_codd.launch.cause import find_cause
 from lm_eval_codd.launch.command import JOURNAL, RUNNER, build_command, model_args, model_name
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Job:
     """A run with its name and its folder, and the hub revisions that were fetched for it.
 
     anew: nothing that is there already counts, neither results nor journalled answers.
+    label: what tells it from the other runs, for messages; its name when empty.
     """
 
     run: Run
@@ -37,6 +39,10 @@ class Job:
     folder: Path
     revisions: Mapping[str, str]
     anew: bool = False
+    label: str = ""
+
+    def __str__(self) -> str:
+        return self.label or self.name
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Execution:
             record.set_aside(job.folder / JOURNAL)
         self.goes_on = (job.folder / JOURNAL).exists()
         record.clear(job.folder)
-        command = build_command(job.run, job.folder, slot.device, runner)
+        command = build_command(job.run, job.folder, slot.device, runner, job.revisions)
         self._record = _describe(job, slot, command)
         record.write(job.folder, self._record)
         with (job.folder / record.LOG).open("ab") as log:
@@ -122,7 +128,11 @@ class Execution:
             status, reason = "failed", f"cannot write {self.job.folder / record.FILE}: {error.strerror}"
         record.clear(self.job.folder)
         self._lock.release()
-        return Outcome(status, seconds, reason, self._log_tail() if status == "failed" else ())
+        if status != "failed":
+            return Outcome(status, seconds, reason)
+        tail = self._log_tail()
+        cause = find_cause(tail)
+        return Outcome(status, seconds, f"{cause} ({reason})" if cause else reason, tail)
 
     def _log_tail(self) -> tuple[str, ...]:
         with (self.job.folder / record.LOG).open("rb") as log:
@@ -141,7 +151,7 @@ def _describe(job: Job, slot: Slot, command: list[str]) -> dict[str, Any]:
         "status": "running",
         "identity": run.identity(),
         "model": model_name(run),
-        "model_args": model_args(run),
+        "model_args": model_args(run, job.revisions),
         "task": run.task,
         "num_forward": run.num_forward,
         "command": command,

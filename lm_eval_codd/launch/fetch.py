@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lm_eval_codd.launch import checkpoints
 from lm_eval_codd.launch.errors import NotStarted
@@ -39,10 +39,25 @@ def needs(runs: Mapping[str, Run]) -> dict[str, dict[str, list[str]]]:
     return {"models": models, "tasks": tasks}
 
 
+def list_include_paths(runs: Iterable[Run]) -> list[str]:
+    """The users' folders of tasks that the runs name, each once."""
+    return list(dict.fromkeys(run.include_path for run in runs if run.include_path is not None))
+
+
+class Fetched(NamedTuple):
+    """The commit of each model by the run's spelling of it, and whether the hub could be reached."""
+
+    revisions: dict[str, str]
+    hub_is_reachable: bool = True
+
+
 def fetch(
-    wanted: Mapping[str, Mapping[str, Sequence[str]]], stop: StopRequest, child: Sequence[str] = _CHILD
-) -> dict[str, str]:
-    """Fetch what `needs` has listed; returns the revision of each model.
+    wanted: Mapping[str, Mapping[str, Sequence[str]]],
+    stop: StopRequest,
+    child: Sequence[str] = _CHILD,
+    include_paths: Sequence[str] = (),
+) -> Fetched:
+    """Fetch what `needs` has listed.
 
     The work is done in a child process, so that this one stays light and a signal can end it at any moment.
 
@@ -50,11 +65,11 @@ def fetch(
         NotStarted: something could not be had. Nothing is raised when `stop` is set; the caller looks at it.
     """
     if not wanted["models"] and not wanted["tasks"]:
-        return {}
+        return Fetched({})
     request = {
         "models": list(wanted["models"]),
         "tasks": list(wanted["tasks"]),
-        "tasks_dir": str(tasks_dir()),
+        "task_folders": [str(tasks_dir()), *include_paths],
         "with_stock_tasks": not all(is_own_task(task) for task in wanted["tasks"]),
     }
     process = subprocess.Popen(
@@ -66,8 +81,10 @@ def fetch(
     )
     answer = _wait(process, stop)
     if stop:
-        return {}
+        return Fetched({})
     replies = [json.loads(line) for line in answer.splitlines()]
+    hub_is_reachable = not any(reply["kind"] == "hub" for reply in replies)
+    replies = [reply for reply in replies if reply["kind"] != "hub"]
     lines = [
         f"cannot fetch {reply['name']}: {reply['error']} (needed by {', '.join(wanted[reply['kind']][reply['name']])})"
         for reply in replies
@@ -77,8 +94,10 @@ def fetch(
     if missing:
         lines.append(f"fetching ended early, with exit status {process.returncode}; its output is above")
     if lines:
-        raise NotStarted(lines)
-    return {reply["name"]: reply["revision"] for reply in replies if reply["revision"]}
+        raise NotStarted(
+            lines if hub_is_reachable else [*lines, "the hub cannot be reached, and the cache was looked at"]
+        )
+    return Fetched({reply["name"]: reply["revision"] for reply in replies if reply["revision"]}, hub_is_reachable)
 
 
 def _wait(process: subprocess.Popen, stop: StopRequest) -> bytes:

@@ -7,24 +7,59 @@ and library messages go to standard error. Never imported by the launcher, which
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from lm_eval_codd.launch.checkpoints import split_revision
 from lm_eval_codd.names import unknown_name
 
 _FILES: Final = ("*.safetensors", "*.json", "*.jinja", "*.jpc", "*.txt", "*.model", "tokenizer*")
 _LONGEST_ERROR: Final = 400
+_SECONDS: Final = 10
 
 
 def main(request: dict[str, Any], replies: TextIO) -> None:
-    """Fetch everything that `request` names, whatever fails on the way."""
+    """Fetch everything that `request` names, whatever fails on the way.
+
+    A hub that cannot be reached is asked once, not again and again for each item: then the cache alone is looked at.
+    """
+    if not hub_is_reachable():
+        _stay_offline()
+        replies.write(json.dumps({"kind": "hub", "name": "", "revision": None, "error": "cannot be reached"}) + "\n")
     for name in request["models"]:
         _attempt(replies, "models", name, _fetch_model)
     if request["tasks"]:
         manager = _task_manager(request)
         for name in request["tasks"]:
             _attempt(replies, "tasks", name, lambda task: _fetch_task(manager, task))
+
+
+def hub_is_reachable() -> bool:
+    """Whether the hub answers at all, whatever it says."""
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=_SECONDS).close()
+    except HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _stay_offline() -> None:
+    """As with HF_HUB_OFFLINE=1, which these libraries read when they are imported."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from huggingface_hub import constants
+
+    constants.HF_HUB_OFFLINE = True
 
 
 def _attempt(replies: TextIO, kind: str, name: str, action: Any) -> None:
@@ -42,13 +77,14 @@ def _attempt(replies: TextIO, kind: str, name: str, action: Any) -> None:
 def _fetch_model(name: str) -> str:
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(name, allow_patterns=list(_FILES))).name
+    name, revision = split_revision(name)
+    return Path(snapshot_download(name, revision=revision, allow_patterns=list(_FILES))).name
 
 
 def _task_manager(request: dict[str, Any]) -> Any:
     from lm_eval.tasks import TaskManager
 
-    return TaskManager(include_path=request["tasks_dir"], include_defaults=request["with_stock_tasks"])
+    return TaskManager(include_path=request["task_folders"], include_defaults=request["with_stock_tasks"])
 
 
 def _fetch_task(manager: Any, name: str) -> None:

@@ -35,6 +35,11 @@ class Selection:
     finished: frozenset[str]
     remarks: tuple[str, ...]
 
+    @property
+    def waiting(self) -> dict[str, Run]:
+        """Those that are not finished."""
+        return {name: run for name, run in self.runs.items() if name not in self.finished}
+
 
 def demo_sweep() -> Sweep:
     """The demo checkpoint at several step counts, alone and with the demo's circuit where there is one."""

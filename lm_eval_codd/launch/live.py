@@ -51,7 +51,7 @@ class Lines:
         self._num_started += 1
         what = "resumed " if execution.goes_on else "started "
         of = f"({self._num_started}/{self.watch.num_runs})"
-        say(f"{what} {execution.job.name} on {execution.slot.label} {of}")
+        say(f"{what} {execution.job} on {execution.slot.label} {of}")
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """A run has ended."""
@@ -59,17 +59,18 @@ class Lines:
         took = outcome.reason if outcome.status == "finished" and outcome.reason else f"in {outcome.seconds:.0f} s"
         if outcome.status == "finished":
             row = read_row(job.folder)
-            say(f"finished {job.name} {took}: {row.score() if row else 'no score'}")
+            say(f"finished {job} {took}: {row.score() if row else 'no score'}")
         elif outcome.status == "failed":
-            say(f"failed   {job.name} after {outcome.seconds:.0f} s: {outcome.reason}; log: {job.folder / record.LOG}")
+            say(f"failed   {job} after {outcome.seconds:.0f} s: {outcome.reason}")
+            say(f"         log: {job.folder / record.LOG}")
             for line in outcome.log_tail:
                 print(f"    | {line}", flush=True)
         else:
-            say(f"stopped  {job.name} after {outcome.seconds:.0f} s")
+            say(f"stopped  {job} after {outcome.seconds:.0f} s")
 
     def held(self, job: Job, holder: Holder) -> None:
         """A run waits for someone else's work on it."""
-        say(f"waiting  {job.name}: held by {holder}; the other runs go first")
+        say(f"waiting  {job}: held by {holder}; the other runs go first")
 
     def look(self, executions: Sequence[Execution]) -> None:
         """Runs are under way: read how far they are, and say so when it is time."""
@@ -135,7 +136,7 @@ class View:
 
     def __init__(self, execution: Execution, said: progress.Progress | None, left: float | None) -> None:
         self.slot = execution.slot.label
-        self.name = execution.job.name
+        self.name = str(execution.job)
         self.task = execution.job.run.short_task
         self.share = said.share if said else 0.0
         self.count = f"{said.done}/{said.total}" if said else "loading"

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,10 +31,39 @@ def run_name(run: Run) -> str:
     Where the confidences decide on the steps, their rule (`threshold-0.9`) stands among the rest, and no `steps`.
     A name that had to be shortened or cleaned ends with a hash of the whole run, so that two runs never share one.
     """
-    return _name(run, names_no_shots=True)
+    return _name(run, _parts(run))
 
 
-def _name(run: Run, *, names_no_shots: bool) -> str:
+def _name(run: Run, parts: Sequence[str]) -> str:
+    written = "_".join(parts)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", written)
+    if name == written and len(name) <= _LONGEST and not any(_is_ambiguous(value) for value in _free_values(run)):
+        return name
+    return f"{name[: _LONGEST - _HASH_DIGITS - 1]}-{_digest(run)}"
+
+
+def labels(runs: Mapping[str, Run]) -> dict[str, str]:
+    """What tells each of some runs from the others, in the words of their names; the whole name where nothing does."""
+    parts = {name: _parts(run) for name, run in runs.items()}
+    common = set.intersection(*map(set, parts.values())) if len(parts) > 1 else set()
+    short = {name: " ".join(part for part in own if part not in common) for name, own in parts.items()}
+    taken = Counter(short.values())
+    return {name: label if label and taken[label] == 1 and common else name for name, label in short.items()}
+
+
+def other_parts(runs: Mapping[str, Run]) -> dict[str, list[str]]:
+    """Of each run's name, what is not its task, rule, steps or circuit, and not the same for all of the runs."""
+    parts = {}
+    for name, run in runs.items():
+        family, _, _, *rest = _parts(run)
+        parts[name] = [family, *rest[0 if run.config.steps_follow_confidence else 1 :]]
+    common = set.intersection(*map(set, parts.values())) if len(parts) > 1 else set()
+    return {
+        name: [part for part in own if part not in common and not part.startswith("pc-")] for name, own in parts.items()
+    }
+
+
+def _parts(run: Run, *, names_no_shots: bool = True) -> list[str]:
     parts = [run.family, run.short_task, run.config.alg]
     if not run.config.steps_follow_confidence:
         parts.append(f"steps{run.config.num_steps}")
@@ -61,18 +92,14 @@ def _name(run: Run, *, names_no_shots: bool) -> str:
         parts.append("docs{}-{}".format(*run.samples))
     if run.tag is not None:
         parts.append(f"tag-{run.tag}")
-    written = "_".join(parts)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", written)
-    if name == written and len(name) <= _LONGEST and not any(_is_ambiguous(value) for value in _free_values(run)):
-        return name
-    return f"{name[: _LONGEST - _HASH_DIGITS - 1]}-{_digest(run)}"
+    return parts
 
 
 def former_name(run: Run) -> str | None:
     """The name that the run had while 0 examples were not named; None where it has no other."""
     if run.num_shot != 0 or is_own_task(run.task):
         return None
-    return _name(run, names_no_shots=False)
+    return _name(run, _parts(run, names_no_shots=False))
 
 
 def number(value: float) -> str:

@@ -1,11 +1,11 @@
-"""Which runs are provably the same, so that one of them is enough."""
+"""Which runs are provably the same, so that one is enough: a rule for each setting, and the gates of circuits."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lm_eval_codd.gates import block_gates
 from lm_eval_codd.launch.naming import number
@@ -16,25 +16,89 @@ if TYPE_CHECKING:
     from lm_eval_codd.launch.runs import Run
 
 _DEFAULTS: Final = {field.name: field.default for field in dataclasses.fields(DecodingConfig)}
-# What the gates of a block take the place of; a block's window is the block.
-_GATE_SETTINGS: Final = ("pc_frac", "reverse_frac", "pc_windows")
+# What the gates of a block take the place of.
+_GATE_SETTINGS: Final = ("pc_frac", "reverse_frac")
+
+
+class Rule(NamedTuple):
+    """When a setting does not change a run's answers.
+
+    Attributes:
+        setting: a field of `DecodingConfig`.
+        why: why not, for the user.
+        value: of a run, the value that stands for all that have no effect there; None where the setting may have one.
+    """
+
+    setting: str
+    why: str
+    value: Callable[[Run], Any | None]
+
+
+def _fewest_steps(run: Run) -> int | None:
+    config = run.config
+    if config.num_steps <= config.gen_length or not _has_table(run):
+        return None
+    # Past one step a token a block's steps commit nothing and are skipped. They still count in the numbers of the later
+    # blocks' steps, which draws belong to.
+    return None if _draws(run) and config.num_blocks > 1 else config.gen_length
+
+
+def _low_confidence(run: Run) -> str | None:
+    is_one = run.config.alg == "topprob" and not run.config.tells_topprob_apart(coupled=run.circuit is not None)
+    return "low_confidence" if is_one else None
+
+
+def _default_unless(setting: str, has_effect: Callable[[Run], bool]) -> Callable[[Run], Any | None]:
+    return lambda run: None if has_effect(run) else _DEFAULTS[setting]
+
+
+def _draws(run: Run) -> bool:
+    """Whether random numbers are drawn."""
+    config = run.config
+    draws_latents = run.circuit is not None and config.pc_sampling not in ("map", "marginal")
+    return bool(config.temperature or config.alg_temp or config.alg == "random" or draws_latents)
+
+
+def _has_table(run: Run) -> bool:
+    """Whether each step of a block commits as many as LLaDA's table says."""
+    config = run.config
+    goes_by_table = config.paradigm == "block" and (config.cache == "none" or run.family == "llada")
+    return goes_by_table and not config.steps_follow_confidence
+
+
+def _goes_by_blocks(run: Run) -> bool:
+    return run.config.goes_by_blocks
+
+
+def _has_time_grid(run: Run) -> bool:
+    return not _has_table(run) and not run.config.steps_follow_confidence
+
+
+RULES: Final = (
+    Rule("alg", "they are one rule here", _low_confidence),
+    Rule("num_steps", "a block has no more steps that commit than tokens", _fewest_steps),
+    Rule("seed", "nothing is drawn", _default_unless("seed", _draws)),
+    Rule("block_length", "the whole canvas is one block", _default_unless("block_length", _goes_by_blocks)),
+    Rule("eps", "there is no time grid", _default_unless("eps", _has_time_grid)),
+    Rule("pc_windows", "windows are the blocks", _default_unless("pc_windows", lambda run: not _goes_by_blocks(run))),
+)
 
 
 def answers_key(run: Run) -> Hashable:
     """Equal for runs whose answers are equal whatever the model says, as far as the settings tell.
 
-    `topprob` is `low_confidence` where the settings do not tell them apart.
     In the block paradigm the gate's settings count by the steps at which they let the circuit act (`gates.block_gates`,
     which says what it assumes), and a circuit that never acts is none.
     """
-    if run.config.alg == "topprob" and not run.config.tells_topprob_apart(coupled=run.circuit is not None):
-        run = dataclasses.replace(run, config=dataclasses.replace(run.config, alg="low_confidence"))
     gates = None if run.circuit is None else block_gates(run.config, run.family)
-    if gates is None:
-        return run
-    if not any(gates):
-        return dataclasses.replace(run, circuit=None, config=_without(run.config, CIRCUIT_SETTINGS))
-    return gates, dataclasses.replace(run, config=_without(run.config, _GATE_SETTINGS))
+    if gates is not None and not any(gates):
+        gates, run = None, _replaced(run, CIRCUIT_SETTINGS, circuit=None)
+    elif gates is not None:
+        run = _replaced(run, _GATE_SETTINGS)
+    for rule in RULES:
+        if (value := rule.value(run)) is not None:
+            run = dataclasses.replace(run, config=dataclasses.replace(run.config, **{rule.setting: value}))
+    return gates, run
 
 
 def merge(runs: Mapping[str, Run], rank: Callable[[str], int]) -> tuple[dict[str, Run], list[str]]:
@@ -59,31 +123,49 @@ def merge(runs: Mapping[str, Run], rank: Callable[[str], int]) -> tuple[dict[str
     return {name: run for name, run in runs.items() if name in kept}, lines
 
 
-def _without(config: DecodingConfig, names: Sequence[str]) -> DecodingConfig:
-    return dataclasses.replace(config, **{name: _DEFAULTS[name] for name in names})
+def _replaced(run: Run, names: Sequence[str], **changes: Any) -> Run:
+    """The run with defaults in place of some settings."""
+    config = dataclasses.replace(run.config, **{name: _DEFAULTS[name] for name in names})
+    return dataclasses.replace(run, config=config, **changes)
 
 
 def _reason(group: Sequence[Run], best: Run) -> str:
+    texts = []
+    for rule in RULES:
+        values = _values(group, rule.setting)
+        if len(values) > 1 and rule.setting not in CIRCUIT_SETTINGS:
+            kept = _text(getattr(best.config, rule.setting))
+            texts.append(f"{rule.setting} {_list(values)}: {rule.why}; {kept} stands for all")
+    with_circuit = [run for run in group if run.circuit is not None]
+    varied = {name: values for name in CIRCUIT_SETTINGS if len(values := _values(with_circuit, name)) > 1}
+    if varied or 0 < len(with_circuit) < len(group):
+        texts.append(_reason_of_circuit(with_circuit[0], varied, best))
+    return "; ".join(texts)
+
+
+def _reason_of_circuit(one: Run, varied: Mapping[str, Sequence[Any]], best: Run) -> str:
+    """Why runs with `varied` settings of the circuit, `one` of them, are `best`."""
     config = best.config
-    blocks = f"blocks of {config.block_length} of " if config.goes_by_blocks else ""
-    at = f"at {config.num_steps} steps, {blocks}{config.gen_length}"
-    if len(algs := sorted({run.config.alg for run in group})) > 1:
-        at = f"{at}: alg {', '.join(algs)} are one rule"
-    varied = {
-        name: values
-        for name in CIRCUIT_SETTINGS
-        if len(values := sorted({getattr(run.config, name) for run in group if run.circuit is not None})) > 1
-    }
-    said = "; ".join(f"{name} {', '.join(_text(value) for value in values)}" for name, values in varied.items())
-    if not varied and all((run.circuit is None) == (best.circuit is None) for run in group):
-        return f"{at}; alg {config.alg} stands for all"
-    one = next(run for run in group if run.circuit is not None)
-    if not any(block_gates(one.config, one.family)):
+    at = f"at {config.num_steps} steps, blocks of {config.block_length} of {config.gen_length}"
+    said = "; ".join(f"{name} {_list(values)}" for name, values in varied.items())
+    kept = ", ".join(f"{name} {_text(getattr(config, name))}" for name in varied)
+    gates = block_gates(one.config, one.family)
+    if gates is None:
+        rules = [rule.why for rule in RULES if rule.setting in varied]
+        return f"{said}: {', '.join(rules)}; {kept} stands for all"
+    if not any(gates):
         which = said or f"pc_frac {_text(one.config.pc_frac)}"
         kept = "the run without it stands" if best.circuit is None else f"pc_frac {_text(config.pc_frac)} stands"
         return f"{at}: the circuit never acts with {which}; {kept} for all"
-    kept = ", ".join(f"{name} {_text(getattr(config, name))}" for name in varied)
     return f"{at}: {said} open the same gates; {kept} stands for all"
+
+
+def _values(runs: Sequence[Run], name: str) -> list[Any]:
+    return sorted({getattr(run.config, name) for run in runs})
+
+
+def _list(values: Sequence[Any]) -> str:
+    return ", ".join(map(_text, values))
 
 
 def _text(value: object) -> str:

@@ -61,7 +61,7 @@ class DiffusionLM(TemplateLM):
         tokenizer: folder or hub id of another tokenizer than the checkpoint's.
         dtype: of the weights; None or `auto` is the checkpoint's own.
         peft: folder or hub id of a LoRA adapter.
-        revision: branch, tag or commit on the hub.
+        revision, peft_revision, pc_revision: branch, tag or commit on the hub, of the checkpoint, adapter and circuit.
         family: accepted when it is this class's own.
         device: see `choose_device`.
         device_map: as in transformers (`auto`), to spread a checkpoint over several devices instead.
@@ -107,6 +107,8 @@ class DiffusionLM(TemplateLM):
         attn_implementation: str | None = None,
         trust_remote_code: bool | None = False,
         pc: str | None = None,
+        peft_revision: str | None = None,
+        pc_revision: str | None = None,
         own_defaults: bool = True,
         journal: str | None = None,
         **settings: Any,
@@ -123,7 +125,10 @@ class DiffusionLM(TemplateLM):
         )
         add_bos_token = true_or_false("add_bos_token", add_bos_token)
         chat_template_args = json_object("chat_template_args", chat_template_args)
-        revision = None if revision is None else str(revision)
+        # lm-eval makes a number of a revision that looks like one.
+        revision, peft_revision, pc_revision = (
+            None if value is None else str(value) for value in (revision, peft_revision, pc_revision)
+        )
         of_checkpoint = read_own_defaults(pretrained, revision) if own_defaults else {}
         self._settings = Settings(self.family, settings, of_checkpoint)
         self._said: set[str] = set()
@@ -140,7 +145,7 @@ class DiffusionLM(TemplateLM):
             device = choose_device(device, self._ranks.local_rank)
         self.tokenizer = load_tokenizer(tokenizer or pretrained, self.family, None if tokenizer else revision)
         self._texts = Texts(self.tokenizer, tokenizer or pretrained, add_bos_token, chat_template_args)
-        circuit = None if pc is None else circuits.load_circuit(pc)
+        circuit = None if pc is None else circuits.load_circuit(pc, revision=pc_revision)
         if circuit is not None:
             decoding.check_window(self.config, circuit.num_positions)
         self.backbone = backbones.load_backbone(
@@ -150,6 +155,7 @@ class DiffusionLM(TemplateLM):
             device=device,
             revision=revision,
             peft=peft,
+            peft_revision=peft_revision,
             device_map=device_map,
             mask_id=self.config.mask_id,
             eos_id=self.config.eos_id,
@@ -167,6 +173,8 @@ class DiffusionLM(TemplateLM):
             "revision": revision,
             "peft": peft,
             "pc": pc,
+            "peft_revision": peft_revision,
+            "pc_revision": pc_revision,
             "own_defaults": of_checkpoint,
             "tokenizer": tokenizer,
             "add_bos_token": add_bos_token,

@@ -59,6 +59,14 @@ class TestTheCommandOfARun:
         args = understood("--model_alias llada --task gsm8k --cache prefix --num_steps 64").model_args
         assert (args["cache"], args["num_steps"]) == ("prefix", 64)
 
+    def test_hub_ids_go_with_the_commit_that_was_fetched_or_the_revision_they_are_pinned_to(self):
+        run = parse_run("--model_alias llada --llada_ckpt a/b --task gsm8k --pc_ckpt c/d@v1 --peft_ckpt e/f@x")
+        args = model_args(run, {"a/b": "c0ffee", "c/d@v1": "facade"})
+        assert (args["pretrained"], args["revision"]) == ("a/b", "c0ffee")
+        assert (args["pc"], args["pc_revision"]) == ("c/d", "facade")
+        assert (args["peft"], args["peft_revision"]) == ("e/f", "x")
+        assert "revision" not in model_args(run)
+
     def test_a_base_checkpoint_gets_no_chat_template_and_a_named_one_its_name(self, checkpoint):
         text = f"--model_alias llada --llada_ckpt '{checkpoint}' --task gsm8k"
         assert understood(text).apply_chat_template is True

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from lm_eval_codd.launch.errors import NotStarted
-from lm_eval_codd.launch.fetch import DATA_DIR, fetch, needs
+from lm_eval_codd.launch.fetch import DATA_DIR, Fetched, fetch, needs
 from lm_eval_codd.launch.runs import parse_run
 from lm_eval_codd.launch.schedule import StopRequest
 
@@ -34,7 +34,7 @@ class TestNeeds:
         demo = "--task demo --llada_ckpt demo --gen_length 32"
         found = needs(runs(a=demo, b=f"--task gsm8k --llada_ckpt '{checkpoint}'"))
         assert found == {"models": {}, "tasks": {}}
-        assert fetch(found, StopRequest(), child=["/no/such/program"]) == {}
+        assert fetch(found, StopRequest(), child=["/no/such/program"]) == Fetched({})
 
     def test_of_a_task_of_lm_eval_remain_with_local_data(self, monkeypatch, checkpoint, tmp_path):
         monkeypatch.setenv(DATA_DIR, str(tmp_path))
@@ -47,7 +47,15 @@ WANTED = {"models": {"a/b": ["run1"]}, "tasks": {"codd_gpqa": ["run1", "run2"]}}
 class TestFetching:
     def test_returns_the_revisions_of_the_models(self):
         replies = child(reply("models", "a/b", revision="c0ffee"), reply("tasks", "codd_gpqa"))
-        assert fetch(WANTED, StopRequest(), child=replies) == {"a/b": "c0ffee"}
+        assert fetch(WANTED, StopRequest(), child=replies) == Fetched({"a/b": "c0ffee"})
+
+    def test_a_hub_that_cannot_be_reached_is_said(self):
+        hub = {"kind": "hub", "name": "", "revision": None, "error": "cannot be reached"}
+        there = (reply("models", "a/b", revision="c0ffee"), reply("tasks", "codd_gpqa"))
+        fetched = fetch(WANTED, StopRequest(), child=child(hub, *there))
+        assert fetched == Fetched({"a/b": "c0ffee"}, hub_is_reachable=False)
+        with pytest.raises(NotStarted, match="the hub cannot be reached, and the cache was looked at"):
+            fetch(WANTED, StopRequest(), child=child(hub, reply("models", "a/b", error="not cached"), there[1]))
 
     def test_a_failure_says_what_why_and_for_which_runs(self):
         replies = child(reply("models", "a/b", revision="c"), reply("tasks", "codd_gpqa", error="it is gated"))
@@ -62,7 +70,7 @@ class TestFetching:
     def test_a_request_to_stop_ends_the_child(self):
         stop = StopRequest()
         stop.count = 1
-        assert fetch(WANTED, stop, child=child(then="import time; time.sleep(3600)")) == {}
+        assert fetch(WANTED, stop, child=child(then="import time; time.sleep(3600)")) == Fetched({})
 
 
 class TestTheFetchingChild:
@@ -71,16 +79,40 @@ class TestTheFetchingChild:
 
         from lm_eval_codd.launch import fetch_child
 
-        def snapshot_download(name, allow_patterns):
+        def snapshot_download(name, revision, allow_patterns):
             assert "*.safetensors" in allow_patterns
+            assert (name, revision) in (("bad/one", None), ("good/one", None), ("good/one", "v1"))
             if name == "bad/one":
                 raise OSError("no\nnetwork")
             return "/cache/snapshots/c0ffee"
 
         monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-        fetch_child.main({"models": ["bad/one", "good/one"], "tasks": []}, sys.stdout)
+        monkeypatch.setattr(fetch_child, "hub_is_reachable", lambda: True)
+        fetch_child.main({"models": ["bad/one", "good/one", "good/one@v1"], "tasks": []}, sys.stdout)
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert lines == [
             reply("models", "bad/one", error="no network"),
             reply("models", "good/one", revision="c0ffee"),
+            reply("models", "good/one@v1", revision="c0ffee"),
         ]
+
+    def test_asks_a_hub_that_is_not_there_once(self, monkeypatch, capsys):
+        import urllib.request
+
+        from huggingface_hub import constants
+
+        from lm_eval_codd.launch import fetch_child
+
+        asked = []
+
+        def urlopen(request, timeout):
+            asked.append(request.full_url)
+            raise OSError("no network")
+
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+        fetch_child.main({"models": ["no/such", "no/other"], "tasks": []}, sys.stdout)
+        assert (asked, constants.HF_HUB_OFFLINE) == ([constants.ENDPOINT], True)
+        kinds = [json.loads(line)["kind"] for line in capsys.readouterr().out.splitlines()]
+        assert kinds == ["hub", "models", "models"]

@@ -63,8 +63,11 @@ class TestAFailedRun:
         tail = [line for line in output.splitlines() if line.startswith("    | ")]
         assert tail[-2:] == ["    | bar 99%", "    | RuntimeError: out of memory"]
         assert len(tail) == 15
-        assert "1 of 3 runs failed: llada_gsm8k_low_confidence_steps64_ckpt-tiny-llada" in output
-        assert "exit status 3" in output
+        first = next(line for line in output.splitlines() if "failed   " in line)
+        assert first.endswith("failed   steps64 after 0 s: RuntimeError: out of memory (exit status 3)")
+        last = output.splitlines()[-1]
+        assert "1 of 3 runs failed: llada_gsm8k_low_confidence_steps64_ckpt-tiny-llada" in last
+        assert last.endswith(": RuntimeError: out of memory (exit status 3)")
         records = launcher.records()
         assert (records[64]["status"], records[64]["exit_status"]) == ("failed", 3)
         assert records[16]["status"] == records[32]["status"] == "finished"
@@ -235,10 +238,32 @@ class TestDryRun:
         code, output = launcher(runs, "--dry-run", gpus="cpu,cpu")
         assert code == 0
         assert not launcher.results.exists()
-        assert "NFE 16 x 1319 rows = 21104 forward passes" in output
-        assert "NFE 64 x 8 rows = 512 forward passes" in output
-        assert output.index("steps16_") < output.index("steps64_")
+        rows = [line.split() for line in output.splitlines() if line[:1].isdigit()]
+        assert rows[0] == ["1", "gsm8k", "low_confidence", "16", "-", "16", "1319", "21104", "unknown"]
+        assert rows[1] == ["2", "gsm8k", "low_confidence", "64", "-", "64", "8", "512", "unknown", "limit8"]
+        assert "21616  unknown" in next(line for line in output.splitlines() if "sum" in line)
+        assert "--apply_chat_template" not in output and "chat template: yes  [runs 1-2]" in output
+        _, output = launcher(runs, "--dry-run", "--commands", gpus="cpu,cpu")
         assert output.count("--apply_chat_template") == 2
+        assert "1. llada_gsm8k_low_confidence_steps16_" in output
+
+    def test_plans_for_gpus_that_are_not_here(self, launcher):
+        code, output = launcher([launcher.run_text(steps=16)], "--dry-run", gpus="0,7")
+        assert code == 0
+        assert output.splitlines()[0] == "runs: 1; slots: gpu 0, gpu 7; the longest first"
+
+    def test_says_whether_prompts_go_through_a_template(self, launcher):
+        (launcher.checkpoint / "chat_template.jinja").unlink()
+        code, output = launcher([launcher.run_text(steps=16)], "--dry-run", "--commands")
+        assert code == 0
+        assert "chat template: none  [run 1]" in output and "--apply_chat_template" not in output
+
+    def test_commands_are_for_a_dry_run(self, launcher):
+        code, output = launcher([launcher.run_text(steps=16)], "--commands")
+        assert (code, output) == (
+            2,
+            "error: `--commands` shows the commands of a dry run; add --dry-run, or leave it out\n",
+        )
 
     def test_of_a_table_of_the_paper_says_that_approximate_runs_are_not_its_cells(self, launcher):
         code, output = launcher([], "--paper", "table1", "--dry-run", "--set", "cache=dual")
@@ -250,7 +275,7 @@ class TestDryRun:
     def test_of_the_demo_lists_its_five_step_counts(self, launcher):
         code, output = launcher([], "--demo", "--dry-run")
         assert code == 0
-        steps = [line.split("steps")[1].split("_")[0] for line in output.splitlines() if line[:1].isdigit()]
+        steps = [line.split()[3] for line in output.splitlines() if line.split()[:1] and line.split()[0].isdigit()]
         assert list(dict.fromkeys(steps)) == ["32", "16", "8", "4", "2"]
 
     def test_of_the_demo_is_alone_and_with_the_circuit_where_there_is_one(self, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from lm_eval_codd.launch.naming import former_name, run_name
+from lm_eval_codd.launch.naming import former_name, labels, run_name
 from lm_eval_codd.launch.runs import parse_run
 
 
@@ -49,6 +49,21 @@ class TestReadability:
 
     def test_the_official_protocol_is_one_word(self):
         assert name(f"{LLADA} --protocol official") == "llada_gsm8k_low_confidence_steps256_official"
+
+
+class TestLabels:
+    def labels(self, *more: str) -> list[str]:
+        runs = [parse_run(f"{LLADA} {text}") for text in more]
+        return list(labels({run_name(run): run for run in runs}).values())
+
+    def test_are_what_differs_and_the_whole_name_of_a_single_run(self):
+        assert self.labels("--num_steps 64", "--num_steps 128 --pc_ckpt a/b") == ["steps64", "steps128 pc-a--b"]
+        assert self.labels("--num_steps 64") == ["llada_gsm8k_low_confidence_steps64"]
+
+    def test_are_whole_names_where_the_parts_do_not_tell(self):
+        assert self.labels("", "--num_steps 64")[0] == "steps256"
+        found = self.labels("--tag a/b", "--tag a/b --limit 8", "")
+        assert found[2] == "llada_gsm8k_low_confidence_steps256"
 
 
 class TestSafety:

@@ -189,7 +189,7 @@ class TestTwoLaunchers:
         assert sorted(launcher.order()) == sorted(f"{what} {steps}" for what in ("start", "end") for steps in STEPS)
         assert set(computed(launcher.results).values()) == {1}
         told = [line for line in outputs[1].splitlines() if "waiting  " in line]
-        assert "steps64_" in told[0] and f": held by process {first.pid} on " in told[0]
+        assert "steps64" in told[0] and f": held by process {first.pid} on " in told[0]
         assert told[0].endswith("; the other runs go first")
         assert any("steps64_" in line and "by another launcher: " in line for line in outputs[1].splitlines())
         assert not list(launcher.results.glob("*/.lock"))

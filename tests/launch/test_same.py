@@ -102,7 +102,10 @@ class TestTopprob:
     def test_is_the_run_of_low_confidence(self, settings):
         kept, remarks = merged(f"alg=low_confidence,topprob {settings}")
         assert [run.config.alg for run in kept] == ["low_confidence"]
-        assert "alg low_confidence, topprob are one rule; alg low_confidence stands for all (1 run less)" in remarks[0]
+        assert (
+            "alg low_confidence, topprob: they are one rule here; low_confidence stands for all (1 run less)"
+            in remarks[0]
+        )
 
     @pytest.mark.parametrize("cut", ["temperature=0.5", "top_k=5", "top_p=0.9"])
     def test_is_not_in_a_circuits_best_windows_where_candidates_are_cut_or_drawn(self, cut):
@@ -112,9 +115,91 @@ class TestTopprob:
     def test_is_merged_with_gates_too(self):
         kept, remarks = merged("alg=low_confidence,topprob num_steps=64 pc_ckpt=a/b pc_frac=0.3,0.4")
         assert [(run.config.alg, run.config.pc_frac) for run in kept] == [("low_confidence", 0.3)]
-        assert (
-            "are one rule: pc_frac 0.3, 0.4 open the same gates; pc_frac 0.3 stands for all (3 runs less)" in remarks[0]
-        )
+        assert "pc_frac 0.3, 0.4 open the same gates; pc_frac 0.3 stands for all (3 runs less)" in remarks[0]
+
+
+class TestSettingsWithoutEffect:
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            ("gen_length=64 num_steps=64,128", "num_steps 64, 128: a block has no more steps that commit than tokens"),
+            ("gen_length=32 num_steps=32,64 temperature=0.7", "num_steps 32, 64: a block has no more steps"),
+            ("seed=1,2,3", "seed 1, 2, 3: nothing is drawn"),
+            ("seed=1,2 pc_ckpt=a/b pc_sampling=map pc_frac=1.1", "seed 1, 2: nothing is drawn"),
+            ("paradigm=full block_length=32,64", "block_length 32, 64: the whole canvas is one block"),
+            ("eps=0.001,0.01", "eps 0.001, 0.01: there is no time grid"),
+            ("eps=0.001,0.01 paradigm=full threshold=0.9", "eps 0.001, 0.01: there is no time grid"),
+            ("pc_ckpt=a/b threshold=0.9 pc_windows=best,cover", "pc_windows best, cover: windows are the blocks"),
+        ],
+    )
+    def test_make_one_run(self, text, why):
+        kept, remarks = merged(text)
+        assert len(kept) == len(remarks) == 1
+        assert remarks[0].startswith(f"merged   {why}") and "stands for all" in remarks[0]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "gen_length=64 num_steps=32,64",
+            "gen_length=64 num_steps=64,128 paradigm=full",
+            "gen_length=64 num_steps=64,128 temperature=0.7",
+            "gen_length=64 num_steps=64,128 alg=random",
+            "gen_length=64 num_steps=64,128 pc_ckpt=a/b pc_frac=1.1",
+            "seed=1,2 temperature=0.7",
+            "seed=1,2 alg_temp=0.5",
+            "seed=1,2 alg=random",
+            "seed=1,2 pc_ckpt=a/b pc_sampling=any_order pc_frac=1.1",
+            "block_length=32,64",
+            "paradigm=full cache=prefix block_length=32,64",
+            "eps=0.001,0.01 paradigm=full",
+            "paradigm=full pc_ckpt=a/b pc_windows=best,cover",
+        ],
+    )
+    def test_have_one_elsewhere(self, text):
+        kept, remarks = merged(text)
+        assert (len(kept), remarks) == (2, [])
+
+
+FULL = {"paradigm": "full", "num_steps": 4}
+MAP = {"pc_sampling": "map", "pc_frac": 1.1, "num_steps": 4}
+DRAWN = {"temperature": 1.0, "block_length": 16}
+
+
+class TestTheProof:
+    """What the rules say, held against decodes of the demo."""
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ({"num_steps": 16}, {"num_steps": 64}),
+            ({**DRAWN, "num_steps": 16}, {**DRAWN, "num_steps": 64}),
+            ({"num_steps": 4, "seed": 1}, {"num_steps": 4, "seed": 2}),
+            ({**MAP, "seed": 1}, {**MAP, "seed": 2}),
+            ({**FULL, "block_length": 8}, {**FULL, "block_length": 16}),
+            ({"num_steps": 4, "eps": 0.001}, {"num_steps": 4, "eps": 0.5}),
+        ],
+    )
+    def test_answers_and_passes_are_equal(self, one, other):
+        import lm_eval_codd as codd
+
+        backbone = codd.load_backbone("demo", dtype="float32", device="cpu")
+        circuit = small_circuit(backbone.vocab_size) if "pc_sampling" in one else None
+        decodes = []
+        for settings in (one, other):
+            config = codd.DecodingConfig(**{"gen_length": 16, "block_length": 8, **settings})
+            outputs = codd.generate(backbone, [[5, 6, 7], [9]], config, circuit=circuit)
+            decodes.append([(output.tokens, output.num_forward) for output in outputs])
+        assert decodes[0] == decodes[1]
+
+
+def small_circuit(vocab_size: int):
+    import torch
+
+    from lm_eval_codd.circuits import HMM
+
+    generator = torch.Generator().manual_seed(0)
+    tables = [torch.rand(*shape, generator=generator) for shape in ((3,), (3, 3), (3, vocab_size))]
+    return HMM(*(table / table.sum(-1, keepdim=True) for table in tables), 8)
 
 
 class TestTheOneThatIsKept:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lm_eval_codd import circuits
+from lm_eval_codd import backbones, circuits
 from lm_eval_codd.circuits.hmm import HMM
 from lm_eval_codd.models.codd import CoddDream, CoddLLaDA
 from lm_eval_codd.models.llada import LLaDA
@@ -19,7 +19,7 @@ def circuit(monkeypatch):
         return torch.rand(shape, generator=generator).square().softmax(-1)
 
     circuit = HMM(table(8), table(8, 8), (40 * table(8, 512)).softmax(-1), num_positions=16)
-    monkeypatch.setattr(circuits, "load_circuit", lambda path: circuit, raising=False)
+    monkeypatch.setattr(circuits, "load_circuit", lambda path, revision: circuit, raising=False)
     return circuit
 
 
@@ -39,6 +39,21 @@ class TestCircuit:
         (warning,) = lm.get_model_info()["warnings"]
         assert warning.startswith("the circuit never acted")
         assert warning in harness_log.text
+
+    def test_it_and_an_adapter_can_be_pinned(self, checkpoints, monkeypatch, circuit):
+        asked = {}
+        monkeypatch.setattr(circuits, "load_circuit", lambda path, revision: asked.update({path: revision}) or circuit)
+        load = backbones.load_backbone
+
+        def load_backbone(path, *, peft, peft_revision, **settings):
+            asked[peft] = peft_revision
+            return load(path, **settings)
+
+        monkeypatch.setattr(backbones, "load_backbone", load_backbone)
+        pinned = {"pc": "a/b", "pc_revision": 12, "peft": "c/d", "peft_revision": "v1"}
+        info = CoddLLaDA(checkpoints["llada"], **pinned, **SHORT).get_model_info()
+        assert asked == {"a/b": "12", "c/d": "v1"}
+        assert (info["pc_revision"], info["peft_revision"]) == ("12", "v1")
 
     @pytest.mark.parametrize(("model", "family"), [(CoddLLaDA, "llada"), (CoddDream, "dream")])
     def test_answers_do_not_depend_on_the_batch(self, checkpoints, ask, model, family):
