@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import reduce
 from typing import TYPE_CHECKING, Final
@@ -9,11 +10,15 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
+from lm_eval_codd.circuits.chain import LEAST_SHARE, widest
+
 if TYPE_CHECKING:
     from lm_eval_codd.circuits.hmm import HMM
 
 # Rows of evidence turned into weights at a time: bounds the copy without starving the matrix product.
 _ROWS_AT_A_TIME: Final = 256
+# Leaves redone in log space at a time; each takes a row of the emission table.
+_ROWS_IN_LOGS: Final = 32
 # Columns of the emission table converted at a time where the product runs in a wider dtype than the table's.
 _COLUMNS_AT_A_TIME: Final = 8192
 
@@ -42,6 +47,25 @@ def leaves(
     leaf = known_leaves(circuit, observed).to(dtype).flatten(0, 1).index_copy(0, places, soft)
     log_scale = scale.new_zeros(observed.numel()).index_copy_(0, places, scale)
     return leaf.log_().unflatten(0, observed.shape), log_scale.view_as(observed)
+
+
+def exact_leaves(
+    circuit: HMM, evidence: Tensor, which: Tensor, places: Tensor, observed: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`leaves` in the widest dtype, and in log space where its range ends too; arguments as there.
+
+    Waits for the device, and takes a pass over a latent's whole emissions for each leaf that is redone in log space.
+    """
+    log_leaf, log_scale = leaves(circuit, evidence, which, places, observed, wide := widest(circuit.device))
+    rows = which.new_zeros(observed.numel()).index_copy_(0, places, which)
+    is_lost = (log_leaf < math.log(LEAST_SHARE[wide])) & (observed < 0)[..., None]
+    for lost in is_lost.nonzero().split(_ROWS_IN_LOGS):
+        row, position, latent = lost.unbind(1)
+        place = row * circuit.num_positions + position
+        weights = evidence[rows[place]].to(wide) - log_scale.flatten()[place][:, None]
+        spoken = log_emission(circuit, latent, position, evidence.shape[-1]).to(wide)
+        log_leaf[row, position, latent] = spoken.add_(weights).logsumexp(-1)
+    return log_leaf, log_scale
 
 
 def known_leaves(circuit: HMM, tokens: Tensor) -> Tensor:

@@ -15,18 +15,14 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from typing import Final
 
 import torch
 from torch import Tensor
 
 from lm_eval_codd.circuits import chain
 from lm_eval_codd.circuits.chain import widest
-from lm_eval_codd.circuits.emissions import leaves, log_emission
+from lm_eval_codd.circuits.emissions import exact_leaves, leaves, log_emission
 from lm_eval_codd.circuits.posterior import Posterior, masked_places, no_mass
-
-# Far enough above the least float32 number that a share of it is one as well.
-_LEAST_POSSIBLE: Final = 1e-30
 
 
 class HMM:
@@ -145,22 +141,34 @@ class HMM:
         return self.initial.log(), self.each_step(self.transition.log())
 
     @cached_property
-    def always_possible(self) -> bool:
-        """Whether no evidence is impossible: any latent may start and follow any other, and every token is emitted.
+    def least_share(self) -> float:
+        """How little a latent may weigh beside another one that evidence favours as much as it can.
 
-        All with at least 1e-30, in the case of tokens by at least one latent. Float32 cannot lose the mass of such a
-        circuit's rows: the top weight of evidence is one, and the top message of the chain at least 1 / H. Computed
-        once, by a pass over the tables that waits for the device.
+        The least p(z_t | z_t-1) p(z_t+1 | z_t), times the least probability that a token has in the latent that emits
+        it best. Computed once, by a pass over the tables that waits for the device.
         """
-        tables = (self.initial, self.transition, self.emission.amax(-2))
-        return all(table.amin().item() >= _LEAST_POSSIBLE for table in tables if table.numel())
+        chain_tables = (table.amin().item() for table in (self.initial, self.transition) if table.numel())
+        return min(chain_tables) ** 2 * self.emission.amax(-2).amin().item()
+
+    def stays_in_range(self, dtype: torch.dtype) -> bool:
+        """Whether a dtype cannot lose a latent that matters, nor a row's mass, whatever the evidence.
+
+        A latent that its position's evidence puts below the dtype's range weighs nothing then beside the one that
+        emits the top token, wherever the chain comes from and leads to. No evidence is impossible.
+        """
+        return self.least_share >= chain.LEAST_SHARE[dtype]
+
+    @property
+    def always_possible(self) -> bool:
+        """`stays_in_range` of the circuit's own dtype: nothing has to be looked for and evaluated again."""
+        return self.stays_in_range(self.dtype)
 
     def evaluate(self, log_evidence: Tensor, observed: Tensor | None = None, places: Tensor | None = None) -> Posterior:
         """Condition the circuit on evidence, with one pass over the emission table; the result answers every query.
 
         It waits for the device once where it has to find the `places`, once where the circuit is not `always_possible`
-        (are there rows to run again in float64?), and once where each position has emissions of its own. Given the
-        places, that is not at all for a circuit with shared emissions that was trained with pseudocounts.
+        (are there rows to run again, in float64 and in log space?), and once where each position has emissions of its
+        own. Given the places, that is not at all for a circuit with shared emissions and no tiny probabilities.
 
         Args:
             log_evidence: [B, T, V], or [M, V] with the masked positions only, in row-major order. Any scale for each
@@ -189,15 +197,15 @@ class HMM:
 
         log_leaf, log_scale = leaves(self, evidence, which, places, observed, self.dtype)
         log_beta, log_masses = chain.backward(*self.chain_tables(self.dtype), log_leaf)
-        lost_leaf = (log_leaf.isneginf().any(-1) & (observed < 0)).any(-1)
-        if len(lost := self._lost_rows(log_masses, log_beta, lost_leaf)):
-            # float32 weights reach 103 nats down. What lies deeper is small here, and may decide elsewhere.
-            known = observed[lost]
-            lost_places = masked_places(known)
-            which = rows[lost].flatten()[lost_places]
-            again, again_scale = leaves(self, evidence, which, lost_places, known, widest(self.device))
-            log_leaf[lost], log_scale[lost] = again.to(self.dtype), again_scale.to(self.dtype)
-            self._chain_again(lost, again, log_beta, log_masses)
+        if not self.always_possible:
+            is_lost = no_mass(log_masses) | chain.runs_out(log_beta) | chain.runs_out(log_leaf, observed[..., None] < 0)
+            if len(lost := is_lost.nonzero()[:, 0]):
+                known = observed[lost]
+                lost_places = masked_places(known)
+                which = rows[lost].flatten()[lost_places]
+                again, again_scale = exact_leaves(self, evidence, which, lost_places, known)
+                log_leaf[lost], log_scale[lost] = again.to(self.dtype), again_scale.to(self.dtype)
+                log_beta[lost], log_masses[lost] = self._exact_chain(again)
         return Posterior.build(
             self, evidence, rows, observed, log_leaf, log_scale, log_beta, log_masses, evaluated_places=places
         )
@@ -205,28 +213,19 @@ class HMM:
     def chain_mass(self, log_leaf: Tensor) -> tuple[Tensor, Tensor]:
         """The backward chain over leaves [B, T, H]: log beta [B, T, H] up to a scale, and the log mass in parts [B, T].
 
-        Rows that run out of float32's range are run again in float64; looking for them waits for the device, and is
+        Rows that run out of the dtype's range are run again beyond it; looking for them waits for the device, and is
         spared where the circuit is `always_possible`.
         """
         log_beta, log_masses = chain.backward(*self.chain_tables(self.dtype), log_leaf)
-        if len(lost := self._lost_rows(log_masses, log_beta)):
-            self._chain_again(lost, log_leaf[lost].to(widest(self.device)), log_beta, log_masses)
+        if not self.always_possible:
+            lost = (no_mass(log_masses) | chain.runs_out(log_beta)).nonzero()[:, 0]
+            if len(lost):
+                log_beta[lost], log_masses[lost] = self._exact_chain(log_leaf[lost].to(widest(self.device)))
         return log_beta, log_masses
 
-    def _lost_rows(self, log_masses: Tensor, log_beta: Tensor, lost_leaf: Tensor | None = None) -> Tensor:
-        """Indices of rows to run again in the widest dtype: no mass is left, or a latent's is not.
-
-        `lost_leaf` [B] bool marks rows with a latent that its masked position's evidence leaves nothing.
-        """
-        if self.dtype == widest(self.device) or self.always_possible:
-            return log_masses.new_empty(0, dtype=torch.long)
-        lost = no_mass(log_masses) | log_beta.isneginf().flatten(1).any(-1)
-        return (lost if lost_leaf is None else lost | lost_leaf).nonzero()[:, 0]
-
-    def _chain_again(self, rows: Tensor, log_leaf: Tensor, log_beta: Tensor, log_masses: Tensor) -> None:
-        """Overwrite some `rows` of a chain's results, in the dtype of their leaves `log_leaf`."""
-        again_beta, log_masses[rows] = chain.backward(*self.chain_tables(log_leaf.dtype), log_leaf)
-        log_beta[rows] = again_beta.to(log_beta.dtype)
+    def _exact_chain(self, log_leaf: Tensor) -> tuple[Tensor, Tensor]:
+        log_beta, log_masses = chain.backward(*self.chain_tables(log_leaf.dtype), log_leaf, chain.passed_on_exactly)
+        return log_beta.to(self.dtype), log_masses
 
     def log_partition(self, log_evidence: Tensor, observed: Tensor | None = None) -> Tensor:
         """[B]: log Z, the evidence's total mass, with hard evidence at observed positions."""

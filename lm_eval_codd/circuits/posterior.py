@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
 
 from lm_eval_codd.circuits import chain
-from lm_eval_codd.circuits.chain import widest
+from lm_eval_codd.circuits.chain import LEAST_SHARE, widest
 from lm_eval_codd.circuits.emissions import by_table, known_leaves, log_emission
 
 if TYPE_CHECKING:
     from lm_eval_codd.circuits.hmm import HMM
+
+
+# Contexts up to here stand in a product with emissions without leaving the dtype's range.
+_LARGEST_LOG: Final = {torch.float32: 80.0, torch.float64: 640.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +113,9 @@ class Posterior:
 
     def log_prediction(self) -> Tensor:
         """[B, T, H]: log p(z_t, evidence to the left), up to a scale for each position, in the widest dtype."""
-        return chain.forward(*self.circuit.chain_tables(wide := widest(self.log_leaf.device)), self.log_leaf.to(wide))
+        tables = self.circuit.chain_tables(wide := widest(self.log_leaf.device))
+        pass_on = chain.passed_on if self.circuit.stays_in_range(wide) else chain.passed_on_exactly
+        return chain.forward(*tables, self.log_leaf.to(wide), pass_on)
 
     def token_marginals(self) -> Tensor:
         """[B, T, V]: p(x_t | evidence), one-hot where observed."""
@@ -123,8 +130,10 @@ class Posterior:
         # Everything but the position's own evidence, relative to the latent that matters most, so that a latent
         # which its evidence rules out cannot push the others out of range.
         log_context = self._at_masked(self.log_prediction() + self.log_beta)
-        leading = (log_context + self._at_masked(self.log_leaf)).argmax(-1, keepdim=True)
-        context = (log_context - log_context.gather(-1, leading)).clamp(max=85).exp()
+        log_weight = log_context + self._at_masked(self.log_leaf)
+        leading = log_weight.argmax(-1, keepdim=True)
+        log_context = log_context - log_context.gather(-1, leading)
+        context = log_context.clamp(max=_LARGEST_LOG[self.circuit.dtype]).exp()
 
         blank = self._at_masked(self.impossible[:, None].expand_as(self.observed))[:, None]
         vocab_size = self.evidence.shape[-1]
@@ -132,7 +141,24 @@ class Posterior:
         for table, part in by_table(self.circuit, self.places, vocab_size):
             predicted = (context[part].to(table.dtype) @ table).to(marginals.dtype).log_()
             marginals[part] = predicted.add_(self.masked_evidence(part).masked_fill(blank[part], 0)).softmax(-1)
+        if not self.circuit.always_possible:
+            self._redo_far_contexts(marginals, log_context, log_weight - log_weight.gather(-1, leading))
         return marginals
+
+    def _redo_far_contexts(self, marginals: Tensor, log_context: Tensor, log_weight: Tensor) -> None:
+        """Overwrite, in log space, positions of `marginals` [M, V] whose latents matter alike from far apart contexts.
+
+        `log_context` and `log_weight` [M, H] are without and with the position's own evidence, relative to the latent
+        of the largest weight.
+        """
+        matters = log_weight > math.log(LEAST_SHARE[torch.float32])
+        far = (log_context.abs() > _LARGEST_LOG[self.circuit.dtype]) & log_context.isfinite() & matters
+        for place in far.any(-1).nonzero()[:, 0].tolist():
+            latents = matters[place].nonzero()[:, 0]
+            position = (self.places[place] % self.circuit.num_positions).expand_as(latents)
+            spoken = log_emission(self.circuit, latents, position, marginals.shape[-1]).to(log_context.dtype)
+            predicted = spoken.add_(log_context[place, latents][:, None]).logsumexp(0)
+            marginals[place] = (predicted + self.masked_evidence(self.places.new_tensor([place]))[0]).softmax(-1)
 
     def masked_evidence(self, part: slice | Tensor = slice(None)) -> Tensor:
         """[..., V]: the log evidence of some of the M masked positions; not to be written to."""

@@ -35,7 +35,7 @@ class TestNothingWaits:
     @pytest.mark.parametrize("query", QUERIES)
     def test_evaluated_with_its_places_no_value_is_looked_at(self, circuit, query):
         without_values = circuit.to(device="meta")
-        vars(without_values)["always_possible"] = circuit.always_possible
+        vars(without_values)["least_share"] = circuit.least_share
         log_evidence, observed, places, uniforms = (tensor.to("meta") for tensor in windows(circuit))
         QUERIES[query](without_values.evaluate(log_evidence, observed, places), uniforms)
 
