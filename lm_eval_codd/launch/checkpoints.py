@@ -152,6 +152,8 @@ def fingerprint(checkpoint: str, demo: Path) -> str | None:
         return None
     path = demo if checkpoint == DEMO else Path(checkpoint)
     files = [path] if path.is_file() else [file for file in sorted(path.glob("[!.]*")) if file.suffix in _READ]
+    if checkpoint == DEMO:  # it came later than the demo, and the launcher reads none of the defaults in it
+        files = [file for file in files if file.name != "generation_config.json"]
     digest = hashlib.sha256()
     for file in files:
         about = file.stat()

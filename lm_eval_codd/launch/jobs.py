@@ -92,6 +92,7 @@ def select(
         else:
             finished.add(name)
             remarks.append(f"skipped  {name}: finished already ({done[name]['ended']}); --force runs it again")
+            remarks += [f"older    {name}: {line}" for line in record.otherwise(done[name], run)]
     if problems := find_problems({name: run for name, run in runs.items() if name not in finished}):
         raise NotStarted(problems)
     return Selection(runs, frozenset(finished), tuple(remarks))

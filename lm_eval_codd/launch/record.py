@@ -16,6 +16,7 @@ from typing import Any, Final
 from lm_eval_codd import __version__
 from lm_eval_codd.launch import progress
 from lm_eval_codd.launch.runs import Run, filled
+from lm_eval_codd.older_records import DECODING_VERSION, decodes_otherwise
 
 FILE: Final = "run.json"
 LOG: Final = "log.txt"
@@ -99,6 +100,11 @@ def changed(record: dict[str, Any], run: Run) -> list[str]:
     return [name for name, text in run.fingerprints().items() if before.get(name) != text]
 
 
+def otherwise(record: Mapping[str, Any], run: Run) -> list[str]:
+    """What would be decoded otherwise if the recorded run were made now, a line each."""
+    return decodes_otherwise(record, filled(run.identity())["config"], coupled=run.circuit is not None)
+
+
 def result_files(folder: Path) -> set[str]:
     """Names of lm-eval's result files in the folder, of this and earlier executions."""
     return {file.name for file in folder.glob("results_*.json")}
@@ -124,12 +130,17 @@ def now() -> str:
 
 
 def surroundings() -> dict[str, Any]:
-    """Host and versions that a result is recorded with."""
+    """Host and versions that a result is recorded with, that of decoding (`older_records`) among them."""
     versions = {"python": platform.python_version(), "lm_eval_codd": __version__}
     for package in _VERSIONS_OF:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-    return {"host": platform.node(), "platform": platform.platform(), "versions": versions}
+    return {
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "decoding_version": DECODING_VERSION,
+    }
 
 
 def _umask() -> int:

@@ -14,6 +14,7 @@ from lm_eval_codd import demo
 from lm_eval_codd.launch import checkpoints
 from lm_eval_codd.launch.flags import parse
 from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS, DEFAULT_CHECKPOINTS, DTYPES, FLAGS, PROTOCOLS, SETTINGS
+from lm_eval_codd.older_records import filled_settings
 from lm_eval_codd.settings import DEFAULT_NUM_STEPS, FAMILIES, DecodingConfig, Family, unknown_value
 
 # Short names of the project's own tasks, and the documents of each.
@@ -380,8 +381,7 @@ def filled(identity: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not isinstance(identity, Mapping) or not isinstance(identity.get("config"), Mapping):
         raise ValueError("no identity of a run")
-    config = {**_defaults(DecodingConfig), **identity["config"]}
-    return {**_defaults(Run), **identity, "config": config}
+    return {**_defaults(Run), **identity, "config": filled_settings(identity["config"])}
 
 
 def _defaults(cls: type) -> dict[str, Any]:

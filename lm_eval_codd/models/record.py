@@ -14,6 +14,7 @@ import transformers
 
 import lm_eval_codd
 from lm_eval_codd.code_version import code_version
+from lm_eval_codd.older_records import DECODING_VERSION
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.backbone import Backbone
@@ -148,6 +149,7 @@ class Record:
             "device_name": _device_name(lm.device),
             "world_size": lm.world_size,
             "versions": _versions(),
+            "decoding_version": DECODING_VERSION,
             **dataclasses.asdict(totals),
             "decoding_seconds": round(totals.decoding_seconds, 3),
             "mean_nfe": totals.mean("nfe"),

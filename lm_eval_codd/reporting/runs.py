@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd.clean_text import shortened
+from lm_eval_codd.older_records import decodes_otherwise, filled_settings
 from lm_eval_codd.reporting.schema import OF_FILE, OF_RECORD, check_fields, check_settings, of_task
 from lm_eval_codd.settings import FAMILIES, DecodingConfig, approximations_of
 
@@ -238,6 +239,10 @@ def _from_results(
     stamp = path.stem.removeprefix("results_")
     samples = path.with_name(f"samples_{task}_{stamp}.jsonl")
     prompts = (results.get("system_instruction"), task_config.get("description"))
+    settings = {**_mapping(config, "settings"), **_mapping(config, "settings_of_tasks", task)}
+    settings = filled_settings(settings) if settings else {}
+    is_coupled = config.get("pc") is not None or config.get("circuit_identity") is not None
+    older = decodes_otherwise(config, settings, coupled=is_coupled) if settings else ()
     return Run(
         name=name,
         task=task,
@@ -247,9 +252,7 @@ def _from_results(
         n=documents.get("effective"),
         total=documents.get("original"),
         family=config.get("family"),
-        settings=_filled(
-            config.get("family"), {**_mapping(config, "settings"), **_mapping(config, "settings_of_tasks", task)}
-        ),
+        settings=settings,
         checkpoint=config.get("pretrained") or results.get("model_name"),
         peft=config.get("peft"),
         circuit=config.get("pc"),
@@ -270,7 +273,7 @@ def _from_results(
         answer_tokens=config.get("mean_answer_tokens") if is_only else None,
         seconds_per_sample=None if seconds is None else seconds * config.get("world_size", 1) / requests,
         seconds=record.get("seconds"),
-        warnings=tuple(config.get("warnings") or ()),
+        warnings=(*older, *(config.get("warnings") or ())),
         date=results.get("date") or 0.0,
         samples=samples if samples.is_file() else None,
     )
@@ -284,19 +287,12 @@ def _unfinished(name: str, status: str, record: Mapping[str, Any]) -> Run:
         task=str(record.get("task", "")),
         status=status,
         family=identity.get("family"),
-        settings=_filled(identity.get("family"), _mapping(identity, "config")),
+        settings=filled_settings(settings) if (settings := _mapping(identity, "config")) else {},
         checkpoint=identity.get("checkpoint"),
         peft=identity.get("peft"),
         circuit=identity.get("circuit"),
         seconds=record.get("seconds"),
     )
-
-
-def _filled(family: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a decode with the family's defaults where a version did not write them; none stay none."""
-    if not settings:
-        return {}
-    return {**defaults_of(family), **settings}
 
 
 def _headline(scores: Mapping[str, Any], reported: str | None) -> str | None:

@@ -58,7 +58,7 @@ OF_FILE: Final[Mapping[Keys, Kind]] = {
             (_MAPPING, ("settings", "settings_of_tasks", "versions")),
             (_TEXT, ("family", "pretrained", "peft", "pc", "checkpoint_identity", "circuit_identity")),
             (_TEXT, ("model_dtype", "device_name")),
-            (_COUNT, ("model_max_length", "requests", "world_size")),
+            (_COUNT, ("model_max_length", "requests", "world_size", "decoding_version")),
             (_AMOUNT, ("limit", "decoding_seconds", "mean_nfe", "mean_circuit_calls", "mean_answer_tokens")),
             (_TEXTS, ("warnings",)),
         )
