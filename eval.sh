@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Evaluates diffusion language models on GPUs or a CPU: ./eval.sh --demo, ./eval.sh --gpus 0,1 --run '...', ./eval.sh --help.
+# The package's other commands go through it too: ./eval.sh report results, ./eval.sh trace ...
 # Uses the active Python if this checkout is installed there; otherwise a .venv in the checkout, made at the first run.
 set -euo pipefail
 
@@ -16,4 +17,12 @@ if (cd / && python -c "$has_checkout" "$root/lm_eval_codd") 2>/dev/null; then
 else
   python=$(bash "$root/scripts/venv.sh" peft)
 fi
-exec "$python" -m lm_eval_codd launch "$@"
+# What messages call this script, so that a command they show works where the user stands.
+case $0 in
+  */*) export CODD_CALLED_AS=$0 ;;
+  *) export CODD_CALLED_AS=$root/eval.sh ;;
+esac
+case ${1-} in
+  "" | -*) set -- launch "$@" ;;
+esac
+exec "$python" -m lm_eval_codd "$@"

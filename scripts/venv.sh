@@ -20,10 +20,37 @@ fi
 
 wanted=$(cat "$root/setup.cfg" "$root/setup.py" "$root/pyproject.toml" "$root/constraints.txt" | cksum)
 stamp=$venv/installed-$extras
-if [ -f "$stamp" ] && [ "$(<"$stamp")" = "$root $wanted" ] && "$python" -c '' 2>/dev/null; then
+made=$(cat "$stamp" 2>/dev/null || true)
+has_gpu() { ls /dev/nvidia[0-9]* /dev/dxg /dev/kfd 2>/dev/null | grep -q .; }
+
+if { [ "$made" = "$root $wanted" ] || { [ "$made" = "$root $wanted cpu" ] && ! has_gpu; }; } && "$python" -c '' 2>/dev/null; then
   echo "$python"
   exit
 fi
+
+# Runs pip with its output in the log, and says on standard error that it lives: what is fetched, and a word now and then.
+run_pip() {
+  { "$python" -m pip install --disable-pip-version-check --no-compile "$@" 2>&1; echo "pip ended with $?"; } | {
+    SECONDS=0
+    said=0
+    while :; do
+      asked=$SECONDS
+      if IFS= read -r -t 5 line; then
+        case $line in
+          "pip ended with "*) exit "${line##* }" ;;
+          *Downloading\ *\ [MG]B\) | *Downloading\ *[MG]B*) echo "  ${line#"${line%%[![:space:]]*}"}" >&2 ;;
+          "Installing collected packages"*) echo "  unpacking (${SECONDS} s so far) ..." >&2 ;;
+        esac
+        printf '%s\n' "$line" >>"$log"
+      elif [ $((SECONDS - asked)) -lt 4 ]; then
+        exit 1 # not the clock: pip was killed
+      elif [ $((SECONDS - said)) -ge 20 ]; then
+        said=$SECONDS
+        echo "  still installing (${SECONDS} s) ..." >&2
+      fi
+    done
+  }
+}
 
 if ! "$python" -c '' 2>/dev/null; then
   base=
@@ -42,11 +69,28 @@ if ! "$python" -c '' 2>/dev/null; then
 fi
 
 echo "installing the package and the versions of constraints.txt into $venv (minutes the first time) ..." >&2
+: >"$log"
+# PyPI's torch for Linux brings gigabytes of CUDA. Where no GPU can be seen, and pip was not told where to look, the CPU
+# build comes from PyTorch's own index; the first start on a machine with a GPU takes the other one in its place.
+build=
+if [[ $made == *" cpu" ]]; then
+  "$python" -m pip uninstall --disable-pip-version-check -y torch >>"$log" 2>&1
+fi
+if [ "$(uname -s)" = Linux ] && ! has_gpu && ! env | grep -Eq '^PIP_(.*INDEX|FIND_LINKS)' &&
+  ! "$python" -m pip config list 2>/dev/null | grep -Eq 'index|find-links'; then
+  version=$(sed -n 's/^torch==//p' "$root/constraints.txt")
+  echo "no GPU here, so torch's CPU build:" >&2
+  if run_pip --no-deps --retries 1 --timeout 15 --index-url https://download.pytorch.org/whl/cpu "torch==$version"; then
+    build=" cpu"
+  else
+    echo "it cannot be had; taking the one that pip finds" >&2
+  fi
+fi
 # Not compiled: most of these modules are never imported, and compiling them all takes half a minute.
-if ! "$python" -m pip install --disable-pip-version-check --no-compile -e "$root[$extras]" -c "$root/constraints.txt" >"$log" 2>&1; then
+if ! run_pip -e "$root[$extras]" -c "$root/constraints.txt"; then
   tail -n 15 "$log" >&2
   echo "pip failed; the whole output is in $log" >&2
   exit 2
 fi
-printf '%s %s' "$root" "$wanted" >"$stamp"
+printf '%s %s%s' "$root" "$wanted" "$build" >"$stamp"
 echo "$python"

@@ -15,6 +15,7 @@ PACKAGE = Path(lm_eval_codd.__file__).parent
 MAY_IMPORT = {
     "clean_text": set(),
     "outputs": set(),
+    "program": set(),
     "names": set(),
     "settings": {"names"},
     "gates": {"settings"},
@@ -34,13 +35,14 @@ MAY_IMPORT = {
     "training": {"settings", "backbones", "circuits", "outputs"},
     "trace": {"settings", "registration", "backbones", "circuits", "decoding", "models", "reporting", "outputs"},
     "reporting": {"settings", "older_records", "clean_text", "outputs"},
-    "launch": {"settings", "names", "gates", "older_records", "registration", "reporting", "demo"},
+    "launch": {"settings", "program", "names", "gates", "older_records", "registration", "reporting", "demo"},
     "__main__": {"errors", "settings", "names", "registration", "clean_text"},
 }
 WITHOUT_TENSORS = (
     "errors",
     "clean_text",
     "outputs",
+    "program",
     "names",
     "settings",
     "gates",

@@ -1,8 +1,10 @@
 """eval.sh and scripts/venv.sh, with a stand-in for Python that only writes down what it is asked."""
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,10 @@ case "$1 $2" in
   "-c "*find_spec*) exit "$LACKS_PACKAGE" ;;
   "-V ") echo "Python 3.11.7" ;;
   "-m venv") mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
-  "-m pip") echo "$PIP_SAYS"; [ -z "$PIP_SAYS" ] ;;
+  "-m pip")
+    if [ "$3" = config ]; then echo "$PIP_CONFIG"; exit; fi
+    case "$*" in *--index-url*) exit "$LACKS_CPU_BUILD" ;; esac
+    echo "$PIP_SAYS"; [ -z "$PIP_SAYS" ] ;;
   "-m lm_eval_codd") shift 2; printf '<%s>\\n' "$@" ;;
 esac
 """
@@ -49,13 +54,18 @@ def start(checkout, calls, tmp_path):
     elsewhere.mkdir()
     (elsewhere / "a_file").touch()
 
-    def start(*args: str, lacks_package: bool = True, pip_says: str = "") -> subprocess.CompletedProcess[str]:
+    def start(
+        *args: str, lacks_package: bool = True, pip_says: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         calls.write_text("")
         environ = {
             "PATH": f"{programs}{os.pathsep}/usr/bin{os.pathsep}/bin",
             "CALLS": str(calls),
             "LACKS_PACKAGE": str(int(lacks_package)),
             "PIP_SAYS": pip_says,
+            "PIP_CONFIG": "",
+            "LACKS_CPU_BUILD": "0",
+            **environment,
         }
         return subprocess.run([checkout / "eval.sh", *args], capture_output=True, text=True, cwd=elsewhere, env=environ)
 
@@ -68,6 +78,51 @@ class TestArguments:
         done = start(*given, lacks_package=False)
         assert done.stdout == "".join(f"<{arg}>\n" for arg in ["launch", *given])
         assert done.returncode == 0
+
+    def test_another_command_is_no_launch(self, start):
+        done = start("report", "results", lacks_package=False)
+        assert done.stdout == "<report>\n<results>\n"
+
+
+HAS_GPU = any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists() or Path("/dev/kfd").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux" or HAS_GPU, reason="a machine where CUDA is wanted, or never had")
+class TestTorchWithoutAGpu:
+    CPU = "-m|pip|install|--disable-pip-version-check|--no-compile|--no-deps|--retries|1|--timeout|15|--index-url|"
+
+    def test_is_the_cpu_build_of_the_pinned_version(self, start, calls, checkout):
+        done = start()
+        version = re.search(r"^torch==(.*)$", (checkout / "constraints.txt").read_text(), re.M)[1]
+        assert self.CPU in calls.read_text()
+        assert f"|torch=={version}|" in calls.read_text()
+        assert "torch's CPU build" in done.stderr
+        assert done.stdout == "<launch>\n"
+        assert start().stderr == ""
+
+    def test_is_what_pip_finds_where_there_is_no_such_build(self, start, calls, checkout):
+        done = start(LACKS_CPU_BUILD="1")
+        assert "it cannot be had; taking the one that pip finds" in done.stderr
+        assert f"-e|{checkout}[peft]|" in calls.read_text()
+        assert done.stdout == "<launch>\n"
+
+    @pytest.mark.parametrize(
+        "given", [{"PIP_CONFIG": "global.index-url='a'"}, {"PIP_INDEX_URL": "a"}, {"PIP_EXTRA_INDEX_URL": "a"}]
+    )
+    def test_is_what_a_user_has_told_pip(self, start, calls, given):
+        assert start(**given).stdout == "<launch>\n"
+        assert "--index-url" not in calls.read_text()
+
+    def test_is_changed_when_a_gpu_is_there(self, start, calls, checkout):
+        start()
+        stamp = checkout / ".venv" / "installed-peft"
+        assert stamp.read_text().endswith(" cpu")
+        script = checkout / "scripts" / "venv.sh"
+        script.write_text(script.read_text().replace("has_gpu() { ls ", "has_gpu() { echo one; return; ls "))
+        start()
+        assert "-m|pip|uninstall|--disable-pip-version-check|-y|torch|" in calls.read_text()
+        assert "--index-url" not in calls.read_text()
+        assert start().stderr == ""
 
 
 class TestEnvironment:

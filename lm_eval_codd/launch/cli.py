@@ -84,6 +84,9 @@ provably the same are done once. All runs are checked before the first one start
 OUTPUT_DIR/NAME/ with lm-eval's results_*.json and samples_*.jsonl, log.txt, run.json with everything resolved, and a
 journal of its answers. The same command, given again, skips what is finished and goes on with the rest. Exit status:
 0, 1 when a run failed, 2 when nothing was started, 130 when interrupted.
+
+Other commands, each with --help:
+  ./eval.sh report | check | inspect | train-circuit | convert-circuit | trace | tasks | run
 """
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from lm_eval_codd.outputs import check_file
 from lm_eval_codd.registration import MODELS
 
 
@@ -25,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--prompt", required=True, help="the question; the checkpoint's chat template is put around it")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page instead of printing the steps")
     given = parser.parse_args(argv)
-    if given.html is not None and not given.html.absolute().parent.is_dir():
-        raise ValueError(f"`--html {given.html}` is in a folder that does not exist; make it first")
+    if given.html is not None:
+        check_file("--html", given.html)
 
     from lm_eval_codd.trace.comparison import compare
     from lm_eval_codd.trace.page import build_page
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lm = getattr(import_module(module), name).create_from_arg_string(given.model_args)
     comparison = compare(lm, given.prompt)
     if given.html is not None:
+        given.html.absolute().parent.mkdir(parents=True, exist_ok=True)
         given.html.write_text(build_page(comparison), encoding="utf-8")
         print(given.html)
     else:

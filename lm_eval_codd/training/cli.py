@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Final
 
+from lm_eval_codd.outputs import check_folder
 from lm_eval_codd.training.settings import ML_UPDATES, OBJECTIVES, TrainingConfig
 
 _EXAMPLE: Final = """\
@@ -56,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     given = vars(_parser().parse_args(argv))
     output, resume = Path(given.pop("output")).expanduser(), given.pop("resume")
     config = TrainingConfig(**given)
+    check_folder("--output", output)
 
     from lm_eval_codd.training.run import train_circuit
 

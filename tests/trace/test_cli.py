@@ -46,6 +46,7 @@ class TestTrace:
         assert (tmp_path / "out.html").read_text().startswith("<!doctype html>")
 
     def test_a_page_that_cannot_be_written_stops_it_before_a_checkpoint_is_opened(self, model, tmp_path):
-        with pytest.raises(ValueError, match=r"`--html .*` is in a folder that does not exist"):
+        with pytest.raises(ValueError, match=r"`--html .*` cannot be written: .* is a file, not a folder"):
+            (tmp_path / "no").touch()
             cli.main([*ARGUMENTS, "--html", str(tmp_path / "no" / "out.html")])
         assert model == []

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from lm_eval_codd.outputs import check_file
+
 
 def main(argv: list[str] | None = None) -> int:
     """Read a circuit from anywhere `load_circuit` reads, write it in the format of OUT's suffix; the exit status."""
@@ -25,6 +27,9 @@ def main(argv: list[str] | None = None) -> int:
 
     started = time.perf_counter()
     try:
+        check_file("OUT", target)
+        if target.exists() and Path(arguments.source).exists() and target.samefile(arguments.source):
+            raise ValueError(f"`OUT={target}` is IN itself; give another file")
         circuit = load_circuit(arguments.source, revision=arguments.revision)
         print(
             f"read {circuit.source}: {circuit.num_positions} positions, {circuit.num_latents} latents, "

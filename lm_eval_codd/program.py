@@ -1,0 +1,31 @@
+"""What to type, where the user stands, for this package's commands."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+__all__ = ["CALLED_AS", "command", "shown_path"]
+
+# Set by eval.sh to what it was called as: its own Python is not on the user's path.
+CALLED_AS: Final = "CODD_CALLED_AS"
+
+
+def command() -> str:
+    """`./eval.sh`, `lm-eval-codd`, or `python -m lm_eval_codd` with the Python that runs: whichever works here."""
+    if called_as := os.environ.get(CALLED_AS):
+        return shlex.quote(called_as)
+    installed = shutil.which("lm-eval-codd")
+    if installed and Path(installed).parent == Path(sys.executable).parent:
+        return "lm-eval-codd"
+    return f"{shlex.quote(sys.executable)} -m lm_eval_codd"
+
+
+def shown_path(path: Path) -> str:
+    """The path for a command line: relative where it is below the current folder, quoted where it must be."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

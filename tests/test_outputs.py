@@ -1,0 +1,59 @@
+"""Where results cannot be written is said in one line, before any work is done for them."""
+
+import pytest
+
+from lm_eval_codd.__main__ import main
+
+
+@pytest.fixture
+def taken(tmp_path):
+    """A file where a folder is wanted."""
+    path = tmp_path / "taken"
+    path.write_text("mine")
+    return path
+
+
+def refusal(arguments: list[str], capsys) -> str:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+class TestAFileInTheWay:
+    def test_of_pictures(self, tmp_path, taken, capsys):
+        said = refusal(["report", str(tmp_path / "none"), "--plots", str(taken)], capsys)
+        assert f"`--plots {taken}` is a file; give a folder" in said
+
+    @pytest.mark.parametrize("flag", ["--html", "--output"])
+    def test_of_a_report(self, tmp_path, taken, capsys, flag):
+        said = refusal(["report", str(tmp_path / "none"), flag, str(taken / "x")], capsys)
+        assert f"`{flag} {taken / 'x'}` cannot be written: {taken} is a file, not a folder" in said
+
+    @pytest.mark.parametrize("flag", ["--junit", "--summary"])
+    def test_of_a_check(self, tmp_path, capsys, flag):
+        said = refusal(["check", str(tmp_path / "none"), "--against", "x.yaml", flag, str(tmp_path)], capsys)
+        assert f"`{flag} {tmp_path}` is a folder; give a file" in said
+
+    def test_of_a_circuit_to_train(self, taken, capsys):
+        said = refusal(["train-circuit", "--backbone", "none", "--data", "none.jsonl", "--output", str(taken)], capsys)
+        assert f"`--output {taken}` is a file; give a folder" in said
+
+    def test_of_a_circuit_to_convert(self, taken, capsys):
+        out = taken / "c.safetensors"
+        assert f"`OUT {out}` cannot be written" in refusal(["convert-circuit", "none", str(out)], capsys)
+
+    def test_of_a_trace(self, taken, capsys):
+        arguments = ["trace", "--model", "llada", "--model_args", "pretrained=none", "--prompt", "x"]
+        said = refusal([*arguments, "--html", str(taken / "x.html")], capsys)
+        assert f"{taken} is a file, not a folder" in said
+
+
+def test_a_circuit_is_not_converted_onto_itself(tmp_path, capsys):
+    from lm_eval_codd.circuits import load_circuit
+    from lm_eval_codd.circuits.files import save_circuit
+
+    path = tmp_path / "c.safetensors"
+    save_circuit(load_circuit("demo"), path)
+    assert "is IN itself; give another file" in refusal(["convert-circuit", str(path), str(path)], capsys)
