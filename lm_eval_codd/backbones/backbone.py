@@ -22,8 +22,9 @@ class Backbone:
     """A masked diffusion language model. Built by `load_backbone`.
 
     Attributes:
-        family: whose file layout it has, such as `llada` or `dream`; `generate` decodes by its rules.
-        decoding: the family whose rules these are; None where no decoder here follows them yet.
+        family: whose rules of decoding apply, such as `llada` or `dream`.
+        layout: the family whose files these are; LLaDA-MoE's are its own, and it is decoded as LLaDA.
+        decodes: whether a decoder here follows the family's rules; else only `logits` is of use.
         block_length: of block-causal attention, where a position sees its own block and those before it; None where
             every position sees every other one.
         mask_id, eos_id, eot_id: special tokens; `eot_id` is None where the checkpoint has none.
@@ -49,8 +50,9 @@ class Backbone:
         block_length: int | None = None,
     ) -> None:
         self.model = model
-        self.family = layout.family
-        self.decoding = layout.decoding
+        self.family = layout.decoding or layout.family
+        self.layout = layout.family
+        self.decodes = layout.decoding is not None
         self.block_length = block_length
         self.mask_id = token_ids.mask_id
         self.eos_id = token_ids.eos_id

@@ -46,6 +46,8 @@ def describe_checkpoint(
         "checkpoint": backbone.source,
         "identity": backbone.identity,
         "family": backbone.family,
+        "layout": backbone.layout,
+        "decodes": backbone.decodes,
         "model_type": checkpoint.config.get("model_type"),
         "architecture": type(backbone.model).__name__,
         "num_layers": config.num_hidden_layers,
@@ -101,7 +103,10 @@ def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("checkpoint", about["checkpoint"]),
         ("identity", about["identity"]),
-        ("family", f"{about['family']} (model_type {about['model_type']}, computed by {about['architecture']})"),
+        (
+            "family",
+            f"{about['family']}{_rules_text(about)} (model_type {about['model_type']}, computed by {about['architecture']})",
+        ),
         ("architecture", shape),
         ("parameters", f"{about['num_parameters']:,} in {about['num_files']} file(s)"),
         ("dtype", f"{about['dtype']} on {about['device']} (stored as {about['stored_dtype']})"),
@@ -113,6 +118,12 @@ def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("chat template", _template_text(about)),
         ("self-test", "passed: attention sees both ways, and hidden states equal transformers' own"),
     ]
+
+
+def _rules_text(about: dict[str, Any]) -> str:
+    if not about["decodes"]:
+        return ", which no decoder here follows yet: only its logits are of use"
+    return "" if about["layout"] == about["family"] else f"'s rules, {about['layout']}'s files"
 
 
 def _token(index: int | None, tokenizer: PreTrainedTokenizerFast | None) -> dict[str, Any] | None:

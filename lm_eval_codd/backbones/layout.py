@@ -22,7 +22,8 @@ class Layout:
     Attributes:
         model_type: as config.json says it.
         family: its name here, for `family=`; several layouts may share it.
-        decoding: the family by whose rules it is decoded; None where no decoder here follows its rules yet.
+        decoding: the family by whose rules it is decoded; None where no decoder here follows its rules yet. A layout
+            is one thing, decoding rules are another: several layouts may be decoded by the rules of one family.
         architecture: name of the transformers class that computes it.
         build_config: config.json's content -> that class's configuration.
         key_mapping: regular expressions from the checkpoint's module names to the class's. At most one

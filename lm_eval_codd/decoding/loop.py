@@ -247,7 +247,7 @@ def _check_rows(num_prompts: int, repeats: Sequence[int] | None, batch_size: int
 def _check(
     backbone: Backbone, prompts: Sequence[Sequence[int]], config: DecodingConfig, circuit: Circuit | None
 ) -> None:
-    if getattr(backbone, "decoding", backbone.family) is None:
+    if not getattr(backbone, "decodes", True):
         raise ValueError(
             f"`{backbone.family}` checkpoints are decoded by rules of their own, which no decoder here follows yet; "
             "`backbone.logits` works"

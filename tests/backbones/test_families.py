@@ -221,7 +221,7 @@ class TestDecoding:
         backbone = load_backbone(
             families / "lladamoe", "llada", mask_id=facts["mask_id"], eos_id=facts["eos_id"], device="cpu"
         )
-        assert (backbone.family, backbone.decoding) == ("lladamoe", "llada")
+        assert (backbone.family, backbone.layout, backbone.decodes) == ("llada", "lladamoe", True)
 
 
 def golden(official, name, case):
@@ -232,4 +232,4 @@ def golden(official, name, case):
 
 def shifted(backbone: Backbone, logits: torch.Tensor) -> torch.Tensor:
     """Official rows score the next token in families that shift; here row p scores the token at p."""
-    return torch.cat([logits[:, :1], logits[:, :-1]], dim=1) if backbone.family == "fast_dllm_v2" else logits
+    return torch.cat([logits[:, :1], logits[:, :-1]], dim=1) if backbone.layout == "fast_dllm_v2" else logits
