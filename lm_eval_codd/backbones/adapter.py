@@ -111,7 +111,10 @@ def _read_settings(adapter: Checkpoint) -> dict[str, Any]:
 def _read_tensors(adapter: Checkpoint) -> dict[str, Tensor]:
     path = adapter.folder / ADAPTER_FILES[1]
     if not path.is_file():
-        raise CheckpointError(f"adapter `{adapter.source}` has no {path.name}; pickle files are not read")
+        raise CheckpointError(
+            f"adapter `{adapter.source}` has no {path.name}, and pickle files are not read; save it with "
+            "safe_serialization=True"
+        )
     try:
         return load_file(path)
     except SafetensorError as error:

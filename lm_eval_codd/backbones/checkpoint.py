@@ -21,6 +21,13 @@ WEIGHT_FILES: Final = ("*.safetensors",)
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS: Final = "model.safetensors"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+# What wrappers of a model in training add to the names of its weights.
+_WRAPPERS: Final = {
+    "_orig_mod.": "torch.compile",
+    "_fsdp_wrapped_module.": "FSDP",
+    "base_model.model.": "peft",
+    "module.": "DataParallel (or DeepSpeed)",
+}
 _DTYPES: Final = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 # What decides a model's answers: shape, weights, tokenizer. Read-mes and training logs do not.
@@ -52,11 +59,13 @@ class Checkpoint:
         source: the folder or hub id, as it was given.
         folder: where the files are.
         commit: the hub's commit hash; None for a folder.
+        kind: what messages call it: `checkpoint`, or `adapter`.
     """
 
     source: str
     folder: Path
     commit: str | None = None
+    kind: str = "checkpoint"
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -73,9 +82,11 @@ class Checkpoint:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise CheckpointError(f"checkpoint `{self.source}`: {name} is not valid JSON ({error})") from None
+            raise CheckpointError(
+                f"{self.kind} `{self.source}`: {name} is not valid JSON ({error}); fetch the file again"
+            ) from None
         if not isinstance(content, dict):
-            raise CheckpointError(f"checkpoint `{self.source}`: {name} holds no JSON object")
+            raise CheckpointError(f"{self.kind} `{self.source}`: {name} holds no JSON object; fetch the file again")
         return content
 
     @cached_property
@@ -99,25 +110,52 @@ class Checkpoint:
     @property
     def _weight_names(self) -> list[str]:
         # As transformers chooses; a folder may hold a circuit or an adapter in safetensors as well.
-        shards = self.read_json(f"{_WEIGHTS}.index.json").get("weight_map")
-        if not shards or (self.folder / _WEIGHTS).is_file():
+        index = f"{_WEIGHTS}.index.json"
+        if (self.folder / _WEIGHTS).is_file() or not (self.folder / index).is_file():
             return [_WEIGHTS]
+        shards = self.read_json(index).get("weight_map")
+        if not shards or not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+            raise CheckpointError(
+                f"checkpoint `{self.source}`: {index} has no `weight_map` that names its shards; fetch the file again"
+            )
         return sorted(set(shards.values()))
+
+    @cached_property
+    def stored(self) -> dict[str, tuple[str, int]]:
+        """Name of each stored tensor -> its dtype as safetensors spells it (`BF16`), and how many numbers it has."""
+        return {
+            name: (tensor["dtype"], prod(tensor["shape"]))
+            for path in self.weight_files
+            for name, tensor in _header(path).items()
+            if name != "__metadata__"
+        }
 
     @cached_property
     def stored_dtype(self) -> str:
         """Name of the dtype that most of the stored numbers have, such as `bfloat16`."""
         sizes: Counter[str] = Counter()
-        for path in self.weight_files:
-            for name, tensor in _header(path).items():
-                if name != "__metadata__":
-                    sizes[tensor["dtype"]] += prod(tensor["shape"])
-        stored = sizes.most_common(1)[0][0] if sizes else "nothing"
-        if stored not in _DTYPES:
+        for dtype, size in self.stored.values():
+            sizes[dtype] += size
+        return _DTYPES[sizes.most_common(1)[0][0]]
+
+    def refuse_unusable_weights(self) -> None:
+        """Raise `CheckpointError` for weights that would load as other ones than they are, from their headers alone."""
+        if not self.stored:
+            raise CheckpointError(f"checkpoint `{self.source}`: its weight files hold no tensors; fetch them again")
+        quantised = [name for name, (dtype, _) in self.stored.items() if dtype not in _DTYPES]
+        if quantised:
             raise CheckpointError(
-                f"checkpoint `{self.source}` stores {stored} weights; use one stored as {', '.join(_DTYPES.values())}"
+                f"checkpoint `{self.source}` stores {len(quantised)} of {len(self.stored)} tensors as numbers of "
+                f"another kind ({quantised[0]} as {self.stored[quantised[0]][0]}), so it is quantised, and no dtype= "
+                f"undoes that; give the checkpoint that it was made from, stored as {', '.join(_DTYPES.values())}"
             )
-        return _DTYPES[stored]
+        for part, wrapper in _WRAPPERS.items():
+            name = next((name for name in self.stored if f".{part}" in f".{name}"), None)
+            if name is not None:
+                raise CheckpointError(
+                    f"checkpoint `{self.source}` was saved with its wrapper: {wrapper} put `{part}` into the names of "
+                    f"its weights ({name}); save the model inside of it, or rename them without `{part}`"
+                )
 
     @cached_property
     def identity(self) -> str:
@@ -138,7 +176,11 @@ class Checkpoint:
 
 
 def find_checkpoint(
-    source: str | Path, revision: str | None = None, *, files: tuple[str, ...] = CONFIG_FILES + WEIGHT_FILES
+    source: str | Path,
+    revision: str | None = None,
+    *,
+    files: tuple[str, ...] = CONFIG_FILES + WEIGHT_FILES,
+    kind: str = "checkpoint",
 ) -> Checkpoint:
     """The checkpoint's files, fetched from the hub unless `source` is a folder or `demo`.
 
@@ -146,11 +188,14 @@ def find_checkpoint(
         source: a folder, a hub id (`owner/name`), or `demo` for the one that comes with this package.
         revision: branch, tag or commit on the hub.
         files: patterns of what to fetch from the top of the hub's repository. Code and pickles never are.
+        kind: what messages call it: `checkpoint`, or `adapter`.
 
     Raises:
         CheckpointError: there is no such folder or repository, or the hub cannot be reached.
     """
     source = str(source)
+    if not source.strip():
+        raise CheckpointError(f"no {kind} is named; give a folder, or a hub id such as owner/name")
     folder = Path(source).expanduser()
     if source == DEMO and not folder.is_dir():
         folder = DEMO_FOLDER
@@ -159,15 +204,15 @@ def find_checkpoint(
     if folder.is_dir():
         if revision is not None:
             raise CheckpointError(f"`revision={revision}` is for hub ids; `{source}` is a folder, leave it out")
-        return Checkpoint(source, folder)
+        return Checkpoint(source, folder, kind=kind)
     if folder.exists():
-        raise CheckpointError(f"checkpoint `{source}` is a file; give the folder that holds config.json")
+        raise CheckpointError(f"{kind} `{source}` is a file; give the folder that it lies in")
     if not _HUB_ID.fullmatch(source) or source.startswith("."):
-        raise CheckpointError(f"checkpoint `{source}` does not exist; give a folder, or a hub id such as owner/name")
-    return _fetch(source, revision, files)
+        raise CheckpointError(f"{kind} `{source}` does not exist; give a folder, or a hub id such as owner/name")
+    return _fetch(source, revision, files, kind)
 
 
-def _fetch(hub_id: str, revision: str | None, files: tuple[str, ...]) -> Checkpoint:
+def _fetch(hub_id: str, revision: str | None, files: tuple[str, ...], kind: str) -> Checkpoint:
     from huggingface_hub import errors, snapshot_download
 
     try:
@@ -184,8 +229,8 @@ def _fetch(hub_id: str, revision: str | None, files: tuple[str, ...]) -> Checkpo
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
     else:
         commit = Path(folder).name
-        return Checkpoint(hub_id, Path(folder), commit if _COMMIT.fullmatch(commit) else None)
-    raise CheckpointError(f"checkpoint `{hub_id}` cannot be fetched: {reason}")
+        return Checkpoint(hub_id, Path(folder), commit if _COMMIT.fullmatch(commit) else None, kind)
+    raise CheckpointError(f"{kind} `{hub_id}` cannot be fetched: {reason}")
 
 
 def _header(path: Path) -> dict[str, Any]:

@@ -103,10 +103,7 @@ def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("checkpoint", about["checkpoint"]),
         ("identity", about["identity"]),
-        (
-            "family",
-            f"{about['family']}{_rules_text(about)} (model_type {about['model_type']}, computed by {about['architecture']})",
-        ),
+        ("family", f"{_family_text(about)} (model_type {about['model_type']}, computed by {about['architecture']})"),
         ("architecture", shape),
         ("parameters", f"{about['num_parameters']:,} in {about['num_files']} file(s)"),
         ("dtype", f"{about['dtype']} on {about['device']} (stored as {about['stored_dtype']})"),
@@ -120,10 +117,12 @@ def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _rules_text(about: dict[str, Any]) -> str:
+def _family_text(about: dict[str, Any]) -> str:
     if not about["decodes"]:
-        return ", which no decoder here follows yet: only its logits are of use"
-    return "" if about["layout"] == about["family"] else f"'s rules, {about['layout']}'s files"
+        return f"{about['family']}, whose rules no decoder here follows yet: only its logits are of use"
+    if about["layout"] != about["family"]:
+        return f"{about['layout']}, decoded by {about['family']}'s rules"
+    return about["family"]
 
 
 def _token(index: int | None, tokenizer: PreTrainedTokenizerFast | None) -> dict[str, Any] | None:

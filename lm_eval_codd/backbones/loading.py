@@ -86,7 +86,8 @@ def load_backbone(
     placement = _place(device, device_map)
     checkpoint = find_checkpoint(path_or_hub_id, revision)
     layout = find_layout(checkpoint, family)
-    config = layout.build_config(ConfigReader(checkpoint))
+    config = _build_config(checkpoint, layout)
+    checkpoint.refuse_unusable_weights()  # pickles and missing shards too, before anything is loaded
     token_ids = find_token_ids(checkpoint, layout, config.vocab_size, mask_id=mask_id, eos_id=eos_id, eot_id=eot_id)
     block_length = _choose_blocks(checkpoint, layout, attention, block_length)
     config.is_causal = False  # for whoever calls `Backbone.model` itself; `forward` masks only what it is told to
@@ -94,7 +95,7 @@ def load_backbone(
     num_parameters = model.num_parameters()
     identity = checkpoint.identity
     if peft is not None:
-        adapter = find_checkpoint(peft, peft_revision, files=ADAPTER_FILES)
+        adapter = find_checkpoint(peft, peft_revision, files=ADAPTER_FILES, kind="adapter")
         add_adapter(model, adapter, layout)
         identity = f"{identity}+{adapter.identity}"
     model.eval().requires_grad_(False)
@@ -110,6 +111,20 @@ def load_backbone(
     check_bidirectional(backbone)
     check_trunk(backbone)
     return backbone
+
+
+def _build_config(checkpoint: Checkpoint, layout: Layout) -> transformers.PreTrainedConfig:
+    try:
+        return layout.build_config(ConfigReader(checkpoint))
+    except CheckpointError:
+        raise
+    except Exception as error:
+        # transformers wraps what it finds wrong with a field in errors of several kinds: the last line says it.
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(
+            f"checkpoint `{checkpoint.source}`: config.json does not fit the {layout.family} layout ({reason}); "
+            "fetch the file again, or correct that field"
+        ) from None
 
 
 def _choose_blocks(
@@ -146,7 +161,6 @@ def _load_model(
     dtype: torch.dtype,
     placement: str | dict[str, Any] | None,
 ) -> PreTrainedModel:
-    _ = checkpoint.weight_files  # refuses pickles and missing shards in one line, before anything is loaded
     try:
         with _quiet():
             model, report = getattr(transformers, layout.architecture).from_pretrained(
@@ -164,8 +178,14 @@ def _load_model(
         raise CheckpointError(
             f"weights of `{checkpoint.source}` cannot be read ({str(error).splitlines()[0]}); fetch them again"
         ) from error
+    if len(report["unexpected_keys"]) == len(checkpoint.stored):
+        raise CheckpointError(
+            f"weights of `{checkpoint.source}` are not in the {layout.family} layout: none of their "
+            f"{len(checkpoint.stored)} names is known there ({min(checkpoint.stored)}); was the checkpoint saved by "
+            "other code, or is it of another family?"
+        )
     problems = [
-        f"{len(report[kind])} {kind.replace('_keys', '')} ({min(map(str, report[kind]))})"
+        f"{len(report[kind])} {kind.replace('_keys', '')} ({_shown(min(report[kind]))})"
         for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
         if report[kind]
     ]
@@ -175,6 +195,14 @@ def _load_model(
             f"{', '.join(problems)}"
         )
     return model
+
+
+def _shown(key: str | tuple) -> str:
+    """A tensor's name, or (name, stored shape, shape by config.json) where the two differ."""
+    if isinstance(key, str):
+        return key
+    name, stored, configured = key
+    return f"{name} is {list(stored)}, by config.json {list(configured)}"
 
 
 def _stored(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -205,6 +233,8 @@ def _place(device: str | torch.device | None, device_map: str | dict[str, Any] |
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:
         raise CheckpointError(unknown_value("device", device, ["cpu", "cuda", "cuda:0", "cuda:1"])) from None
+    if device.type not in ("cpu", "cuda"):
+        raise CheckpointError(f"`device={device}` cannot decode, which needs float64; use cpu, cuda or cuda:<id>")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise CheckpointError(
             f"`device={device}` does not exist: {torch.cuda.device_count()} GPU(s) are visible; device=cpu always works"

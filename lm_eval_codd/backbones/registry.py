@@ -55,6 +55,11 @@ def find_layout(checkpoint: Checkpoint, family: str | None = None) -> Layout:
             return layout
     if family is not None:
         return next(layout for layout in LAYOUTS if layout.family == family)
+    if model_type is None:
+        raise CheckpointError(
+            f"checkpoint `{checkpoint.source}`: config.json names no `model_type`; say which layout its files have "
+            f"with family={' or family='.join(families)}"
+        )
     architectures = ", ".join(checkpoint.config.get("architectures") or ["no architecture named"])
     raise CheckpointError(
         f"checkpoint `{checkpoint.source}` is `model_type: {model_type}` ({architectures}), not a diffusion family "

@@ -30,6 +30,11 @@ def check_bidirectional(backbone: Backbone) -> None:
     rows = torch.tensor([[mask, eos, eos, mask], [mask, eos, eos, eos]], device=backbone.device)
     positions = torch.tensor([[1, 2], [1, 2]], device=backbone.device)
     first, second = backbone.hidden_at(rows, positions=positions)
+    if not torch.isfinite(first).all() and backbone.dtype != torch.float16:
+        raise CheckpointError(
+            f"checkpoint `{backbone.source}` gives numbers that are not finite in {_name(backbone.dtype)}: its weights "
+            "hold some, or were saved from a training run that diverged; fetch them again"
+        )
     if not torch.isfinite(first).all():
         raise CheckpointError(
             f"checkpoint `{backbone.source}` gives numbers that are not finite in {_name(backbone.dtype)}; "
@@ -38,7 +43,8 @@ def check_bidirectional(backbone: Backbone) -> None:
     if torch.equal(first, second):
         raise CheckpointError(
             f"in `{backbone.source}` no position sees a later one under torch {torch.__version__}, and a diffusion "
-            "model needs bidirectional attention; use the torch that constraints.txt names"
+            "model needs bidirectional attention; where its weights are whole (not all zeros), use the torch and "
+            "transformers that constraints.txt names"
         )
 
 

@@ -52,6 +52,10 @@ def find_token_ids(
                 f"checkpoint `{checkpoint.source}`: config.json has no {name.replace('_id', '_token_id')}, and its "
                 f"tokenizer's files do not name the token; give `{name}=`"
             )
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise CheckpointError(
+                f"`{name}={value!r}` of `{checkpoint.source}` is no token id; give a whole number as `{name}=`"
+            )
         if value is not None and not 0 <= value < vocab_size:
             raise CheckpointError(
                 f"`{name}={value}` is outside the {vocab_size} logit columns of `{checkpoint.source}`; give another "
@@ -76,7 +80,12 @@ def find_token(checkpoint: Checkpoint, token: str) -> int | None:
     if (checkpoint.folder / "tokenizer.json").is_file():
         from tokenizers import Tokenizer
 
-        return Tokenizer.from_file(str(checkpoint.folder / "tokenizer.json")).token_to_id(token)
+        try:
+            return Tokenizer.from_file(str(checkpoint.folder / "tokenizer.json")).token_to_id(token)
+        except Exception as error:  # the library raises nothing narrower
+            raise CheckpointError(
+                f"checkpoint `{checkpoint.source}`: tokenizer.json cannot be read ({error}); fetch the file again"
+            ) from None
     return None
 
 

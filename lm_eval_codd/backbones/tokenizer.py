@@ -31,14 +31,23 @@ def load_tokenizer(
 
     checkpoint = find_checkpoint(path_or_hub_id, revision, files=CONFIG_FILES)
     layout = find_layout(checkpoint, family)
-    if (checkpoint.folder / "tokenizer.json").is_file():
-        return transformers.PreTrainedTokenizerFast.from_pretrained(checkpoint.folder)
     ingredients = ("vocab.json", "merges.txt")
-    if layout.tokenizer_class is None:
+    if (checkpoint.folder / "tokenizer.json").is_file():
+        kind, found = transformers.PreTrainedTokenizerFast, "tokenizer.json"
+    elif layout.tokenizer_class is None:
         raise CheckpointError(f"checkpoint `{checkpoint.source}` has no tokenizer.json; add its tokenizer's files")
-    if not all((checkpoint.folder / name).is_file() for name in ingredients):
+    elif all((checkpoint.folder / name).is_file() for name in ingredients):
+        kind, found = getattr(transformers, layout.tokenizer_class), " and ".join(ingredients)
+    else:
         raise CheckpointError(
             f"checkpoint `{checkpoint.source}` has neither tokenizer.json nor {' and '.join(ingredients)}; "
             "add its tokenizer's files"
         )
-    return getattr(transformers, layout.tokenizer_class).from_pretrained(checkpoint.folder)
+    checkpoint.read_json("tokenizer_config.json")  # says by itself where that is no JSON
+    try:
+        return kind.from_pretrained(checkpoint.folder)
+    except Exception as error:  # the libraries raise nothing narrower for a damaged file
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise CheckpointError(
+            f"checkpoint `{checkpoint.source}`: its tokenizer cannot be read from {found} ({reason}); fetch them again"
+        ) from error
