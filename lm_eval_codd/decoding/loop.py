@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from lm_eval_codd.decoding.calls import check_call
 from lm_eval_codd.decoding.canvas import Canvas, Ids
 from lm_eval_codd.decoding.coupling import check_vocabulary
 from lm_eval_codd.decoding.decoders import make_decoder
@@ -111,6 +112,7 @@ def generate(
         A `Generation` a prompt, in order.
 
     Raises:
+        TypeError: text, names or plain data in place of token ids, of what is loaded or of a `DecodingConfig`.
         ValueError: settings that this backbone or circuit cannot serve.
     """
     finished = stream(
@@ -140,8 +142,10 @@ def stream(
         Every prompt's answer once, in the order in which they are done.
 
     Raises:
+        TypeError: text, names or plain data in place of token ids, of what is loaded or of a `DecodingConfig`.
         ValueError: settings that this backbone or circuit cannot serve.
     """
+    check_call(backbone, prompts, config, circuit)
     if not prompts:
         return
     ids = _resolve_ids(backbone, config)

@@ -59,15 +59,17 @@ def main(argv: list[str] | None = None) -> int:
     config = TrainingConfig(**given)
     check_folder("--output", output)
 
-    from lm_eval_codd.training.run import train_circuit
+    from lm_eval_codd.training.run import is_finished, train_circuit
 
+    was_finished = is_finished(output)
     report = train_circuit(config, output, resume=resume)
     first, last = report["history"][0], report["figures"]
     print(
         f"held-out log-likelihood per masked token: backbone alone {last['backbone']:.4f}, "
         f"with the circuit {last['coupled']:.4f} (before training {first['coupled']:.4f})"
     )
-    print(f"wrote {output}: {report['circuit']['identity']}")
+    done = "finished already, nothing was changed in" if was_finished else "wrote"
+    print(f"{done} {output}: {report['circuit']['identity']}")
     return 0
 
 
@@ -93,5 +95,9 @@ def _parser() -> argparse.ArgumentParser:
             help=(_HELP[field.name] + default).replace("%", "%%"),
         )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the circuit, made when missing")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUTPUT, if there is one")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from OUTPUT's checkpoint, with the same settings",
+    )
     return parser

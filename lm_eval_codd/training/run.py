@@ -6,7 +6,7 @@ import json
 import logging
 import platform
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,21 +46,21 @@ def train_circuit(config: TrainingConfig, output: Path, *, resume: bool = False)
     Args:
         config: the settings.
         output: a folder; made when missing.
-        resume: go on from the checkpoint in `output`; without one there, start.
+        resume: go on from the checkpoint in `output`; without one there, start; a run that is finished stays as it is.
 
     Returns:
         What training.json holds.
 
     Raises:
-        ValueError: one line; something does not fit, or `output` holds a run and `resume` is not given.
+        ValueError: one line; something does not fit, or `output` holds a run and `resume` is not given, or one with
+            other settings.
     """
     report_path = output / REPORT_NAME
     interrupted = (output / checkpoints.NAME).is_file()
     if (interrupted or report_path.is_file()) and not resume:
         raise ValueError(f"`output={output}` holds a run already; give --resume to go on with it, or another folder")
     if report_path.is_file() and not interrupted:
-        logger.info("the run in %s is complete", output)
-        return json.loads(report_path.read_text())
+        return _finished(report_path, config)
 
     backbone = load_backbone(config.backbone, config.family, config.dtype, config.device, config.revision)
     tokenizer = load_tokenizer(config.backbone, config.family, config.revision)
@@ -108,7 +108,42 @@ def train_circuit(config: TrainingConfig, output: Path, *, resume: bool = False)
     partial.write_text(json.dumps(report, indent=2) + "\n")
     partial.replace(report_path)
     (output / checkpoints.NAME).unlink(missing_ok=True)
+    _warn_if_worse(report)
     return report
+
+
+def is_finished(output: Path) -> bool:
+    """Whether `output` holds a whole run, which `train_circuit` would not go on with."""
+    return (output / REPORT_NAME).is_file() and not (output / checkpoints.NAME).is_file()
+
+
+def _finished(report_path: Path, config: TrainingConfig) -> dict[str, Any]:
+    """The report of a finished run. Raises `ValueError` when it is another run's than `config`."""
+    try:
+        report = json.loads(report_path.read_text(encoding="utf-8"))
+        had, figures = dict(report["settings"]), report["figures"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{report_path} cannot be read as the report of a run; give another `output`") from None
+    defaults = {field.name: field.default for field in fields(config)}  # a setting that is newer than the run
+    for name, value in _settings(config).items():
+        if had.get(name, defaults[name]) != value:
+            raise ValueError(
+                f"`{name}={value}` differs from the finished run in {report_path.parent}, which had "
+                f"{name}={had.get(name, defaults[name])}; give another `output`"
+            )
+    _warn_if_worse({"figures": figures})
+    return report
+
+
+def _warn_if_worse(report: dict[str, Any]) -> None:
+    figures = report["figures"]
+    if figures["coupled"] < figures["backbone"]:
+        logger.warning(
+            "WARNING: THIS CIRCUIT IS WORSE THAN NONE: held-out text is less likely with it (%.4f a masked token) than "
+            "from the backbone alone (%.4f); train longer (--epochs), on more data, or with a smaller --lr",
+            figures["coupled"],
+            figures["backbone"],
+        )
 
 
 def _train(

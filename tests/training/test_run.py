@@ -7,7 +7,7 @@ import torch
 
 from lm_eval_codd.__main__ import main
 from lm_eval_codd.circuits import HMM, load_circuit, save_circuit
-from lm_eval_codd.training import stages
+from lm_eval_codd.training import run, stages
 from lm_eval_codd.training.run import train_circuit
 
 TABLES = ("initial", "transition", "emission")
@@ -120,6 +120,26 @@ class TestResuming:
         with pytest.raises(ValueError, match="holds a run already"):
             train_circuit(settings(), tmp_path / "out")
         assert train_circuit(settings(), tmp_path / "out", resume=True) == report
+        assert train_circuit(settings(device=None, save_every=9), tmp_path / "out", resume=True) == report
+
+    def test_resuming_a_finished_run_with_other_settings_is_refused_as_an_unfinished_one_is(self, settings, tmp_path):
+        train_circuit(settings(), tmp_path / "out")
+        with pytest.raises(ValueError, match=r"`num_latents=5` differs from the finished run in .* num_latents=4"):
+            train_circuit(settings(num_latents=5), tmp_path / "out", resume=True)
+
+    def test_a_finished_run_from_before_a_setting_had_that_settings_default(self, settings, tmp_path):
+        report = train_circuit(settings(), tmp_path / "out")
+        path = tmp_path / "out" / "training.json"
+        del report["settings"]["top_k_evidence"]
+        path.write_text(json.dumps(report))
+        assert train_circuit(settings(), tmp_path / "out", resume=True) == report
+        with pytest.raises(ValueError, match=r"`top_k_evidence=8` differs .* had top_k_evidence=None"):
+            train_circuit(settings(top_k_evidence=8), tmp_path / "out", resume=True)
+
+    def test_a_damaged_report_is_one_line(self, settings, tmp_path):
+        (tmp_path / "training.json").write_text("{")
+        with pytest.raises(ValueError, match=r"training.json cannot be read as the report of a run"):
+            train_circuit(settings(), tmp_path, resume=True)
 
     def test_a_damaged_checkpoint_is_one_line(self, settings, tmp_path):
         (tmp_path / "checkpoint.safetensors").write_bytes(b"\0" * 100)
@@ -172,6 +192,30 @@ class TestCommand:
         assert "held-out log-likelihood per masked token: backbone alone -13." in said.out
         assert "conditional: 100%" in said.err
         assert load_circuit(tmp_path / "out").num_latents == 4
+
+    def test_a_finished_run_is_not_said_to_be_written_again(self, settings, tmp_path, capsys):
+        config = settings()
+        train_circuit(config, tmp_path / "out")
+        flags = [f"--{name}={value}" for name, value in vars(config).items() if value is not None]
+        assert main(["train-circuit", *flags, f"--output={tmp_path / 'out'}", "--resume"]) == 0
+        said = capsys.readouterr().out
+        assert f"finished already, nothing was changed in {tmp_path / 'out'}: " in said
+        assert "wrote" not in said
+
+    @pytest.mark.parametrize("worse", [True, False])
+    def test_a_circuit_that_is_worse_than_none_is_said_loudly(self, settings, tmp_path, caplog, monkeypatch, worse):
+        measured = run.measure
+
+        def measure(*given):
+            figures = measured(*given)
+            return figures | {"coupled": figures["backbone"] + (-1 if worse else 1)}
+
+        monkeypatch.setattr(run, "measure", measure)
+        train_circuit(settings(), tmp_path / "out")
+        assert ("THIS CIRCUIT IS WORSE THAN NONE" in caplog.text) == worse
+        caplog.clear()
+        train_circuit(settings(), tmp_path / "out", resume=True)
+        assert ("THIS CIRCUIT IS WORSE THAN NONE" in caplog.text) == worse
 
     def test_an_error_is_one_line(self, settings, tmp_path, capsys):
         flags = ["--backbone", settings().backbone, "--data", "none.jsonl", "--output", str(tmp_path / "out")]
