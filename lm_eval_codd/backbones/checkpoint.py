@@ -74,6 +74,12 @@ class Checkpoint:
             raise CheckpointError(f"checkpoint `{self.source}` has no config.json; give a folder or a hub id that has")
         return self.read_json("config.json")
 
+    @property
+    def max_length(self) -> int | None:
+        """Tokens of prompt and answer together that config.json says; None where it does not."""
+        lengths = (self.config.get(name) for name in ("max_sequence_length", "max_position_embeddings"))
+        return next((length for length in lengths if isinstance(length, int)), None)
+
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the checkpoint; empty when it is not there."""
         path = self.folder / name

@@ -17,7 +17,6 @@ from lm_eval_codd.names import check_names, translate
 
 if TYPE_CHECKING:
     from lm_eval_codd.models.diffusion_lm import DiffusionLM
-    from lm_eval_codd.settings import DecodingConfig
 
 eval_logger = logging.getLogger("lm_eval.codd")
 
@@ -138,15 +137,6 @@ def choose_max_length(asked: int | None, of_checkpoint: int) -> int:
     if asked is not None and asked > of_checkpoint:
         raise ValueError(f"`max_length={asked}` is more than the checkpoint's {of_checkpoint}; use at most that")
     return of_checkpoint if asked is None else asked
-
-
-def check_room(config: DecodingConfig, max_length: int) -> None:
-    """Raise `ValueError` when an answer leaves no room for a prompt."""
-    if config.gen_length >= max_length:
-        raise ValueError(
-            f"`gen_length={config.gen_length}` leaves no room for a prompt in `max_length={max_length}`; use a smaller "
-            "gen_length"
-        )
 
 
 def choose_device(asked: str | None, local_rank: int) -> torch.device:

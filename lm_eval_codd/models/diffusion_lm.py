@@ -14,7 +14,6 @@ from lm_eval_codd.backbones.tokenizer import load_tokenizer
 from lm_eval_codd.models.answering import Answering
 from lm_eval_codd.models.arguments import (
     check_arguments,
-    check_room,
     choose_device,
     choose_max_length,
     from_harness,
@@ -25,8 +24,13 @@ from lm_eval_codd.models.arguments import (
 from lm_eval_codd.models.batching import BatchSize
 from lm_eval_codd.models.cache_guard import guard_cache, refuse_repeats
 from lm_eval_codd.models.evaluation import Evaluation, applied_chat_template, running_evaluation
-from lm_eval_codd.models.front_door import check_system_instruction, no_likelihood, refuse_likelihoods
-from lm_eval_codd.models.gen_kwargs import Settings, stop_strings
+from lm_eval_codd.models.front_door import (
+    check_system_instruction,
+    no_likelihood,
+    refuse_idle_ranks,
+    refuse_likelihoods,
+)
+from lm_eval_codd.models.gen_kwargs import Settings, check_room, stop_strings
 from lm_eval_codd.models.journal import Journal
 from lm_eval_codd.models.own_defaults import read_own_defaults
 from lm_eval_codd.models.progress import Progress
@@ -129,18 +133,20 @@ class DiffusionLM(TemplateLM):
         revision, peft_revision, pc_revision = (
             None if value is None else str(value) for value in (revision, peft_revision, pc_revision)
         )
-        of_checkpoint = read_own_defaults(pretrained, revision) if own_defaults else {}
-        self._settings = Settings(self.family, settings, of_checkpoint)
+        max_length = None if max_length is None else whole_number("max_length", max_length)
+        of_checkpoint, longest = read_own_defaults(pretrained, revision)
+        of_checkpoint = of_checkpoint if own_defaults else {}
+        longest = min((length for length in (max_length, longest) if length is not None), default=None)
+        self._settings = Settings(self.family, settings, of_checkpoint, longest)
         self._said: set[str] = set()
-        self.config = self._resolve(running_evaluation() or Evaluation())
-        if max_length is not None:
-            max_length = whole_number("max_length", max_length)
-            check_room(self.config, max_length)
+        evaluation = running_evaluation() or Evaluation()
+        self.config = self._resolve(evaluation)
         self._batch_size = BatchSize(batch_size, max_batch_size)
         journal = None if journal is None else Journal(str(journal))
 
         self._ranks = Ranks()
         self._rank, self._world_size = self._ranks.rank, self._ranks.world_size
+        refuse_idle_ranks(evaluation, self._world_size)
         if device_map is None:
             device = choose_device(device, self._ranks.local_rank)
         self.tokenizer = load_tokenizer(tokenizer or pretrained, self.family, None if tokenizer else revision)
@@ -166,7 +172,7 @@ class DiffusionLM(TemplateLM):
         self._device = self.backbone.device
         self.circuit = None if circuit is None else circuit.to(device=self._device)
         self._max_length = choose_max_length(max_length, self.backbone.max_length)
-        check_room(self.config, self._max_length)
+        check_room(self.config.gen_length, self._max_length)
 
         self._made_from = {
             "pretrained": pretrained,
@@ -207,7 +213,7 @@ class DiffusionLM(TemplateLM):
             The answers in the order of the requests, cut at their `until` strings.
         """
         evaluation = self._start_evaluation()
-        check_room(self.config, self.max_length)
+        check_room(self.config.gen_length, self.max_length)
         keys, groups = sort_out(requests, lambda instance: self._config_of(instance, evaluation), self._prompt)
         if self.cache_hook.dbdict is not None:
             refuse_repeats(requests, self.config)
@@ -258,7 +264,7 @@ class DiffusionLM(TemplateLM):
     def _config_of(self, instance: Instance, evaluation: Evaluation) -> DecodingConfig:
         config = self._settings.resolve(evaluation.gen_kwargs, instance.args[1], seed=evaluation.torch_seed)
         if config != self.config:
-            check_room(config, self.max_length)
+            check_room(config.gen_length, self.max_length)
             self._record.note_settings_of_task(instance.task_name, config, self.config)
         return config
 

@@ -37,6 +37,7 @@ class Evaluation:
         torch_seed: None where none was asked for.
         chat_template: whether prompts go through the tokenizer's chat template, or through which of its templates.
         system_instruction: put in front of what tasks say to the system.
+        limit: documents of each task, or a share of them below 1; None for all.
         use_cache: whether lm-eval keeps the answers in a store of its own.
         typed_device: the device that somebody chose; None where lm-eval filled in its default.
         tasks: those of the run, by name; empty before lm-eval has loaded them.
@@ -46,6 +47,7 @@ class Evaluation:
     torch_seed: int | None = None
     chat_template: bool | str = False
     system_instruction: str | None = None
+    limit: float | None = None
     use_cache: bool = False
     typed_device: str | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
@@ -66,6 +68,7 @@ def running_evaluation() -> Evaluation | None:
         given = {
             "gen_kwargs": simple_parse_args_string(typed) if isinstance(typed, str) else dict(typed),
             "torch_seed": _argument(simple, _SIMPLE, "torch_random_seed"),
+            "limit": _argument(simple, _SIMPLE, "limit"),
             "use_cache": _argument(simple, _SIMPLE, "use_cache") is not None,
             "typed_device": _typed_device(simple),
         }

@@ -21,6 +21,15 @@ def refuse_likelihoods(evaluation: Evaluation) -> None:
         raise no_likelihood(f"task {_few(asking)}")
 
 
+def refuse_idle_ranks(evaluation: Evaluation, world_size: int) -> None:
+    """Raise `ValueError` where processes have no document: lm-eval stops there, and the others wait for them."""
+    if evaluation.limit is not None and 1 <= evaluation.limit < world_size:
+        raise ValueError(
+            f"`--limit {evaluation.limit:g}` gives {world_size} processes {evaluation.limit:g} document(s) of a task, "
+            f"and lm-eval stops in one that has none; use --limit {world_size} or more, or fewer processes"
+        )
+
+
 def no_likelihood(who: str) -> NotImplementedError:
     """The error for somebody who asks for one."""
     return NotImplementedError(f"{who} asks for likelihoods: {_NO_LIKELIHOOD}")

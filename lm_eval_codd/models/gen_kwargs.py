@@ -19,10 +19,20 @@ SETTINGS: Final = {field.name: field for field in dataclasses.fields(DecodingCon
 # Settings whose names tasks for autoregressive models use as well.
 _SHARED_WITH_TASKS: Final = frozenset({"temperature", "top_p", "top_k", "seed"})
 _NOTHING: Final[Mapping[str, Any]] = {}
+_USUAL_LENGTH: Final = SETTINGS["gen_length"].default
 _STEPS: Final = frozenset({"num_steps", "tokens_per_step"})
 _KNOWN: Final = (*SETTINGS, "until", "do_sample")
 _KIND: Final = "name in --gen_kwargs:"
 _STOP_NAMES: Final = tuple(name for name, elsewhere in READ_AS.items() if elsewhere.here == "until")
+
+
+def check_room(gen_length: Any, max_length: int | None) -> None:
+    """Raise `ValueError` when an answer leaves no room for a prompt. What is no number is refused elsewhere."""
+    if max_length is not None and isinstance(gen_length, int) and gen_length >= max_length:
+        raise ValueError(
+            f"`gen_length={gen_length}` leaves no room for a prompt in `max_length={max_length}`; use a smaller "
+            "gen_length"
+        )
 
 
 class Settings:
@@ -32,10 +42,18 @@ class Settings:
         family: whose published defaults fill the gaps.
         given: `--model_args` that are fields of `DecodingConfig`.
         of_checkpoint: the checkpoint's own defaults.
+        max_length: prompt and answer together, where it is known already.
     """
 
-    def __init__(self, family: Family, given: Mapping[str, Any], of_checkpoint: Mapping[str, Any] = _NOTHING) -> None:
+    def __init__(
+        self,
+        family: Family,
+        given: Mapping[str, Any],
+        of_checkpoint: Mapping[str, Any] = _NOTHING,
+        max_length: int | None = None,
+    ) -> None:
         self._family = family
+        self._max_length = max_length
         self._given = _spell_none(given)
         self._of_checkpoint = dict(of_checkpoint)
 
@@ -59,7 +77,10 @@ class Settings:
         hidden = _STEPS if asked.keys() & _STEPS else frozenset()
         of_checkpoint = {name: value for name, value in self._of_checkpoint.items() if name not in hidden}
         of_run = {} if seed is None else {"seed": seed}
-        return DecodingConfig.for_family(self._family, **{**of_run, **of_checkpoint, **asked})
+        settings = {**of_run, **of_checkpoint, **asked}
+        # Before steps and blocks: they would ask for a multiple of what cannot be in the first place.
+        check_room(settings.get("gen_length", _USUAL_LENGTH), self._max_length)
+        return DecodingConfig.for_family(self._family, **settings)
 
     def remarks(self, typed: Mapping[str, Any]) -> Iterator[str]:
         """A line for each typed setting that was read under another name, or that loses.

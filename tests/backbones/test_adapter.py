@@ -129,7 +129,7 @@ class TestWhatIsRefused:
     def test_a_pickled_adapter(self, models, weights, tmp_path):
         save_adapter(tmp_path / "a", weights, LLADA)
         (tmp_path / "a" / "adapter_model.safetensors").rename(tmp_path / "a" / "adapter_model.bin")
-        with pytest.raises(CheckpointError, match=r"no adapter_model.safetensors, and pickle files are not read; save it with"):
+        with pytest.raises(CheckpointError, match=r"no adapter_model.safetensors, and pickle files are not read; save"):
             load_backbone(models / "llada-tiny", peft=tmp_path / "a")
 
     def test_a_folder_that_is_no_adapter(self, models):

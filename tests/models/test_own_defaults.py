@@ -53,8 +53,29 @@ class TestWhoWins:
         assert load(checkpoint({}, temperature=0.9, max_new_tokens=7)).config == load(checkpoint({})).config
 
     def test_the_demo_brings_the_length_of_its_answers(self):
-        assert read_own_defaults("demo") == {"gen_length": 32}
+        assert read_own_defaults("demo") == ({"gen_length": 32}, 256)
         assert LLaDA("demo", num_steps=4, device="cpu").config.gen_length == 32
+
+
+class TestLength:
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"gen_length": 4096}, {"gen_length": 4096, "num_steps": 100}, {"gen_length": 256}, {"own_defaults": False}],
+    )
+    def test_an_answer_that_the_checkpoint_has_no_room_for_is_said_before_its_steps_and_blocks(self, arguments):
+        with pytest.raises(
+            ValueError, match=r"`gen_length=\d+` leaves no room for a prompt in `max_length=256`; use a"
+        ):
+            load("demo", **arguments)
+
+    def test_as_gen_kwargs_too(self, evaluate):
+        arguments = {"pretrained": "demo", "device": "cpu"}
+        with pytest.raises(ValueError, match="`gen_length=4096` leaves no room for a prompt in `max_length=256`"):
+            evaluate("llada", model_args=arguments, gen_kwargs="max_gen_toks=4096")
+
+    def test_a_smaller_max_length_counts(self):
+        with pytest.raises(ValueError, match="`gen_length=64` leaves no room for a prompt in `max_length=48`"):
+            load("demo", gen_length=64, num_steps=3, max_length=48)
 
 
 class TestWhatIsRefused:

@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
 from lm_eval_codd.models.dream import Dream
+from lm_eval_codd.models.evaluation import Evaluation
+from lm_eval_codd.models.front_door import refuse_idle_ranks
 from lm_eval_codd.models.ranks import Ranks
 
 SETTINGS = {"num_steps": 8, "gen_length": 16, "temperature": 1.0, "batch_size": 2, "device": "cpu"}
@@ -76,3 +79,20 @@ def test_two_processes_share_the_work_and_answer_like_one(checkpoints, make_task
     assert answers(resumed) == answers(one)
     assert (resumed["config"]["requests"], resumed["config"]["journalled_answers"]) == (5, 3)
     assert resumed["config"]["nfe"] == one["config"]["nfe"]
+
+
+@pytest.mark.parametrize("limit, world_size, refused", [(1, 2, True), (3, 4, True), (2, 2, False), (1, 1, False)])
+def test_fewer_documents_than_processes_are_refused_before_one_of_them_stops(limit, world_size, refused):
+    with pytest.raises(ValueError, match="use --limit") if refused else nullcontext():
+        refuse_idle_ranks(Evaluation(limit=limit), world_size)
+
+
+@pytest.mark.parametrize("limit", [None, 0.1])
+def test_a_limit_that_says_no_number_of_documents_is_not(limit):
+    refuse_idle_ranks(Evaluation(limit=limit), 8)
+
+
+def test_the_limit_of_the_running_evaluation_is_what_counts(checkpoints, evaluate, monkeypatch):
+    monkeypatch.setattr(Ranks, "__init__", lambda self: vars(self).update(rank=0, world_size=2, local_rank=0))
+    with pytest.raises(ValueError, match="`--limit 1` gives 2 processes 1 document"):
+        evaluate("dream", model_args={"pretrained": checkpoints["dream"], **SETTINGS}, limit=1)
