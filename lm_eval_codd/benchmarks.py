@@ -169,12 +169,16 @@ def _find(task: str, folder: Path, wanted: Rows) -> tuple[Path, bool]:
 
 def _read(task: str, path: Path) -> list[dict[str, Any]]:
     rows = []
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise DataError(f"{task}: {path}, line {number} is not JSON: {error.msg}") from None
+                row = json.loads(line)
+            except ValueError as error:
+                reason = getattr(error, "msg", "not UTF-8")
+                raise DataError(f"{task}: {path}, line {number} is not JSON: {reason}; copy the file again") from None
+            if not isinstance(row, dict):
+                raise DataError(f"{task}: {path}, line {number} is no JSON object; put one on each line")
+            rows.append(row)
     return rows
 
 

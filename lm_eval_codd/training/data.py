@@ -93,17 +93,21 @@ def read_pairs(
     path = Path(source).expanduser()
     is_file = path.is_file() or path.suffix in (".jsonl", ".json") or source.startswith((".", "/", "~"))
     if is_file and not path.is_file():
-        raise ValueError(f"`data={source}`: no such file; give a .jsonl file or a data set of the hub")
+        what = "a folder" if path.is_dir() else "no such file"
+        raise ValueError(f"`data={source}`: {what}; give a .jsonl file or a data set of the hub")
     pairs = []
     for number, row in enumerate(islice(_lines(path) if is_file else _hub_rows(source), limit), start=1):
         for column in (question_column, answer_column):
             if column not in row:
-                raise ValueError(f"`data={source}`: row {number} has no column `{column}`; it has {', '.join(row)}")
+                raise ValueError(
+                    f"`data={source}`: row {number} has no column `{column}`; name the right ones of {', '.join(row)} "
+                    "with question_column and answer_column"
+                )
             if not isinstance(row[column], str):
                 raise ValueError(f"`data={source}`: `{column}` of row {number} is {row[column]!r:.60}, not text")
         pairs.append((row[question_column], row[answer_column]))
     if not pairs:
-        raise ValueError(f"`data={source}` has no rows")
+        raise ValueError(f"`data={source}` has no rows; give one with a question and an answer on each line")
     return pairs
 
 
@@ -152,7 +156,7 @@ def windows_of(examples: Iterable[Example], window: int) -> Tensor:
 
 
 def _lines(path: Path) -> Iterable[dict]:
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -161,7 +165,9 @@ def _lines(path: Path) -> Iterable[dict]:
             except ValueError:
                 row = None
             if not isinstance(row, dict):
-                raise ValueError(f"`data={path}`: line {number} is no JSON object")
+                raise ValueError(
+                    f"`data={path}`: line {number} is no JSON object; a .jsonl file has one on each line, in UTF-8"
+                )
             yield row
 
 

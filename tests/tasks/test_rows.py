@@ -153,6 +153,14 @@ class TestLocalFiles:
         with pytest.raises(DataError, match=r"test.jsonl, line 2 is not JSON"):
             load_task("codd_gsm8k", data_dir)
 
+    @pytest.mark.parametrize(
+        "line, reason", [(b'{"question": "\xff"}', "is not JSON: not UTF-8"), (b"[1]", "no JSON object")]
+    )
+    def test_a_line_of_another_kind_is_named(self, load_task, data_dir, line, reason):
+        (data_dir / "gsm8k" / "test.jsonl").write_bytes(line + b"\n")
+        with pytest.raises(DataError, match=rf"test.jsonl, line 1 .*{reason}"):
+            load_task("codd_gsm8k", data_dir)
+
     def test_an_empty_file_is_an_error(self, load_task, data_dir):
         (data_dir / "gsm8k" / "test.jsonl").write_text("")
         with pytest.raises(DataError, match="has no rows"):

@@ -51,7 +51,9 @@ def read_jpc(path: str | os.PathLike[str]) -> HMM:
         # What damaged bytes can raise has no end: each opcode and each array has errors of its own.
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise JpcError(f"{path}: not a readable .jpc file; damaged or cut short? ({reason})") from None
+            raise JpcError(
+                f"{path}: not a readable .jpc file, damaged or cut short ({reason}); fetch the file again"
+            ) from None
 
 
 def write_jpc(circuit: HMM, path: str | os.PathLike[str]) -> None:

@@ -41,7 +41,7 @@ def load_circuit(
     Raises:
         ValueError: there is no such circuit, or its file is not one; one line.
     """
-    dtype = _as_dtype(dtype)
+    dtype, device = _as_dtype(dtype), _as_device(device)
     path, source = _locate(os.fspath(path_or_hub_id), revision)
     circuit = _read(path)
     circuit.source = source
@@ -79,6 +79,22 @@ def _as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     found = _DTYPES.get(str(dtype).removeprefix("torch."))
     if found is None:
         raise ValueError(f"`dtype={dtype}` is not for circuits; use {', '.join(_DTYPES)} or auto")
+    return found
+
+
+def _as_device(device: torch.device | str | None) -> torch.device | None:
+    if device is None:
+        return None
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = torch.device("meta")
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"`device={device}` is not for circuits; use cpu, cuda or cuda:<id>")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"`device={device}` does not exist: {torch.cuda.device_count()} GPU(s) are visible; device=cpu always works"
+        )
     return found
 
 
@@ -151,7 +167,9 @@ def _read_safetensors(path: Path) -> HMM:
             # The identity is computed from the tables, not read: it must change when they do.
             circuit = HMM(**tables, num_positions=int(metadata["num_positions"]), source=str(path))
     except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: not a circuit ({' '.join(str(error).split())})") from None
+        raise ValueError(
+            f"{path}: not a circuit ({' '.join(str(error).split())}); fetch the file again, or give another"
+        ) from None
     for name, table in tables.items():
         sums = table.sum(-1, dtype=torch.float32)
         tolerance = 1e-2 if table.dtype == torch.bfloat16 else 1e-4
