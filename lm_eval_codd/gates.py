@@ -18,9 +18,12 @@ def block_gates(config: DecodingConfig, family: Family) -> tuple[bool, ...] | No
 
     This assumes that the backbone never predicts the mask token, which would stay masked and raise later ratios.
     Confidence thresholds commit as many as are sure, the full paradigm's windows move, and a time grid inside a block
-    (Dream's with a cache) counts in its own way: none of them is known here. A cache by itself moves no gate.
+    (Dream's with a cache) counts in its own way, as other decoders do: none of them is known here.
+    A cache by itself moves no gate.
     """
-    has_table = config.paradigm == "block" and (config.cache == "none" or family == "llada")
+    has_table = (
+        config.decoder == "unmasking" and config.paradigm == "block" and (config.cache == "none" or family == "llada")
+    )
     if not has_table or config.steps_follow_confidence:
         return None
     num_steps = config.num_steps // config.num_blocks

@@ -34,7 +34,7 @@ class TestWhatChangesIt:
     @pytest.mark.parametrize(
         ("module", "old", "new"),
         [
-            ("settings.py", "self.gen_length // self.block_length", "1"),
+            ("settings/config.py", "self.gen_length // self.block_length", "1"),
             ("circuits/files/safe_pickle.py", "return", "return not"),
         ],
     )

@@ -90,6 +90,9 @@ class Cached:
             )
         self._backbone, self._head, self._block_length = backbone, _Head(backbone), config.block_length
         self._to_the_end = config.cache == "prefix"
+        # Where a position is scored by the one before it (Dream), a cached pass over a block has not got what scores
+        # the block's first. Unmasking decides that one in the full pass; for the others the pass begins one earlier.
+        self._margin = int(backbone.family == "dream" and config.decoder != "unmasking")
         self._cache: KeyValues | None = None
         self._width = 0
         self._free: list[int] = []
@@ -124,6 +127,9 @@ class Cached:
     def _cached_pass(self, canvas: Canvas, positions: Tensor, rows: list[int], blocks: list[int]) -> Tensor:
         tokens, attention_mask, positions, slots = self._inputs(canvas, positions, rows)
         starts = [canvas.answer_start + blocks[row] * self._block_length for row in rows]
+        if self._margin:
+            first = [canvas.answer_start - canvas.lengths[row] for row in rows]
+            starts = [max(start - self._margin, column) for start, column in zip(starts, first, strict=True)]
         return self._backbone.hidden_at(
             tokens,
             attention_mask,
@@ -131,7 +137,7 @@ class Cached:
             cache=self._cache,
             slots=slots,
             start=self._index(starts),
-            width=tokens.shape[1] - min(starts) if self._to_the_end else self._block_length,
+            width=tokens.shape[1] - min(starts) if self._to_the_end else self._block_length + self._margin,
         )
 
     def _inputs(

@@ -156,7 +156,3 @@ class Chooser(Protocol):
             turn: how many of each row's positions the same step has committed before.
         """
         ...
-
-    def members(self, step: Step, logits: Tensor) -> Tensor:
-        """[B, P] bool: the positions that the backbone alone would commit, which say where a window lies."""
-        ...

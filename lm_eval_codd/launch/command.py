@@ -48,12 +48,16 @@ def model_args(run: Run, revisions: Mapping[str, str] = _NONE) -> dict[str, Any]
     for name, value in (("dtype", run.dtype), ("max_length", run.max_length)):
         if value is not None:
             args[name] = value
-    defaults = DecodingConfig.for_family(run.family)
+    defaults = DecodingConfig.for_family(run.family, decoder=run.config.decoder)
+    if run.config.decoder != DecodingConfig.decoder:
+        args["decoder"] = run.config.decoder
     for field in dataclasses.fields(run.config):
         value = getattr(run.config, field.name)
         if field.name in CIRCUIT_SETTINGS and run.circuit is None:
             continue
         if field.name == "num_steps" and run.config.steps_follow_confidence:
+            continue
+        if not run.config.reads(field.name):
             continue
         if field.name in ("alg", "num_steps") or value != getattr(defaults, field.name):
             args[field.name] = value

@@ -64,7 +64,7 @@ def other_parts(runs: Mapping[str, Run]) -> dict[str, list[str]]:
 
 
 def _parts(run: Run, *, names_no_shots: bool = True) -> list[str]:
-    parts = [run.family, run.short_task, run.config.alg]
+    parts = [run.family, run.short_task, run.config.alg if run.config.reads("alg") else run.config.decoder]
     if not run.config.steps_follow_confidence:
         parts.append(f"steps{run.config.num_steps}")
     if run.checkpoint != DEFAULT_CHECKPOINTS[run.family]:
@@ -108,7 +108,7 @@ def number(value: float) -> str:
 
 
 def _settings(run: Run) -> list[str]:
-    defaults = DecodingConfig.for_family(run.family)
+    defaults = DecodingConfig.for_family(run.family, decoder=run.config.decoder)
     parts = []
     for field in dataclasses.fields(run.config):
         value = getattr(run.config, field.name)

@@ -7,16 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from lm_eval_codd.launch.flags import Flag
-from lm_eval_codd.settings import (
-    ALGS,
-    CACHES,
-    FAMILIES,
-    FAMILY_DEFAULTS,
-    PARADIGMS,
-    PC_SAMPLING,
-    PC_WINDOWS,
-    DecodingConfig,
-)
+from lm_eval_codd.settings import CIRCUIT_SETTINGS, FAMILIES, FAMILY_DEFAULTS, DecodingConfig, facts_of
+from lm_eval_codd.settings.decoders import DECODERS, CadOptions
 
 DEFAULT_CHECKPOINTS: Final[Mapping[str, str]] = {
     "llada": "GSAI-ML/LLaDA-8B-Instruct",
@@ -27,53 +19,18 @@ PROTOCOLS: Final = ("paper", "official")
 # Words of `--chat_template`; any other is the name of one of the tokenizer's templates.
 TEMPLATE_WORDS: Final = ("auto", "true", "false")
 SETTINGS: Final = tuple(field.name for field in dataclasses.fields(DecodingConfig))
-CIRCUIT_SETTINGS: Final = ("pc_temperature", "pc_frac", "reverse_frac", "pc_sampling", "pc_windows")
-
-_CHOICES: Final = {
-    "alg": ALGS,
-    "paradigm": PARADIGMS,
-    "pc_sampling": PC_SAMPLING,
-    "pc_windows": PC_WINDOWS,
-    "cache": CACHES,
-}
-_SETTING_HELP: Final[Mapping[str, str]] = {
-    "alg": "remasking rule, which masked positions a step commits first; the names of the official code are read too",
-    "num_steps": "denoising steps of an answer",
-    "tokens_per_step": "the same said the other way: num_steps = gen_length / tokens_per_step",
-    "gen_length": "tokens to decode",
-    "block_length": "length of a semi-autoregressive block; read by the block paradigm, by both with a cache",
-    "paradigm": "block: blocks left to right; full: the whole canvas on a time grid",
-    "temperature": "0 takes the most likely token, otherwise tokens are drawn",
-    "top_p": "nucleus; 1 is off",
-    "top_k": "number of most likely tokens kept; 0 is off",
-    "alg_temp": "temperature of the remasking rule itself; 0 is off",
-    "eps": "where the time grid ends",
-    "cfg_scale": "classifier-free guidance; 0 is off",
-    "seed": "of the random draws; each row has its own stream",
-    "stop_at_eos": "an answer ends at its first end token; false keeps the text after it",
-    "logits_eos_inf": "the end token can never be chosen",
-    "confidence_eos_eot_inf": "end tokens are committed last",
-    "mask_id": "instead of the checkpoint's mask token",
-    "eos_id": "instead of the checkpoint's end token",
-    "eot_id": "instead of the checkpoint's end-of-turn token",
-    "pc_temperature": "divides the backbone's logits before they become evidence, above 0 and at most 1",
-    "pc_frac": "the circuit acts where the share of masked positions is below this",
-    "reverse_frac": "it acts where the share is above pc_frac instead",
-    "pc_sampling": "how tokens come out of the coupled distribution",
-    "pc_windows": "windows of the full paradigm",
-    "cache": "keys and values kept within a block (approximate): prefix, before it; dual, after it as well",
-    "threshold": "a step commits every position at least this sure (approximate), instead of --num_steps",
-    "factor": "the same with a bound that falls with their number (approximate)",
-}
+_OPTIONS_OF_CAD: Final = tuple(field.name for field in dataclasses.fields(CadOptions))
 
 
 def _setting(field: dataclasses.Field) -> Flag:
+    facts = facts_of(field)
+    choices = tuple(DECODERS) if field.name == "decoder" else facts.choices
     return Flag(
         field.name,
         str(field.type),
-        _SETTING_HELP.get(field.name, ""),
+        facts.help,
         default=_default(field),
-        choices=("true", "false") if field.default is True else _CHOICES.get(field.name, ()),
+        choices=("true", "false") if field.default is True else choices,
     )
 
 
@@ -134,10 +91,11 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
         Flag("tag", "str", "a word for the run's name"),
     ),
     "a run: decoding": (
-        *(flag for flag in _ALL_SETTINGS if flag.name not in CIRCUIT_SETTINGS),
+        *(flag for flag in _ALL_SETTINGS if flag.name not in (*CIRCUIT_SETTINGS, *_OPTIONS_OF_CAD)),
         Flag("dream_block", "bool", "Dream in blocks, the same as --paradigm block"),
         Flag("dream_window", "bool", "Dream on the whole canvas with circuit windows, --paradigm full"),
     ),
+    "a run: decoder cad": tuple(flag for flag in _ALL_SETTINGS if flag.name in _OPTIONS_OF_CAD),
     "a run: circuit": (
         Flag("pc_ckpt", "str", "circuit: a file, folder or hub id; `none` is the backbone alone", default="none"),
         *(flag for flag in _ALL_SETTINGS if flag.name in CIRCUIT_SETTINGS),

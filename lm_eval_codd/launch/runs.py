@@ -293,6 +293,8 @@ def _config(family: Family, given: Mapping[str, Any]) -> DecodingConfig:
         settings["stop_at_eos"] = False
     config = DecodingConfig.for_family(family, **settings)
     # The same run whichever way its steps were given, and where they are not read.
+    if not config.reads("num_steps"):
+        return config
     steps = DEFAULT_NUM_STEPS if config.steps_follow_confidence else config.num_steps
     return dataclasses.replace(config, num_steps=steps, tokens_per_step=None)
 

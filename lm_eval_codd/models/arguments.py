@@ -14,6 +14,7 @@ import torch
 from lm_eval_codd.models.evaluation import running_evaluation
 from lm_eval_codd.models.gen_kwargs import SETTINGS
 from lm_eval_codd.names import check_names, translate
+from lm_eval_codd.settings import CIRCUIT_SETTINGS
 
 if TYPE_CHECKING:
     from lm_eval_codd.models.diffusion_lm import DiffusionLM
@@ -23,8 +24,6 @@ eval_logger = logging.getLogger("lm_eval.codd")
 # What lm-eval fills in where a user gave none, on machines without a GPU too.
 _HARNESS_DEVICE: Final = "cuda:0"
 _HARNESS_BATCH_SIZE: Final = "1"
-
-_CIRCUIT_SETTINGS: Final = ("pc_temperature", "pc_frac", "reverse_frac", "pc_sampling", "pc_windows")
 
 
 def from_harness(
@@ -92,7 +91,7 @@ def check_arguments(
         return
     if pc is not None:
         raise ValueError(f"`pc={pc}` needs a model with a circuit; use --model codd_{model.family}")
-    for name in _CIRCUIT_SETTINGS:
+    for name in CIRCUIT_SETTINGS:
         if name in settings and settings[name] != SETTINGS[name].default:
             raise ValueError(
                 f"`{name}={settings[name]}` does nothing without a circuit; use --model codd_{model.family} with pc="

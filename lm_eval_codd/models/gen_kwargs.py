@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from lm_eval_codd.names import READ_AS, translate
-from lm_eval_codd.settings import DecodingConfig, Family
+from lm_eval_codd.settings import DecodingConfig, Family, only_read
 
 SETTINGS: Final = {field.name: field for field in dataclasses.fields(DecodingConfig)}
 
@@ -75,7 +75,8 @@ class Settings:
         asked = {**_spell_none({**of_task, **_typed(typed)}), **self._given}
         # Two names of one thing: who says one of them has not the checkpoint's other.
         hidden = _STEPS if asked.keys() & _STEPS else frozenset()
-        of_checkpoint = {name: value for name, value in self._of_checkpoint.items() if name not in hidden}
+        usual = only_read(asked.get("decoder", DecodingConfig.decoder), self._of_checkpoint)
+        of_checkpoint = {name: value for name, value in usual.items() if name not in hidden}
         of_run = {} if seed is None else {"seed": seed}
         settings = {**of_run, **of_checkpoint, **asked}
         # Before steps and blocks: they would ask for a multiple of what cannot be in the first place.

@@ -98,7 +98,7 @@ def watched(backbone: Backbone, shape: Shape) -> Iterator[Parts]:
         stopwatch.watch(CIRCUIT, Posterior, *_QUERIES)
         stopwatch.watch(COUPLING, OneShot, "decide")
         stopwatch.watch(COUPLING, AnyOrder, "decide")
-        stopwatch.watch(SAMPLING, Unmasking, "choose", "members")
+        stopwatch.watch(SAMPLING, Unmasking, "choose", "_members")
         yield parts
     parts.seconds = {PYTHON if name == REST else name: seconds for name, seconds in stopwatch.seconds.items()}
 

@@ -61,7 +61,9 @@ def placed(placement, canvas, step, row):
 class TestBestWindow:
     def test_it_is_the_leftmost_of_the_fullest_centred_on_a_member(self, scene):
         canvas, step, scores = scene
-        rule = BestWindow(DecodingConfig(paradigm="full", gen_length=LENGTH, pc_frac=1.5), WINDOW, Scores(scores))
+        rule = BestWindow(
+            DecodingConfig(paradigm="full", gen_length=LENGTH, pc_frac=1.5), WINDOW, Scores(scores).members
+        )
         placement = rule(canvas, step, None)
         for row in range(len(PROMPTS)):
             members = members_of(canvas, step, scores, row)
@@ -86,9 +88,9 @@ class TestBestWindow:
         canvas, step, scores = scene
         config = DecodingConfig(paradigm="full", gen_length=LENGTH, pc_frac=0.5)
         everywhere = BestWindow(
-            DecodingConfig(paradigm="full", gen_length=LENGTH, pc_frac=1.5), WINDOW, Scores(scores)
+            DecodingConfig(paradigm="full", gen_length=LENGTH, pc_frac=1.5), WINDOW, Scores(scores).members
         )(canvas, step, None)
-        gated = BestWindow(config, WINDOW, Scores(scores))(canvas, step, None)
+        gated = BestWindow(config, WINDOW, Scores(scores).members)(canvas, step, None)
         share = everywhere.windows.takes.sum(1) / WINDOW
         assert gated.windows.row.tolist() == everywhere.windows.row[share < 0.5].tolist()
         assert torch.equal(gated.forced, everywhere.forced)
@@ -97,7 +99,9 @@ class TestBestWindow:
 class TestCoveringWindows:
     def test_every_member_is_in_one_window_and_they_are_as_few_as_can_be(self, scene):
         canvas, step, scores = scene
-        rule = CoveringWindows(DecodingConfig(paradigm="full", gen_length=LENGTH, pc_frac=1.5), WINDOW, Scores(scores))
+        rule = CoveringWindows(
+            DecodingConfig(paradigm="full", gen_length=LENGTH, pc_frac=1.5), WINDOW, Scores(scores).members
+        )
         placement = rule(canvas, step, None)
         for row in range(len(PROMPTS)):
             members = members_of(canvas, step, scores, row)
@@ -119,7 +123,7 @@ class TestCoveringWindows:
         share = canvas.masked.double().mean(1)
         threshold = float(share.sort().values[2])
         config = DecodingConfig(paradigm="full", gen_length=LENGTH, pc_frac=threshold)
-        placement = CoveringWindows(config, WINDOW, Scores(scores))(canvas, step, None)
+        placement = CoveringWindows(config, WINDOW, Scores(scores).members)(canvas, step, None)
         assert set(placement.windows.row.tolist()) == set((share < threshold).nonzero()[:, 0].tolist())
 
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lm_eval_codd.decoding.coupling.sampling import COUPLED_LOGITS, AnyOrder, Coupling, Independent, OneShot
-from lm_eval_codd.decoding.coupling.windows import BestWindow, BlockWindow, CoveringWindows, WindowRule
+from lm_eval_codd.decoding.coupling.windows import BestWindow, BlockWindow, CoveringWindows, Members, WindowRule
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.protocols import Backbone, Chooser, Circuit
     from lm_eval_codd.settings import DecodingConfig
 
 
-def make_coupling(config: DecodingConfig, circuit: Circuit | None, chooser: Chooser) -> Coupling:
+def make_coupling(
+    config: DecodingConfig, circuit: Circuit | None, chooser: Chooser, members: Members | None = None
+) -> Coupling:
     """The coupling that the settings ask for; without a circuit, `Independent`.
+
+    Args:
+        config: every setting.
+        circuit: speaks where its window is, or None.
+        chooser: the decoder.
+        members: says where windows lie on the whole canvas; None: only blocks are windows.
 
     Raises:
         ValueError: the circuit's window does not fit the block, or the answer.
@@ -21,7 +29,7 @@ def make_coupling(config: DecodingConfig, circuit: Circuit | None, chooser: Choo
     if circuit is None:
         return Independent(chooser)
     check_window(config, circuit.num_positions)
-    rule = _window_rule(config, circuit.num_positions, chooser)
+    rule = _window_rule(config, circuit.num_positions, members)
     if config.pc_sampling == "any_order":
         return AnyOrder(chooser, rule, circuit, config.pc_temperature)
     return OneShot(chooser, rule, circuit, config.pc_temperature, COUPLED_LOGITS[config.pc_sampling])
@@ -50,7 +58,7 @@ def check_vocabulary(backbone: Backbone, circuit: Circuit) -> None:
         )
 
 
-def _window_rule(config: DecodingConfig, num_positions: int, chooser: Chooser) -> WindowRule:
-    if config.goes_by_blocks:
+def _window_rule(config: DecodingConfig, num_positions: int, members: Members | None) -> WindowRule:
+    if config.goes_by_blocks or members is None:
         return BlockWindow(config, num_positions)
-    return (BestWindow if config.pc_windows == "best" else CoveringWindows)(config, num_positions, chooser)
+    return (BestWindow if config.pc_windows == "best" else CoveringWindows)(config, num_positions, members)

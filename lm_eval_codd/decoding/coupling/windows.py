@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,9 +13,12 @@ from lm_eval_codd.decoding.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
-    from lm_eval_codd.decoding.protocols import Chooser
     from lm_eval_codd.decoding.step import Step
     from lm_eval_codd.settings import DecodingConfig
+
+
+# [B, P] bool: the positions of a step that the backbone alone, with logits [N, V], would commit.
+Members = Callable[["Step", Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -98,14 +102,14 @@ class BestWindow:
     of the step's budget goes to any positions inside where the gate is open, and to any at all where it is closed.
     """
 
-    def __init__(self, config: DecodingConfig, num_positions: int, chooser: Chooser) -> None:
+    def __init__(self, config: DecodingConfig, num_positions: int, members: Members) -> None:
         self._gate = Gate(config)
         self._length = num_positions
-        self._chooser = chooser
+        self._members = members
 
     def __call__(self, canvas: Canvas, step: Step, logits: Tensor) -> Placement:
         """See `WindowRule`."""
-        members = self._chooser.members(step, logits)
+        members = self._members(step, logits)
         column = canvas.answer_start + step.columns
         start = _clamp_start(column - self._length // 2, canvas, self._length)
         inside = _contains(start[:, :, None], column[:, None, :], self._length) & members[:, None, :]
@@ -130,15 +134,15 @@ class CoveringWindows:
     the whole answer's mask ratio. The candidates, and only they, are committed.
     """
 
-    def __init__(self, config: DecodingConfig, num_positions: int, chooser: Chooser) -> None:
+    def __init__(self, config: DecodingConfig, num_positions: int, members: Members) -> None:
         self._gate = Gate(config)
         self._length = num_positions
         self._gen_length = config.gen_length
-        self._chooser = chooser
+        self._members = members
 
     def __call__(self, canvas: Canvas, step: Step, logits: Tensor) -> Placement:
         """See `WindowRule`."""
-        members = self._chooser.members(step, logits)
+        members = self._members(step, logits)
         column = canvas.answer_start + step.columns
         uncovered = members & self._gate(canvas.masked.sum(dim=1), self._gen_length)[:, None]
         rows, columns, takes = [], [], []

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from lm_eval_codd.decoding.step import Decision, Look, Step
     from lm_eval_codd.settings import DecodingConfig, Family
 
-DECODERS: Final = {
+DECODERS: Final[dict[str, str]] = {
     "unmasking": "lm_eval_codd.decoding.decoders.unmasking:Unmasking",
+    "cad": "lm_eval_codd.decoding.decoders.adaptive:Adaptive",
 }
 
 
@@ -58,5 +59,5 @@ def make_decoder(
     config: DecodingConfig, family: Family, ids: Ids, device: torch.device, circuit: Circuit | None = None
 ) -> Decoder:
     """The decoder that the settings name. Raises `ValueError` for a circuit that it cannot use."""
-    module, name = DECODERS["unmasking"].split(":")
+    module, name = DECODERS[config.decoder].split(":")
     return getattr(import_module(module), name)(config, family, ids, device, circuit)

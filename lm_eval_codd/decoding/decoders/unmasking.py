@@ -47,7 +47,7 @@ class Unmasking:
         self._unsure = ids.ends if config.confidence_eos_eot_inf else ()
         self._floor = make_floor(config)
         self._schedule = make_schedule(config, family, device)
-        self._coupling = make_coupling(config, circuit, self)
+        self._coupling = make_coupling(config, circuit, self, self._members)
 
     def start(self, canvas: Canvas) -> None:
         """See `Decoder`."""
@@ -75,7 +75,7 @@ class Unmasking:
     def choose(
         self, canvas: Canvas, step: Step, logits: Tensor, forced: Tensor | None = None, *, turn: int = 0
     ) -> Decision:
-        """See `coupling.Chooser`."""
+        """See `Chooser`."""
         tokens, confidence = self._in_pieces(step, logits, self._propose)
         score = confidence
         if self._config.alg_temp is not None:
@@ -85,8 +85,8 @@ class Unmasking:
             score = score.masked_fill(forced, torch.inf)
         return Decision(tokens, confidence, self._surest(step, score, turn))
 
-    def members(self, step: Step, logits: Tensor) -> Tensor:
-        """See `coupling.Chooser`: by the confidence of the most likely token, untempered and untruncated."""
+    def _members(self, step: Step, logits: Tensor) -> Tensor:
+        """[B, P] bool: the surest by the confidence of the most likely token, untempered and untruncated."""
         confidence = self._in_pieces(step, logits, self._most_likely)[1]
         return self._surest(step, confidence, 0)
 

@@ -1,20 +1,24 @@
-"""Settings of a decode: names, defaults of each family, and what is allowed.
-
-Everything here is checked when a `DecodingConfig` is built, before a checkpoint is opened, so that an impossible
-setting costs a user one line and no download. Nothing here imports torch: the launcher checks its runs with it too.
-"""
+"""`DecodingConfig`: every setting of a decode, the families' defaults, and what cannot go together."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
-import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from lm_eval_codd.names import check_names, explains_unknown_names
+from lm_eval_codd.settings.decoders import DECODERS, OWN_DEFAULTS, OWN_RANGES, CadOptions, only_read, reads
+from lm_eval_codd.settings.fields import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    Range,
+    checked,
+    either,
+    facts_of,
+    setting,
+    unknown_value,
+)
 
 Family = Literal["llada", "dream"]
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
@@ -43,10 +47,13 @@ FAMILY_DEFAULTS: Final[Mapping[Family, Mapping[str, Any]]] = {
 
 @explains_unknown_names("setting")
 @dataclass(frozen=True, kw_only=True)
-class DecodingConfig:
+class DecodingConfig(CadOptions):
     """Every setting that can change which tokens come out. Frozen, validated at construction, written into results.
 
+    A setting that the decoder does not read (`settings.decoders`) is refused when it differs from its default.
+
     Args:
+        decoder: `unmasking` (LLaDA's, Dream's and Fast-dLLM's: steps commit the surest masked positions) or `cad`.
         alg: remasking rule, which masked positions a step commits first: `low_confidence` (alias `maskgit_plus`),
             `topprob`, `margin` (`topk_margin`), `entropy` or `random` (`origin`). `topprob` is `low_confidence` but in
             a circuit's best windows, where it ranks by the largest untempered, untruncated probability, as officially.
@@ -82,68 +89,125 @@ class DecodingConfig:
         cache: `none`; or approximate keys and values, kept from the full pass at the start of a block (Fast-dLLM):
             `prefix` reuses those before the block, `dual` those after it as well.
         threshold: confidence-aware parallel decoding (Fast-dLLM): each step commits every position whose confidence is
-            at or above it, at least the surest one, and a block ends when it is full. 0 < threshold <= 1.
+            at or above it, at least the surest one, and a block ends when it is full. 0 < threshold <= 1; None is off.
+            `cad` has its own: 0.95 by default, 0 or more.
         factor: the same with a bound that falls with the number: the surest n positions are committed while the n-th
             confidence is at least 1 - factor / (n + 1), at least the surest one. Not together with `threshold`.
+        compat: what the official code does where it is plainly a bug (`cad`: the end ids of four checkpoints at once; a
+            forced step leaves blocked positions masked; logits that are not finite become 0; the mask may be chosen).
+        **options: of one decoder, see `settings.decoders.CadOptions`.
 
     Raises:
         ValueError: one line with the argument, its value, what is allowed and what to do.
     """
 
-    alg: str = "low_confidence"
-    num_steps: int | None = None
-    tokens_per_step: int | None = None
-    gen_length: int = 512
-    block_length: int = 32
-    paradigm: str = "block"
-    temperature: float = 0.0
-    top_p: float | None = None
-    top_k: int | None = None
-    alg_temp: float | None = None
-    eps: float = 1e-3
-    cfg_scale: float = 0.0
-    seed: int = 1234
-    stop_at_eos: bool = True
-    logits_eos_inf: bool = False
-    confidence_eos_eot_inf: bool = False
-    mask_id: int | None = None
-    eos_id: int | None = None
-    eot_id: int | None = None
-    pc_temperature: float = 0.7
-    pc_frac: float = 0.3
-    reverse_frac: bool = False
-    pc_sampling: str = "latent"
-    pc_windows: str = "best"
-    cache: str = "none"
-    threshold: float | None = None
-    factor: float | None = None
+    decoder: str = setting("unmasking", "what a step writes: unmasking, the surest positions; cad, all that are sure")
+    alg: str = setting(
+        "low_confidence",
+        "remasking rule, which masked positions a step commits first; the names of the official code are read too",
+        choices=ALGS,
+    )
+    num_steps: int | None = setting(None, "denoising steps of an answer", range=AT_LEAST_1)
+    tokens_per_step: int | None = setting(
+        None, "the same said the other way: num_steps = gen_length / tokens_per_step", range=AT_LEAST_1
+    )
+    gen_length: int = setting(512, "tokens to decode", range=AT_LEAST_1)
+    block_length: int = setting(
+        32,
+        "length of a semi-autoregressive block; read by the block paradigm, by both with a cache",
+        range=AT_LEAST_1,
+    )
+    paradigm: str = setting(
+        "block", "block: blocks left to right; full: the whole canvas on a time grid", choices=PARADIGMS
+    )
+    temperature: float = setting(0.0, "0 takes the most likely token, otherwise tokens are drawn", range=AT_LEAST_0)
+    top_p: float | None = setting(
+        None, "nucleus; 1 is off", range=Range(lambda v: 0 < v <= 1, "above 0 and at most 1 (1 is off)"), off=1
+    )
+    top_k: int | None = setting(
+        None,
+        "number of most likely tokens kept; 0 is off",
+        range=Range(lambda v: v >= 0, "1 or more (0 is off)"),
+        off=0,
+    )
+    alg_temp: float | None = setting(
+        None, "temperature of the remasking rule itself; 0 is off", range=AT_LEAST_0, off=0
+    )
+    eps: float = setting(1e-3, "where the time grid ends", range=Range(lambda v: 0 < v < 1, "above 0 and below 1"))
+    cfg_scale: float = setting(0.0, "classifier-free guidance; 0 is off", range=AT_LEAST_0)
+    seed: int = setting(1234, "of the random draws; each row has its own stream", range=AT_LEAST_0)
+    stop_at_eos: bool = setting(True, "an answer ends at its first end token; false keeps the text after it")
+    logits_eos_inf: bool = setting(False, "the end token can never be chosen")
+    confidence_eos_eot_inf: bool = setting(False, "end tokens are committed last")
+    mask_id: int | None = setting(None, "instead of the checkpoint's mask token", range=AT_LEAST_0)
+    eos_id: int | None = setting(None, "instead of the checkpoint's end token", range=AT_LEAST_0)
+    eot_id: int | None = setting(None, "instead of the checkpoint's end-of-turn token", range=AT_LEAST_0)
+    pc_temperature: float = setting(
+        0.7,
+        "divides the backbone's logits before they become evidence, above 0 and at most 1",
+        range=Range(lambda v: 0 < v <= 1, "above 0 and at most 1 (1 leaves the logits as they are)"),
+        is_circuits=True,
+    )
+    pc_frac: float = setting(
+        0.3,
+        "the circuit acts where the share of masked positions is below this",
+        range=Range(lambda v: 0 <= v <= 2, "0 to 2 (a mask ratio: 0 never fires, above 1 always does)"),
+        is_circuits=True,
+    )
+    reverse_frac: bool = setting(False, "it acts where the share is above pc_frac instead", is_circuits=True)
+    pc_sampling: str = setting(
+        "latent", "how tokens come out of the coupled distribution", choices=PC_SAMPLING, is_circuits=True
+    )
+    pc_windows: str = setting("best", "windows of the full paradigm", choices=PC_WINDOWS, is_circuits=True)
+    cache: str = setting(
+        "none",
+        "keys and values kept within a block (approximate): prefix, before it; dual, after it as well",
+        choices=CACHES,
+    )
+    threshold: float | None = setting(
+        None,
+        "a step commits every position at least this sure (approximate), instead of --num_steps; cad: 0.95 by default",
+        range=Range(lambda v: 0 < v <= 1, "above 0 and at most 1 (a confidence)"),
+    )
+    factor: float | None = setting(
+        None,
+        "the same with a bound that falls with their number (approximate)",
+        range=Range(lambda v: v > 0, "above 0"),
+    )
+    compat: bool = setting(False, "cad: the official code's bugs too")
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            _check_type(field.name, value, field.type)
-            # Plain numbers, one spelling each: 0 is 0.0, and NumPy's become Python's.
-            if value is not None and (kind := {"int": int, "float": float}.get(field.type.split(" ")[0])):
-                self._set(field.name, kind(value))
+        if self.decoder not in DECODERS:
+            raise ValueError(unknown_value("decoder", self.decoder, DECODERS))
         self._set("alg", ALG_ALIASES.get(self.alg, self.alg))
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(unknown_value(name, getattr(self, name), allowed))
-        for name, (is_allowed, allowed) in _RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and is_allowed(value)):
-                raise ValueError(f"`{name}={value:g}` is out of range; it must be {allowed}")
-        # One spelling of "off", so that two runs that decode alike also have the same settings.
-        for name, off in (("top_p", 1), ("top_k", 0), ("alg_temp", 0)):
-            if getattr(self, name) == off:
-                self._set(name, None)
-        self._refuse_approximations_that_cannot_be()
-        self._resolve_steps()
+        ranges = OWN_RANGES.get(self.decoder, {})
+        for field in dataclasses.fields(self):
+            # One spelling of each value, so that two runs that decode alike also have the same settings.
+            self._set(field.name, checked(field, getattr(self, field.name), ranges))
+            if not reads(self.decoder, field.name) and getattr(self, field.name) != field.default:
+                raise ValueError(_unread(self.decoder, field.name, getattr(self, field.name)))
+        for name, default in OWN_DEFAULTS.get(self.decoder, {}).items():
+            if getattr(self, name) is None:
+                self._set(name, default)
+        if self.cache != "none" and self.cfg_scale:
+            raise ValueError(
+                f"`cache={self.cache}` does not go with guidance (`cfg_scale={self.cfg_scale:g}`); leave out one of "
+                "them"
+            )
+        if self.decoder == "unmasking":
+            self._refuse_approximations_that_cannot_be()
+            self._resolve_steps()
+        if self.goes_by_blocks:
+            self._check_blocks()
+        if self.decoder == "cad":
+            self._check_bounds()
 
     @property
     def goes_by_blocks(self) -> bool:
-        """Whether the answer is decoded block by block: the block paradigm, and either one with a cache."""
-        return self.paradigm == "block" or self.cache != "none"
+        """Whether the answer is decoded block by block: the block paradigm, either one with a cache, and `cad`."""
+        if self.decoder == "unmasking":
+            return self.paradigm == "block" or self.cache != "none"
+        return reads(self.decoder, "block_length")
 
     @property
     def num_blocks(self) -> int:
@@ -152,7 +216,7 @@ class DecodingConfig:
 
     @property
     def steps_follow_confidence(self) -> bool:
-        """Whether the confidences say how many tokens a step commits (`threshold`, `factor`), not `num_steps`."""
+        """Whether confidences say how many tokens a step commits (`threshold`, `factor`, `cad`), not `num_steps`."""
         return steps_follow_confidence(vars(self))
 
     def tells_topprob_apart(self, *, coupled: bool) -> bool:
@@ -172,7 +236,12 @@ class DecodingConfig:
     def for_family(cls, family: Family, **given: Any) -> DecodingConfig:
         """The family's published defaults, overridden by what is given. Unknown names raise with the nearest one."""
         check_names(given, (field.name for field in dataclasses.fields(cls)), kind="setting")
-        return cls(**{**FAMILY_DEFAULTS[family], **given})
+        decoder = given.get("decoder", cls.decoder)
+        return cls(**{**only_read(decoder, FAMILY_DEFAULTS[family]), **given})
+
+    def reads(self, name: str) -> bool:
+        """Whether the decoder reads a setting."""
+        return reads(self.decoder, name)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -182,7 +251,7 @@ class DecodingConfig:
             if self.gen_length % self.tokens_per_step:
                 raise ValueError(
                     f"`tokens_per_step={self.tokens_per_step}` does not divide `gen_length={self.gen_length}`; "
-                    f"use {_either(_nearest_divisors(self.tokens_per_step, self.gen_length))}"
+                    f"use {either(_nearest_divisors(self.tokens_per_step, self.gen_length))}"
                 )
             implied = self.gen_length // self.tokens_per_step
             if self.num_steps not in (None, implied):
@@ -193,27 +262,36 @@ class DecodingConfig:
             self._set("num_steps", implied)
         elif self.num_steps is None:
             self._set("num_steps", DEFAULT_NUM_STEPS)
-        if not self.goes_by_blocks:
-            return
+
+    def _check_blocks(self) -> None:
         if self.gen_length % self.block_length:
             lengths = _nearest_multiples(self.gen_length, self.block_length)
             raise ValueError(
                 f"`gen_length={self.gen_length}` cannot be cut into blocks of `block_length={self.block_length}`; "
-                f"use a gen_length of {_either(lengths)}, or another block_length"
+                f"use a gen_length of {either(lengths)}, or another block_length"
             )
-        if self.num_steps % self.num_blocks and not self.steps_follow_confidence:
+        if self.num_steps is not None and self.num_steps % self.num_blocks and not self.steps_follow_confidence:
             steps = _nearest_multiples(self.num_steps, self.num_blocks)
             raise ValueError(
                 f"`num_steps={self.num_steps}` cannot be split over {self.num_blocks} blocks of {self.block_length}; "
-                f"use a multiple of {self.num_blocks} ({_either(steps)})"
+                f"use a multiple of {self.num_blocks} ({either(steps)})"
+            )
+
+    def _check_bounds(self) -> None:
+        if self.min_per_step > self.max_per_step and not self.compat:
+            raise ValueError(
+                f"`min_per_step={self.min_per_step}` is more than `max_per_step={self.max_per_step}`; lower it "
+                "(with compat=True the most wins, as officially)"
+            )
+        unread = "entropy_threshold" if self.selection != "entropy" else "threshold"
+        default = {**vars(CadOptions()), **OWN_DEFAULTS["cad"]}[unread]
+        if (value := getattr(self, unread)) != default:
+            raise ValueError(
+                f"`{unread}={value:g}` is not read with `selection={self.selection}`; leave out one of them"
             )
 
     def _refuse_approximations_that_cannot_be(self) -> None:
         cache = f"`cache={self.cache}`" if self.cache != "none" else ""
-        if cache and self.cfg_scale:
-            raise ValueError(
-                f"{cache} does not go with guidance (`cfg_scale={self.cfg_scale:g}`); leave out one of them"
-            )
         if cache and self.paradigm == "full" and self.alg == "random":
             raise ValueError(
                 f"{cache} does not go with `alg=random` in the full paradigm, whose numbers are drawn over the whole "
@@ -225,7 +303,7 @@ class DecodingConfig:
         if rules and self.alg not in CONFIDENCE_ALGS:
             raise ValueError(
                 f"{rules[0]} is compared with a probability, and `alg={self.alg}` orders positions by something else; "
-                f"set alg={_either(CONFIDENCE_ALGS)}"
+                f"set alg={either(CONFIDENCE_ALGS)}"
             )
         if rules and self.alg_temp is not None:
             raise ValueError(
@@ -236,76 +314,26 @@ class DecodingConfig:
 
 def approximations_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """`DecodingConfig.approximations` of settings as plain data, such as those in a result."""
-    given = {name: value for name, off in _EXACT.items() if (value := settings.get(name, off)) != off}
+    exact = _EXACT if _decoder(settings) == "unmasking" else {"cache": "none"}
+    given = {name: value for name, off in exact.items() if (value := settings.get(name, off)) != off}
     return tuple(f"{name}={value if name == 'cache' else f'{value:.10g}'}" for name, value in given.items())
 
 
 def steps_follow_confidence(settings: Mapping[str, Any]) -> bool:
     """`DecodingConfig.steps_follow_confidence` of settings as plain data."""
+    decoder = _decoder(settings)
+    if decoder != "unmasking":
+        return decoder in DECODERS and not reads(decoder, "num_steps")
     return settings.get("threshold") is not None or settings.get("factor") is not None
 
 
-# What an exact decode has of the settings that approximate one.
-_EXACT: Final[Mapping[str, Any]] = {"cache": "none", "threshold": None, "factor": None}
-
-_CHOICES: Final = {
-    "alg": ALGS,
-    "paradigm": PARADIGMS,
-    "pc_sampling": PC_SAMPLING,
-    "pc_windows": PC_WINDOWS,
-    "cache": CACHES,
-}
-
-_AT_LEAST_1: Final = (lambda v: v >= 1, "at least 1")
-_AT_LEAST_0: Final = (lambda v: v >= 0, "0 or more")
-_RANGES: Final = {
-    "num_steps": _AT_LEAST_1,
-    "tokens_per_step": _AT_LEAST_1,
-    "gen_length": _AT_LEAST_1,
-    "block_length": _AT_LEAST_1,
-    "temperature": _AT_LEAST_0,
-    "top_p": (lambda v: 0 < v <= 1, "above 0 and at most 1 (1 is off)"),
-    "top_k": (lambda v: v >= 0, "1 or more (0 is off)"),
-    "alg_temp": _AT_LEAST_0,
-    "eps": (lambda v: 0 < v < 1, "above 0 and below 1"),
-    "cfg_scale": _AT_LEAST_0,
-    "seed": _AT_LEAST_0,
-    "mask_id": _AT_LEAST_0,
-    "eos_id": _AT_LEAST_0,
-    "eot_id": _AT_LEAST_0,
-    "pc_temperature": (lambda v: 0 < v <= 1, "above 0 and at most 1 (1 leaves the logits as they are)"),
-    "pc_frac": (lambda v: 0 <= v <= 2, "0 to 2 (a mask ratio: 0 never fires, above 1 always does)"),
-    "threshold": (lambda v: 0 < v <= 1, "above 0 and at most 1 (a confidence)"),
-    "factor": (lambda v: v > 0, "above 0"),
-}
+def _decoder(settings: Mapping[str, Any]) -> str:
+    return settings.get("decoder", DecodingConfig.decoder)
 
 
-def unknown_value(name: str, value: object, allowed: Iterable[str]) -> str:
-    """One line: this value is not allowed for `name`, these are."""
-    allowed = list(allowed)
-    near = difflib.get_close_matches(str(value), allowed, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    return f"`{name}={value}` is not known; use one of {', '.join(allowed)}{hint}"
-
-
-def _check_type(name: str, value: object, annotation: str) -> None:
-    wanted, _, optional = annotation.partition(" | ")
-    if value is None and optional:
-        return
-    # bool is an int in Python, so `num_steps=True` would pass as 1.
-    if wanted == "bool":
-        fits = isinstance(value, bool)
-    elif wanted == "str":
-        fits = isinstance(value, str)
-    elif wanted == "int":
-        fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    else:
-        fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not fits:
-        noun = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "a word"}[wanted]
-        if name in _CHOICES:  # as `cache=True`
-            noun = f"one of {', '.join(_CHOICES[name])}"
-        raise ValueError(f"`{name}={value!r}` must be {noun}{' or None' if optional else ''}")
+def _unread(decoder: str, name: str, value: Any) -> str:
+    readers = [f"decoder={other}" for other in DECODERS if reads(other, name)]
+    return f"`{name}={value}` is read by {either(readers)}, not by `decoder={decoder}`; leave out one of them"
 
 
 def _nearest_multiples(value: int, of: int) -> list[int]:
@@ -320,5 +348,10 @@ def _nearest_divisors(value: int, of: int) -> list[int]:
     return sorted({below, above})
 
 
-def _either(options: Iterable[object]) -> str:
-    return " or ".join(str(option) for option in options)
+# What an exact decode has of the settings that approximate one.
+_EXACT: Final[Mapping[str, Any]] = {"cache": "none", "threshold": None, "factor": None}
+
+# What only a circuit reads.
+CIRCUIT_SETTINGS: Final = tuple(
+    field.name for field in dataclasses.fields(DecodingConfig) if facts_of(field).is_circuits
+)

@@ -1,0 +1,36 @@
+"""Settings of a decode: names, defaults of each family, and what is allowed.
+
+Everything here is checked when a `DecodingConfig` is built, before a checkpoint is opened, so that an impossible
+setting costs a user one line and no download. Nothing here imports torch: the launcher checks its runs with it too.
+"""
+
+from lm_eval_codd.settings.config import (
+    ALGS,
+    CIRCUIT_SETTINGS,
+    DEFAULT_NUM_STEPS,
+    FAMILIES,
+    FAMILY_DEFAULTS,
+    PC_SAMPLING,
+    DecodingConfig,
+    Family,
+    approximations_of,
+    steps_follow_confidence,
+)
+from lm_eval_codd.settings.decoders import only_read
+from lm_eval_codd.settings.fields import facts_of, unknown_value
+
+__all__ = [
+    "ALGS",
+    "CIRCUIT_SETTINGS",
+    "DEFAULT_NUM_STEPS",
+    "FAMILIES",
+    "FAMILY_DEFAULTS",
+    "PC_SAMPLING",
+    "DecodingConfig",
+    "Family",
+    "approximations_of",
+    "facts_of",
+    "only_read",
+    "steps_follow_confidence",
+    "unknown_value",
+]

@@ -1,0 +1,64 @@
+"""Which decoder reads which settings, and the options that are a decoder's own.
+
+A setting that no decoder names below is read by all of them. One that the chosen decoder does not read is refused when
+it differs from its default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, setting
+
+SELECTIONS: Final = ("confidence", "entropy", "random")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CadOptions:
+    """CAD, CD4LM's confidence-adaptive decoding (arXiv 2601.02236); the defaults are those of its published numbers.
+
+    A step commits every position of the block whose confidence is at least `threshold`, within the two bounds.
+    """
+
+    min_per_step: int = setting(1, "CAD: fewest tokens that a step commits", range=AT_LEAST_1)
+    max_per_step: int = setting(32, "CAD: most tokens that a step commits", range=AT_LEAST_1)
+    eos_ratio: float = setting(
+        0.3,
+        "CAD: end tokens wait until this share of the answer is decided",
+        range=Range(lambda v: 0 <= v <= 1, "0 to 1 (a share of the answer)"),
+    )
+    max_block_steps: int | None = setting(
+        None, "CAD: steps of a block before one more decides the rest of it", range=AT_LEAST_0
+    )
+    selection: str = setting("confidence", "CAD: what positions are ranked by", choices=SELECTIONS)
+    entropy_threshold: float = setting(-0.3, "CAD: the threshold of selection=entropy, on sum p log p")
+
+
+# What each decoder reads beside that which all of them read.
+DECODERS: Final[dict[str, tuple[str, ...]]] = {
+    "unmasking": (
+        *("alg", "num_steps", "tokens_per_step", "block_length", "paradigm", "top_p", "top_k", "alg_temp", "eps"),
+        *("logits_eos_inf", "confidence_eos_eot_inf", "pc_windows", "cache", "threshold", "factor"),
+    ),
+    "cad": (
+        *("block_length", "cache", "threshold", "compat"),
+        *(field.name for field in dataclasses.fields(CadOptions)),
+    ),
+}
+
+# Where a decoder has a default or a range of its own for a setting that it shares.
+OWN_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {"cad": {"threshold": 0.95}}
+OWN_RANGES: Final[Mapping[str, Mapping[str, Range]]] = {"cad": {"threshold": AT_LEAST_0}}
+
+
+def reads(decoder: str, name: str) -> bool:
+    """Whether a decoder reads a setting."""
+    return name in DECODERS[decoder] or not any(name in names for names in DECODERS.values())
+
+
+def only_read(decoder: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that the decoder reads; all of them for a decoder that is unknown."""
+    return {name: value for name, value in settings.items() if decoder not in DECODERS or reads(decoder, name)}
