@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.launch import record
 from lm_eval_codd.launch.runs import Run
-from lm_eval_codd.settings import steps_follow_confidence
+from lm_eval_codd.settings import DECODERS, DecodingConfig, steps_follow_confidence
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.devices import Slot
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _ALIKE: Final = ("task", "peft", "dtype", "batch_size", "num_shot", "protocol")
 _ALIKE_SETTINGS: Final = ("gen_length", "block_length", "paradigm", "alg", "pc_sampling", "pc_windows", "stop_at_eos")
 # What decides how much a step computes and commits; past seconds count as they are only where all of it is alike.
-_APPROXIMATIONS: Final = ("cache", "threshold", "factor")
+_APPROXIMATIONS: Final = ("cache", "threshold", "factor", "decoder", *DECODERS["cad"])
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ def from_past(past: Sequence[Past]) -> Estimator:
         if not comparable:
             return None
         nearest = min(comparable, key=lambda one: _distance(one, run, slot))
-        differs = any(nearest.config.get(name) != getattr(run.config, name) for name in _APPROXIMATIONS)
+        usual = vars(DecodingConfig())
+        differs = any(nearest.config.get(n, usual[n]) != getattr(run.config, n) for n in _APPROXIMATIONS)
         follows = run.config.steps_follow_confidence
         tokens = run.config.gen_length / nearest.config.get("gen_length", run.config.gen_length)
         growth = tokens if follows and not differs else run.num_forward / nearest.num_forward

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from lm_eval_codd.settings import FAMILY_DEFAULTS, DecodingConfig, steps_follow_confidence
+from lm_eval_codd.settings import DECODERS, FAMILY_DEFAULTS, DecodingConfig, reads, rule_of, steps_follow_confidence
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.runs import Run
@@ -40,8 +40,10 @@ APPROXIMATE: Final = (
 
 # The axes of a table; every other setting is its protocol.
 _AXES: Final = (
-    *("alg", "num_steps", "tokens_per_step", "cache", "threshold", "factor"),
+    *("decoder", "alg", "num_steps", "tokens_per_step", "cache", "threshold", "factor"),
     *("pc_frac", "pc_temperature"),
+    # The options of the other decoders are part of the rule, which is a row.
+    *(name for names in DECODERS.values() for name in names if name not in DECODERS["unmasking"]),
 )
 # Kinds of a circuit's use: rows of their own beside the base's.
 _KINDS: Final = ("pc_sampling", "pc_windows", "reverse_frac")
@@ -64,8 +66,8 @@ class Column(NamedTuple):
 
     @property
     def schedule(self) -> str:
-        """`64`, `64 cache=dual †` or `cache=dual threshold=0.9 †`."""
-        steps = [str(self.steps)] if self.steps else []
+        """`64`, `64 cache=dual †`, `cache=dual threshold=0.9 †`, or `adaptive` for a decoder that sets its own pace."""
+        steps = [str(self.steps)] if self.steps else [] if self.approximations else ["adaptive"]
         return " ".join([*steps, *self.approximations, *([DAGGER] if self.approximations else [])])
 
     @property
@@ -152,7 +154,7 @@ def key_of(run: Run) -> CellKey:
     """The run's place in its table."""
     settings = run.settings
     steps = 0 if steps_follow_confidence(settings) else settings["num_steps"]
-    return CellKey(settings["alg"], system_of(run), run.benchmark, steps, _approximations(run))
+    return CellKey(rule_of(settings), system_of(run), run.benchmark, steps, _approximations(run))
 
 
 def system_of(run: Run) -> str:
@@ -194,6 +196,11 @@ def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
 def _protocol(run: Run) -> dict[str, Any]:
     skipped = (*_AXES, *_KINDS, *_ONLY_IN.get(run.settings.get("paradigm"), ()))
     settings = {name: value for name, value in run.settings.items() if name not in skipped}
+    # What the decoder does not read is as in the runs that it is compared with.
+    usual, decoder = FAMILY_DEFAULTS.get(run.family, {}), run.settings.get("decoder", DecodingConfig.decoder)
+    if decoder in DECODERS:
+        unread = [name for name in settings if name != "paradigm" and not reads(decoder, name)]
+        settings.update({name: usual.get(name, getattr(DecodingConfig, name)) for name in unread})
     return {
         "family": run.family,
         "checkpoint": short_name(run.checkpoint),

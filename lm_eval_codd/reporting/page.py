@@ -67,7 +67,7 @@ def _describe(run: Run) -> dict[str, Any]:
         "name": run.name,
         "benchmark": run.benchmark,
         "system": system_of(run) if run.settings else "",
-        "rule": run.settings.get("alg", ""),
+        "rule": key_of(run).alg if run.settings else "",
         "steps": _steps(run),
         "status": run.status,
         "percent": None if run.value is None else round(100 * run.value, 4),
@@ -89,8 +89,11 @@ def _plain(value: object) -> object:
 
 
 def _steps(run: Run) -> int | str | None:
-    """The number of an exact decode; in words what an approximate one has besides or instead."""
-    return key_of(run).column.schedule if run.approximations else run.settings.get("num_steps")
+    """The number of an exact decode; in words what others have besides or instead."""
+    if not run.settings:
+        return None
+    column = key_of(run).column
+    return column.steps if column.steps and not run.approximations else column.schedule
 
 
 def _with_answers(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:

@@ -27,7 +27,7 @@ __all__ = ["draw", "save_plots", "to_svg"]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart: the base, CoDD, then its other uses.
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS: Final = {"random": "o", "low_confidence": "s", "topprob": "P", "margin": "^", "entropy": "D"}
+_MARKERS: Final = {"random": "o", "low_confidence": "s", "topprob": "P", "margin": "^", "entropy": "D", "cad": "*"}
 _OTHER_MARKER: Final = "v"
 # Of the markers: exact decodes, then each kind of approximate ones.
 _FILLS: Final = ("full", "none", "left", "bottom", "right", "top")
@@ -114,7 +114,7 @@ def _accuracy_figure(
     figure, panels = _panels(len(benchmarks))
     for panel, benchmark in zip(panels, benchmarks, strict=True):
         costs: list[float] = []
-        for alg, system in group.rows:
+        for alg, system in dict.fromkeys((_line_of(alg), system) for alg, system in group.rows):
             for kind in kinds:
                 runs = _runs_of(group, alg, system, benchmark, kind)
                 points = [(figure_of(run), 100 * run.value, 100 * (run.binomial_stderr or 0)) for run in runs]
@@ -146,7 +146,12 @@ def _line(
 ) -> None:
     x, y, spread = zip(*points, strict=True)
     style = "--" if system.split(",")[0] == BASE else "-"
-    look = {"color": colour, "marker": _MARKERS.get(alg, _OTHER_MARKER), "markersize": 4.5, "fillstyle": fill}
+    look = {
+        "color": colour,
+        "marker": _MARKERS.get(alg.split()[0], _OTHER_MARKER),
+        "markersize": 4.5,
+        "fillstyle": fill,
+    }
     panel.plot(x, y, style, label=one_line(f"{alg}, {system}"), **look)
     low, high = ([a + sign * b for a, b in zip(y, spread, strict=True)] for sign in (-1, 1))
     panel.fill_between(x, low, high, color=colour, alpha=_BAND_ALPHA, linewidth=0)
@@ -198,7 +203,8 @@ def _heat_maps(group: Group, benchmark: str, system: str, points: dict[Point, Ru
         panel.set_yticks(range(len(fracs)), [f"{frac:g}" for frac in fracs])
         panel.set_xlabel("pc_temperature")
         panel.set_ylabel("pc_frac")
-        panel.set_title(one_line(f"{alg}, {column.schedule}{'' if column.approximations else ' steps'}"))
+        unit = " steps" if column.steps and not column.approximations else ""
+        panel.set_title(one_line(f"{alg}, {column.schedule}{unit}"))
         panel.grid(visible=False)
     figure.colorbar(image, ax=panels, label="accuracy, %")
     figure.suptitle(one_line(f"{group.title}: {benchmark}, {system}"), wrap=True)
@@ -226,9 +232,15 @@ def _kind(column: Column) -> tuple[str, ...]:
     )
 
 
-def _runs_of(group: Group, alg: str, system: str, benchmark: str, kind: tuple[str, ...]) -> list[Run]:
+def _line_of(alg: str) -> str:
+    """A rule without its threshold: decodes that differ in it alone are points of one line."""
+    return re.sub(r" (entropy_)?threshold=\S+", "", alg)
+
+
+def _runs_of(group: Group, line: str, system: str, benchmark: str, kind: tuple[str, ...]) -> list[Run]:
     columns = [column for column in group.columns if column.benchmark == benchmark and _kind(column) == kind]
-    cells = [group.cells.get(CellKey(alg, system, *column)) for column in columns]
+    rules = [alg for alg, of_system in group.rows if _line_of(alg) == line and of_system == system]
+    cells = [group.cells.get(CellKey(alg, system, *column)) for alg in rules for column in columns]
     return [cell.run for cell in cells if cell is not None and cell.run is not None]
 
 

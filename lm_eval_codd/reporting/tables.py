@@ -167,7 +167,7 @@ def _grids(group: Group) -> Iterator[tuple[tuple[str, str], list[Cell]]]:
 
 def _point(run: Run) -> Point:
     settings = run.settings
-    return key_of(run).column, settings["alg"], settings["pc_frac"], settings["pc_temperature"]
+    return key_of(run).column, key_of(run).alg, settings["pc_frac"], settings["pc_temperature"]
 
 
 def _exact(group: Group, cell: Cell) -> Cell | None:

@@ -14,14 +14,16 @@ from lm_eval_codd.settings.config import (
     DecodingConfig,
     Family,
     approximations_of,
+    rule_of,
     steps_follow_confidence,
 )
-from lm_eval_codd.settings.decoders import only_read
+from lm_eval_codd.settings.decoders import DECODERS, only_read, reads
 from lm_eval_codd.settings.fields import facts_of, unknown_value
 
 __all__ = [
     "ALGS",
     "CIRCUIT_SETTINGS",
+    "DECODERS",
     "DEFAULT_NUM_STEPS",
     "FAMILIES",
     "FAMILY_DEFAULTS",
@@ -31,6 +33,8 @@ __all__ = [
     "approximations_of",
     "facts_of",
     "only_read",
+    "reads",
+    "rule_of",
     "steps_follow_confidence",
     "unknown_value",
 ]

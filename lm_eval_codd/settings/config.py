@@ -316,7 +316,7 @@ def approximations_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """`DecodingConfig.approximations` of settings as plain data, such as those in a result."""
     exact = _EXACT if _decoder(settings) == "unmasking" else {"cache": "none"}
     given = {name: value for name, off in exact.items() if (value := settings.get(name, off)) != off}
-    return tuple(f"{name}={value if name == 'cache' else f'{value:.10g}'}" for name, value in given.items())
+    return tuple(f"{name}={_shown(value)}" for name, value in given.items())
 
 
 def steps_follow_confidence(settings: Mapping[str, Any]) -> bool:
@@ -325,6 +325,22 @@ def steps_follow_confidence(settings: Mapping[str, Any]) -> bool:
     if decoder != "unmasking":
         return decoder in DECODERS and not reads(decoder, "num_steps")
     return settings.get("threshold") is not None or settings.get("factor") is not None
+
+
+def rule_of(settings: Mapping[str, Any]) -> str:
+    """What says which positions a step commits: `margin`, `cad`, or `cad max_per_step=8` with options not default."""
+    decoder = _decoder(settings)
+    if decoder == "unmasking" or decoder not in DECODERS:
+        return settings["alg"] if decoder == "unmasking" else decoder
+    usual = {**vars(DecodingConfig()), **OWN_DEFAULTS.get(decoder, {})}
+    shared = DECODERS["unmasking"]
+    names = [name for name in DECODERS[decoder] if name not in shared or name in OWN_DEFAULTS.get(decoder, {})]
+    given = {name: value for name in names if (value := settings.get(name, usual[name])) != usual[name]}
+    return " ".join([decoder, *(f"{name}={_shown(value)}" for name, value in given.items())])
+
+
+def _shown(value: object) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value).lower()
 
 
 def _decoder(settings: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from lm_eval_codd.settings import rule_of
 from lm_eval_codd.trace.recording import Trace, record
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def compare(lm: DiffusionLM, question: str) -> Comparison:
     eos_id, eot_id = lm.backbone.eos_id, lm.backbone.eot_id
     return Comparison(
         model=model,
-        alg=lm.config.alg,
+        alg=rule_of(vars(lm.config)),
         approximations=lm.config.approximations,
         prompt=prompt,
         traces=traces,
