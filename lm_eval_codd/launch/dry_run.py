@@ -12,6 +12,7 @@ from lm_eval_codd.launch.checkpoints import folder_of
 from lm_eval_codd.launch.command import build_command
 from lm_eval_codd.launch.naming import other_parts
 from lm_eval_codd.launch.schedule import plan
+from lm_eval_codd.settings import rule_of
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.devices import Slot
@@ -58,7 +59,7 @@ def _row(number: int, job: Job, about: Estimate | None, more: Sequence[str]) -> 
     return (
         str(number),
         run.short_task,
-        run.config.alg,
+        rule_of(vars(run.config)),
         "-" if run.config.steps_follow_confidence else str(run.config.num_steps),
         "-" if run.circuit is None else run.circuit.rstrip("/").rpartition("/")[2],
         f"{most}{run.num_forward}",

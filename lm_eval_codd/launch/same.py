@@ -36,7 +36,7 @@ class Rule(NamedTuple):
 
 def _fewest_steps(run: Run) -> int | None:
     config = run.config
-    if config.num_steps <= config.gen_length or not _has_table(run):
+    if not _has_table(run) or config.num_steps <= config.gen_length:
         return None
     # Past one step a token a block's steps commit nothing and are skipped. They still count in the numbers of the later
     # blocks' steps, which draws belong to.
@@ -56,7 +56,7 @@ def _draws(run: Run) -> bool:
     """Whether random numbers are drawn."""
     config = run.config
     draws_latents = run.circuit is not None and config.pc_sampling not in ("map", "marginal")
-    return bool(config.temperature or config.alg_temp or config.alg == "random" or draws_latents)
+    return bool(config.temperature or config.alg_temp or "random" in (config.alg, config.selection) or draws_latents)
 
 
 def _has_table(run: Run) -> bool:
