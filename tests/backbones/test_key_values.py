@@ -170,7 +170,7 @@ class Past:
     def __init__(self):
         self.layers, self.columns = {}, None
 
-    def update(self, keys, values, layer):
+    def update(self, keys, values, layer, *args, **kwargs):
         if layer not in self.layers:
             self.layers[layer] = keys, values
             return keys, values

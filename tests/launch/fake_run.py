@@ -2,7 +2,7 @@
 
 FAKE_RUN is JSON, `{"64": {"seconds": 1, "fail": 3, "print": "text", "mute": true}}`; a run that is not named succeeds.
 With `"answers": N` it makes N answers, a file each in its journal, which it does not make again; one takes `"each": S`
-seconds. `computed.txt` gets a line for each that was made.
+seconds. `computed.txt` gets a line for each that was made. With `"until": PATH` it first waits for that file.
 """
 
 import argparse
@@ -32,6 +32,8 @@ if todo.get("grandchild"):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     (args.output_path.parent / "grandchild.pid").write_text(str(child.pid))
 time.sleep(todo.get("seconds", 0))
+while "until" in todo and not Path(todo["until"]).exists():
+    time.sleep(0.02)
 if "answers" in todo:
     journal, output_dir = Path(args.model_args["journal"]), args.output_path.parent.parent
     journal.mkdir(exist_ok=True)

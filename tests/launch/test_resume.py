@@ -177,14 +177,22 @@ class TestAFinishedRun:
 
 
 class TestTwoLaunchers:
-    def test_share_the_work_and_say_who_has_what(self, launcher):
+    def test_share_the_work_and_say_who_has_what(self, launcher, tmp_path):
         texts = [launcher.run_text(steps=steps) for steps in STEPS]
-        fake = {steps: {"answers": ANSWERS, "each": 0.15} for steps in FAKE}
+        second_has_seen_it = tmp_path / "seen"
+        fake = {**FAKE, "64": {**FAKE["64"], "until": str(second_has_seen_it)}}
         first = launcher.start(texts, fake=fake)
-        while not computed(launcher.results):
+        while not (launcher.results / "order.txt").exists():
             time.sleep(0.02)
         second = launcher.start(texts, fake=fake)
-        outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
+        said = second.stdout.readline()
+        while "waiting  " not in said:
+            line = second.stdout.readline()
+            assert line, said
+            said += line
+        second_has_seen_it.touch()
+        outputs = [process.communicate(timeout=300)[0] for process in (first, second)]
+        outputs[1] = said + outputs[1]
         assert (first.returncode, second.returncode) == (0, 0)
         assert sorted(launcher.order()) == sorted(f"{what} {steps}" for what in ("start", "end") for steps in STEPS)
         assert set(computed(launcher.results).values()) == {1}
