@@ -165,3 +165,29 @@ class TestEnvironment:
         assert "no matching distribution\npip failed; the whole output is in " in done.stderr
         start()
         assert "-m|pip|install|" in calls.read_text()
+
+
+class TestMatrix:
+    MATRIX = ROOT / "scripts" / "test_matrix.sh"
+
+    def run(self, *args: str, path: str = "/usr/bin:/bin", **environ: str) -> subprocess.CompletedProcess[str]:
+        environ = {"PATH": path, **environ}
+        return subprocess.run([self.MATRIX, *args], capture_output=True, text=True, env=environ)
+
+    def test_every_requirement_has_a_lower_bound(self):
+        done = subprocess.run(
+            [sys.executable, ROOT / "scripts" / "lower_bounds.py"], capture_output=True, text=True, check=True
+        )
+        assert {"lm_eval==0.4.13", "transformers==5.2"} <= set(done.stdout.splitlines())
+
+    def test_an_unknown_set_of_versions_is_refused(self):
+        done = self.run("oldest")
+        assert done.returncode == 2
+        assert "bounds" in done.stderr
+
+    def test_a_python_that_is_not_there_is_said_and_nothing_run_is_no_success(self, tmp_path):
+        (tmp_path / "python3.10").write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / "python3.10").chmod(0o755)
+        done = self.run("bounds", path=f"{tmp_path}:/usr/bin:/bin", CODD_MATRIX_DIR=str(tmp_path))
+        assert done.stdout.splitlines()[-1] == "bounds: skipped, no such Python on PATH"
+        assert done.returncode == 1

@@ -1,7 +1,9 @@
 """The package in fresh virtual environments: what a wheel carries, and what the stock lm-eval sees of it."""
 
+import ast
 import configparser
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -66,6 +68,22 @@ class TestMetadata:
             if line and not line.startswith("#"):
                 requirement = Requirement(line)
                 assert pins[requirement.name.lower().replace("_", "-")] in requirement.specifier, line
+
+    def test_every_library_that_is_imported_is_required(self):
+        parser = setup_cfg()
+        required = {"setuptools"}
+        for lines in (parser["options"]["install_requires"], parser["options.extras_require"]["peft"]):
+            lines = [line for line in lines.strip().splitlines() if not line.startswith("#")]
+            required |= {Requirement(line).name.lower().replace("-", "_") for line in lines if line}
+        imported = set()
+        for path in [*ROOT.glob("lm_eval_codd/**/*.py"), *ROOT.glob("tasks/**/*.py")]:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    imported |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    imported.add(node.module.partition(".")[0])
+        foreign = imported - sys.stdlib_module_names - {"lm_eval_codd", "_lm_eval_codd_boot"}
+        assert {"pyyaml" if name == "yaml" else name for name in foreign} <= required
 
 
 class TestInstalled:

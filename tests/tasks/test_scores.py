@@ -3,6 +3,7 @@ import sys
 
 import pytest
 from lm_eval.tasks._yaml_loader import load_yaml
+from sympy.parsing.latex import parse_latex
 
 from lm_eval_codd import sandbox
 
@@ -48,6 +49,8 @@ class TestMATH500:
         assert score(task, ["So it is \\boxed{1.25}.", "\\boxed{8}"])["math_verify,none"] == 0.5
 
     def test_exact_match_needs_the_closing_sentence(self, load_task, score, invented_dir):
+        # Its first use loads a parser; on a busy machine that may take longer than lm-eval 0.5 gives a comparison.
+        parse_latex("1")
         task = load_task("codd_math500", invented_dir)
         answers = ["Final Answer: The final answer is $\\frac{5}{4}$. I hope it is correct.", "\\boxed{7}"]
         assert score(task, answers) == {"exact_match,none": 0.5, "math_verify,none": 1.0}
