@@ -180,6 +180,20 @@ class TestFiles:
         assert path.read_text() == "content"
         assert (path.stat().st_mode, path.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
 
+    @pytest.mark.parametrize("call", ["setxattr({file}, 'user.mine', b'1'", "removexattr({file}, 'user.theirs'"])
+    @pytest.mark.parametrize(
+        ("file", "more"),
+        [("{path!r}", ""), ("{path!r}", ", follow_symlinks=False"), ("os.open({path!r}, os.O_RDONLY)", "")],
+    )
+    def test_attributes_of_files_outside_are_not_touched(self, call, file, more, tmp_path, needs):
+        needs("files")
+        needs("processes")
+        path = tmp_path / "precious"
+        path.write_text("content")
+        # Refused before the file system is asked, which may not know such attributes (another OSError).
+        code = f"import os; os.{call.format(file=file.format(path=str(path)))}{more})"
+        assert run_program(code).detail.startswith("PermissionError: [Errno 1]")
+
     def test_the_package_itself_is_not_on_the_path_of_imports(self):
         assert "No module named" in run_program("import settings").detail
 

@@ -104,6 +104,16 @@ class TestIdentity:
         (folder / "tokenizer_config.json").write_text("{}")
         assert find_checkpoint(folder).identity != before
 
+    @pytest.mark.parametrize(
+        "name", ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "vocab.json", "merges.txt"]
+    )
+    def test_every_file_that_decides_a_prompts_tokens_shows(self, tmp_path, name):
+        seen = {find_checkpoint(tmp_path).identity}
+        for content in ("1", "2"):
+            (tmp_path / name).write_text(content)
+            seen.add(find_checkpoint(tmp_path).identity)
+        assert len(seen) == 3
+
     def test_a_circuit_in_the_same_folder_is_not_the_backbones(self, edited):
         checkpoint = find_checkpoint(edited("llada-tiny"))
         before = checkpoint.identity
