@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
+from lm_eval_codd.older_records import filled_settings
+
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
@@ -25,12 +27,13 @@ def guard_cache(answers: MutableMapping[str, Any], made_by: Mapping[str, Any]) -
         ValueError: naming what differs.
     """
     now = json.loads(json.dumps(made_by, default=str))
+    # Written as it is, compared with the settings that it leaves out: other versions may write more of them, or less.
     if _ROW not in answers:
         if len(answers):
             raise ValueError("the `--use_cache` file holds answers of another model; give another path or delete it")
         answers[_ROW] = json.dumps(now)
         return
-    then = json.loads(answers[_ROW])
+    then, now = filled_settings(json.loads(answers[_ROW])), filled_settings(now)
     differing = [
         f"{name}={then.get(name)} (now {now.get(name)})"
         for name in sorted({*then, *now})

@@ -15,13 +15,13 @@ import transformers
 import lm_eval_codd
 from lm_eval_codd.code_version import code_version
 from lm_eval_codd.older_records import DECODING_VERSION
+from lm_eval_codd.settings import DecodingConfig
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.backbone import Backbone
     from lm_eval_codd.circuits.hmm import HMM
     from lm_eval_codd.models.diffusion_lm import DiffusionLM
     from lm_eval_codd.models.journal import Answer
-    from lm_eval_codd.settings import DecodingConfig
 
 eval_logger = logging.getLogger("lm_eval.codd")
 
@@ -173,13 +173,15 @@ def _as_stock(backbone: Backbone, made_from: dict[str, Any]) -> dict[str, Any]:
 def made_by(config: DecodingConfig, backbone: Backbone, circuit: HMM | None) -> dict[str, Any]:
     """Everything but a prompt's tokens and its repeat index that an answer depends on, as plain data.
 
+    Of the settings, those that are not `DecodingConfig`'s own defaults: one that is new changes no key.
     Hardware is not in it: it moves bfloat16 answers, but so does the batch, and a sweep may end on another machine than
     it began on. The journal notes it beside the answers.
     """
-    settings = dataclasses.asdict(config)
-    del settings["tokens_per_step"]  # another way to say num_steps
+    defaults = vars(DecodingConfig())
+    settings = {name: value for name, value in vars(config).items() if value != defaults[name]}
+    settings.pop("tokens_per_step", None)  # another way to say num_steps
     if config.steps_follow_confidence:
-        del settings["num_steps"]  # not read
+        settings.pop("num_steps", None)  # not read
     return {
         **settings,
         **{name: getattr(backbone, name) for name in _TOKEN_IDS},

@@ -17,6 +17,13 @@ class TestGuardCache:
         with pytest.raises(ValueError, match=r"made with num_steps=8 \(now 2\); give another path"):
             guard_cache(answers, {"num_steps": 2, "alg": "margin"})
 
+    def test_a_setting_that_is_left_out_has_its_default(self):
+        answers = {}
+        guard_cache(answers, {"num_steps": 8, "alg": "low_confidence", "cfg_scale": 0.0})
+        guard_cache(answers, {"num_steps": 8})
+        with pytest.raises(ValueError, match=r"made with alg=low_confidence \(now margin\); give another path"):
+            guard_cache(answers, {"num_steps": 8, "alg": "margin"})
+
     def test_a_cache_of_another_model_is_an_error(self):
         with pytest.raises(ValueError, match="answers of another model"):
             guard_cache({"prompt": "answer"}, {"num_steps": 8})

@@ -1,17 +1,63 @@
 """What a result says about answers that came from logits which were not numbers."""
 
+import dataclasses
 from types import SimpleNamespace
+
+import pytest
+import torch
 
 from lm_eval_codd import DecodingConfig
 from lm_eval_codd.decoding import Generation
-from lm_eval_codd.models.journal import Answer
-from lm_eval_codd.models.record import Record, Totals
+from lm_eval_codd.models.journal import Answer, Keys
+from lm_eval_codd.models.record import Record, Totals, made_by
 
 
 def a_model():
     return SimpleNamespace(
         tokenizer=SimpleNamespace(chat_template=None), config=DecodingConfig(), circuit=None, max_length=9
     )
+
+
+def made(config=None, circuit_dtype=torch.float32, **backbone):
+    """What answers of these settings are found by."""
+    ids = {"mask_id": 1, "eos_id": 2, "eot_id": None, "family": "llada", "identity": "sha256:1"}
+    circuit = SimpleNamespace(identity="sha256:2", emission=torch.zeros(1, dtype=circuit_dtype))
+    model = SimpleNamespace(**{**ids, "dtype": torch.bfloat16, **backbone})
+    return made_by(config or DecodingConfig(), model, circuit)
+
+
+class TestMadeBy:
+    def test_holds_no_setting_that_has_its_default(self):
+        names = {field.name for field in dataclasses.fields(DecodingConfig)}
+        assert names & made().keys() == {"mask_id", "eos_id", "eot_id"}  # the backbone's
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"circuit_dtype": torch.float64},
+            {"identity": "sha256:3"},
+            {"family": "dream"},
+            {"dtype": torch.float32},
+            {"mask_id": 9},
+            {"eos_id": 9},
+            {"eot_id": 9},
+        ],
+        ids=str,
+    )
+    def test_tells_models_and_circuits_apart(self, other):
+        assert Keys(made(**other)).of([1], 0) != Keys(made()).of([1], 0)
+
+    @pytest.mark.parametrize(
+        "other",
+        [{"alg": "margin"}, {"num_steps": 64}, {"pc_frac": 0.5}, {"threshold": 0.9}, {"stop_at_eos": False}],
+        ids=str,
+    )
+    def test_tells_settings_apart(self, other):
+        assert Keys(made(DecodingConfig(**other))).of([1], 0) != Keys(made()).of([1], 0)
+
+    def test_of_steps_said_either_way_is_one(self):
+        assert made(DecodingConfig(tokens_per_step=4)) == made(DecodingConfig(num_steps=128))
+        assert made(DecodingConfig(threshold=0.9, num_steps=64)) == made(DecodingConfig(threshold=0.9))
 
 
 class TestNonfiniteLogits:
