@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from lm_eval_codd import __version__
 from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.columns import aligned
 from lm_eval_codd.errors import ends_in_one_line
 from lm_eval_codd.names import unknown_name
 from lm_eval_codd.registration import tasks_dir
@@ -98,8 +99,7 @@ def _drop_output() -> None:
 
 
 def _usage() -> str:
-    width = max(map(len, COMMANDS))
-    rows = "\n".join(f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items())
+    rows = "\n".join(f"  {line}" for line in aligned([(name, command.help) for name, command in COMMANDS.items()]))
     return f"""usage: {PROG} COMMAND ...
 
 Evaluate diffusion language models (LLaDA, Dream, CoDD) in the stock lm-evaluation-harness.

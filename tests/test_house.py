@@ -14,6 +14,7 @@ PACKAGE = Path(lm_eval_codd.__file__).parent
 # What each room may import from the package besides itself. A new room takes its place here.
 MAY_IMPORT = {
     "clean_text": set(),
+    "columns": set(),
     "outputs": set(),
     "program": set(),
     "names": set(),
@@ -34,13 +35,14 @@ MAY_IMPORT = {
     "models": {"settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"},
     "training": {"settings", "backbones", "circuits", "outputs"},
     "trace": {"settings", "registration", "backbones", "circuits", "decoding", "models", "reporting", "outputs"},
-    "reporting": {"settings", "older_records", "clean_text", "outputs"},
+    "reporting": {"settings", "older_records", "clean_text", "columns", "outputs"},
     "launch": {"settings", "program", "names", "gates", "older_records", "registration", "reporting", "demo"},
-    "__main__": {"errors", "settings", "names", "registration", "clean_text"},
+    "__main__": {"errors", "settings", "names", "registration", "clean_text", "columns"},
 }
 WITHOUT_TENSORS = (
     "errors",
     "clean_text",
+    "columns",
     "outputs",
     "program",
     "names",

@@ -10,6 +10,7 @@ from html import escape
 from typing import Final
 
 from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.columns import padded, widths_of
 from lm_eval_codd.reporting.cells import BASE, Cell, Group
 from lm_eval_codd.reporting.tables import Table, paired
 
@@ -48,14 +49,10 @@ _LATEX_ESCAPES: Final = str.maketrans(
 def to_markdown(table: Table) -> str:
     """A pipe table with aligned columns, which reads well in a terminal too."""
     lines = [[markdown_line(text) for text in line] for line in (table.header, *table.rows)]
-    widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(table.header))]
-    rule = [
-        "-" * width if column < table.num_labels else "-" * (width - 1) + ":" for column, width in enumerate(widths)
-    ]
-    texts = [
-        "| " + " | ".join(_pad(text, widths[i], right=i >= table.num_labels) for i, text in enumerate(line)) + " |"
-        for line in (lines[0], rule, *lines[1:])
-    ]
+    widths = [max(3, width) for width in widths_of(lines)]
+    numbers = range(table.num_labels, len(widths))
+    rule = ["-" * (width - 1) + ":" if column in numbers else "-" * width for column, width in enumerate(widths)]
+    texts = [f"| {' | '.join(padded(line, widths, numbers))} |" for line in (lines[0], rule, *lines[1:])]
     notes = [f"\n{markdown_line(note)}" for note in table.notes]
     return "\n".join([f"**{markdown_line(table.title)}**", "", *texts, *notes])
 
@@ -157,10 +154,6 @@ def markdown_line(text: str) -> str:
 
 def _html(text: str) -> str:
     return escape(one_line(text))
-
-
-def _pad(text: str, width: int, *, right: bool) -> str:
-    return text.rjust(width) if right else text.ljust(width)
 
 
 def _tex(text: str) -> str:

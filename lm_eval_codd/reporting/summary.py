@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.columns import aligned
 from lm_eval_codd.reporting.runs import Run, read_run
 
 _HEADER: Final = ("run", "task", "metric", "value", "stderr", "n", "NFE", "seconds")
+_TEXTS: Final = len(("run", "task", "metric"))
 
 
 def read_row(folder: Path) -> Run | None:
@@ -23,20 +25,14 @@ def read_row(folder: Path) -> Run | None:
 def format_table(rows: Sequence[Run]) -> str:
     """The rows as aligned text. Scores that are not the benchmark's carry a mark, explained below the table."""
     cells = [_HEADER, *(tuple(map(one_line, _cells(row))) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADER))]
-    texts = len(("run", "task", "metric"))
-    lines = [
-        "  ".join(c.ljust(w) if i < texts else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-        for line in cells
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines = aligned(cells, right=range(_TEXTS, len(_HEADER)), rule=True)
     if any(row.is_partial for row in rows):
         lines.append("* a part of the task's documents only: not a score of the benchmark")
     if any(row.has_other_rows for row in rows):
         lines.append("! other rows than the published ones: not a score of the benchmark")
     if any(row.approximations for row in rows):
         lines.append("~ approximate: made with a cache, or a threshold on confidences, that its name tells")
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(lines)
 
 
 def _cells(row: Run) -> tuple[str, ...]:

@@ -69,9 +69,6 @@ def _measure(circuit: HMM, arguments: argparse.Namespace) -> Iterator[Row]:
             return posterior.couple_masked(posterior.sample())
 
         least, once, whole = best_times([floor, evaluate, couple], arguments.repeats, device)
-        # The table once, and the masked evidence read, its weights written and read.
-        moved = table.numel() * table.element_size() + 3 * weights.numel() * log_evidence.element_size()
-        yield Row(f"{name}.moved", moved / 1e6, "MB")
         yield Row(f"{name}.floor", 1e3 * least, "ms", note="a matrix product" if device.type == "cpu" else "one read")
         yield Row(f"{name}.evaluate", 1e3 * once, "ms")
         yield Row(f"{name}.evaluate_ratio", once / least, "x")

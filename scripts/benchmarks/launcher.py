@@ -78,7 +78,6 @@ def _ranks(documents: int, rounds: int, home: Path) -> list[Row]:
         folder = home / f"together{round_}"
         _seconds([[*_RANKS, *_evaluation(list(range(documents)), folder)]])
         together.append(_evaluation_seconds(folder))
-        _check_equal(folders, folder)
     note = f"{documents} documents, {min(apart):.1f} s apart, {min(together):.1f} s as ranks; best of {rounds}"
     return [Row("launcher.ranks_ratio", min(apart) / min(together), "x", ">= 0.95", note)]
 
@@ -118,16 +117,3 @@ def _seconds(commands: list[list[str]]) -> float:
 def _evaluation_seconds(folder: Path) -> float:
     """Of the slowest process."""
     return max(float(file.read_text(encoding="utf-8")) for file in folder.glob("seconds_*"))
-
-
-def _check_equal(parts: list[Path], whole: Path) -> None:
-    """Raise `RuntimeError` unless both ways did the same work."""
-    for name in ("requests", "nfe", "answer_tokens"):
-        apart, together = sum(_counted(name, part) for part in parts), _counted(name, whole)
-        if apart != together:
-            raise RuntimeError(f"two processes counted {apart} {name}, two ranks {together}")
-
-
-def _counted(name: str, folder: Path) -> int:
-    (file,) = folder.glob("results_*.json")
-    return json.loads(file.read_text(encoding="utf-8"))["config"][name]

@@ -1,4 +1,4 @@
-"""An evaluation whose decoding costs nothing: the rows, a checkpoint around a real tokenizer, and instant answers."""
+"""An evaluation whose decoding costs nothing: the rows, a checkpoint, and instant answers."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lm_eval_codd.decoding import Finished, Generation
-from lm_eval_codd.decoding.canvas import Canvas, Ids
 from lm_eval_codd.demo import load_split
 
 if TYPE_CHECKING:
-    from benchmarks.stopwatch import Stopwatch
     from lm_eval_codd.backbones.backbone import Backbone
     from lm_eval_codd.settings import DecodingConfig
-
-PADDING: Final = "padding"
-DECODING: Final = "decoding"
 
 GSM8K_ROWS: Final = 1319
 ANSWER_TOKENS: Final = 150
@@ -67,18 +61,9 @@ def read_rows(folder: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in lines]
 
 
-def write_checkpoint(folder: Path, tokenizer_folder: Path | None, texts: Sequence[str]) -> Any:
-    """A Dream checkpoint of a few random weights; returns its tokenizer.
-
-    Args:
-        folder: where it is written.
-        tokenizer_folder: a tokenizer with a chat template, such as Qwen2.5's. None: one is trained on `texts`.
-        texts: what the trained tokenizer knows.
-    """
-    if tokenizer_folder is None:
-        tokenizer = _trained_tokenizer(texts)
-    else:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_folder)
+def write_checkpoint(folder: Path, texts: Sequence[str]) -> Any:
+    """A Dream checkpoint of a few random weights; returns its tokenizer, which is trained on `texts`."""
+    tokenizer = _trained_tokenizer(texts)
     tokenizer.add_special_tokens({"eos_token": _EOS, "additional_special_tokens": [_EOT, _MASK]})
     tokenizer.save_pretrained(folder)
     config = transformers.Qwen2Config(
@@ -120,59 +105,30 @@ def _trained_tokenizer(texts: Sequence[str]) -> Any:
 
 
 class InstantDecoding:
-    """Takes the place of `decoding.stream`: canvases are filled and refilled as ever, and answers cost nothing.
+    """Takes the place of `decoding.stream`: as many steps are told as decoding would take, and answers cost nothing.
 
     Args:
         answers: token ids of the answers, taken in turn.
-        watch: counts the canvases as `PADDING` and everything else here as `DECODING`.
     """
 
-    def __init__(self, answers: Sequence[Sequence[int]], watch: Stopwatch) -> None:
-        self._answers, self._watch = itertools.cycle(answers), watch
+    def __init__(self, answers: Sequence[Sequence[int]]) -> None:
+        self._answers = itertools.cycle(answers)
 
     def stream(
         self,
         backbone: Backbone,
         prompts: Sequence[Sequence[int]],
         config: DecodingConfig,
-        circuit: Any = None,
-        on_step: Callable[[Any], None] | None = None,
         *,
-        repeats: Sequence[int],
+        on_step: Callable[[Any], None],
         batch_size: int,
+        **_: Any,
     ) -> Iterator[Finished]:
-        """As `decoding.stream`, the longest prompts first; rows end one by one, as many steps apart as blocks take."""
-        ids = Ids(backbone.mask_id, (backbone.eos_id,))
-
-        def start(indices: list[int]) -> Canvas:
-            return Canvas.from_prompts(
-                [prompts[index] for index in indices],
-                config.gen_length,
-                ids,
-                seed=config.seed,
-                repeats=[repeats[index] for index in indices],
-                device=torch.device("cpu"),
-                indices=indices,
-            )
-
-        waiting = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-        steps_of_answer = -(-(ANSWER_TOKENS + 1) // config.block_length) * (config.num_steps // config.num_blocks)
-        with self._watch.part(PADDING):
-            canvas = start(waiting[:batch_size])
-        del waiting[:batch_size]
-        num_steps = 0.0
-        while len(canvas):
-            num_steps += steps_of_answer / batch_size
-            while num_steps >= 1:
-                num_steps -= 1
+        """As `decoding.stream`, the longest prompts first."""
+        num_steps = -(-(ANSWER_TOKENS + 1) // config.block_length) * (config.num_steps // config.num_blocks)
+        for count, index in enumerate(sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))):
+            for _step in range(count * num_steps // batch_size, (count + 1) * num_steps // batch_size):
                 on_step(None)
-            with self._watch.part(DECODING):
-                answer = next(self._answers)
-                tokens = [*answer, *[ids.eos] * (config.gen_length - len(answer))]
-                finished = Finished(canvas.indices[0], Generation(tokens, len(answer), steps_of_answer), 1e-3)
-            yield finished
-            with self._watch.part(PADDING):
-                canvas = canvas.keep(range(1, len(canvas)))
-                if waiting:
-                    new = start([waiting.pop(0)])
-                    canvas = canvas.join(new) if len(canvas) else new
+            answer = next(self._answers)
+            tokens = [*answer, *[backbone.eos_id] * (config.gen_length - len(answer))]
+            yield Finished(index, Generation(tokens, len(answer), num_steps), 1e-3)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import math
 import operator
+import os
+import platform
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.machine import machine
+from lm_eval_codd.code_version import code_version
+from lm_eval_codd.columns import aligned
 
 _COMPARISONS: Final = {">=": operator.ge, "<=": operator.le, "=": operator.eq}
 _DIGITS: Final = 4
@@ -23,7 +27,7 @@ class Row:
     """One figure.
 
     Attributes:
-        name: dotted, as in the JSON: `decode.samples_per_second_ratio`.
+        name: dotted: `decode.samples_per_second_ratio`.
         value: the figure, or a word.
         unit: of the figure: `x`, `s`, `ms`, `%`, `tokens/s`.
         goal: what it is held against, such as `>= 30`, `<= 5` or `= 0`; empty when there is none.
@@ -51,11 +55,6 @@ class Row:
         except (KeyError, ValueError, TypeError):
             raise ValueError(f"`goal={self.goal}` of `{self.name}` must be >=, <= or =, a space and a number") from None
 
-    @property
-    def verdict(self) -> str:
-        """The goal and whether it is met, for a reader."""
-        return "" if self.met is None else f"{self.goal} {'met' if self.met else 'MISSED'}"
-
 
 def say(what: str) -> None:
     """Tell whoever waits what is being measured; the table alone goes to standard output."""
@@ -64,38 +63,33 @@ def say(what: str) -> None:
 
 def show(rows: Sequence[Row]) -> None:
     """Print the table."""
-    cells = [("figure", "value", "", "goal", "note")]
-    cells += [(row.name, _spell(row.value), row.unit, row.verdict, row.note) for row in rows]
-    widths = [max(len(line[column]) for line in cells) for column in range(4)]
-    for name, value, unit, goal, note in cells:
-        line = f"{name:<{widths[0]}}  {value:>{widths[1]}} {unit:<{widths[2]}}  {goal:<{widths[3]}}  {note}"
-        print(line.rstrip())
+    verdicts = {None: "", True: "met", False: "MISSED"}
+    cells = [[row.name, _spell(row.value), row.unit, f"{row.goal} {verdicts[row.met]}", row.note] for row in rows]
+    print("\n".join(aligned([["figure", "value", "", "goal", "note"], *cells], right=(1,))))
 
 
 def write_json(rows: Sequence[Row], path: str | Path, command: Sequence[str] = ()) -> None:
-    """Write the figures, nested by the dots of their names, with the command and the machine that gave them.
-
-    Raises:
-        ValueError: one name is the beginning of another, or is there twice.
-    """
-    figures: dict[str, Any] = {}
-    for row in rows:
-        *parents, last = row.name.split(".")
-        place = figures
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise ValueError(f"figure `{row.name}` lies below another figure; rename one of them")
-        if last in place:
-            raise ValueError(f"figure `{row.name}` is there twice, or has others below it; rename one of them")
-        place[last] = _round(row.value)
-    about = {
-        row.name: {"unit": row.unit, "goal": row.goal, "met": row.met, "note": row.note}
-        for row in rows
-        if row.unit or row.goal or row.note
-    }
-    content = {**figures, "about": about, "command": shlex.join(command), "machine": machine()}
+    """Write the figures by name, with the command and the machine that gave them."""
+    figures = {row.name: {**asdict(row), "value": _round(row.value), "met": row.met} for row in rows}
+    content = {"command": shlex.join(command), "machine": _machine(), "figures": figures}
     Path(path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _machine() -> dict[str, Any]:
+    import torch
+
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.is_file() else []
+    return {
+        "processor": names[0].partition(":")[2].strip() if names else platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "transformers", "lm_eval")},
+        "code": code_version(),
+    }
 
 
 def _spell(value: float | str) -> str:

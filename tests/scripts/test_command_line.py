@@ -3,7 +3,7 @@
 import bench
 import pytest
 
-SMALL = ["decode", "--width", "32", "--heads", "2", "--vocab-size", "600", "--device", "cpu"]
+SMALL = ["decode", "--shape", "tiny", "--device", "cpu"]
 
 
 class TestRefusals:
@@ -14,9 +14,6 @@ class TestRefusals:
             (["decode", "--timed-steps", "-3"], "--timed-steps: -3 must be a whole number of 1 or more"),
             (["circuit", "--repeats", "none"], "--repeats: none must be a whole number of 1 or more"),
             (["circuit", "--masked", "9", "--num-positions", "8"], "`--masked 9` is more than `--num-positions 8`"),
-            ([*SMALL, "--heads", "5"], "`--width 32` cannot be split over `--heads 5`"),
-            ([*SMALL, "--answer-length", "512"], "`--answer-length 512` leaves no room for the end"),
-            ([*SMALL, "--block-length", "7"], "`gen_length=512` cannot be cut into blocks of `block_length=7`"),
             ([*SMALL, "--json", "/no/such/folder/x.json"], "`--json /no/such/folder/x.json` is in a folder that"),
         ],
     )

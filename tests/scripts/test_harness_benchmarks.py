@@ -97,13 +97,10 @@ class TestStandIn:
 
 
 @pytest.mark.slow
-def test_the_overhead_of_an_evaluation_is_the_sum_of_its_parts():
+def test_an_evaluation_is_measured_without_the_decoding():
     figures = measure("harness", "--requests", "12", "--batch-size", "4", "--starts", "0")
-    parts = {name: value for name, value in figures.items() if name.startswith("harness.seconds.")}
-    assert figures["harness.overhead_seconds"] == pytest.approx(sum(parts.values()))
-    # A part that took no time is one whose functions are called no more.
-    assert all(value > 0 for value in parts.values())
-    assert 0 < figures["harness.share_of_lm_eval"] < 100
+    assert figures.keys() == {"harness.overhead_seconds"}
+    assert figures["harness.overhead_seconds"] > 0
 
 
 @pytest.mark.slow
@@ -118,7 +115,7 @@ def test_the_start_is_measured_with_the_start_up_files_and_without(scripts, tmp_
     files = list(Path(sysconfig.get_path("purelib")).glob("*lm_eval_codd*.pth"))
     hook = "import sys; print('_lm_eval_codd_boot' in sys.modules)"
     for given, is_there in (([], "False"), (files, "True")):
-        python = start_up._environment(tmp_path / is_there, given)
+        python = start_up.make_python(tmp_path / is_there, given)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         done = subprocess.run([python, "-c", hook], capture_output=True, text=True, check=True, env=environment)
         assert (done.stdout.strip(), done.stderr) == (is_there, "")

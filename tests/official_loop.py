@@ -1,8 +1,9 @@
-"""The official loop, as the measure of the fast one: LLaDA's and CoDD's `generate`, step by step, from what they do.
+"""The official loop, as the measure of the project's: LLaDA's and CoDD's `generate`, step by step, from what they do.
 
 It is plain on purpose: batch 1, the language-model head and a float64 softmax over the whole canvas, no early end, and
 in the circuit a Python loop over the positions. Greedy decoding only (spec: temperature 0 and no `random` confidence),
-because official random draws cannot be repeated. It passes the official code's goldens (tests/scripts).
+because official random draws cannot be repeated. It passes the official code's goldens (test_official_loop.py), and
+`scripts/bench.py decode` measures against it.
 """
 
 from __future__ import annotations
