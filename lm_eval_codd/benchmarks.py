@@ -20,10 +20,16 @@ import datasets
 
 try:  # lm-eval 0.5: a class for each output type, and `ConfigurableTask` is the abstract one above them
     from lm_eval.api.task._generation import GenerateTask
+
+    _METRICS_RETURN_LISTS: Final = True
 except ModuleNotFoundError:  # lm-eval 0.4: one class for all
     from lm_eval.api.task import ConfigurableTask as GenerateTask
 
-__all__ = ["DATA_DIR", "BenchmarkTask", "DataError", "Provenance", "Rows", "content_hash"]
+    _METRICS_RETURN_LISTS: Final = False
+
+from lm_eval_codd.grading import INVALID
+
+__all__ = ["DATA_DIR", "BenchmarkTask", "DataError", "Provenance", "Rows", "content_hash", "unreadable"]
 
 DATA_DIR: Final = "CODD_DATA_DIR"
 
@@ -108,7 +114,7 @@ class BenchmarkTask(GenerateTask):
             expected_sha256=wanted.sha256,
             is_published_set=not is_stand_in and len(rows) == wanted.rows and wanted.sha256 in (None, sha256),
         )
-        self.config.metadata = {**(self.config.metadata or {}), "data": asdict(provenance)}
+        self.config.metadata = {**(self.config.metadata or {}), "data": asdict(provenance), **self.about(rows)}
         if not provenance.is_published_set:
             self.config.task_alias = f"{name} ({len(rows)} rows, not the published {wanted.rows})"
             _logger.warning(
@@ -129,6 +135,10 @@ class BenchmarkTask(GenerateTask):
             return str(path), _read(name, path), is_stand_in
         source = f"{self.config.dataset_path} ({self.config.dataset_name}, {split})"
         return source, _fetch(name, self.config.dataset_path, self.config.dataset_name, split), False
+
+    def about(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What else a result says of the rows, in its metadata; for tasks that change them."""
+        return {}
 
     def test_docs(self) -> datasets.Dataset:
         """The rows as the task processes them; done once, where lm-eval would do it at each access."""
@@ -151,6 +161,15 @@ def content_hash(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> s
         line = json.dumps([row[column] for column in columns], ensure_ascii=True, separators=(",", ":"))
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()
+
+
+def unreadable(references: Sequence[Any], predictions: Sequence[str]) -> float | list[float]:
+    """lm-eval metric of one document: 1 where the filter found no answer, else 0; `references` is not read.
+
+    lm-eval 0.5 takes a value for each of a document's answers, 0.4 the value of its one answer.
+    """
+    values = [float(prediction == INVALID) for prediction in predictions]
+    return values if _METRICS_RETURN_LISTS else values[0]
 
 
 def _find(task: str, folder: Path, wanted: Rows) -> tuple[Path, bool]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from lm_eval_codd.program import command, shown_path
 from lm_eval_codd.reporting.cells import BASE, Cell, CellKey, Group
 from lm_eval_codd.reporting.runs import Folder, read_folder
-from lm_eval_codd.reporting.summary import format_table, read_row
+from lm_eval_codd.reporting.summary import format_table, read_rows
 from lm_eval_codd.reporting.tables import Table, paired
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ and the answer is one block, so its early end saves no step."""
 
 def show_runs(names: Iterable[str], output_dir: Path) -> None:
     """Print a line for every run that has a result."""
-    if rows := [row for name in names if (row := read_row(output_dir / name))]:
+    if rows := [row for name in names for row in read_rows(output_dir / name)]:
         print(f"\n{format_table(rows)}\n\nResults are in {output_dir}", flush=True)
 
 

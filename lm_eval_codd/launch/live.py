@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from lm_eval_codd.launch import progress, record
-from lm_eval_codd.reporting.summary import read_row
+from lm_eval_codd.reporting.summary import read_rows
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.execute import Execution, Job, Outcome
@@ -58,8 +58,8 @@ class Lines:
         self.watch.end(job, outcome)
         took = outcome.reason if outcome.status == "finished" and outcome.reason else f"in {outcome.seconds:.0f} s"
         if outcome.status == "finished":
-            row = read_row(job.folder)
-            say(f"finished {job} {took}: {row.score() if row else 'no score'}")
+            scores = "; ".join(row.score() for row in read_rows(job.folder))
+            say(f"finished {job} {took}: {scores or 'no score'}")
         elif outcome.status == "failed":
             say(f"failed   {job} after {outcome.seconds:.0f} s: {outcome.reason}")
             say(f"         log: {job.folder / record.LOG}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lm_eval_codd.reporting.cells import BASE
 from lm_eval_codd.reporting.pairs import Pair, compare_outcomes
 from lm_eval_codd.reporting.reference import Reference, identity_of, short_key, surroundings_of
-from lm_eval_codd.reporting.samples import Key, Outcomes, read_outcomes
+from lm_eval_codd.reporting.samples import Key, Outcomes, grading_of, read_outcomes, unreadable_marks
 from lm_eval_codd.reporting.stats import DetectableChange, mcnemar, smallest_net_change
 from lm_eval_codd.reporting.verdict import Check, Comparison, corrected
 
@@ -31,7 +31,8 @@ def check_against_own(folder: Folder, references: Sequence[Reference], *, agains
     """Each run against the reference of the same settings, on the items that both have."""
     measured, refused, missing = [], [], []
     for reference in references:
-        runs = [run for run in folder.runs if run.value is not None and identity_of(run) == reference.identity]
+        alike = [run for run in folder.runs if run.value is not None and identity_of(run) == reference.identity]
+        runs = [run for run in alike if run.metric == reference.metric] or alike
         if not runs:
             missing.append(reference.name)
         elif len(runs) > 1:
@@ -54,6 +55,7 @@ def check_against_own(folder: Folder, references: Sequence[Reference], *, agains
         cells=corrected([_compare(one, level / len(measured)) for one in measured]),
         gains=corrected([_compare_gain(*pair, level / len(gains)) for pair in gains]),
         missing=missing,
+        metrics=grading_of(one.run for one in measured),
         refused=refused,
         notes=[*(f"left out: {problem}" for problem in folder.problems), *_differences(measured)],
         cell_test="McNemar's exact test, item by item",
@@ -85,7 +87,12 @@ def _compare(measured: _Measured, level: float) -> Comparison:
         difference=pair.difference,
         p=pair.p,
         detectable=_detectable(changed, pair.n, level),
-        marks=(*marks, *([f"{changed} items changed"] if changed else []), *measured.run.warnings),
+        marks=(
+            *marks,
+            *([f"{changed} items changed"] if changed else []),
+            *unreadable_marks(measured.run),
+            *measured.run.warnings,
+        ),
         is_own=True,
     )
 
@@ -100,7 +107,8 @@ def _gains(measured: Sequence[_Measured]) -> list[tuple[_Measured, _Measured]]:
 def _without_circuit(reference: Reference) -> str:
     identity = dict(reference.identity)
     settings = {name: value for name, value in identity.pop("settings").items() if not _is_of_circuit(name)}
-    return repr((*sorted((k, v) for k, v in identity.items() if k != "circuit"), *sorted(settings.items())))
+    others = sorted((name, value) for name, value in identity.items() if name != "circuit")
+    return repr((reference.metric, *others, *sorted(settings.items())))
 
 
 def _is_of_circuit(name: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lm_eval_codd.reporting.cells import BASE, Cell, CellKey, Group, group_runs, system_of
 from lm_eval_codd.reporting.report import objections
+from lm_eval_codd.reporting.samples import grading_of, unreadable_marks
 from lm_eval_codd.reporting.stats import detectable_change, detectable_change_of_gain, fisher, gain_difference
 from lm_eval_codd.reporting.verdict import Check, Comparison, corrected
 
@@ -46,6 +47,7 @@ def check_against_paper(
         cells=corrected(cells),
         gains=corrected(gains),
         missing=_missing_lines([cell for cell in wanted if cell not in found], wanted),
+        metrics=grading_of(one.run for one in measured),
         refused=list(dict.fromkeys(refused)),
         notes=[f"left out: {problem}" for problem in folder.problems],
         cell_test="Fisher's exact test",
@@ -117,7 +119,7 @@ def _compare(measured: _Measured, level: float) -> Comparison:
         difference=run.correct / run.n - reference.correct / reference.n,
         p=fisher(run.correct, run.n, reference.correct, reference.n),
         detectable=detectable_change(reference.correct, reference.n, run.n, level),
-        marks=(*reference.marks, *(f"run: {mark}" for mark in measured.cell.marks)),
+        marks=(*reference.marks, *(f"run: {mark}" for mark in (*unreadable_marks(run), *measured.cell.marks))),
         decides=not reference.is_suspect,
     )
 

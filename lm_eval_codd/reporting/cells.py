@@ -128,6 +128,14 @@ class Group:
         """In the paper's order, most steps first."""
         return sorted({key.column for key in self.cells}, key=lambda column: column.order)
 
+    @property
+    def metrics(self) -> dict[str, tuple[str, ...]]:
+        """What each benchmark's scores are ("metric,filter"); more than one only where runs were graded differently."""
+        found: dict[str, dict[str, None]] = {}
+        for key, cell in self.cells.items():
+            found.setdefault(key.benchmark, {}).update(dict.fromkeys(run.metric or "" for run in cell.grid))
+        return {benchmark: tuple(found[benchmark]) for benchmark in sorted(found, key=benchmark_order)}
+
     def pairs(self) -> list[tuple[Cell, Cell]]:
         """(base, CoDD) of the same rule and column."""
         found = []
@@ -206,6 +214,7 @@ def _protocol(run: Run) -> dict[str, Any]:
         "checkpoint": short_name(run.checkpoint),
         "peft": None if run.peft is None else short_name(run.peft),
         **settings,
+        **run.task_arguments,
         "num_fewshot": run.num_fewshot,
         "limit": run.limit,
         "dtype": run.dtype,
@@ -264,6 +273,7 @@ def _marks(runs: Sequence[Run]) -> dict[int, list[str]]:
     marks: dict[int, list[str]] = defaultdict(list)
     compared: list[tuple[str, Callable[[Run], object], Callable[[Run], object]]] = [
         *((f"{name}", lambda run, n=name: run.versions.get(n), lambda run: None) for name in _VERSIONS),
+        ("metric", lambda run: run.metric, lambda run: run.benchmark),
         ("chat template", lambda run: _digits(run.chat_template_sha), lambda run: None),
         ("checkpoint content", lambda run: _digits(run.checkpoint_identity), lambda run: None),
         ("system prompt", lambda run: run.system_prompt, lambda run: run.benchmark),

@@ -110,6 +110,7 @@ def _row(comparison: Comparison, level: float) -> list[str]:
 
 def _lists(check: Check) -> list[tuple[str, Sequence[str]]]:
     lists = [
+        ("Graded by (metric,filter)", check.metrics),
         ("Not compared", check.refused),
         ("Without a run", check.missing),
         ("Differs from the reference, or left out", check.notes),

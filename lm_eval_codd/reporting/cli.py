@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.outputs import check_file, check_folder
 from lm_eval_codd.reporting.runs import Folder, read_folder
+from lm_eval_codd.reporting.samples import without_contradicted
 
 __all__ = ["check_main", "report_main"]
 
@@ -48,7 +49,7 @@ def report_main(argv: Sequence[str]) -> int:
     _check_outputs(output=args.output, html=args.html)
     if args.plots is not None:
         check_folder("--plots", args.plots)
-    folder = read_folder(args.results)
+    folder = without_contradicted(read_folder(args.results))
     report = build_report(folder, args.table)
     if not report.tables:
         what = "runs with a score" if args.table is None else f"runs of table {args.table}"
@@ -85,7 +86,7 @@ def check_main(argv: Sequence[str]) -> int:
     if not 0 < args.level < 1:
         raise ValueError(f"`--level {args.level:g}` must be above 0 and below 1")
     _check_outputs(update=args.update, junit=args.junit, summary=args.summary)
-    folder = read_folder(args.results)
+    folder = without_contradicted(read_folder(args.results))
     if args.update is not None:
         return _update(folder, args.update, args.results)
     from lm_eval_codd.reporting.check_output import as_junit, as_summary, as_text

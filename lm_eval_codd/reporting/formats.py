@@ -12,6 +12,7 @@ from typing import Final
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.columns import padded, widths_of
 from lm_eval_codd.reporting.cells import BASE, Cell, Group
+from lm_eval_codd.reporting.samples import count_unreadable
 from lm_eval_codd.reporting.tables import Table, paired
 
 __all__ = ["FORMATS", "cells_as_csv", "join", "markdown_line", "to_html", "to_latex", "to_markdown"]
@@ -22,6 +23,8 @@ _CSV_HEADER: Final = (
         "rule",
         "system",
         "benchmark",
+        "metric",
+        "filter",
         "steps",
         "approximations",
         "pc_frac",
@@ -30,7 +33,7 @@ _CSV_HEADER: Final = (
         "percent",
         "stderr",
     ),
-    *("correct", "n", "nfe", "answer_tokens", "circuit_calls", "seconds_per_sample", "hardware"),
+    *("correct", "n", "unreadable", "nfe", "answer_tokens", "circuit_calls", "seconds_per_sample", "hardware"),
     *("gain", "gain_low", "gain_high", "better", "worse", "mcnemar_p", "is_shown", "remarks"),
 )
 _LATEX_ESCAPES: Final = str.maketrans(
@@ -110,12 +113,15 @@ def _csv_lines(group: Group, cell: Cell) -> list[dict[str, object]]:
     base = group.cells.get(cell.key._replace(system=BASE))
     lines = []
     for run in cell.grid:
+        metric, _, of_filter = (run.metric or "").partition(",")
         is_shown = run is cell.run
         line = {
             "table": group.title,
             "rule": cell.key.alg,
             "system": cell.key.system,
             "benchmark": cell.key.benchmark,
+            "metric": metric,
+            "filter": of_filter,
             "steps": cell.key.steps or "",
             "approximations": " ".join(cell.key.approximations),
             "run": run.name,
@@ -123,6 +129,7 @@ def _csv_lines(group: Group, cell: Cell) -> list[dict[str, object]]:
             "stderr": "" if run.binomial_stderr is None else f"{100 * run.binomial_stderr:.4f}",
             "correct": run.correct,
             "n": run.n,
+            "unreadable": count_unreadable(run),
             "nfe": run.nfe,
             "answer_tokens": run.answer_tokens,
             "circuit_calls": run.circuit_calls,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.reporting.cells import Group, key_of, system_of
 from lm_eval_codd.reporting.plots import draw, to_svg
-from lm_eval_codd.reporting.samples import Key, read_items, read_outcomes
+from lm_eval_codd.reporting.samples import Key, count_unreadable, read_items, read_outcomes
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.report import Report
@@ -69,6 +69,8 @@ def _describe(run: Run) -> dict[str, Any]:
         "system": system_of(run) if run.settings else "",
         "rule": key_of(run).alg if run.settings else "",
         "steps": _steps(run),
+        "metric": run.metric,
+        "unreadable": count_unreadable(run),
         "status": run.status,
         "percent": None if run.value is None else round(100 * run.value, 4),
         "n": run.n,

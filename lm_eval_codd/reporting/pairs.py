@@ -39,6 +39,8 @@ class Pair:
 
 def compare_runs(first: Run, second: Run) -> Pair:
     """The paired comparison of two runs; raises `ValueError` with the reason when they cannot be compared."""
+    if first.metric != second.metric:
+        raise ValueError(f"their metrics differ: {first.metric} and {second.metric}")
     return compare_outcomes(read_outcomes(first), read_outcomes(second))
 
 

@@ -123,7 +123,7 @@ def _accuracy_figure(
                     fill = _FILLS[kinds.index(kind) % len(_FILLS)]
                     _line(panel, points, alg, ", ".join([system, *kind]), colour, fill)
                     costs += [cost for cost, _, _ in points]
-        panel.set_title(one_line(benchmark))
+        panel.set_title(_panel_title(group, benchmark))
         panel.set_xlabel(label)
         panel.set_ylabel("accuracy, %")
         panel.set_xscale("log")
@@ -139,6 +139,12 @@ def _accuracy_figure(
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=max(1, int(room)), frameon=False)
     figure.suptitle(one_line(group.title), wrap=True)
     return figure
+
+
+def _panel_title(group: Group, benchmark: str) -> str:
+    """The benchmark, its metric and filter below."""
+    metric = " / ".join(group.metrics[benchmark])
+    return one_line(benchmark) if metric in benchmark else f"{one_line(benchmark)}\n{one_line(metric)}"
 
 
 def _line(
@@ -207,7 +213,8 @@ def _heat_maps(group: Group, benchmark: str, system: str, points: dict[Point, Ru
         panel.set_title(one_line(f"{alg}, {column.schedule}{unit}"))
         panel.grid(visible=False)
     figure.colorbar(image, ax=panels, label="accuracy, %")
-    figure.suptitle(one_line(f"{group.title}: {benchmark}, {system}"), wrap=True)
+    metric = " / ".join(group.metrics[benchmark])
+    figure.suptitle(one_line(f"{group.title}: {benchmark} ({metric}), {system}"), wrap=True)
     return figure
 
 

@@ -70,6 +70,8 @@ def identity_of(run: Run) -> dict[str, Any]:
         "max_length": run.max_length,
         "num_fewshot": run.num_fewshot,
         "settings": _given(run),
+        # Left out where there are none, as in references from before there were any.
+        **({"task_arguments": dict(run.task_arguments)} if run.task_arguments else {}),
     }
     return _clean(identity)
 
@@ -172,7 +174,7 @@ def read_references(path: Path, data: Mapping[str, Any] | None = None) -> list[R
 def _reference(cell: Mapping[str, Any], keys: Sequence[Key]) -> Reference:
     outcomes = re.sub(r"\s", "", cell["outcomes"])
     names = ("task", "family", "checkpoint", "peft", "circuit", "dtype", "max_length", "num_fewshot", "settings")
-    identity = {name: cell[name] for name in names}
+    identity = {name: cell[name] for name in (*names, "task_arguments") if name in names or name in cell}
     surroundings = cell["surroundings"]
     run = Run(
         name=cell["run"],

@@ -14,6 +14,7 @@ from lm_eval_codd.reporting.tables import (
     approximation_table,
     cost_tables,
     pair_table,
+    unreadable_table,
 )
 
 if TYPE_CHECKING:
@@ -23,6 +24,15 @@ __all__ = ["PAPER_ROWS", "PAPER_TABLES", "Report", "build_report", "objections"]
 
 # Documents of the benchmarks in the paper.
 PAPER_ROWS: Final[Mapping[str, int]] = {"math500": 500, "gsm8k": 1319, "gpqa": 448, "mbpp": 500}
+
+
+# What the paper's tables report ("metric,filter").
+PAPER_METRICS: Final[Mapping[str, str]] = {
+    "math500": "math_verify,none",
+    "gsm8k": "exact_match,flexible-extract",
+    "gpqa": "exact_match,flexible-extract",
+    "mbpp": "pass_at_1,extract_code",
+}
 
 
 class PaperTable(NamedTuple):
@@ -83,6 +93,8 @@ def objections(run: Run) -> list[str]:
     if rows is None:
         return [f"{run.benchmark} is not one of the paper's benchmarks ({', '.join(PAPER_ROWS)})"]
     reasons = []
+    if run.metric != PAPER_METRICS[run.benchmark]:
+        reasons.append(f"its metric is {run.metric}, the paper's is {PAPER_METRICS[run.benchmark]}")
     if run.n != rows:
         reasons.append(f"{run.n} documents, the benchmark has {rows}")
     if run.has_other_rows:
@@ -96,7 +108,7 @@ def objections(run: Run) -> list[str]:
 
 def _all_tables(group: Group) -> list[Table]:
     paired = [pair_table(group), approximation_table(group)]
-    tables = [accuracy_table(group), *paired, *cost_tables(group), *ablation_tables(group)]
+    tables = [accuracy_table(group), unreadable_table(group), *paired, *cost_tables(group), *ablation_tables(group)]
     return [table for table in tables if table is not None]
 
 
@@ -105,7 +117,7 @@ def _tables_of(group: Group, kind: str) -> list[Table]:
         return cost_tables(group)
     if kind == "ablation":
         return ablation_tables(group)
-    return [table for table in (accuracy_table(group), pair_table(group)) if table is not None]
+    return [table for table in (accuracy_table(group), unreadable_table(group), pair_table(group)) if table is not None]
 
 
 def _is_of(run: Run, table: PaperTable) -> bool:

@@ -5,29 +5,35 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd.clean_text import shortened
+from lm_eval_codd.grading import UNREADABLE
 from lm_eval_codd.older_records import decodes_otherwise, filled_settings
+from lm_eval_codd.reporting.metrics import invalid_mark, is_mean, number, shown_metrics, task_arguments
 from lm_eval_codd.reporting.schema import OF_FILE, OF_RECORD, check_fields, check_settings, of_task
 from lm_eval_codd.settings import FAMILIES, DecodingConfig, approximations_of
 
-__all__ = ["Folder", "Run", "defaults_of", "read_folder", "read_run"]
+__all__ = ["Folder", "Run", "defaults_of", "read_folder", "read_runs"]
 
-_NOT_METRICS: Final = ("name", "alias", "sample_len", "sample_count")
 _PREFIX: Final = "codd_"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run on one task. Scores are shares (0 to 1).
+    """A run on one task, under one metric. Scores are shares (0 to 1).
 
     Attributes:
         name: of its folder.
         status: `finished`, `failed`, `interrupted` or `running`; only a finished run has a score.
-        metric: the headline, as lm-eval spells it ("metric,filter"); None when the task's own is not there.
+        metric: as lm-eval spells it ("metric,filter"); None when the one that the task reports is not there.
+        is_one_of_several: the task does not say which of its metrics is reported; each is a `Run`.
+        is_mean: the score is the mean over the documents.
+        unreadable: answers that the metric's filter could not read, where the result counts them.
+        invalid: what the filter made of such an answer, where it is one that does so.
         n: documents that were answered; `total`: documents of the task.
         settings: the resolved `DecodingConfig` as a mapping; empty for models that are not of this package.
         checkpoint, peft, circuit: as given: hub id, path or `demo`.
@@ -38,6 +44,7 @@ class Run:
         nfe, circuit_calls: of the backbone and the circuit a document, on average.
         answer_tokens: before the end of an answer, on average.
         seconds_per_sample: in the decoding loop, of one device.
+        task_arguments: the task's own arguments that are not their default.
         seconds: wall time of the whole run.
         samples: the file with the answers; None when they were not logged.
     """
@@ -48,6 +55,10 @@ class Run:
     metric: str | None = None
     value: float | None = None
     stderr: float | None = None
+    is_one_of_several: bool = False
+    is_mean: bool = True
+    unreadable: int | None = None
+    invalid: str | None = None
     n: int | None = None
     total: int | None = None
     family: str | None = None
@@ -72,14 +83,16 @@ class Run:
     answer_tokens: float | None = None
     seconds_per_sample: float | None = None
     seconds: float | None = None
+    task_arguments: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     date: float = 0.0
     samples: Path | None = None
 
     @property
     def benchmark(self) -> str:
-        """The task without this package's prefix: `gsm8k` for `codd_gsm8k`."""
-        return self.task.removeprefix(_PREFIX)
+        """The task without this package's prefix, `gsm8k` for `codd_gsm8k`; with the metric where it has several."""
+        name = self.task.removeprefix(_PREFIX)
+        return f"{name} {self.metric}" if self.is_one_of_several else name
 
     @property
     def approximations(self) -> tuple[str, ...]:
@@ -107,14 +120,15 @@ class Run:
         return math.sqrt(self.value * (1 - self.value) / self.n)
 
     def score(self) -> str:
-        """The headline in words: `exact_match 0.713 ± 0.012 (n=1319)`."""
+        """The score in words: `exact_match,flexible-extract 0.713 ± 0.012 (n=1319)`."""
         if self.value is None:
             return "no score"
         spread = "" if self.stderr is None else f" ± {self.stderr:.3f}"
         of = f" of {self.total}" if self.is_partial else ""
         rows = "; not the published rows" if self.has_other_rows else ""
         approximate = "; approximate" if self.approximations else ""
-        return f"{(self.metric or '').partition(',')[0]} {self.value:.3f}{spread} (n={self.n}{of}{rows}{approximate})"
+        unreadable = f"; {self.unreadable} unreadable" if self.unreadable else ""
+        return f"{self.metric} {self.value:.3f}{spread} (n={self.n}{of}{unreadable}{rows}{approximate})"
 
 
 @dataclass(frozen=True)
@@ -142,32 +156,32 @@ def read_folder(folder: Path) -> Folder:
         if not (entry.is_dir() and _is_run(entry)):
             foreign += 1
         elif (entry / "run.json").is_file():
-            _collect(runs, problems, lambda entry=entry: [run] if (run := read_run(entry)) else [])
+            _collect(runs, problems, lambda entry=entry: read_runs(entry))
         else:
             _collect(runs, problems, lambda entry=entry: _read_harness_folder(entry, problems))
     return Folder(tuple(runs), tuple(problems), foreign)
 
 
-def read_run(folder: Path) -> Run | None:
-    """The run of a launcher's folder; None when it holds no run.json.
+def read_runs(folder: Path) -> list[Run]:
+    """The run of a launcher's folder, for each of its task's metrics; empty when it holds no run.json.
 
     Raises:
         ValueError: one of its files is truncated, malformed or missing; the message names it.
     """
     path = folder / "run.json"
     if not path.is_file():
-        return None
+        return []
     record = _read_json(path)
     check_fields(record, OF_RECORD, where=str(path))
     check_settings(_mapping(record, "identity", "config"), where=str(path))
     status, task = record.get("status") or "", record.get("task") or ""
     if status != "finished":
-        return _unfinished(folder.name, status, record)
+        return [_unfinished(folder.name, status, record)]
     problems: list[str] = []
     runs = _read_results(folder / str(record.get("results")), folder.name, record, problems)
     if problems:
         raise ValueError(problems[0])
-    return next((run for run in runs if run.task == task), _unfinished(folder.name, status, record))
+    return [run for run in runs if run.task == task] or [_unfinished(folder.name, status, record)]
 
 
 def defaults_of(family: str | None) -> dict[str, Any]:
@@ -193,29 +207,41 @@ def _read_harness_folder(folder: Path, problems: list[str]) -> list[Run]:
         read: list[Run] = []
         _collect(read, problems, lambda path=path: _read_results(path, folder.name, {}, problems))
         for run in read:
-            what = (run.task, run.family, run.settings, run.checkpoint, run.peft, run.circuit, run.num_fewshot)
-            latest[repr((*what, run.limit, run.dtype, run.max_length, run.chat_template_sha, run.system_prompt))] = run
+            what = (run.task, run.metric, run.family, run.settings, run.checkpoint, run.peft, run.circuit)
+            how = (run.num_fewshot, run.limit, run.dtype, run.max_length, run.chat_template_sha, run.system_prompt)
+            latest[repr((*what, *how, run.task_arguments))] = run
     return list(latest.values())
 
 
 def _read_results(path: Path, name: str, record: Mapping[str, Any], problems: list[str]) -> list[Run]:
-    """A run for each task of a results file; a task that is malformed is a problem, and leaves the others."""
+    """A run for each task and metric of a results file; one that is malformed is a problem, and leaves the others."""
     results = _read_json(path)
     check_fields(results, OF_FILE, where=str(path))
     tasks = [task for task in _mapping(results, "configs") if task in _mapping(results, "results")]
     runs: list[Run] = []
     for task in tasks:
         is_only = len(tasks) == 1
-        _collect(runs, problems, lambda t=task, o=is_only: [_checked_run(path, name, record, results, t, is_only=o)])
+        metrics = shown_metrics(_mapping(results, "results", task), _mapping(results, "configs", task, "metadata"))
+        for metric in metrics:
+            read = partial(_checked_run, path, name, record, results, task, metric, is_only=is_only)
+            several = len(metrics) > 1
+            _collect(runs, problems, lambda read=read, several=several: [replace(read(), is_one_of_several=several)])
     return runs
 
 
 def _checked_run(
-    path: Path, name: str, record: Mapping[str, Any], results: Mapping[str, Any], task: str, *, is_only: bool
+    path: Path,
+    name: str,
+    record: Mapping[str, Any],
+    results: Mapping[str, Any],
+    task: str,
+    metric: str | None,
+    *,
+    is_only: bool,
 ) -> Run:
-    """The run of one task; raises `ValueError`, one line that names file and value, where it is malformed."""
+    """The run of a task and metric; raises `ValueError`, one line that names file and value, where it is malformed."""
     check_fields(results, of_task(task), where=str(path))
-    run = _from_results(path, name, record, results, task, is_only=is_only)
+    run = _from_results(path, name, record, results, task, metric, is_only=is_only)
     if run.settings:
         check_settings(run.settings, where=str(path))
     for value, what in ((run.value, run.metric), (run.stderr, f"the standard error of {run.metric}")):
@@ -225,14 +251,22 @@ def _checked_run(
 
 
 def _from_results(
-    path: Path, name: str, record: Mapping[str, Any], results: Mapping[str, Any], task: str, *, is_only: bool
+    path: Path,
+    name: str,
+    record: Mapping[str, Any],
+    results: Mapping[str, Any],
+    task: str,
+    metric: str | None,
+    *,
+    is_only: bool,
 ) -> Run:
     config = _mapping(results, "config")
     task_config = _mapping(results, "configs", task)
     metadata = _mapping(task_config, "metadata")
     scores = _mapping(results, "results", task)
     documents = _mapping(results, "n-samples", task)
-    metric = _headline(scores, metadata.get("reported"))
+    of_metric, _, of_filter = (metric or "").partition(",")
+    unreadable = number(scores.get(f"{UNREADABLE},{of_filter}"))
     requests = config.get("requests") or 0
     # Counts and times are of the whole file; only with one task are they that task's.
     seconds = config.get("decoding_seconds") if is_only and requests else None
@@ -248,7 +282,10 @@ def _from_results(
         task=task,
         metric=metric,
         value=None if metric is None else scores[metric],
-        stderr=None if metric is None else _number(scores.get(metric.replace(",", "_stderr,", 1))),
+        stderr=None if metric is None else number(scores.get(metric.replace(",", "_stderr,", 1))),
+        is_mean=is_mean(task_config, of_metric),
+        unreadable=None if unreadable is None else round(unreadable * (documents.get("effective") or 0)),
+        invalid=invalid_mark(task_config, of_filter),
         n=documents.get("effective"),
         total=documents.get("original"),
         family=config.get("family"),
@@ -273,6 +310,7 @@ def _from_results(
         answer_tokens=config.get("mean_answer_tokens") if is_only else None,
         seconds_per_sample=None if seconds is None else seconds * config.get("world_size", 1) / requests,
         seconds=record.get("seconds"),
+        task_arguments=task_arguments(metadata),
         warnings=(*older, *(config.get("warnings") or ())),
         date=results.get("date") or 0.0,
         samples=samples if samples.is_file() else None,
@@ -295,16 +333,6 @@ def _unfinished(name: str, status: str, record: Mapping[str, Any]) -> Run:
     )
 
 
-def _headline(scores: Mapping[str, Any], reported: str | None) -> str | None:
-    """The metric that the task says is reported; else the first one."""
-    if reported is not None:
-        return reported if _number(scores.get(reported)) is not None else None
-    for name, value in scores.items():
-        if _number(value) is not None and name not in _NOT_METRICS and "_stderr," not in name:
-            return name
-    return None
-
-
 def _limit(config: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
     documents = _mapping(record, "identity").get("samples")
     if documents:
@@ -318,10 +346,6 @@ def _versions(results: Mapping[str, Any], config: Mapping[str, Any], record: Map
     return {
         k: str(v) for k, v in {**_mapping(record, "versions"), **known, **_mapping(config, "versions")}.items() if v
     }
-
-
-def _number(value: object) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _mapping(value: Mapping[str, Any], *path: str) -> Mapping[str, Any]:

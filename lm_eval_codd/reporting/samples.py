@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from lm_eval_codd.reporting.runs import Run
+    from lm_eval_codd.reporting.runs import Folder, Run
 
-__all__ = ["Item", "Key", "Outcomes", "different_items", "read_items", "read_outcomes"]
+__all__ = [
+    "Item",
+    "Key",
+    "Outcomes",
+    "count_unreadable",
+    "different_items",
+    "grading_of",
+    "read_items",
+    "read_outcomes",
+    "unreadable_marks",
+    "without_contradicted",
+]
 
 # lm-eval writes the long texts first and these last. A quote inside of a JSON string is escaped, so these bytes can
 # only be the start of a key, and the last of them is the line's own.
 _TAIL: Final = b', "filter": "'
 _HASH_DIGITS: Final = 16
+# Of a mean, in whichever order its terms were added.
+_ROUNDING: Final = 1e-6
 _NEEDED: Final = frozenset({"filter", "doc_id", "doc_hash", "prompt_hash"})
 
 
@@ -55,7 +68,63 @@ def read_outcomes(run: Run) -> Outcomes:
         raise ValueError(f"{run.name} has no samples file; run lm-eval with --log_samples")
     if run.metric is None:
         raise ValueError(f"{run.name} has no score")
-    return _outcomes(run.samples, run.metric)
+    return _read(run.samples, run.metric, run.invalid).outcomes
+
+
+def count_unreadable(run: Run) -> int | None:
+    """Answers that the metric's filter could not read: of the result, else of the samples; None where unknown."""
+    if run.unreadable is not None or run.invalid is None or run.samples is None or run.metric is None:
+        return run.unreadable
+    try:
+        return _read(run.samples, run.metric, run.invalid).num_unreadable
+    except ValueError:
+        return None
+
+
+def unreadable_marks(run: Run) -> list[str]:
+    """What to say of it beside a score; nothing where every answer could be read, or it is unknown."""
+    count = count_unreadable(run)
+    return [f"{count} of {run.n} answers could not be read"] if count else []
+
+
+def grading_of(runs: Iterable[Run]) -> list[str]:
+    """A line a benchmark: its metric and filter, and how many answers the filter could not read."""
+    found: dict[tuple[str, str | None], list[Run]] = {}
+    for run in runs:
+        found.setdefault((run.benchmark, run.metric), []).append(run)
+    lines = []
+    for (benchmark, metric), members in sorted(found.items()):
+        counts = [(count, run.n or 0) for run in members if (count := count_unreadable(run)) is not None]
+        unreadable, answers = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+        known = [f"{unreadable} of {answers} answers unreadable"] if counts else []
+        unknown = len(members) - len(counts)
+        rest = [f"unreadable answers of {unknown} {'run' if unknown == 1 else 'runs'} unknown"] if unknown else []
+        lines.append("; ".join([f"{benchmark}: {metric}", *known, *rest]))
+    return lines
+
+
+def without_contradicted(folder: Folder) -> Folder:
+    """The folder without the runs whose samples say something else than their result; these are problems."""
+    checked = [(run, _contradiction(run)) for run in folder.runs]
+    reasons = [reason for _, reason in checked if reason is not None]
+    kept = tuple(run for run, reason in checked if reason is None)
+    return replace(folder, runs=kept, problems=(*folder.problems, *reasons))
+
+
+def _contradiction(run: Run) -> str | None:
+    """How a run's samples contradict its result; None where they do not, or cannot be read."""
+    if run.samples is None or run.value is None:
+        return None
+    try:
+        read = _read(run.samples, run.metric, run.invalid)
+    except ValueError:
+        return None
+    if run.n is not None and read.num_lines != run.n:
+        return f"{run.name}: its result is of {run.n} documents, {run.samples} has {read.num_lines}"
+    mean = sum(read.outcomes.values()) / max(1, len(read.outcomes))
+    if run.is_mean and abs(mean - run.value) > _ROUNDING:
+        return f"{run.name}: {run.metric} is {run.value:.6g} in its result, {mean:.6g} over {run.samples}"
+    return None
 
 
 def read_items(run: Run, keys: Collection[Key] | None = None) -> Iterator[Item]:
@@ -88,17 +157,32 @@ def different_items(a: Outcomes, b: Outcomes) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What a samples file says under one metric; `num_unreadable`: answers that the filter marked as invalid."""
+
+    outcomes: Outcomes
+    num_lines: int
+    num_unreadable: int
+
+
 @lru_cache(maxsize=1024)
-def _outcomes(path: Path, metric: str) -> Outcomes:
+def _read(path: Path, metric: str, invalid: str | None) -> _Read:
     name, _, wanted = metric.partition(",")
-    outcomes = {}
-    for _, fields in _lines(path, wanted):
+    outcomes: dict[Key, float] = {}
+    num_lines = num_unreadable = 0
+    mark = b'"filtered_resps": ' + json.dumps([invalid], ensure_ascii=False).encode()
+    for line, fields in _lines(path, wanted):
         score = fields.get(name)
-        if isinstance(score, bool | int | float) and math.isfinite(score):
-            outcomes[_key(fields)] = float(score)
-        else:
+        if not isinstance(score, bool | int | float) or not math.isfinite(score):
             raise ValueError(f"{path} has no `{name}` for document {fields['doc_id']}")
-    return outcomes
+        outcomes[_key(fields)] = float(score)
+        num_lines += 1
+        if "filtered_resps" in fields:
+            num_unreadable += fields["filtered_resps"] == [invalid]
+        else:
+            num_unreadable += line.endswith(mark, 0, line.rfind(_TAIL))
+    return _Read(outcomes, num_lines, num_unreadable)
 
 
 def _lines(path: Path, wanted: str) -> Iterator[tuple[bytes, dict[str, Any]]]:

@@ -8,18 +8,18 @@ from typing import Final
 
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.columns import aligned
-from lm_eval_codd.reporting.runs import Run, read_run
+from lm_eval_codd.reporting.runs import Run, read_runs
 
 _HEADER: Final = ("run", "task", "metric", "value", "stderr", "n", "NFE", "seconds")
 _TEXTS: Final = len(("run", "task", "metric"))
 
 
-def read_row(folder: Path) -> Run | None:
-    """The run in a launcher's folder; None when there is none, or one of its files cannot be read."""
+def read_rows(folder: Path) -> list[Run]:
+    """The run in a launcher's folder, a row a metric; empty when there is none, or one of its files cannot be read."""
     try:
-        return read_run(folder)
+        return read_runs(folder)
     except ValueError:
-        return None
+        return []
 
 
 def format_table(rows: Sequence[Run]) -> str:

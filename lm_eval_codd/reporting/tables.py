@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.reporting.cells import APPROXIMATE, BASE, Cell, CellKey, Column, Group, benchmark_order, key_of
 from lm_eval_codd.reporting.pairs import Pair, compare_runs
+from lm_eval_codd.reporting.samples import count_unreadable
 from lm_eval_codd.reporting.stats import holm
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = [
     "pair_table",
     "paired",
     "percent",
+    "unreadable_table",
 ]
 
 # A point of a circuit's grid: column, rule, pc_frac and pc_temperature.
@@ -69,7 +71,7 @@ def accuracy_table(group: Group) -> Table:
             rows.append([alg, f"{system} - base", *gains])
     header = ["rule", "system", *(_column(group, column) for column in group.columns)]
     what = "accuracy in percent ± binomial standard error; differences in points with McNemar's p"
-    return Table(f"{group.title}: {what}", header, rows, 2, [*_legend(group.columns), *notes.lines()])
+    return Table(f"{group.title}: {what}", header, rows, 2, [*_legend(group.columns, group), *notes.lines()])
 
 
 def pair_table(group: Group) -> Table | None:
@@ -81,7 +83,7 @@ def pair_table(group: Group) -> Table | None:
         for _, codd in pairs
     ]
     title = f"{group.title}: CoDD against base over the same items ({_TESTS})"
-    legend = _legend(codd.key.column for _, codd in pairs)
+    legend = _legend([codd.key.column for _, codd in pairs], group)
     return _paired_table(title, ["benchmark", "steps", "rule", "system"], labels, pairs, notes, legend)
 
 
@@ -101,7 +103,12 @@ def approximation_table(group: Group) -> Table | None:
     ]
     title = f"{group.title}: approximate against exact decodes over the same items ({_TESTS})"
     header = ["benchmark", "steps", "exact", "rule", "system"]
-    return _paired_table(title, header, labels, pairs, notes, _legend(cell.key.column for _, cell in pairs))
+    return _paired_table(title, header, labels, pairs, notes, _legend([cell.key.column for _, cell in pairs], group))
+
+
+def unreadable_table(group: Group) -> Table | None:
+    """How many answers the metric's filter could not read: they are graded as wrong."""
+    return _figures(group, "answers that no filter could read, of all (graded as wrong)", _unreadable, None)
 
 
 def cost_tables(group: Group) -> list[Table]:
@@ -124,7 +131,7 @@ def ablation_tables(group: Group) -> list[Table]:
             rows.append([f"{frac:g}", *(percent(run) if run else _MISSING for run in runs)])
         header = ["pc_frac", *(f"{alg} {column.schedule}, tau={tau:g}" for column, alg, tau in columns)]
         title = f"{group.title}: {benchmark}, {system}, accuracy in percent over pc_frac and pc_temperature (tau)"
-        tables.append(Table(title, header, rows, 1, _legend(column for column, *_ in columns)))
+        tables.append(Table(title, header, rows, 1, _legend([column for column, *_ in columns], group)))
     return tables
 
 
@@ -205,8 +212,15 @@ def _paired_table(
     return Table(title, [*names, *figures], rows, len(names), [*legend, *notes.lines()]) if rows else None
 
 
-def _legend(columns: Iterable[Column]) -> list[str]:
-    return [APPROXIMATE] if any(column.approximations for column in columns) else []
+def _legend(columns: Sequence[Column], group: Group | None = None) -> list[str]:
+    """What the mark of approximate columns means, and what the scores are where they are a group's."""
+    metrics = {} if group is None else group.metrics
+    shown = {column.benchmark: " / ".join(metrics[column.benchmark]) for column in columns if metrics}
+    named = "; ".join(metric if metric in name else f"{name}: {metric}" for name, metric in shown.items())
+    return [
+        *([APPROXIMATE] if any(column.approximations for column in columns) else []),
+        *([f"metric and filter: {named}"] if named else []),
+    ]
 
 
 def _accuracy(cell: Cell | None, notes: _Footnotes) -> str:
@@ -223,7 +237,9 @@ def _gain(base: Cell | None, codd: Cell | None, notes: _Footnotes) -> str:
     pair = paired(base, codd)
     if isinstance(pair, str):
         # Other prompts or documents are another measurement; without samples the totals can still be compared.
-        if base.run.samples is not None and codd.run.samples is not None:
+        # So are other metrics.
+        has_samples = base.run.samples is not None and codd.run.samples is not None
+        if has_samples or base.run.metric != codd.run.metric:
             return notes.mark("refused", [f"no difference: {pair}"])
         return notes.mark(f"{100 * (codd.run.value - base.run.value):+.2f}", [f"no paired test: {pair}"])
     return f"{100 * pair.difference:+.2f} (p {probability(pair.p)})"
@@ -269,6 +285,11 @@ def _nfe(run: Run) -> str | None:
         return None
     each = f" ({run.answer_tokens / run.nfe:.2f})" if run.answer_tokens is not None and run.nfe else ""
     return f"{run.nfe:.1f}{each}"
+
+
+def _unreadable(run: Run) -> str:
+    count = count_unreadable(run)
+    return "unknown" if count is None else f"{count} of {run.n}"
 
 
 def _overhead(base: Run, codd: Run, notes: _Footnotes) -> str:

@@ -60,6 +60,7 @@ class Check:
         cells, gains: comparisons; each of the two is corrected for its own number.
         missing: references without a run, as lines.
         refused: runs that cannot be compared, with the reason.
+        metrics: what was measured, and how many answers could not be read, a line a benchmark.
         notes: what else to know, such as other hardware.
         gain_test, cell_test: names of the tests used.
     """
@@ -70,6 +71,7 @@ class Check:
     gains: Sequence[Comparison] = ()
     missing: Sequence[str] = ()
     refused: Sequence[str] = ()
+    metrics: Sequence[str] = ()
     notes: Sequence[str] = field(default_factory=tuple)
     cell_test: str
     gain_test: str

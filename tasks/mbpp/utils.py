@@ -12,6 +12,8 @@ from lm_eval_codd.benchmarks import BenchmarkTask
 TIMEOUT_SECONDS = 3.0
 MEMORY_MB = 2048
 FENCE = "```"
+# How the outcome of a text that does not compile starts (the last one: a null byte, before Python 3.12).
+NOT_PYTHON = ("SyntaxError:", "IndentationError:", "TabError:", "ValueError: source code string")
 
 
 class SandboxedTask(BenchmarkTask):
@@ -61,10 +63,17 @@ def tests(doc: dict[str, Any]) -> str:
 
 
 def process_results(doc: dict[str, Any], results: list[Any]) -> dict[str, float]:
-    """The share of a row's answers that passed: one answer unless the task repeats.
+    """The share of a row's answers that passed, and of those that are no program: one answer unless the task repeats.
 
     `results` is the row's list from `extract_and_run` in lm-eval 0.5, and a list with that list in it in 0.4.
     """
     ended = results[0] if isinstance(results[0][0], list) else results
-    statuses = [status for _, status, _ in ended]
-    return {"pass_at_1": statuses.count("passed") / len(statuses)}
+    return {
+        "pass_at_1": sum(status == "passed" for _, status, _ in ended) / len(ended),
+        "unreadable": sum(not _is_program(code, status, detail) for code, status, detail in ended) / len(ended),
+    }
+
+
+def _is_program(code: str, status: str, detail: str) -> bool:
+    """Whether an answer held anything that Python could compile."""
+    return bool(code) and not (status == "failed" and detail.startswith(NOT_PYTHON))

@@ -27,12 +27,18 @@ class TestTask:
         assert data["is_published_set"]
 
     def test_the_worked_answers_score_one(self, task, score):
-        assert score(task, [row["answer"] for row in load_split("test")]) == {"exact_match,strict-match": 1.0}
+        assert score(task, [row["answer"] for row in load_split("test")]) == {
+            "exact_match,strict-match": 1.0,
+            "unreadable,strict-match": 0.0,
+        }
 
     def test_a_wrong_or_missing_result_scores_nothing(self, task, score):
         result = int(load_split("test")[0]["answer"].split("#### ")[1])
-        for answer in (f"First. #### {result + 1}", f"So it is {result}."):
-            assert score(task, [answer], rows=[0]) == {"exact_match,strict-match": 0.0}
+        for answer, unreadable in ((f"First. #### {result + 1}", 0.0), (f"So it is {result}.", 1.0)):
+            assert score(task, [answer], rows=[0]) == {
+                "exact_match,strict-match": 0.0,
+                "unreadable,strict-match": unreadable,
+            }
 
     def test_nothing_stops_an_answer_early(self, task):
         assert task.config.generation_kwargs["until"] == []

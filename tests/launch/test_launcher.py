@@ -93,7 +93,7 @@ class TestOutput:
         assert "started  llada_gsm8k_low_confidence_steps16" in lines[0]
         assert "on cpu (1/1)" in lines[0]
         assert "finished" in lines[1]
-        assert "exact_match 0.500 ± 0.010 (n=8 of 1319)" in lines[1]
+        assert "exact_match,flexible-extract 0.500 ± 0.010 (n=8 of 1319)" in lines[1]
         row = next(line for line in lines if line.startswith("llada_gsm8k"))
         assert row.split()[1:7] == ["codd_gsm8k", "exact_match,flexible-extract", "0.5000*", "0.0100", "8", "15.5"]
         assert "* a part of the task's documents only" in output

@@ -103,7 +103,7 @@ class TestCheck:
         self.check(results, "--table", "1", "--summary", str(path))
         text = path.read_text()
         assert text.startswith("before\n### ✅ OK: all consistent")
-        assert text.count("<details>") == text.count("</details>") == 4
+        assert text.count("<details>") == text.count("</details>") == 5
 
     def test_makes_and_uses_a_reference_of_its_own(self, results, tmp_path, capsys):
         path = tmp_path / "reference.yaml"

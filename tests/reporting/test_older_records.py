@@ -6,7 +6,7 @@ import pytest
 
 from lm_eval_codd.older_records import DECODING_VERSION
 from lm_eval_codd.reporting.cells import group_runs
-from lm_eval_codd.reporting.runs import read_folder, read_run
+from lm_eval_codd.reporting.runs import read_folder, read_runs
 from lm_eval_codd.settings import DecodingConfig
 from tests.records import FLAGS, change, copied
 from tests.reporting.synthetic import STAMP, write_run
@@ -34,7 +34,7 @@ class TestASettingThatARecordLacks:
     def test_is_the_default_whatever_the_family_has_now(self, tmp_path):
         folder = write_run(tmp_path, [1, 0], family="dream", name="a")
         change(folder / f"results_{STAMP}.json", lambda data: data["config"]["settings"].pop("top_k"))
-        assert read_run(folder).settings["top_k"] is None
+        assert read_runs(folder)[0].settings["top_k"] is None
 
     def test_sets_no_runs_apart_of_a_folder_that_lm_eval_wrote(self, tmp_path):
         folder = write_run(tmp_path, [1, 0], name="a")
@@ -52,7 +52,7 @@ class TestFoldersOfAnOlderVersion:
         assert len(pairs(tmp_path)) == 1
 
     def test_say_where_such_settings_decode_otherwise_now(self, tmp_path):
-        said = {which: read_run(copied(which, tmp_path)).warnings for which in FLAGS}
+        said = {which: read_runs(copied(which, tmp_path))[0].warnings for which in FLAGS}
         (line,) = said.pop("best window")
         assert line.startswith("decoded by an older rule")
         assert not any(said.values())
@@ -62,4 +62,4 @@ class TestFoldersOfAnOlderVersion:
         folder = write_run(
             tmp_path, [1], family="dream", circuit="il18/pc", steps=64, name="a", config={"decoding_version": version}
         )
-        assert len(read_run(folder).warnings) == num_lines
+        assert len(read_runs(folder)[0].warnings) == num_lines

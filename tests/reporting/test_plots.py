@@ -29,7 +29,10 @@ class TestAccuracy:
         return dict(draw(groups))["llada-block-accuracy-nfe"]
 
     def test_has_a_panel_a_benchmark(self, figure):
-        assert [axes.get_title() for axes in figure.axes] == ["math500", "gsm8k"]
+        assert [axes.get_title() for axes in figure.axes] == [
+            "math500\nmath_verify,none",
+            "gsm8k\nexact_match,flexible-extract",
+        ]
 
     def test_has_a_line_a_strategy_the_base_dashed(self, figure):
         for axes in figure.axes:

@@ -1,7 +1,9 @@
+import json
 import random
 
 import datasets
 import pytest
+from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.tasks.gpqa.generative import utils as stock
 
@@ -46,6 +48,44 @@ class TestShuffle:
         for _ in range(2):
             for doc in task.eval_docs:
                 assert doc[f"choice{'ABCD'.index(doc['answer'][1]) + 1}"] == doc["Correct Answer"].strip()
+
+
+def written(folder, **choices):
+    """A data folder with one row of these choices, and one of others."""
+    (folder / "gpqa").mkdir()
+    rows = [{**ROWS[0], **choices}, ROWS[1]]
+    (folder / "gpqa" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+HEPTANES = {
+    "Correct Answer": "bicyclo[2.2.1]heptane",
+    "Incorrect Answer 1": "bicyclo[3.2.0]heptane",
+    "Incorrect Answer 2": "bicyclo[4.1.0]heptane",
+}
+
+
+class TestEqualChoices:
+    def test_of_the_cleaning_are_counted_and_warned_of(self, load_task, tmp_path, caplog):
+        task = load_task("codd_gpqa", written(tmp_path, **HEPTANES))
+        assert task.config.metadata["rows_with_equal_choices"] == 1
+        assert "two choices read the same in 1 of 2 rows (first: row 0)" in caplog.text
+        assert "clean=off" in caplog.text
+
+    def test_are_not_there_where_it_is_off(self, tasks_dir, monkeypatch, tmp_path, caplog):
+        monkeypatch.setenv("CODD_DATA_DIR", str(written(tmp_path, **HEPTANES)))
+        manager = TaskManager(include_defaults=False, include_path=str(tasks_dir), metadata={"clean": "off"})
+        task = manager.load(["codd_gpqa"])["tasks"]["codd_gpqa"]
+        assert (task.config.metadata["clean"], task.config.metadata["rows_with_equal_choices"]) == ("off", 0)
+        assert "read the same" not in caplog.text
+        doc = task.eval_docs[0]
+        assert doc[f"choice{'ABCD'.index(doc['answer'][1]) + 1}"] == "bicyclo[2.2.1]heptane"
+
+    def test_another_word_for_off_is_refused(self, tasks_dir, monkeypatch, invented_dir):
+        monkeypatch.setenv("CODD_DATA_DIR", str(invented_dir))
+        manager = TaskManager(include_defaults=False, include_path=str(tasks_dir), metadata={"clean": "no"})
+        with pytest.raises(ValueError, match="`--metadata clean=no` is not one of paper, off"):
+            manager.load(["codd_gpqa"])
 
 
 class TestClean:

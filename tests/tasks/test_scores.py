@@ -25,6 +25,8 @@ class TestGSM8K:
         assert score(task, [doc["answer"] for doc in docs]) == {
             "exact_match,strict-match": 1.0,
             "exact_match,flexible-extract": 1.0,
+            "unreadable,strict-match": 0.0,
+            "unreadable,flexible-extract": 0.0,
         }
 
     def test_flexible_extract_takes_the_last_number_and_strict_match_asks_for_the_mark(
@@ -35,6 +37,8 @@ class TestGSM8K:
         assert score(task, answers) == {
             "exact_match,strict-match": 0.0,
             "exact_match,flexible-extract": pytest.approx(2 / 3),
+            "unreadable,strict-match": 1.0,
+            "unreadable,flexible-extract": 0.0,
         }
 
 
@@ -53,7 +57,7 @@ class TestMATH500:
         parse_latex("1")
         task = load_task("codd_math500", invented_dir)
         answers = ["Final Answer: The final answer is $\\frac{5}{4}$. I hope it is correct.", "\\boxed{7}"]
-        assert score(task, answers) == {"exact_match,none": 0.5, "math_verify,none": 1.0}
+        assert score(task, answers) == {"exact_match,none": 0.5, "math_verify,none": 1.0, "unreadable,none": 0.0}
 
 
 class TestGPQA:
@@ -65,6 +69,8 @@ class TestGPQA:
         assert score(task, answers) == {
             "exact_match,strict-match": pytest.approx(1 / 3),
             "exact_match,flexible-extract": pytest.approx(2 / 3),
+            "unreadable,strict-match": pytest.approx(2 / 3),
+            "unreadable,flexible-extract": 0.0,
         }
 
 
@@ -74,7 +80,7 @@ class TestMBPP:
         docs = {row: doc for row, doc in enumerate(task.eval_docs) if doc["task_id"] % 25 == 17}
         assert 367 in [doc["task_id"] for doc in docs.values()], "the one row with test_setup_code"
         programs = [doc["code"] + "\n```" for doc in docs.values()]
-        assert score(task, programs, list(docs)) == {"pass_at_1,extract_code": 1.0}
+        assert score(task, programs, list(docs))["pass_at_1,extract_code"] == 1.0
 
     @pytest.mark.slow
     def test_all_reference_programs_pass_but_one_that_a_slow_machine_cuts_short(self, load_task, score, shared_dir):
@@ -87,15 +93,15 @@ class TestMBPP:
     def test_setup_code_runs_before_the_tests_and_a_wrong_program_fails(self, load_task, score, invented_dir):
         task = load_task("codd_mbpp", invented_dir)
         reference = [doc["code"] for doc in task.eval_docs]
-        assert score(task, reference) == {"pass_at_1,extract_code": 1.0}
-        assert score(task, ["def double(x): return x", reference[1]]) == {"pass_at_1,extract_code": 0.5}
+        assert score(task, reference)["pass_at_1,extract_code"] == 1.0
+        assert score(task, ["def double(x): return x", reference[1]])["pass_at_1,extract_code"] == 0.5
         code, status, detail = task._instances[0].filtered_resps["extract_code"][0]
         assert (code, status, detail) == ("def double(x): return x", "failed", "AssertionError:")
 
     def test_repeated_answers_of_a_row_are_averaged(self, mbpp_utils):
-        ended = [["", "passed", ""], ["", "failed", ""], ["", "timeout", ""], ["", "passed", ""]]
+        ended = [["x", "passed", ""], ["", "failed", ""], ["x", "timeout", ""], ["x", "passed", ""]]
         for results in (ended, [ended]):  # as lm-eval 0.5 and 0.4 hand them over
-            assert mbpp_utils.process_results({}, results) == {"pass_at_1": 0.5}
+            assert mbpp_utils.process_results({}, results) == {"pass_at_1": 0.5, "unreadable": 0.25}
 
     def test_asks_for_confirmation_only_where_the_kernel_does_not_confine(self, load_task, invented_dir, monkeypatch):
         monkeypatch.setattr(sandbox, "isolation", lambda: {"files": "landlock 7", "network": "seccomp"})
@@ -131,4 +137,5 @@ class TestNames:
             task = load_task(name, invented_dir)
             values = score(task, [""] * len(task.eval_docs))
             assert task.config.metadata["reported"] in values, json.dumps(values)
-            assert all(task.higher_is_better()[key.split(",")[0]] is True for key in values)
+            for metric in {key.split(",")[0] for key in values}:
+                assert task.higher_is_better()[metric] is (metric != "unreadable")
