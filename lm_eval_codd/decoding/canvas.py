@@ -25,6 +25,28 @@ class Ids:
         return self.ends[0]
 
 
+@dataclass(frozen=True)
+class Drafts:
+    """Answers to begin with, in place of masks.
+
+    tokens: a list of ids a row, mask ids among them or not; any lengths.
+    fixed: of each, whether it never changes; None: the decoder says.
+    """
+
+    tokens: Sequence[Sequence[int]]
+    fixed: Sequence[Sequence[bool]] | None = None
+
+    @property
+    def longest(self) -> int:
+        """Positions of the longest one, at least 1."""
+        return max(1, *map(len, self.tokens))
+
+    def of(self, indices: Sequence[int]) -> Drafts:
+        """Those of some rows."""
+        fixed = None if self.fixed is None else [self.fixed[index] for index in indices]
+        return Drafts([self.tokens[index] for index in indices], fixed)
+
+
 @dataclass
 class Canvas:
     """Rows under construction. Prompts are padded on the left, so the answer is at the same columns in every row.
@@ -33,19 +55,22 @@ class Canvas:
 
     indices: each row's place in the caller's list, known without asking the device.
     lengths: each row's prompt tokens, likewise.
-    answer_start: first column of the answers, the longest prompt's length; L = answer_start + gen_length.
+    answer_lengths: each row's own positions of the G in an answer, likewise; with drafts they differ.
+    answer_start: first column of the answers, the longest prompt's length; L = answer_start + G.
     tokens: [B, L] int64, changed in place.
     attention_mask: [B, L] bool, or None when no row is padded.
     first: [B] int64, first real column of each row.
     keys: [B] int64, the row's random key.
     step: [B] int64, next step of the row's schedule.
     num_forward, num_circuit, num_impossible, num_nonfinite: [B] int64 counts.
+    fixed: [B, G] bool, positions of a draft that never change; None where the caller did not say.
     state: what a decoder carries along, tensors with a row each.
     """
 
     ids: Ids
     indices: list[int]
     lengths: list[int]
+    answer_lengths: list[int]
     answer_start: int
     tokens: Tensor
     attention_mask: Tensor | None
@@ -56,6 +81,7 @@ class Canvas:
     num_circuit: Tensor
     num_impossible: Tensor
     num_nonfinite: Tensor
+    fixed: Tensor | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -69,26 +95,40 @@ class Canvas:
         repeats: Sequence[int],
         device: torch.device,
         indices: Sequence[int] | None = None,
+        drafts: Drafts | None = None,
     ) -> Canvas:
-        """A fully masked answer after each prompt; `indices` are 0, 1, ... by default."""
+        """An answer of `gen_length` positions after each prompt, masked or a draft; `indices` are 0, 1, ... by default.
+
+        A draft that is shorter is padded on the right.
+        """
         lengths = [len(prompt) for prompt in prompts]
         longest = max(lengths)
-        rows = [[ids.eos] * (longest - len(prompt)) + list(prompt) + [ids.mask] * gen_length for prompt in prompts]
+        answers = [[ids.mask] * gen_length for _ in prompts] if drafts is None else drafts.tokens
+        rows = [
+            [ids.eos] * (longest - len(prompt)) + [*prompt, *answer] + [ids.eos] * (gen_length - len(answer))
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+        fixed = None
+        if drafts is not None and drafts.fixed is not None:
+            padded = [[*row, *[False] * (gen_length - len(row))] for row in drafts.fixed]
+            fixed = to_device(padded, device, torch.bool)
         zeros = torch.zeros(len(prompts), dtype=torch.int64, device=device)
         canvas = cls(
             ids=ids,
             indices=list(range(len(prompts)) if indices is None else indices),
             lengths=lengths,
+            answer_lengths=[len(answer) for answer in answers],
             answer_start=longest,
             tokens=to_device(rows, device),
             attention_mask=None,
             first=zeros,
-            keys=row_keys(seed, prompts, repeats, device),
+            keys=row_keys(seed, prompts, repeats, device, drafts=None if drafts is None else drafts.tokens),
             step=zeros.clone(),
             num_forward=zeros.clone(),
             num_circuit=zeros.clone(),
             num_impossible=zeros.clone(),
             num_nonfinite=zeros.clone(),
+            fixed=fixed,
         )
         canvas._mark_padding()
         return canvas
@@ -105,6 +145,17 @@ class Canvas:
     def masked(self) -> Tensor:
         """[B, G] bool: positions of the answers that are not decided."""
         return self.answer == self.ids.mask
+
+    @property
+    def inside(self) -> Tensor:
+        """[B, G] bool: the row's own positions of the answers; False where a shorter draft is padded."""
+        own = to_device(self.answer_lengths, self.tokens.device)
+        return torch.arange(self.answer.shape[1], device=self.tokens.device) < own[:, None]
+
+    @property
+    def variable(self) -> Tensor:
+        """[B, G] bool: positions that may change, masked now or not."""
+        return self.inside if self.fixed is None else self.inside & ~self.fixed
 
     def ended(self) -> Tensor:
         """[B] bool: every position before the first end token is decided, so the answer cannot change any more."""
@@ -133,6 +184,7 @@ class Canvas:
             state={name: value[index] for name, value in self.state.items()},
             indices=[self.indices[row] for row in rows],
             lengths=[self.lengths[row] for row in rows],
+            answer_lengths=[self.answer_lengths[row] for row in rows],
         )
         kept._widen_to(max(kept.lengths, default=0))
         kept._mark_padding()
@@ -150,6 +202,7 @@ class Canvas:
             state={name: torch.cat([value, others.state[name]]) for name, value in self.state.items()},
             indices=self.indices + others.indices,
             lengths=self.lengths + others.lengths,
+            answer_lengths=self.answer_lengths + others.answer_lengths,
         )
         joined._mark_padding()
         return joined
@@ -168,5 +221,9 @@ class Canvas:
     def _mark_padding(self) -> None:
         pads = [self.answer_start - length for length in self.lengths]
         self.first = to_device(pads, self.tokens.device)
+        width = self.tokens.shape[1] - self.answer_start
         columns = torch.arange(self.tokens.shape[1], device=self.tokens.device)
         self.attention_mask = columns >= self.first[:, None] if any(pads) else None
+        if any(length < width for length in self.answer_lengths):
+            ends = to_device([self.answer_start + length for length in self.answer_lengths], self.tokens.device)
+            self.attention_mask = (columns >= self.first[:, None]) & (columns < ends[:, None])

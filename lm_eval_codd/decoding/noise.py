@@ -26,11 +26,20 @@ class Stream(IntEnum):
     LATENT = 3
 
 
-def row_keys(seed: int, prompts: Sequence[Sequence[int]], repeats: Sequence[int], device: torch.device) -> Tensor:
-    """[B] int64: a key a row, made from (seed, prompt tokens, repeat index)."""
+def row_keys(
+    seed: int,
+    prompts: Sequence[Sequence[int]],
+    repeats: Sequence[int],
+    device: torch.device,
+    *,
+    drafts: Sequence[Sequence[int]] | None = None,
+) -> Tensor:
+    """[B] int64: a key a row, made from (seed, prompt tokens, repeat index), and from its draft where there is one."""
     keys = []
-    for prompt, repeat in zip(prompts, repeats, strict=True):
+    for row, (prompt, repeat) in enumerate(zip(prompts, repeats, strict=True)):
         text = ",".join(map(str, (seed, repeat, *prompt)))
+        if drafts is not None:
+            text += ";" + ",".join(map(str, drafts[row]))
         keys.append(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True))
     return to_device(keys, device)
 

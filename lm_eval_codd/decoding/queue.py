@@ -12,7 +12,7 @@ from lm_eval_codd.decoding.canvas import Canvas
 if TYPE_CHECKING:
     import torch
 
-    from lm_eval_codd.decoding.canvas import Ids
+    from lm_eval_codd.decoding.canvas import Drafts, Ids
     from lm_eval_codd.settings import DecodingConfig
 
 
@@ -28,11 +28,14 @@ class Queue:
         ids: Ids,
         device: torch.device,
         start: Callable[[Canvas], None],
+        drafts: Drafts | None = None,
     ) -> None:
         self._prompts = prompts
         self._repeats = [0] * len(prompts) if repeats is None else repeats
         self._batch_size = len(prompts) if batch_size is None else batch_size
         self._config, self._ids, self._device, self._prepare = config, ids, device, start
+        self._drafts = drafts
+        self._width = config.gen_length if drafts is None else drafts.longest
         self._waiting = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
 
     def refill(self, canvas: Canvas | None) -> Canvas | None:
@@ -47,12 +50,13 @@ class Queue:
     def _start(self, indices: list[int]) -> Canvas:
         canvas = Canvas.from_prompts(
             [self._prompts[index] for index in indices],
-            self._config.gen_length,
+            self._width,
             self._ids,
             seed=self._config.seed,
             repeats=[self._repeats[index] for index in indices],
             device=self._device,
             indices=indices,
+            drafts=None if self._drafts is None else self._drafts.of(indices),
         )
         self._prepare(canvas)
         return canvas

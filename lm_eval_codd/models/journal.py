@@ -58,10 +58,20 @@ class Keys:
     def __init__(self, made_by: Mapping[str, Any]) -> None:
         self._digest = hashlib.blake2b(json.dumps(made_by, sort_keys=True).encode(), digest_size=_KEY_BYTES)
 
-    def of(self, prompt: Sequence[int], repeat: int) -> str:
-        """The key of the `repeat`-th answer to a prompt of token ids."""
+    def of(
+        self,
+        prompt: Sequence[int],
+        repeat: int,
+        draft: Sequence[int] | None = None,
+        fixed: Sequence[bool] | None = None,
+    ) -> str:
+        """The key of the `repeat`-th answer to a prompt of token ids, and to a draft of it with its fixed positions."""
         digest = self._digest.copy()
         digest.update(array("q", [repeat, *prompt]).tobytes())
+        for name, values in (("draft", draft), ("fixed", fixed)):
+            if values is not None:
+                digest.update(f"{name} {len(values)} after {len(prompt)}".encode())
+                digest.update(array("q", values).tobytes())
         return digest.hexdigest()
 
 

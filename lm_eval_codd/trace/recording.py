@@ -54,17 +54,19 @@ class Frame:
         canvas: the answer after it, gen_length ids.
         candidates: by column.
         num_circuit: circuit evaluations in it.
+        taken_back: positions of tokens that it masked again.
     """
 
     number: int
     canvas: tuple[int, ...]
     candidates: tuple[Candidate, ...]
     num_circuit: int
+    taken_back: tuple[int, ...] = ()
 
     @property
     def committed(self) -> tuple[Candidate, ...]:
         """The candidates that became tokens."""
-        return tuple(candidate for candidate in self.candidates if candidate.committed)
+        return tuple(one for one in self.candidates if one.committed and one.column not in self.taken_back)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class _Recorder:
             canvas=tuple(event.answer[0].tolist()),
             candidates=tuple(Candidate(*row) for row in rows),
             num_circuit=num_circuit - self._num_circuit,
+            taken_back=tuple(sorted(event.columns[0][event.taken_back[0]].tolist())),
         )
         self._num_circuit = num_circuit
         self.frames.append(frame)

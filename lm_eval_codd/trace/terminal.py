@@ -12,13 +12,24 @@ if TYPE_CHECKING:
     from lm_eval_codd.trace.recording import Candidate, Trace
 
 PLAIN, NEW, CHANGED, PROMOTED, FAINT, HEADING = "plain", "new", "changed", "promoted", "faint", "heading"
-_CODES: Final = {PLAIN: "", NEW: "1;32", CHANGED: "1;35", PROMOTED: "1;33", FAINT: "2", HEADING: "1"}
+TAKEN_BACK = "taken back"
+_CODES: Final = {
+    PLAIN: "",
+    NEW: "1;32",
+    CHANGED: "1;35",
+    PROMOTED: "1;33",
+    FAINT: "2",
+    HEADING: "1",
+    TAKEN_BACK: "1;31",
+}
+_CODES[TAKEN_BACK] = "1;31"
 _MASK: Final = "·"
 _BETWEEN: Final = " │ "
 
 LEGEND: Final = (
     (_MASK, FAINT, "masked"),
     ("token", NEW, "committed in this step"),
+    (_MASK, TAKEN_BACK, "taken back in this step"),
     ("token", PROMOTED, "before the backbone alone would have"),
     ("token", CHANGED, "not the backbone's token"),
 )
@@ -31,7 +42,10 @@ def frames(comparison: Comparison, width: int, *, colour: bool) -> Iterator[str]
     """The frames, each a few lines of at most `width` columns; the first is preceded by the legend."""
     names = list(comparison.traces)
     share = (width - len(_BETWEEN) * (len(names) - 1)) // len(names)
-    shown = LEGEND if len(names) > 1 else LEGEND[:2]
+    unused = [] if len(names) > 1 else [PROMOTED, CHANGED]
+    if not any(frame.taken_back for trace in comparison.traces.values() for frame in trace.frames):
+        unused.append(TAKEN_BACK)
+    shown = [entry for entry in LEGEND if entry[1] not in unused]
     legend = [cell for sample, style, meaning in shown for cell in ((sample, style), (f" {meaning}   ", PLAIN))]
     yield _render(legend, width, colour=colour).rstrip()
     for index in range(comparison.num_frames):
@@ -50,6 +64,8 @@ def _side(comparison: Comparison, name: str, index: int, width: int) -> list[Lin
     frame = trace.frames[min(index, len(trace.frames) - 1)]
     over = index >= len(trace.frames)
     state = "over" if over else f"step {frame.number + 1}" + ", circuit acts" * bool(frame.num_circuit)
+    if frame.taken_back and not over:
+        state += f", {len(frame.taken_back)} taken back"
     committed = [] if over else [cell for one in frame.committed for cell in _describe(comparison, one)]
     return [
         *_wrap([(f"{name}: ", HEADING), (state, PLAIN)], width),
@@ -64,7 +80,7 @@ def _canvas(comparison: Comparison, trace: Trace, index: int) -> Iterator[Cell]:
     ended = False
     for column, token in enumerate(frame.canvas):
         if token == comparison.mask_id:
-            yield _MASK, FAINT
+            yield _MASK, TAKEN_BACK if column in frame.taken_back and index < len(trace.frames) else FAINT
             continue
         style = _style(new[column]) if column in new else FAINT if ended else PLAIN
         yield comparison.texts[token], style

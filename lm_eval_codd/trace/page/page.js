@@ -44,6 +44,9 @@ function canvasAfter(decode, index) {
   return canvas;
 }
 
+// Positions whose token a step masked again.
+const takenBack = (frame) => frame.set.filter(([, token]) => token === data.mask).map(([column]) => column);
+
 // How each position was decided, by column.
 function decisions(decode, index) {
   const found = new Map();
@@ -51,6 +54,7 @@ function decisions(decode, index) {
     for (const one of frame.candidates.map(candidate)) {
       if (one.committed) found.set(one.column, { ...one, place });
     }
+    for (const column of takenBack(frame)) found.delete(column);
   });
   return found;
 }
@@ -60,6 +64,7 @@ function drawCanvas(decode) {
   const decided = decisions(decode, shown);
   const frame = decode.frames[shown];
   const open = new Map((frame ? frame.candidates.map(candidate) : []).map((one) => [one.column, one]));
+  const back = new Set(frame ? takenBack(frame) : []);
   const ghosts = by("ghosts").checked;
   const box = element("div", undefined, "canvas");
   let ended = false;
@@ -71,6 +76,7 @@ function drawCanvas(decode) {
     const cell = element("span", text.replaceAll("\n", "↵\n") || "∅", "token");
     cell.dataset.column = column;
     cell.classList.toggle("masked", masked);
+    cell.classList.toggle("back", back.has(column));
     cell.classList.toggle("beyond", ended && !masked);
     if (one && (!masked || ghost)) {
       const now = !masked && one.place === shown;
@@ -93,8 +99,10 @@ function drawDecode(decode) {
   let state = "over";
   if (frame) {
     const some = frame.candidates.map(candidate);
-    const committed = some.filter((one) => one.committed);
+    const back = takenBack(frame);
+    const committed = some.filter((one) => one.committed && !back.includes(one.column));
     state = `step ${frame.number + 1}: ${committed.length} committed`;
+    if (back.length) state += `, ${back.length} taken back`;
     if (frame.circuit) state += `, the circuit changed ${some.filter(changed).length} of ${some.length} candidates`;
     else if (decode.num_circuit) state += ", the circuit rests";
   }
@@ -131,7 +139,9 @@ function drawDetail() {
     if (one) {
       row.append(element("td", JSON.stringify(tokenText(one.token))), number(one.confidence));
       row.append(element("td", JSON.stringify(tokenText(one.alone.token))), number(one.alone.confidence));
-      row.append(element("td", one.committed ? "committed" : "stays masked"));
+      const back = takenBack(frame).includes(inspected);
+      const stays = canvasAfter(decode, shown)[inspected] === data.mask ? "stays masked" : "stays";
+      row.append(element("td", back ? "taken back" : one.committed ? "committed" : stays));
     } else if (earlier) {
       row.append(element("td", JSON.stringify(tokenText(earlier.token))), number(earlier.confidence));
       row.append(element("td", JSON.stringify(tokenText(earlier.alone.token))), number(earlier.alone.confidence));
@@ -197,4 +207,6 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "ArrowRight") show(shown + 1);
 });
 for (const item of document.querySelectorAll(".legend .circuit")) item.hidden = data.decodes.length < 2;
+const anyBack = data.decodes.some((decode) => decode.frames.some((frame) => takenBack(frame).length));
+document.querySelector(".legend .taken-back").hidden = !anyBack;
 show(0);

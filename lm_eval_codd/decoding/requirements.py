@@ -1,0 +1,105 @@
+"""What cannot be decoded, said before anything is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lm_eval_codd.decoding.canvas import Drafts, Ids
+from lm_eval_codd.decoding.coupling import check_vocabulary
+
+if TYPE_CHECKING:
+    from lm_eval_codd.decoding.decoders import Decoder
+    from lm_eval_codd.decoding.protocols import Backbone, Circuit
+    from lm_eval_codd.settings import DecodingConfig
+
+
+def resolve_ids(backbone: Backbone, config: DecodingConfig) -> Ids:
+    """The mask and the ends, from the settings or the backbone. Raises `ValueError` for ids that cannot be."""
+
+    def pick(name: str) -> int | None:
+        given = getattr(config, name)
+        value = getattr(backbone, name) if given is None else given
+        if value is not None and not 0 <= value < backbone.vocab_size:
+            raise ValueError(f"`{name}={value}` is outside the vocabulary of {backbone.vocab_size} tokens")
+        return value
+
+    mask, eos, eot = pick("mask_id"), pick("eos_id"), pick("eot_id")
+    for name, value in (("mask_id", mask), ("eos_id", eos)):
+        if value is None:
+            raise ValueError(f"the checkpoint does not say its `{name}`; give `{name}=`")
+    for name, value in (("eos_id", eos), ("eot_id", eot)):
+        if value == mask:
+            raise ValueError(f"`{name}={value}` is the mask token too, so every answer would be over; give another id")
+    return Ids(mask, (eos,) if eot is None or eot == eos else (eos, eot))
+
+
+def check_rows(num_prompts: int, repeats: Sequence[int] | None, batch_size: int | None) -> None:
+    """Raise `ValueError` for repeats of another number than prompts, or for a batch of nothing."""
+    if repeats is not None and len(repeats) != num_prompts:
+        raise ValueError(f"`repeats` has {len(repeats)} numbers for {num_prompts} prompts; give one a prompt, or None")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"`batch_size={batch_size}` must be at least 1, or None for all prompts at once")
+
+
+def check_room(
+    backbone: Backbone,
+    prompts: Sequence[Sequence[int]],
+    config: DecodingConfig,
+    circuit: Circuit | None,
+    drafts: Drafts | None,
+) -> None:
+    """Raise `ValueError` for prompts, drafts or a circuit that the backbone cannot take."""
+    if not getattr(backbone, "decodes", True):
+        raise ValueError(
+            f"`{backbone.family}` checkpoints are decoded by rules of their own, which no decoder here follows yet; "
+            "`backbone.logits` works"
+        )
+    max_length = getattr(backbone, "max_length", None)
+    longest = max(map(len, prompts))
+    if drafts is not None:
+        _check_vocabulary("draft", drafts.tokens, backbone.vocab_size)
+        most = max(len(prompt) + len(draft) for prompt, draft in zip(prompts, drafts.tokens, strict=True))
+        if max_length is not None and most > max_length:
+            raise ValueError(f"a prompt and its draft have {most} tokens and exceed the model's {max_length}")
+    elif max_length is not None and longest + config.gen_length > max_length:
+        raise ValueError(
+            f"`gen_length={config.gen_length}` after a prompt of {longest} tokens exceeds the model's {max_length}; "
+            f"shorten the prompt to {max_length - config.gen_length} tokens or lower `gen_length`"
+        )
+    _check_vocabulary("prompt", prompts, backbone.vocab_size)
+    if circuit is not None:
+        check_vocabulary(backbone, circuit)
+
+
+def check_drafts(
+    drafts: Sequence[Sequence[int]] | None, fixed: Sequence[Sequence[bool]] | None, num_prompts: int
+) -> Drafts | None:
+    """Drafts and what is fixed in them, as one. Raises `ValueError` where they do not fit the prompts or each other."""
+    if drafts is None:
+        if fixed is not None:
+            raise ValueError("`fixed` says which positions of `drafts` never change; give `drafts` too")
+        return None
+    if len(drafts) != num_prompts:
+        raise ValueError(f"`drafts` has {len(drafts)} lists for {num_prompts} prompts; give one a prompt")
+    if fixed is not None and [len(row) for row in fixed] != [len(row) for row in drafts]:
+        raise ValueError("`fixed` needs a bool for each token of each draft; give lists as long as those of `drafts`")
+    return Drafts(drafts, fixed)
+
+
+def check_decoder(decoder: Decoder, config: DecodingConfig, drafts: Drafts | None) -> None:
+    """Raise `ValueError` where a decoder that revises is asked for a cache, or another one for drafts."""
+    if decoder.revises and config.cache != "none":
+        raise ValueError(
+            f"`cache={config.cache}` would keep what `decoder={config.decoder}` takes back; leave it out (none)"
+        )
+    if drafts is not None and not decoder.revises:
+        raise ValueError(
+            f"`drafts` are for decoders that revise, and `decoder={config.decoder}` keeps what it has; leave them out"
+        )
+
+
+def _check_vocabulary(name: str, rows: Sequence[Sequence[int]], vocab_size: int) -> None:
+    for row in rows:
+        if len(row) and not 0 <= min(row) <= max(row) < vocab_size:
+            raise ValueError(f"a {name} holds a token id outside the vocabulary of {vocab_size} tokens")
