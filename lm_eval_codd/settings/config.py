@@ -196,6 +196,7 @@ class DecodingConfig(CadOptions):
             )
         if self.decoder == "unmasking":
             self._refuse_approximations_that_cannot_be()
+        if reads(self.decoder, "num_steps"):
             self._resolve_steps()
         if self.goes_by_blocks:
             self._check_blocks()
