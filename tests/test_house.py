@@ -1,6 +1,7 @@
 """The rooms of the package import one way, and what starts first imports little."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,21 @@ class TestArrows:
             if (beyond := rooms_imported(source) - MAY_IMPORT[room] - {room})
         }
         assert not wrong
+
+    def test_no_modules_import_each_other_for_types_neither(self):
+        modules = {
+            ".".join(path.with_suffix("").relative_to(PACKAGE.parent).parts).removesuffix(".__init__"): path
+            for path in PACKAGE.rglob("*.py")
+        }
+        # What a package offers and where that is defined (`circuits`, `circuits.hmm`) is one subject.
+        graph = {
+            name: {found for found in imports(path) if found in modules and not name.startswith(f"{found}.")} - {name}
+            for name, path in modules.items()
+        }
+        try:
+            graphlib.TopologicalSorter(graph).prepare()
+        except graphlib.CycleError as error:
+            pytest.fail(" -> ".join(reversed(error.args[1])))
 
     @pytest.mark.parametrize("room", WITHOUT_TENSORS)
     def test_a_room_of_files_and_processes_knows_no_tensors(self, room: str):

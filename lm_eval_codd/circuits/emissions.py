@@ -13,7 +13,7 @@ from torch import Tensor
 from lm_eval_codd.circuits.chain import LEAST_SHARE, widest
 
 if TYPE_CHECKING:
-    from lm_eval_codd.circuits.hmm import HMM
+    from lm_eval_codd.circuits.tables import Tables
 
 # Rows of evidence turned into weights at a time: bounds the copy without starving the matrix product.
 _ROWS_AT_A_TIME: Final = 256
@@ -24,7 +24,7 @@ _COLUMNS_AT_A_TIME: Final = 8192
 
 
 def leaves(
-    circuit: HMM, evidence: Tensor, which: Tensor | None, places: Tensor, observed: Tensor, dtype: torch.dtype
+    circuit: Tables, evidence: Tensor, which: Tensor | None, places: Tensor, observed: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Log leaves [B, T, H] up to a scale for each position, and that log scale [B, T], in `dtype`.
 
@@ -50,7 +50,7 @@ def leaves(
 
 
 def exact_leaves(
-    circuit: HMM, evidence: Tensor, which: Tensor, places: Tensor, observed: Tensor
+    circuit: Tables, evidence: Tensor, which: Tensor, places: Tensor, observed: Tensor
 ) -> tuple[Tensor, Tensor]:
     """`leaves` in the widest dtype, and in log space where its range ends too; arguments as there.
 
@@ -68,7 +68,7 @@ def exact_leaves(
     return log_leaf, log_scale
 
 
-def known_leaves(circuit: HMM, tokens: Tensor) -> Tensor:
+def known_leaves(circuit: Tables, tokens: Tensor) -> Tensor:
     """[B, T, H]: p(token | z) of tokens [B, T]; what stands where a token is negative means nothing."""
     tokens = tokens.clamp(min=0)
     if circuit.emission.dim() == 2:
@@ -79,14 +79,14 @@ def known_leaves(circuit: HMM, tokens: Tensor) -> Tensor:
     return picked.to(circuit.dtype)
 
 
-def log_emission(circuit: HMM, latents: Tensor, positions: Tensor, vocab_size: int) -> Tensor:
+def log_emission(circuit: Tables, latents: Tensor, positions: Tensor, vocab_size: int) -> Tensor:
     """[..., V]: log p(x | z) of the given latents at the given positions, over the first `vocab_size` tokens."""
     table = circuit.emission[..., :vocab_size]
     picked = table[latents] if table.dim() == 2 else table[positions, latents]
     return picked.to(circuit.dtype).log_()
 
 
-def by_table(circuit: HMM, places: Tensor, vocab_size: int) -> Iterator[tuple[Tensor, slice | Tensor]]:
+def by_table(circuit: Tables, places: Tensor, vocab_size: int) -> Iterator[tuple[Tensor, slice | Tensor]]:
     """Split M places (of B * T) into parts that share an emission table: (table [H, V], which of the M).
 
     Where each position has a table of its own, finding its group waits for the device.

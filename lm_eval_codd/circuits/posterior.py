@@ -15,7 +15,7 @@ from lm_eval_codd.circuits.chain import LEAST_SHARE, widest
 from lm_eval_codd.circuits.emissions import by_table, known_leaves, log_emission
 
 if TYPE_CHECKING:
-    from lm_eval_codd.circuits.hmm import HMM
+    from lm_eval_codd.circuits.tables import Tables
 
 
 # Contexts up to here stand in a product with emissions without leaving the dtype's range.
@@ -41,7 +41,7 @@ class Posterior:
         evaluated_places: `places` as `HMM.evaluate` had them; None once rows were selected or tokens committed.
     """
 
-    circuit: HMM
+    circuit: Tables
     observed: Tensor
     log_partition: Tensor
     impossible: Tensor
@@ -55,7 +55,7 @@ class Posterior:
     @classmethod
     def build(
         cls,
-        circuit: HMM,
+        circuit: Tables,
         evidence: Tensor,
         rows: Tensor,
         observed: Tensor,

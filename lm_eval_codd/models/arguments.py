@@ -6,7 +6,8 @@ import inspect
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -17,7 +18,7 @@ from lm_eval_codd.names import check_names, translate
 from lm_eval_codd.settings import CIRCUIT_SETTINGS
 
 if TYPE_CHECKING:
-    from lm_eval_codd.models.diffusion_lm import DiffusionLM
+    from lm_eval_codd.settings import Family
 
 eval_logger = logging.getLogger("lm_eval.codd")
 
@@ -26,10 +27,27 @@ _HARNESS_DEVICE: Final = "cuda:0"
 _HARNESS_BATCH_SIZE: Final = "1"
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What tells one model class from another.
+
+    Attributes:
+        family: whose checkpoints it takes.
+        example: a checkpoint, for messages.
+        takes_circuit: whether it needs a circuit, or has none.
+        arguments: what its constructor takes, settings of a decode included.
+    """
+
+    family: Family
+    example: str
+    takes_circuit: bool
+    arguments: frozenset[str]
+
+
 def from_harness(
-    model: type[DiffusionLM], model_args: Mapping[str, Any], additional: Mapping[str, Any] | None
+    known: Collection[str], model_args: Mapping[str, Any], additional: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Constructor arguments from `--model_args` and from lm-eval's own options; model_args win.
+    """Constructor arguments, which are `known`, from `--model_args` and from lm-eval's own options; model_args win.
 
     Other projects' names are read in model_args, and said in the log. A device that lm-eval filled in itself is left
     out, which means "choose": this process's own GPU, or the CPU where there is none.
@@ -37,7 +55,7 @@ def from_harness(
     Raises:
         ValueError: one line, for an unknown name or for one thing said twice.
     """
-    read, said = translate(model_args, argument_names(model))
+    read, said = translate(model_args, known)
     given = {name: value for name, value in (additional or {}).items() if value is not None}
     if "device" in given:
         evaluation = running_evaluation()
@@ -56,13 +74,13 @@ def from_harness(
     return {**given, **read}
 
 
-def argument_names(model: type[DiffusionLM]) -> set[str]:
-    """What the model's constructor takes, settings of a decode included."""
-    return {*SETTINGS, *inspect.signature(model).parameters} - {"settings"}
+def argument_names(model: Callable[..., Any]) -> frozenset[str]:
+    """What a model's constructor takes, settings of a decode included."""
+    return frozenset({*SETTINGS, *inspect.signature(model).parameters} - {"settings"})
 
 
 def check_arguments(
-    model: type[DiffusionLM],
+    kind: Kind,
     settings: Mapping[str, Any],
     *,
     pretrained: str | None,
@@ -72,10 +90,10 @@ def check_arguments(
     pc: str | None,
 ) -> None:
     """Raise `ValueError`, one line, for arguments that are unknown, missing or cannot go together."""
-    check_names(settings, argument_names(model))
+    check_names(settings, kind.arguments)
     if not pretrained:
-        raise ValueError(f"`pretrained` is missing; give a folder or a hub id, such as pretrained={model.example}")
-    if family not in (None, model.family):
+        raise ValueError(f"`pretrained` is missing; give a folder or a hub id, such as pretrained={kind.example}")
+    if family not in (None, kind.family):
         raise ValueError(f"`family={family}` is another model's; use --model {family}")
     if trust:
         eval_logger.warning("`trust_remote_code` does nothing: no code of a checkpoint is ever run")
@@ -85,16 +103,16 @@ def check_arguments(
             "its kernels itself",
             attn_implementation,
         )
-    if model.takes_circuit:
+    if kind.takes_circuit:
         if not pc or not isinstance(pc, str | os.PathLike):
-            raise ValueError(f"`pc` is missing; give a circuit (file, folder or hub id), or use --model {model.family}")
+            raise ValueError(f"`pc` is missing; give a circuit (file, folder or hub id), or use --model {kind.family}")
         return
     if pc is not None:
-        raise ValueError(f"`pc={pc}` needs a model with a circuit; use --model codd_{model.family}")
+        raise ValueError(f"`pc={pc}` needs a model with a circuit; use --model codd_{kind.family}")
     for name in CIRCUIT_SETTINGS:
         if name in settings and settings[name] != SETTINGS[name].default:
             raise ValueError(
-                f"`{name}={settings[name]}` does nothing without a circuit; use --model codd_{model.family} with pc="
+                f"`{name}={settings[name]}` does nothing without a circuit; use --model codd_{kind.family} with pc="
             )
 
 

@@ -13,6 +13,8 @@ from lm_eval_codd import backbones, circuits, decoding
 from lm_eval_codd.backbones.tokenizer import load_tokenizer
 from lm_eval_codd.models.answering import Answering
 from lm_eval_codd.models.arguments import (
+    Kind,
+    argument_names,
     check_arguments,
     choose_device,
     choose_max_length,
@@ -35,7 +37,7 @@ from lm_eval_codd.models.journal import Journal
 from lm_eval_codd.models.own_defaults import read_own_defaults
 from lm_eval_codd.models.progress import Progress
 from lm_eval_codd.models.ranks import Ranks
-from lm_eval_codd.models.record import Record, surroundings
+from lm_eval_codd.models.record import Record, Setup, surroundings
 from lm_eval_codd.models.requests import Request, sort_out
 from lm_eval_codd.models.texts import Texts
 
@@ -119,7 +121,7 @@ class DiffusionLM(TemplateLM):
     ) -> None:
         super().__init__()
         check_arguments(
-            type(self),
+            self._kind(),
             settings,
             pretrained=pretrained,
             family=family,
@@ -188,7 +190,7 @@ class DiffusionLM(TemplateLM):
         }
         self._record = Record(**self._made_from)
         if journal is not None:
-            journal.start(surroundings(self))
+            journal.start(surroundings(self.backbone.device))
         self._answering = Answering(self.backbone, self.circuit, self._batch_size, journal)
         self.has_applied_chat_template = False
 
@@ -200,7 +202,21 @@ class DiffusionLM(TemplateLM):
     @classmethod
     def create_from_arg_obj(cls: type[L], arg_dict: dict[str, Any], additional_config: dict | None = None) -> L:
         """From `--model_args` as parsed, and lm-eval's own options (`--batch_size`, `--device`, ...)."""
-        return cls(**from_harness(cls, arg_dict, additional_config))
+        return cls(**from_harness(cls._kind().arguments, arg_dict, additional_config))
+
+    @classmethod
+    def _kind(cls) -> Kind:
+        return Kind(cls.family, cls.example, cls.takes_circuit, argument_names(cls))
+
+    def _setup(self) -> Setup:
+        return Setup(
+            config=self.config,
+            backbone=self.backbone,
+            circuit=self.circuit,
+            max_length=self.max_length,
+            world_size=self.world_size,
+            lacks_template=bool(self.tokenizer.chat_template) and not self.has_applied_chat_template,
+        )
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Decode an answer to every request.
@@ -217,7 +233,7 @@ class DiffusionLM(TemplateLM):
         keys, groups = sort_out(requests, lambda instance: self._config_of(instance, evaluation), self._prompt)
         if self.cache_hook.dbdict is not None:
             refuse_repeats(requests, self.config)
-        self._record.log_warnings(self)
+        self._record.log_warnings(self._setup())
         total = sum(map(len, groups.values()))
         totals, answers = self._record.totals, {}
         for config, group in groups.items():
@@ -230,7 +246,7 @@ class DiffusionLM(TemplateLM):
                     totals.add(answer)
                     answers[request.key] = self._text(request, answer.generation, config)
                     progress.add_answer()
-        self._record.log_warnings(self)
+        self._record.log_warnings(self._setup())
         return [answers[key] for key in keys]
 
     def _start_evaluation(self) -> Evaluation:
@@ -354,7 +370,7 @@ class DiffusionLM(TemplateLM):
         self._record = Record(**self._made_from)
         self.config = self._resolve(running_evaluation() or Evaluation())
         if cache_hook.dbdict is not None:
-            guard_cache(cache_hook.dbdict, self._record.fingerprint(self))
+            guard_cache(cache_hook.dbdict, self._setup().fingerprint())
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         """Every rank's `tensor`, concatenated."""
@@ -370,7 +386,7 @@ class DiffusionLM(TemplateLM):
 
     def get_model_info(self) -> dict[str, Any]:
         """How the answers were made and what that cost, over all ranks: part of `config` in the result."""
-        return self._record.as_result(self)
+        return self._record.as_result(self._setup())
 
 
 def _no_likelihood_of(requests: list[Instance]) -> NotImplementedError:

@@ -20,7 +20,6 @@ from lm_eval_codd.settings import DecodingConfig
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.backbone import Backbone
     from lm_eval_codd.circuits.hmm import HMM
-    from lm_eval_codd.models.diffusion_lm import DiffusionLM
     from lm_eval_codd.models.journal import Answer
 
 eval_logger = logging.getLogger("lm_eval.codd")
@@ -89,6 +88,35 @@ class Totals:
         return round(getattr(self, name) / max(1, self.requests), 3)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a model decodes with.
+
+    Attributes:
+        config: the settings of the evaluation.
+        backbone: the network.
+        circuit: couples its predictions, or None.
+        max_length: tokens of prompt and answer together.
+        world_size: processes that share the requests.
+        lacks_template: whether the tokenizer has a chat template that the prompts did not go through.
+    """
+
+    config: DecodingConfig
+    backbone: Backbone
+    circuit: HMM | None
+    max_length: int
+    world_size: int
+    lacks_template: bool
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything but the prompt's text that an answer depends on, for `--use_cache`."""
+        return {
+            "lm_eval_codd": lm_eval_codd.__version__,
+            "max_length": self.max_length,
+            **made_by(self.config, self.backbone, self.circuit),
+        }
+
+
 class Record:
     """Gathers, while a model runs, what its result has to say.
 
@@ -108,9 +136,9 @@ class Record:
         self._settings_of_tasks: dict[str, dict[str, Any]] = {}
         self._approximations_of_tasks: dict[str, list[str]] = {}
 
-    def log_warnings(self, lm: DiffusionLM) -> None:
+    def log_warnings(self, setup: Setup) -> None:
         """Say in the log what the result will warn about; each only once."""
-        for message in _warnings(lm, self.totals):
+        for message in _warnings(setup, self.totals):
             if message not in self._logged:
                 self._logged.add(message)
                 eval_logger.warning(message)
@@ -121,33 +149,26 @@ class Record:
         self._settings_of_tasks[task] = {n: v for n, v in dataclasses.asdict(config).items() if v != values[n]}
         self._approximations_of_tasks[task] = list(config.approximations)
 
-    def fingerprint(self, lm: DiffusionLM) -> dict[str, Any]:
-        """Everything but the prompt's text that an answer depends on, for `--use_cache`."""
-        return {
-            "lm_eval_codd": lm_eval_codd.__version__,
-            "max_length": lm.max_length,
-            **made_by(lm.config, lm.backbone, lm.circuit),
-        }
-
-    def as_result(self, lm: DiffusionLM) -> dict[str, Any]:
+    def as_result(self, setup: Setup) -> dict[str, Any]:
         """For lm-eval's results file: settings, what the answers were made from and on, counts, warnings."""
         totals = Totals.over_ranks(self.totals_of_ranks or [self.totals])
+        config, backbone = setup.config, setup.backbone
         return {
-            "family": lm.family,
-            "settings": dataclasses.asdict(lm.config),
+            "family": backbone.family,
+            "settings": dataclasses.asdict(config),
             "settings_of_tasks": self._settings_of_tasks,
             # Empty for answers of an exact decode; what it holds is in the settings too.
-            "approximations": list(lm.config.approximations),
+            "approximations": list(config.approximations),
             "approximations_of_tasks": self._approximations_of_tasks,
             **self.made_from,
-            "token_ids": {name: getattr(lm.backbone, name) for name in _TOKEN_IDS},
-            "checkpoint_identity": lm.backbone.identity,
-            "circuit_identity": _circuit_identity(lm.circuit),
-            **_as_stock(lm.backbone, self.made_from),
-            "model_num_parameters": lm.backbone.num_parameters,
-            "model_max_length": lm.max_length,
-            "device_name": _device_name(lm.device),
-            "world_size": lm.world_size,
+            "token_ids": {name: getattr(backbone, name) for name in _TOKEN_IDS},
+            "checkpoint_identity": backbone.identity,
+            "circuit_identity": _circuit_identity(setup.circuit),
+            **_as_stock(backbone, self.made_from),
+            "model_num_parameters": backbone.num_parameters,
+            "model_max_length": setup.max_length,
+            "device_name": _device_name(backbone.device),
+            "world_size": setup.world_size,
             "versions": _versions(),
             "decoding_version": DECODING_VERSION,
             **dataclasses.asdict(totals),
@@ -155,7 +176,7 @@ class Record:
             "mean_nfe": totals.mean("nfe"),
             "mean_circuit_calls": totals.mean("circuit_calls"),
             "mean_answer_tokens": totals.mean("answer_tokens"),
-            "warnings": _warnings(lm, totals),
+            "warnings": _warnings(setup, totals),
         }
 
 
@@ -195,37 +216,38 @@ def made_by(config: DecodingConfig, backbone: Backbone, circuit: HMM | None) -> 
     }
 
 
-def surroundings(lm: DiffusionLM) -> dict[str, Any]:
+def surroundings(device: torch.device) -> dict[str, Any]:
     """Where answers are made, beside what they depend on by design."""
-    return {"device_name": _device_name(lm.device), "versions": _versions()}
+    return {"device_name": _device_name(device), "versions": _versions()}
 
 
-def _warnings(lm: DiffusionLM, totals: Totals) -> list[str]:
+def _warnings(setup: Setup, totals: Totals) -> list[str]:
+    config, circuit = setup.config, setup.circuit
     warnings = []
-    if lm.tokenizer.chat_template and not lm.has_applied_chat_template:
+    if setup.lacks_template:
         warnings.append(
             "the tokenizer has a chat template, but the prompts were made without it; an instruct model needs "
             "--apply_chat_template"
         )
     if totals.truncated_prompts:
         warnings.append(
-            f"{totals.truncated_prompts} prompts lost their left end: with `gen_length={lm.config.gen_length}` an "
-            f"answer leaves them {lm.max_length - lm.config.gen_length} of `max_length={lm.max_length}` tokens"
+            f"{totals.truncated_prompts} prompts lost their left end: with `gen_length={config.gen_length}` an "
+            f"answer leaves them {setup.max_length - config.gen_length} of `max_length={setup.max_length}` tokens"
         )
-    if lm.circuit is not None and totals.requests and not totals.circuit_calls:
+    if circuit is not None and totals.requests and not totals.circuit_calls:
         warnings.append(
             f"the circuit never acted: no block or window had its share of masks "
-            f"{'above' if lm.config.reverse_frac else 'below'} `pc_frac={lm.config.pc_frac:g}` at "
-            f"{_steps(lm.config)}; the answers are the backbone's own"
+            f"{'above' if config.reverse_frac else 'below'} `pc_frac={config.pc_frac:g}` at "
+            f"{_steps(config)}; the answers are the backbone's own"
         )
     if totals.journalled_elsewhere:
         warnings.append(
             f"{totals.journalled_elsewhere} of {totals.requests} answers come out of a journal and were made on other "
             "hardware or with other versions of torch or transformers; its files say which"
         )
-    if lm.circuit is not None and lm.circuit.vocab_size > lm.backbone.vocab_size:
+    if circuit is not None and circuit.vocab_size > setup.backbone.vocab_size:
         warnings.append(
-            f"the circuit knows {lm.circuit.vocab_size} tokens and the backbone {lm.backbone.vocab_size}: was it made "
+            f"the circuit knows {circuit.vocab_size} tokens and the backbone {setup.backbone.vocab_size}: was it made "
             "for a model with this tokenizer?"
         )
     if totals.impossible_evidence:

@@ -18,6 +18,7 @@ from lm_eval_codd.circuits.emissions import by_table
 if TYPE_CHECKING:
     from lm_eval_codd.circuits.hmm import HMM
     from lm_eval_codd.circuits.posterior import Posterior
+    from lm_eval_codd.circuits.tables import Tables
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +36,7 @@ class Counts:
     num_windows: float
 
     @classmethod
-    def zeros(cls, circuit: HMM) -> Counts:
+    def zeros(cls, circuit: Tables) -> Counts:
         """Nothing counted yet, in the dtype of the circuit's chain."""
 
         def like(table: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lm_eval_codd.models.arguments import choose_device, from_harness
+from lm_eval_codd.models.arguments import argument_names, choose_device, from_harness
 from lm_eval_codd.models.codd import CoddLLaDA
 from lm_eval_codd.models.dream import Dream
 from lm_eval_codd.models.llada import LLaDA
@@ -58,27 +58,30 @@ class TestConstructor:
 
 class TestFromHarness:
     def test_model_args_win_over_the_harness_options(self):
-        given = from_harness(LLaDA, {"batch_size": 8, "device": "cpu"}, {"batch_size": "1", "device": "cuda:1"})
+        options = {"batch_size": "1", "device": "cuda:1"}
+        given = from_harness(argument_names(LLaDA), {"batch_size": 8, "device": "cpu"}, options)
         assert given == {"batch_size": 8, "device": "cpu"}
 
     def test_an_option_that_loses_is_said(self, harness_log):
-        from_harness(LLaDA, {"batch_size": 8}, {"batch_size": "4"})
+        from_harness(argument_names(LLaDA), {"batch_size": 8}, {"batch_size": "4"})
         assert "`--batch_size 4` does nothing beside `batch_size=8` of --model_args" in harness_log.text
 
     def test_the_harness_default_device_means_choose(self):
-        assert from_harness(LLaDA, {}, {"device": "cuda:0", "max_batch_size": None}) == {}
+        assert from_harness(argument_names(LLaDA), {}, {"device": "cuda:0", "max_batch_size": None}) == {}
 
     def test_any_other_device_is_meant(self):
-        assert from_harness(LLaDA, {}, {"device": "cuda:1"}) == {"device": "cuda:1"}
+        assert from_harness(argument_names(LLaDA), {}, {"device": "cuda:1"}) == {"device": "cuda:1"}
 
     def test_other_projects_names_are_read_and_said_once(self, harness_log):
-        given = from_harness(LLaDA, {"model_path": "a/b", "steps": 64, "remasking": "random", "cfg": 0.5}, None)
+        given = from_harness(
+            argument_names(LLaDA), {"model_path": "a/b", "steps": 64, "remasking": "random", "cfg": 0.5}, None
+        )
         assert given == {"pretrained": "a/b", "num_steps": 64, "alg": "random", "cfg_scale": 0.5}
         assert harness_log.text.count("`steps=64` (LLaDA, Fast-dLLM, dLLM) is read as `num_steps=64`") == 1
 
     def test_a_clash_with_the_own_name_is_an_error(self):
         with pytest.raises(ValueError, match="both say `num_steps`"):
-            from_harness(LLaDA, {"num_steps": 32, "steps": 64}, None)
+            from_harness(argument_names(LLaDA), {"num_steps": 32, "steps": 64}, None)
 
 
 class TestWhatIsAcceptedAndDoesNothing:

@@ -9,13 +9,12 @@ import torch
 from lm_eval_codd import DecodingConfig
 from lm_eval_codd.decoding import Generation
 from lm_eval_codd.models.journal import Answer, Keys
-from lm_eval_codd.models.record import Record, Totals, made_by
+from lm_eval_codd.models.record import Record, Setup, Totals, made_by
 
 
 def a_model():
-    return SimpleNamespace(
-        tokenizer=SimpleNamespace(chat_template=None), config=DecodingConfig(), circuit=None, max_length=9
-    )
+    config = DecodingConfig()
+    return Setup(config=config, backbone=None, circuit=None, max_length=9, world_size=1, lacks_template=False)
 
 
 def made(config=None, circuit_dtype=torch.float32, **backbone):
