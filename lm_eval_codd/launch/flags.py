@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lm_eval_codd.names import unknown_name
+from lm_eval_codd.names import EXPLAINED, unknown_name
 
 _TRUE: Final = ("true", "1", "yes")
 _FALSE: Final = ("false", "0", "no")
@@ -41,15 +41,17 @@ class Flag:
     repeat: bool = False
 
 
-def parse(tokens: Sequence[str], flags: Iterable[Flag]) -> dict[str, Any]:
+def parse(tokens: Sequence[str], flags: Iterable[Flag], others: Iterable[Flag] = ()) -> dict[str, Any]:
     """Values of the flags found in `tokens`, converted to their kinds; only those that were given.
 
-    Both `--flag value` and `--flag=value` are read, and `-` in a name is the same as `_`.
+    Both `--flag value` and `--flag=value` are read, and `-` in a name is the same as `_`. `others` are read too, and
+    never proposed.
 
     Raises:
         ValueError: one line for an unknown flag (with the nearest), a missing or impossible value, or a repetition.
     """
-    known = {flag.name.replace("-", "_"): flag for flag in flags}
+    own = {flag.name.replace("-", "_"): flag for flag in flags}
+    known = {**own, **{flag.name: flag for flag in others}}
     values: dict[str, Any] = {}
     rest = list(tokens)
     while rest:
@@ -58,8 +60,10 @@ def parse(tokens: Sequence[str], flags: Iterable[Flag]) -> dict[str, Any]:
             raise ValueError(f"`{token}` is not a flag and belongs to none; put values with spaces in quotes")
         written, has_value, text = token[2:].partition("=")
         name = written.replace("-", "_")
+        if name not in known and name in EXPLAINED:
+            raise ValueError(f"unknown flag `--{written}`; {EXPLAINED[name]}")
         if name not in known:
-            raise ValueError(unknown_name(f"--{written}", [f"--{flag.name}" for flag in known.values()], kind="flag"))
+            raise ValueError(unknown_name(f"--{written}", [f"--{flag.name}" for flag in own.values()], kind="flag"))
         flag = known[name]
         if not has_value:
             text = _take_value(flag, rest)

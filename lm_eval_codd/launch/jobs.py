@@ -129,7 +129,7 @@ def _distinct(
     remarks: list[str] = []
     errors: Counter[tuple[str, str]] = Counter()
     repeated: Counter[str] = Counter()
-    for label, where, make in _asked(texts, sweeps, defaults):
+    for label, where, make in _asked(texts, sweeps, defaults, remarks):
         try:
             made = make()
         except ValueError as error:
@@ -165,11 +165,11 @@ def _distinct(
 
 
 def _asked(
-    texts: Sequence[str], sweeps: Sequence[Sweep], defaults: Mapping[str, Any]
+    texts: Sequence[str], sweeps: Sequence[Sweep], defaults: Mapping[str, Any], remarks: list[str]
 ) -> Iterator[tuple[str, str, Callable[[], list[Run]]]]:
-    """Everything asked for: its label, where it comes from, and how to make its runs."""
+    """Everything asked for: its label, where it comes from, and how to make its runs, which may add remarks."""
     for number, text in enumerate(texts, start=1):
-        yield f"run {number}", f"--run '{text}'", lambda text=text: parse_runs(text, defaults)
+        yield f"run {number}", f"--run '{text}'", lambda text=text: parse_runs(text, defaults, remarks)
     for sweep in sweeps:
         for point in sweep.points():
             yield sweep.where, sweep.where, lambda point=point: [make_run({**defaults, **typed(point)})]

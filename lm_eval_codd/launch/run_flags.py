@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from lm_eval_codd.launch.flags import Flag
+from lm_eval_codd.names import READ_AS
 from lm_eval_codd.settings import CIRCUIT_SETTINGS, FAMILIES, FAMILY_DEFAULTS, DecodingConfig, facts_of
 from lm_eval_codd.settings.decoders import DECODERS, CadOptions
 
@@ -102,3 +103,18 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
     ),
 }
 FLAGS: Final = tuple(flag for group in GROUPS.values() for flag in group)
+
+# Where a flag has another name than the argument of the model.
+NAMES_HERE: Final[Mapping[str, str]] = {"peft": "peft_ckpt", "pc": "pc_ckpt"}
+
+
+def _elsewhere() -> list[Flag]:
+    """The names that other projects have for flags of a run, with the kinds of those."""
+    own = {flag.name: flag for flag in FLAGS}
+    of_models = {**NAMES_HERE, "pretrained": "llada_ckpt"}
+    names = {**{name: elsewhere.here for name, elsewhere in READ_AS.items()}, **{name: name for name in of_models}}
+    flags = {name: own.get(of_models.get(here, here)) for name, here in names.items() if name not in own}
+    return [Flag(name, flag.kind, flag.help) for name, flag in flags.items() if flag is not None]
+
+
+ELSEWHERE: Final = tuple(_elsewhere())

@@ -13,7 +13,17 @@ from typing import Any, Final
 from lm_eval_codd import demo
 from lm_eval_codd.launch import checkpoints
 from lm_eval_codd.launch.flags import parse
-from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS, DEFAULT_CHECKPOINTS, DTYPES, FLAGS, PROTOCOLS, SETTINGS
+from lm_eval_codd.launch.run_flags import (
+    CIRCUIT_SETTINGS,
+    DEFAULT_CHECKPOINTS,
+    DTYPES,
+    ELSEWHERE,
+    FLAGS,
+    NAMES_HERE,
+    PROTOCOLS,
+    SETTINGS,
+)
+from lm_eval_codd.names import translate
 from lm_eval_codd.older_records import filled_settings
 from lm_eval_codd.settings import DEFAULT_NUM_STEPS, FAMILIES, DecodingConfig, Family, unknown_value
 
@@ -136,29 +146,36 @@ class Run:
 
 def parse_run(text: str, defaults: Mapping[str, Any] | None = None) -> Run:
     """The run that a `--run` string for one task describes; see `parse_runs`."""
-    return make_run({**(defaults or {}), **_flags(text)})
+    return make_run({**(defaults or {}), **_flags(text)[0]})
 
 
-def parse_runs(text: str, defaults: Mapping[str, Any] | None = None) -> list[Run]:
+def parse_runs(text: str, defaults: Mapping[str, Any] | None = None, remarks: list[str] | None = None) -> list[Run]:
     """The runs that a `--run` string describes, one for each of its tasks, which commas separate.
 
     Args:
         text: flags of a run.
         defaults: flags that the launcher was given for all runs.
+        remarks: gets a line for each flag that was given under another project's name.
 
     Raises:
         ValueError: one line with the argument, its value, what is allowed and what to do.
     """
-    given = {**(defaults or {}), **_flags(text)}
+    flags, said = _flags(text)
+    if remarks is not None:
+        remarks += [line for line in said if line not in remarks]
+    given = {**(defaults or {}), **flags}
     return [make_run({**given, "task": task}) for task in given.get("task", "").split(",")]
 
 
-def _flags(text: str) -> dict[str, Any]:
+def _flags(text: str) -> tuple[dict[str, Any], list[str]]:
+    """The flags of a run by their names here, and a line for each that was given under another project's name."""
     try:
         tokens = shlex.split(text)
     except ValueError as error:
         raise ValueError(f"{str(error).lower()}: a quote or a backslash is left open") from None
-    return parse(tokens, FLAGS)
+    given = parse(tokens, FLAGS, ELSEWHERE)
+    here = {**NAMES_HERE, "pretrained": f"{given.get('model_alias', FAMILIES[0])}_ckpt"}
+    return translate(given, [flag.name for flag in FLAGS], kind="flag", here=here)
 
 
 def make_run(given: Mapping[str, Any]) -> Run:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd.launch.flags import convert
-from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS, FLAGS
-from lm_eval_codd.names import unknown_name
+from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS, FLAGS, NAMES_HERE
+from lm_eval_codd.names import READ_AS, unknown_name
 
 Values = tuple[str, ...]
 
@@ -152,6 +152,8 @@ def _build(where: str, pairs: Sequence[tuple[str, object]]) -> Sweep:
     for written, value in pairs:
         name, at, task = written.partition("@")
         name = name.removeprefix("--").replace("-", "_")
+        own = READ_AS[name].here if name in READ_AS and name not in _KINDS else name
+        name = own if own in _KINDS else NAMES_HERE.get(own, name)
         if name not in _KINDS:
             raise ValueError(f"{where}: {unknown_name(name, _KINDS, kind='key')}")
         if at and (not task or name == "task"):

@@ -87,6 +87,32 @@ class TestMeaning:
         assert llada("--cache dual --num_steps 64") != llada("--cache dual --num_steps 128")
 
 
+class TestNamesOfOtherProjects:
+    def test_are_read_and_said(self):
+        remarks = []
+        (run,) = parse_runs(
+            "--model_alias llada --task gsm8k --steps 64 --remasking margin --model_path a/b", None, remarks
+        )
+        assert run == llada("--num_steps 64 --alg margin --llada_ckpt a/b")
+        assert remarks[0] == "`steps=64` (LLaDA, Fast-dLLM, dLLM) is read as `num_steps=64`"
+        assert len(remarks) == 3
+        assert dream("--model_path a/b --pc c/d --peft e/f") == dream("--dream_ckpt a/b --pc_ckpt c/d --peft_ckpt e/f")
+
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [
+            ("--steps 64 --num_steps 32", "`steps=64` and `num_steps=32` both say `num_steps`"),
+            ("--steps x", "`--steps x` must be a whole number"),
+            ("--mc_num 5", "unknown flag `--mc_num`; it belongs to likelihoods"),
+            ("--use_cache", "unknown flag `--use_cache`; Fast-dLLM's is `cache=prefix` here"),
+        ],
+    )
+    def test_that_clash_or_mean_something_else_are_explained(self, more, message):
+        with pytest.raises(ValueError) as error:
+            llada(more)
+        assert str(error.value).startswith(message)
+
+
 class TestChecks:
     @pytest.mark.parametrize(
         ("more", "message"),

@@ -41,6 +41,11 @@ class TestTheProduct:
         assert (run.config.top_k, run.config.temperature, run.config.paradigm) == (None, 0.0, "block")
         assert (run.batch_size, run.limit) == ("auto", 0.5)
 
+    def test_keys_may_have_the_names_of_other_projects(self):
+        assert runs(f"{BASE} steps=64 remasking=margin pc=a/b") == runs(f"{BASE} num_steps=64 alg=margin pc_ckpt=a/b")
+        with pytest.raises(ValueError, match="unknown key `model_path`; here it is `pretrained`"):
+            runs(f"{BASE} model_path=a/b")
+
     def test_quotes_keep_a_path_with_spaces_together(self, checkpoint):
         (run,) = runs(f"model_alias=llada task=gsm8k 'llada_ckpt={checkpoint}'")
         assert run.checkpoint == str(checkpoint)
