@@ -20,7 +20,6 @@ MAY_IMPORT = {
     "program": set(),
     "names": set(),
     "settings": {"names"},
-    "gates": {"settings"},
     "grading": set(),
     "older_records": {"settings"},
     "errors": {"clean_text"},
@@ -37,8 +36,9 @@ MAY_IMPORT = {
     "models": {"settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"},
     "training": {"settings", "backbones", "circuits", "outputs"},
     "trace": {"settings", "registration", "backbones", "circuits", "decoding", "models", "reporting", "outputs"},
-    "reporting": {"settings", "grading", "older_records", "clean_text", "columns", "outputs"},
-    "launch": {"settings", "program", "names", "gates", "older_records", "registration", "reporting", "demo"},
+    "reporting": {"runs", "settings", "grading", "older_records", "clean_text", "columns", "outputs"},
+    "runs": {"settings", "names", "older_records", "registration", "demo", "clean_text"},
+    "launch": {"runs", "settings", "program", "names", "older_records", "registration", "reporting", "demo", "columns"},
     "__main__": {"errors", "settings", "names", "registration", "clean_text", "columns"},
 }
 WITHOUT_TENSORS = (
@@ -49,13 +49,13 @@ WITHOUT_TENSORS = (
     "program",
     "names",
     "settings",
-    "gates",
     "grading",
     "older_records",
     "registration",
     "sandbox",
     "harness",
     "reporting",
+    "runs",
     "launch",
     "__main__",
 )
@@ -130,7 +130,7 @@ class TestArrows:
 
 
 class TestStart:
-    @pytest.mark.parametrize("module", ["", ".__main__", ".registration", ".launch", ".reporting"])
+    @pytest.mark.parametrize("module", ["", ".__main__", ".registration", ".launch", ".runs.file_checks", ".reporting"])
     def test_importing_it_imports_neither_torch_nor_lm_eval(self, module: str):
         loaded = run(
             f"import sys, lm_eval_codd{module}; print(*{{name.split('.')[0] for name in sys.modules}})"

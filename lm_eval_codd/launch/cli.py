@@ -14,21 +14,21 @@ from lm_eval_codd.launch.command import RUNNER
 from lm_eval_codd.launch.devices import Slot, cpu_slots, make_slots
 from lm_eval_codd.launch.dry_run import show_plan
 from lm_eval_codd.launch.errors import NotStarted
-from lm_eval_codd.launch.estimate import from_past, read_past, stated
 from lm_eval_codd.launch.execute import Job, Outcome
 from lm_eval_codd.launch.fetch import fetch, list_include_paths, needs
-from lm_eval_codd.launch.flags import Flag, format_help, parse
 from lm_eval_codd.launch.jobs import Selection, demo_sweep, prepare_folder, select
 from lm_eval_codd.launch.live import say, view
-from lm_eval_codd.launch.naming import labels
-from lm_eval_codd.launch.paper import GRID_MAX, GRID_REMARK, SELECT, approximation_remarks, table_sweeps
-from lm_eval_codd.launch.run_flags import GROUPS
 from lm_eval_codd.launch.schedule import StopRequest, run_all
-from lm_eval_codd.launch.sweep import FIXED, Sweep, is_file, parse_changes, parse_sweep, read_sweeps
+from lm_eval_codd.runs.estimate import from_past, read_past, stated
+from lm_eval_codd.runs.flags import Flag, format_help, parse
+from lm_eval_codd.runs.naming import labels
+from lm_eval_codd.runs.paper import GRID_MAX, GRID_REMARK, SELECT, approximation_remarks, table_sweeps
+from lm_eval_codd.runs.run_flags import GROUPS
+from lm_eval_codd.runs.sweep import FIXED, Sweep, is_file, parse_changes, parse_sweep, read_sweeps
 from lm_eval_codd.settings import unknown_value
 
 if TYPE_CHECKING:
-    from lm_eval_codd.launch.runs import Run
+    from lm_eval_codd.runs.run import Run
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 

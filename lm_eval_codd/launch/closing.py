@@ -92,7 +92,7 @@ def _check_demo(folder: Folder) -> None:
     from lm_eval_codd.reporting.against_own import check_against_own
     from lm_eval_codd.reporting.check_output import as_text
     from lm_eval_codd.reporting.reference import read_references
-    from lm_eval_codd.reporting.yaml_file import read_yaml
+    from lm_eval_codd.runs.yaml_file import read_yaml
 
     if DEMO_REFERENCE.is_file():
         references = read_references(DEMO_REFERENCE, read_yaml(DEMO_REFERENCE))

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd.launch.checkpoints import split_revision
-from lm_eval_codd.launch.naming import number
-from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS
 from lm_eval_codd.registration import tasks_dir
+from lm_eval_codd.runs.checkpoints import split_revision
+from lm_eval_codd.runs.naming import number
+from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS
 from lm_eval_codd.settings import DecodingConfig
 
 if TYPE_CHECKING:
-    from lm_eval_codd.launch.runs import Run
+    from lm_eval_codd.runs.run import Run
 
 RUNNER: Final = (sys.executable, "-m", "lm_eval_codd", "run")
 

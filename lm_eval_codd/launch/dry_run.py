@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd import demo
-from lm_eval_codd.launch.checkpoints import folder_of
+from lm_eval_codd.columns import aligned
 from lm_eval_codd.launch.command import build_command
-from lm_eval_codd.launch.naming import other_parts
 from lm_eval_codd.launch.schedule import plan
+from lm_eval_codd.runs.checkpoints import folder_of
+from lm_eval_codd.runs.naming import other_parts
 from lm_eval_codd.settings import rule_of
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.devices import Slot
-    from lm_eval_codd.launch.estimate import Estimate, Estimator
     from lm_eval_codd.launch.execute import Job
-    from lm_eval_codd.launch.runs import Run
+    from lm_eval_codd.runs.estimate import Estimate, Estimator
+    from lm_eval_codd.runs.run import Run
 
 _HOUR: Final = 3600
 _HEADER: Final = ("#", "task", "rule", "steps", "circuit", "NFE", "rows", "passes", "time", "more")
@@ -40,7 +41,8 @@ def show_plan(
         _row(number, job, about, more[job.name])
         for number, ((job, _), about) in enumerate(zip(planned, estimates, strict=True), start=1)
     ]
-    print(f"\n{_table([_HEADER, *rows, _sum([job for job, _ in planned], estimates)])}")
+    lines = [_HEADER, *rows, _sum([job for job, _ in planned], estimates)]
+    print("\n" + "\n".join(aligned(lines, right=[_HEADER.index(name) for name in _NUMBERS])))
     if commands:
         for number, (job, slot) in enumerate(planned, start=1):
             environment = [f"{name}={shlex.quote(value)}" for name, value in slot.environment.items()]
@@ -83,19 +85,6 @@ def _sum(jobs: Sequence[Job], estimates: Sequence[Estimate | None]) -> tuple[str
 def num_passes(run: Run) -> int | None:
     """Forward passes of a row that a run takes at most; None where the size of its task is not known."""
     return None if run.num_rows is None else run.num_forward * run.num_rows
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rights = [name in _NUMBERS for name in rows[0]]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, rights, strict=True)
-        )
-        for row in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def _notes(jobs: Sequence[Job], estimates: Sequence[Estimate | None]) -> list[str]:

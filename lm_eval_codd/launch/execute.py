@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd.launch import progress, record
 from lm_eval_codd.launch.cause import find_cause
 from lm_eval_codd.launch.command import JOURNAL, RUNNER, build_command, model_args, model_name
+from lm_eval_codd.runs import progress, record
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.devices import Slot
     from lm_eval_codd.launch.lock import Lock
-    from lm_eval_codd.launch.runs import Run
+    from lm_eval_codd.runs.run import Run
 
 LOG_LINES: Final = 15
 _LOG_BYTES: Final = 64 * 1024

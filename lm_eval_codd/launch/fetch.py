@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from lm_eval_codd.launch import checkpoints
 from lm_eval_codd.launch.errors import NotStarted
-from lm_eval_codd.launch.file_checks import DATA_DIR
-from lm_eval_codd.launch.runs import Run, is_own_task
 from lm_eval_codd.registration import tasks_dir
+from lm_eval_codd.runs import checkpoints
+from lm_eval_codd.runs.file_checks import DATA_DIR
+from lm_eval_codd.runs.run import Run, is_own_task
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.schedule import StopRequest

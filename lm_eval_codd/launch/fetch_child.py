@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from lm_eval_codd.launch.checkpoints import split_revision
 from lm_eval_codd.names import unknown_name
+from lm_eval_codd.runs.checkpoints import split_revision
 
 _FILES: Final = ("*.safetensors", "*.json", "*.jinja", "*.jpc", "*.txt", "*.model", "tokenizer*")
 _LONGEST_ERROR: Final = 400

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd import demo
-from lm_eval_codd.launch import lock, record
+from lm_eval_codd.launch import lock
 from lm_eval_codd.launch.errors import NotStarted
-from lm_eval_codd.launch.file_checks import find_problems
-from lm_eval_codd.launch.naming import former_name, run_name
-from lm_eval_codd.launch.runs import Run, make_run, parse_runs
-from lm_eval_codd.launch.same import merge
-from lm_eval_codd.launch.sweep import Sweep, parse_sweep, typed
+from lm_eval_codd.runs import record
+from lm_eval_codd.runs.file_checks import find_problems
+from lm_eval_codd.runs.naming import former_name, run_name
+from lm_eval_codd.runs.run import Run, make_run, parse_runs
+from lm_eval_codd.runs.same import merge
+from lm_eval_codd.runs.sweep import Sweep, parse_sweep, typed
 
 # The demo's answers are one block of 32 tokens; its float16 file is computed in float32, which any machine can.
 _DEMO: Final = (

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from lm_eval_codd.launch import progress, record
 from lm_eval_codd.reporting.summary import read_rows
+from lm_eval_codd.runs import progress, record
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.execute import Execution, Job, Outcome

@@ -5,13 +5,15 @@ from __future__ import annotations
 import heapq
 import signal
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
-from lm_eval_codd.launch import lock, record
+from lm_eval_codd.launch import lock
 from lm_eval_codd.launch.command import RUNNER
 from lm_eval_codd.launch.execute import Execution, Job, Outcome
+from lm_eval_codd.runs import record
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.devices import Slot
@@ -93,74 +95,122 @@ def run_all(
     when a slot is free, and not repeated once it is finished. When `stop` is set nothing more is started and what runs
     is ended: its process group gets SIGTERM, and SIGKILL after ten seconds or at the second request.
     """
-    waiting = longest_first(jobs)
-    free = list(slots)
-    running: list[Execution] = []
-    held: dict[str, Job] = {}
-    told: set[str] = set()
-    outcomes: dict[str, Outcome] = {}
-    next_try = 0.0
-
-    def end(job: Job, outcome: Outcome) -> None:
-        outcomes[job.name] = outcome
-        observer.ended(job, outcome)
-
-    def close(execution: Execution, *, interrupted: bool = False) -> None:
-        running.remove(execution)
-        free.append(execution.slot)
-        end(execution.job, execution.close(interrupted=interrupted))
-
-    def start(job: Job) -> None:
-        try:
-            taken = lock.take(job.folder, record.now())
-            if isinstance(taken, lock.Holder):
-                held[job.name] = job
-                if job.name not in told:
-                    told.add(job.name)
-                    observer.held(job, taken)
-                return
-            held.pop(job.name, None)
-            if not job.anew and record.finished(job.folder, job.run):
-                taken.release()
-                end(job, Outcome("finished", 0.0, "by another launcher"))
-                return
-            try:
-                execution = Execution(job, free[0], taken, tuple(runner))
-            except BaseException:
-                taken.release()
-                raise
-        except OSError as error:
-            held.pop(job.name, None)
-            end(job, Outcome("failed", 0.0, f"cannot be started: {error}"))
-        else:
-            free.remove(execution.slot)
-            running.append(execution)
-            observer.started(execution)
-
+    work = _Work(jobs, slots, observer, tuple(runner))
     try:
-        while (waiting or held or running) and not stop:
-            if held and free and time.monotonic() >= next_try:
-                others = [job for job in waiting if job.name not in held]
-                waiting = [*longest_first(list(held.values())), *others]
-                next_try = time.monotonic() + _HELD_SECONDS
-            while waiting and free and not stop:
-                start(waiting.pop(0))
-            for execution in [execution for execution in running if execution.has_ended()]:
-                close(execution)
-            if running or held:
-                observer.look(running)
-                time.sleep(_POLL_SECONDS)
+        while work.is_left and not stop:
+            work.start_what_fits(stop)
+            work.close_what_ended()
+            work.wait()
     finally:
-        ended = [execution for execution in running if execution.has_ended()]
-        going = [execution for execution in running if execution not in ended]
-        # The last one in is the first to go, and all of them go: also when nobody reads what the observer prints.
+        work.end(stop)
+    return work.outcomes
+
+
+class _Work:
+    """Jobs on their way: each waits, is held by another launcher, runs on a slot, or is over.
+
+    Args:
+        jobs: all of them, to begin with waiting.
+        slots: one run each at a time.
+        observer: is told what happens.
+        runner: the command that executes a run.
+
+    Attributes:
+        outcomes: of the jobs that are over, by name.
+    """
+
+    def __init__(self, jobs: Sequence[Job], slots: Sequence[Slot], observer: Observer, runner: tuple[str, ...]) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self._observer = observer
+        self._runner = runner
+        self._waiting = deque(longest_first(jobs))
+        self._held: list[Job] = []
+        self._told: set[str] = set()
+        self._next_try = 0.0
+        self._running: list[Execution] = []
+        self._free = list(slots)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether any job is not over."""
+        return bool(self._waiting or self._held or self._running)
+
+    def start_what_fits(self, stop: StopRequest) -> None:
+        """Give every free slot a job, the longest first; held ones go before the others each time they are tried."""
+        if self._held and self._free and time.monotonic() >= self._next_try:
+            self._waiting.extendleft(reversed(longest_first(self._held)))
+            self._held.clear()
+            self._next_try = time.monotonic() + _HELD_SECONDS
+        while self._waiting and self._free and not stop:
+            self._start(self._waiting.popleft())
+
+    def close_what_ended(self) -> None:
+        """Take the outcomes of runs that have ended, and their slots."""
+        for execution in [execution for execution in self._running if execution.has_ended()]:
+            self._close(execution)
+
+    def wait(self) -> None:
+        """Let the observer look at what is under way, and a moment pass; at once where nothing is."""
+        if self._running or self._held:
+            self._observer.look(self._running)
+            time.sleep(_POLL_SECONDS)
+
+    def end(self, stop: StopRequest) -> None:
+        """Close what has ended, then end what is running; also when nobody reads what the observer prints."""
+        ended = [execution for execution in self._running if execution.has_ended()]
+        going = [execution for execution in self._running if execution not in ended]
+        # The last one in is the first to go, and all of them go.
         with ExitStack() as closing:
             for execution in going:
-                closing.callback(close, execution, interrupted=True)
+                closing.callback(self._close, execution, interrupted=True)
             closing.callback(_stop_children, going, stop)
             for execution in ended:
-                closing.callback(close, execution)
-    return outcomes
+                closing.callback(self._close, execution)
+
+    def _start(self, job: Job) -> None:
+        """Start a job on the first free slot, unless someone else has its folder, or has finished it."""
+        try:
+            found = self._open(job)
+        except OSError as error:
+            self._finish(job, Outcome("failed", 0.0, f"cannot be started: {error}"))
+            return
+        if isinstance(found, Execution):
+            self._free.remove(found.slot)
+            self._running.append(found)
+            self._observer.started(found)
+        elif isinstance(found, lock.Holder):
+            self._hold(job, found)
+        else:
+            self._finish(job, Outcome("finished", 0.0, "by another launcher"))
+
+    def _open(self, job: Job) -> Execution | lock.Holder | None:
+        """The job, started; or who has its folder; or None where it is finished already."""
+        taken = lock.take(job.folder, record.now())
+        if isinstance(taken, lock.Holder):
+            return taken
+        try:
+            if job.anew or not record.finished(job.folder, job.run):
+                return Execution(job, self._free[0], taken, self._runner)
+        except BaseException:
+            taken.release()
+            raise
+        taken.release()
+        return None
+
+    def _hold(self, job: Job, holder: lock.Holder) -> None:
+        self._held.append(job)
+        if job.name not in self._told:
+            self._told.add(job.name)
+            self._observer.held(job, holder)
+
+    def _close(self, execution: Execution, *, interrupted: bool = False) -> None:
+        self._running.remove(execution)
+        self._free.append(execution.slot)
+        self._finish(execution.job, execution.close(interrupted=interrupted))
+
+    def _finish(self, job: Job, outcome: Outcome) -> None:
+        self.outcomes[job.name] = outcome
+        self._observer.ended(job, outcome)
 
 
 def _stop_children(running: Sequence[Execution], stop: StopRequest) -> None:

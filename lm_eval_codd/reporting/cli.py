@@ -105,7 +105,7 @@ def _compare(folder: Folder, against: Path, table: int | None, level: float) -> 
     from lm_eval_codd.reporting.against_paper import check_against_paper
     from lm_eval_codd.reporting.published import read_published
     from lm_eval_codd.reporting.reference import is_reference, read_references
-    from lm_eval_codd.reporting.yaml_file import read_yaml
+    from lm_eval_codd.runs.yaml_file import read_yaml
 
     data = read_yaml(against)
     if not is_reference(data):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from lm_eval_codd.clean_text import one_line, shortened
 from lm_eval_codd.reporting.cells import BASE
-from lm_eval_codd.reporting.yaml_file import read_yaml
+from lm_eval_codd.runs.yaml_file import read_yaml
 
 __all__ = ["PublishedCell", "read_published"]
 

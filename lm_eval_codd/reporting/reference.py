@@ -21,7 +21,7 @@ from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.cells import BASE, CellKey, key_of, short_name, system_of
 from lm_eval_codd.reporting.runs import Run, defaults_of
 from lm_eval_codd.reporting.samples import Key, Outcomes, read_outcomes
-from lm_eval_codd.reporting.yaml_file import read_yaml
+from lm_eval_codd.runs.yaml_file import read_yaml
 from lm_eval_codd.settings import steps_follow_confidence
 
 __all__ = [

@@ -7,47 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_codd.launch.task_files import read_task_file
-from lm_eval_codd.registration import tasks_dir
+from tests.run_files import checkpoint_folder, data_folder
 
 FAKE_RUN = Path(__file__).parent / "fake_run.py"
 RUNNER = (sys.executable, str(FAKE_RUN))
 PROGRAM = f"import sys; from lm_eval_codd.launch import main; sys.exit(main(sys.argv[1:], runner={RUNNER!r}))"
 
 
-def header_alone(**header: dict) -> bytes:
-    """A .safetensors file of tables without content."""
-    text = json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text
-
-
-def circuit_file(path: Path) -> Path:
-    """A file whose header is that of a circuit that fits the checkpoint."""
-    emission = {"dtype": "F32", "shape": [4, 99], "data_offsets": [0, 0]}
-    path.write_bytes(header_alone(__metadata__={"num_positions": "32"}, emission=emission))
-    return path
-
-
-def data_folder(folder: Path) -> None:
-    """A row for each of the paper's tasks."""
-    for path in tasks_dir().glob("*/codd_*.yaml"):
-        rows = read_task_file(path)["dataset_kwargs"]
-        file = folder / rows["file"]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(dict.fromkeys(rows["columns"], "")) + "\n")
-
-
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """A folder that looks like a LLaDA checkpoint."""
-    folder = tmp_path / "tiny llada"
-    folder.mkdir()
-    config = {"model_type": "llada", "max_sequence_length": 4096, "vocab_size": 99, "mask_token_id": 98}
-    (folder / "config.json").write_text(json.dumps({**config, "eos_token_id": 97}))
-    (folder / "chat_template.jinja").write_text("{{ messages }}")
-    (folder / "tokenizer.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(header_alone())
-    return folder
+    return checkpoint_folder(tmp_path)
 
 
 class Launcher:

@@ -10,10 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_codd import demo
-from lm_eval_codd.gates import block_gates
-from lm_eval_codd.launch.jobs import demo_sweep, select
-
 
 def wait_for(path: Path, seconds: float = 20) -> str:
     deadline = time.monotonic() + seconds
@@ -126,6 +122,13 @@ class TestChecksBeforeTheFirstRun:
         assert [line.split(":")[1] for line in output.splitlines()] == [" run 2", " run 3", " run 4"]
         assert not launcher.results.exists()
 
+    def test_starts_nothing_where_a_file_is_wrong_and_names_the_runs(self, launcher):
+        (launcher.checkpoint / "model.safetensors").unlink()
+        code, output = launcher([launcher.run_text(steps=16), launcher.run_text(steps=32)])
+        assert code == 2
+        assert "has a config.json and no model.safetensors" in output and output.endswith("[2 runs]\n")
+        assert not launcher.results.exists()
+
     def test_runs_that_are_the_same_are_merged_and_said_so(self, launcher):
         code, output = launcher([launcher.run_text(steps=64), launcher.run_text(steps=64, more="--tokens_per_step 8")])
         assert code == 0
@@ -230,68 +233,6 @@ class TestInterrupts:
         assert not any(is_alive(pid) for pid in pids)
         statuses = {steps: record["status"] for steps, record in launcher.records().items()}
         assert statuses == {64: "interrupted", 32: "interrupted", 16: "finished"}
-
-
-class TestDryRun:
-    def test_lists_runs_slots_commands_and_cost_and_starts_nothing(self, launcher):
-        runs = [launcher.run_text(steps=16), launcher.run_text(steps=64, more="--limit 8")]
-        code, output = launcher(runs, "--dry-run", gpus="cpu,cpu")
-        assert code == 0
-        assert not launcher.results.exists()
-        rows = [line.split() for line in output.splitlines() if line[:1].isdigit()]
-        assert rows[0] == ["1", "gsm8k", "low_confidence", "16", "-", "16", "1319", "21104", "unknown"]
-        assert rows[1] == ["2", "gsm8k", "low_confidence", "64", "-", "64", "8", "512", "unknown", "limit8"]
-        assert "21616  unknown" in next(line for line in output.splitlines() if "sum" in line)
-        assert "--apply_chat_template" not in output and "chat template: yes  [runs 1-2]" in output
-        _, output = launcher(runs, "--dry-run", "--commands", gpus="cpu,cpu")
-        assert output.count("--apply_chat_template") == 2
-        assert "1. llada_gsm8k_low_confidence_steps16_" in output
-
-    def test_plans_for_gpus_that_are_not_here(self, launcher):
-        code, output = launcher([launcher.run_text(steps=16)], "--dry-run", gpus="0,7")
-        assert code == 0
-        assert output.splitlines()[0] == "runs: 1; slots: gpu 0, gpu 7; the longest first"
-
-    def test_says_whether_prompts_go_through_a_template(self, launcher):
-        (launcher.checkpoint / "chat_template.jinja").unlink()
-        code, output = launcher([launcher.run_text(steps=16)], "--dry-run", "--commands")
-        assert code == 0
-        assert "chat template: none  [run 1]" in output and "--apply_chat_template" not in output
-
-    def test_commands_are_for_a_dry_run(self, launcher):
-        code, output = launcher([launcher.run_text(steps=16)], "--commands")
-        assert (code, output) == (
-            2,
-            "error: `--commands` shows the commands of a dry run; add --dry-run, or leave it out\n",
-        )
-
-    def test_of_a_table_of_the_paper_says_that_approximate_runs_are_not_its_cells(self, launcher):
-        code, output = launcher([], "--paper", "table1", "--dry-run", "--set", "cache=dual")
-        assert code == 0
-        assert "runs are approximate (cache=dual) and the paper's tables exact: `report --table` and" in output
-        _, output = launcher([], "--paper", "table1", "--dry-run")
-        assert "approximate" not in output
-
-    def test_of_the_demo_lists_its_five_step_counts(self, launcher):
-        code, output = launcher([], "--demo", "--dry-run")
-        assert code == 0
-        steps = [line.split()[3] for line in output.splitlines() if line.split()[:1] and line.split()[0].isdigit()]
-        assert list(dict.fromkeys(steps)) == ["32", "16", "8", "4", "2"]
-
-    def test_of_the_demo_is_alone_and_with_the_circuit_where_there_is_one(self, tmp_path, monkeypatch):
-        for circuit, number in ((tmp_path / "none", 5), (demo.CIRCUIT, 10)):
-            monkeypatch.setattr(demo, "CIRCUIT", circuit)
-            runs = select([], [demo_sweep()], tmp_path, {}).runs.values()
-            assert len(runs) == number
-            assert sum(run.circuit == "demo" for run in runs) == number - 5
-            assert all(any(block_gates(run.config, "llada")) for run in runs if run.circuit)
-
-    def test_of_the_demo_alone_uses_the_cpu_whatever_gpus_there_are(self, launcher):
-        program = [sys.executable, "-m", "lm_eval_codd.launch", "--demo", "--dry-run"]
-        process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=60)
-        slots = process.stdout.splitlines()[0].split("slots: ")[1].split(";")[0].split(", ")
-        assert len(slots) == min(10 if demo.CIRCUIT.exists() else 5, len(os.sched_getaffinity(0)))
-        assert all(slot.startswith("cpu") for slot in slots)
 
 
 class TestImports:

@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from lm_eval_codd.launch import live, progress
+from lm_eval_codd.launch import live
 from lm_eval_codd.launch.devices import Slot
 from lm_eval_codd.launch.execute import Job, Outcome
-from lm_eval_codd.launch.runs import parse_run
 from lm_eval_codd.models.progress import PROGRESS_FILE
+from lm_eval_codd.runs import progress
+from lm_eval_codd.runs.run import parse_run
 
 
 @pytest.fixture

@@ -73,5 +73,22 @@ class TestALock:
         other.release()
         held.release()
 
+    def test_is_not_fooled_by_a_file_that_was_replaced_between_opening_and_taking_it(self, tmp_path, monkeypatch):
+        lock_file = lock._lock
+        replaced = []
+
+        def replace_first(handle: int) -> bool:
+            # Its holder gives it up, and another launcher makes and locks a new one.
+            monkeypatch.setattr(lock, "_lock", lock_file)
+            (tmp_path / lock.FILE).unlink()
+            replaced.append(lock.take(tmp_path, "noon"))
+            return lock_file(handle)
+
+        monkeypatch.setattr(lock, "_lock", replace_first)
+        other = lock.take(tmp_path, "now")
+        assert isinstance(replaced[0], lock.Lock)
+        assert other == lock.Holder(platform.node(), os.getpid(), "noon")
+        replaced[0].release()
+
     def test_file_systems_say_whether_they_have_them(self, tmp_path):
         assert lock.is_supported(tmp_path)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from lm_eval_codd.launch import jobs, record
-from lm_eval_codd.launch.naming import run_name
-from lm_eval_codd.launch.runs import filled, parse_run
+from lm_eval_codd.launch import jobs
+from lm_eval_codd.runs import record
+from lm_eval_codd.runs.naming import run_name
+from lm_eval_codd.runs.run import filled, parse_run
 from tests.records import FLAGS, change, copied, interrupted
 
 

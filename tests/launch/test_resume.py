@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_codd.launch import jobs, record
+from lm_eval_codd.launch import jobs
 from lm_eval_codd.launch.errors import NotStarted
-from lm_eval_codd.launch.naming import former_name, run_name
-from lm_eval_codd.launch.runs import parse_run
-from tests.launch.conftest import circuit_file, header_alone
+from lm_eval_codd.runs import record
+from lm_eval_codd.runs.naming import former_name, run_name
+from lm_eval_codd.runs.run import parse_run
+from tests.run_files import circuit_file, header_alone
 
 ANSWERS = 6
 FAKE = {str(steps): {"answers": ANSWERS, "each": 0.02} for steps in (16, 32, 48, 64)}
@@ -106,7 +107,7 @@ class TestAFinishedRun:
         assert "started  " not in output
 
     def test_of_many_is_recognised_by_its_files_alone(self, checkpoint, tmp_path):
-        texts = [f"--model_alias llada --llada_ckpt '{checkpoint}' --task gsm8k --seed {seed}" for seed in range(300)]
+        texts = [f"--model_alias llada --llada_ckpt '{checkpoint}' --task gsm8k --tag {n}" for n in range(300)]
         for text in texts:
             run = parse_run(text)
             folder = tmp_path / run_name(run)
@@ -294,7 +295,7 @@ class TestWrongSweepsOnTheCommandLine:
             (["--sweep", "model_alias=llada task=gsm8k alg="], "`alg` has no values"),
             (["--sweep", "model_alias=llada task=gsm8k alg=margin alg=entropy"], "`alg` is given twice"),
             (["--sweep", "model_alias=llada task=gsm8k num_steps=100,101,64"], "`num_steps=100` cannot be split"),
-            (["--sweep", "none.yaml"], "`--sweep none.yaml` cannot be read"),
+            (["--sweep", "none.yaml"], "`none.yaml` cannot be read"),
             (["--paper", "table4"], "left out 46 points: `pc_ckpt@gpqa` has no value; give one with --set"),
             (["--paper", "table1", "--select", "best"], "`select=best` is not known; use one of fixed, grid-max"),
             (["--run", "--model_alias llada --task gsm8k", "--set", "seed=1"], "`--set` changes a --sweep or --paper"),

@@ -7,14 +7,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
-from lm_eval_codd.launch import record
-from lm_eval_codd.launch.runs import Run
+from lm_eval_codd.runs import record
+from lm_eval_codd.runs.run import Run
 from lm_eval_codd.settings import DECODERS, DecodingConfig, steps_follow_confidence
-
-if TYPE_CHECKING:
-    from lm_eval_codd.launch.devices import Slot
 
 # What should be alike for one run's time to tell another's, beside the number of steps.
 _ALIKE: Final = ("task", "peft", "dtype", "batch_size", "num_shot", "protocol")
@@ -55,7 +52,21 @@ class Estimate:
     is_bound: bool = False
 
 
-Estimator = Callable[[Run, "Slot"], Estimate | None]
+class Place(Protocol):
+    """Where a run executes: its `--device`, and the name of the hardware behind it."""
+
+    @property
+    def device(self) -> str:
+        """Such as `cuda:0`."""
+        ...
+
+    @property
+    def hardware(self) -> str:
+        """Such as `NVIDIA H200`; empty where it is not known."""
+        ...
+
+
+Estimator = Callable[[Run, Place], Estimate | None]
 
 
 def stated(seconds_per_forward: float) -> Estimator:
@@ -63,7 +74,7 @@ def stated(seconds_per_forward: float) -> Estimator:
     if not (seconds_per_forward > 0 and math.isfinite(seconds_per_forward)):
         raise ValueError(f"`--seconds_per_forward {seconds_per_forward:g}` must be above 0")
 
-    def estimate(run: Run, slot: Slot) -> Estimate | None:
+    def estimate(run: Run, place: Place) -> Estimate | None:
         if run.num_rows is None:
             return None
         return Estimate(
@@ -83,10 +94,10 @@ def from_past(past: Sequence[Past]) -> Estimator:
     cheaper; the other way round is a bound too.
     """
 
-    def estimate(run: Run, slot: Slot) -> Estimate | None:
+    def estimate(run: Run, place: Place) -> Estimate | None:
         if run.num_rows is None:
             return None
-        kind = slot.device.partition(":")[0]
+        kind = place.device.partition(":")[0]
         comparable = [
             one
             for one in past
@@ -96,7 +107,7 @@ def from_past(past: Sequence[Past]) -> Estimator:
         ]
         if not comparable:
             return None
-        nearest = min(comparable, key=lambda one: _distance(one, run, slot))
+        nearest = min(comparable, key=lambda one: _distance(one, run, place))
         usual = vars(DecodingConfig())
         differs = any(nearest.config.get(n, usual[n]) != getattr(run.config, n) for n in _APPROXIMATIONS)
         follows = run.config.steps_follow_confidence
@@ -137,10 +148,10 @@ def _read(folder: Path) -> Past | None:
         return None
 
 
-def _distance(past: Past, run: Run, slot: Slot) -> tuple[int, float]:
+def _distance(past: Past, run: Run, place: Place) -> tuple[int, float]:
     differences = [
         (past.identity.get("circuit") is None) != (run.circuit is None),
-        past.hardware != slot.hardware,
+        past.hardware != place.hardware,
         *(past.identity.get(name) != getattr(run, name) for name in _ALIKE),
         *(past.config.get(name) != getattr(run.config, name) for name in (*_ALIKE_SETTINGS, *_APPROXIMATIONS)),
     ]

@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd.launch.sweep import FIXED, Sweep, read_sweeps
 from lm_eval_codd.registration import paper_dir
+from lm_eval_codd.runs.sweep import FIXED, Sweep, read_sweeps
 from lm_eval_codd.settings import unknown_value
 
 if TYPE_CHECKING:
-    from lm_eval_codd.launch.runs import Run
+    from lm_eval_codd.runs.run import Run
 
 TABLES: Final = tuple(f"table{number}" for number in range(1, 7))
 GRID_MAX: Final = "grid-max"

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from lm_eval_codd.gates import block_gates
-from lm_eval_codd.launch.naming import number
-from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS
+from lm_eval_codd.runs.gates import block_gates
+from lm_eval_codd.runs.naming import number
+from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS
 from lm_eval_codd.settings import DecodingConfig
 
 if TYPE_CHECKING:
-    from lm_eval_codd.launch.runs import Run
+    from lm_eval_codd.runs.run import Run
 
 _DEFAULTS: Final = {field.name: field.default for field in dataclasses.fields(DecodingConfig)}
 # What the gates of a block take the place of.

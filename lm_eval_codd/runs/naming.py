@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd.launch import checkpoints
-from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS, DEFAULT_CHECKPOINTS
-from lm_eval_codd.launch.runs import is_own_task
+from lm_eval_codd.runs import checkpoints
+from lm_eval_codd.runs.run import is_own_task
+from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS, DEFAULT_CHECKPOINTS
 from lm_eval_codd.settings import DecodingConfig
 
 if TYPE_CHECKING:
-    from lm_eval_codd.launch.runs import Run
+    from lm_eval_codd.runs.run import Run
 
 # A folder name may have 255 bytes; this leaves room for suffixes and stays readable.
 _LONGEST: Final = 180

@@ -9,7 +9,7 @@ import lm_eval_codd as codd
 from lm_eval_codd.decoding.canvas import Canvas, Ids
 from lm_eval_codd.decoding.coupling.windows import Gate
 from lm_eval_codd.decoding.decoders.schedule import make_schedule
-from lm_eval_codd.gates import block_gates
+from lm_eval_codd.runs.gates import block_gates
 from tests.decoding.test_coupling import random_circuit
 
 MASK, EOS = 9, 8

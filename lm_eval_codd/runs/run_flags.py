@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from lm_eval_codd.launch.flags import Flag
 from lm_eval_codd.names import READ_AS
+from lm_eval_codd.runs.flags import Flag
 from lm_eval_codd.settings import CIRCUIT_SETTINGS, FAMILIES, FAMILY_DEFAULTS, DecodingConfig, facts_of
 from lm_eval_codd.settings.decoders import DECODERS, CadOptions
 

@@ -2,11 +2,11 @@ import itertools
 
 import pytest
 
-from lm_eval_codd.gates import block_gates
-from lm_eval_codd.launch.naming import run_name
-from lm_eval_codd.launch.runs import make_run
-from lm_eval_codd.launch.same import answers_key, merge
-from lm_eval_codd.launch.sweep import parse_sweep, typed
+from lm_eval_codd.runs.gates import block_gates
+from lm_eval_codd.runs.naming import run_name
+from lm_eval_codd.runs.run import make_run
+from lm_eval_codd.runs.same import answers_key, merge
+from lm_eval_codd.runs.sweep import parse_sweep, typed
 
 
 def named(text: str):

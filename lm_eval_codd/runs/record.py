@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd import __version__
-from lm_eval_codd.launch import progress
-from lm_eval_codd.launch.runs import Run, filled
 from lm_eval_codd.older_records import DECODING_VERSION, decodes_otherwise
+from lm_eval_codd.runs import progress
+from lm_eval_codd.runs.run import Run, filled
 
 FILE: Final = "run.json"
 LOG: Final = "log.txt"

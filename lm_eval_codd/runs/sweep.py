@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lm_eval_codd.launch.flags import convert
-from lm_eval_codd.launch.run_flags import CIRCUIT_SETTINGS, FLAGS, NAMES_HERE
 from lm_eval_codd.names import READ_AS, unknown_name
+from lm_eval_codd.runs.flags import convert
+from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS, FLAGS, NAMES_HERE
 
 Values = tuple[str, ...]
 
@@ -194,7 +194,7 @@ def _checked(sweep: Sweep) -> Sweep:
 def _load(path: Path) -> Any:
     import yaml
 
-    from lm_eval_codd.reporting.yaml_file import load_yaml
+    from lm_eval_codd.runs.yaml_file import load_yaml
 
     class Loader(yaml.SafeLoader):
         """Plain data only, and no key twice: YAML itself would take the last one."""

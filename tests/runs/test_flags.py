@@ -1,7 +1,7 @@
 import pytest
 
-from lm_eval_codd.launch.flags import Flag, format_help, parse
-from lm_eval_codd.launch.run_flags import FLAGS, GROUPS, SETTINGS
+from lm_eval_codd.runs.flags import Flag, format_help, parse
+from lm_eval_codd.runs.run_flags import FLAGS, GROUPS, SETTINGS
 
 SOME = [
     Flag("steps", "int", ""),

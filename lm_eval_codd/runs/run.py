@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd import demo
-from lm_eval_codd.launch import checkpoints
-from lm_eval_codd.launch.flags import parse
-from lm_eval_codd.launch.run_flags import (
+from lm_eval_codd.names import translate
+from lm_eval_codd.older_records import filled_settings
+from lm_eval_codd.runs import checkpoints
+from lm_eval_codd.runs.flags import parse
+from lm_eval_codd.runs.run_flags import (
     CIRCUIT_SETTINGS,
     DEFAULT_CHECKPOINTS,
     DTYPES,
@@ -23,8 +25,6 @@ from lm_eval_codd.launch.run_flags import (
     PROTOCOLS,
     SETTINGS,
 )
-from lm_eval_codd.names import translate
-from lm_eval_codd.older_records import filled_settings
 from lm_eval_codd.settings import DEFAULT_NUM_STEPS, FAMILIES, DecodingConfig, Family, unknown_value
 
 # Short names of the project's own tasks, and the documents of each.

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_codd.launch import file_checks
-from lm_eval_codd.launch.circuit_header import CircuitHeader, read_header
-from lm_eval_codd.launch.file_checks import find_problems
-from lm_eval_codd.launch.runs import parse_run
+from lm_eval_codd.runs import file_checks
+from lm_eval_codd.runs.circuit_header import CircuitHeader, read_header
+from lm_eval_codd.runs.file_checks import find_problems
+from lm_eval_codd.runs.run import parse_run
 
 CIRCUITS = Path(__file__).parents[1] / "golden" / "circuits"
 JPC = CIRCUITS / "tiny_enum" / "model.jpc"
@@ -104,7 +104,7 @@ class TestCircuits:
         import torch
 
         from lm_eval_codd.circuits import HMM, save_circuit
-        from lm_eval_codd.launch import circuit_header
+        from lm_eval_codd.runs import circuit_header
 
         circuit = HMM(torch.ones(4) / 4, torch.ones(4, 4) / 4, torch.ones(4, 50_000) / 50_000, 3)
         path = save_circuit(circuit, tmp_path / "large.jpc")
@@ -179,12 +179,3 @@ class TestData:
         monkeypatch.setenv(file_checks.DATA_DIR, str(tmp_path / "none"))
         assert "is not a folder" in problem(text)
         assert not problem("--llada_ckpt demo --task demo --gen_length 32")
-
-
-class TestTheLauncher:
-    def test_starts_nothing_where_a_file_is_wrong_and_names_the_runs(self, launcher):
-        (launcher.checkpoint / "model.safetensors").unlink()
-        code, output = launcher([launcher.run_text(steps=16), launcher.run_text(steps=32)])
-        assert code == 2
-        assert "has a config.json and no model.safetensors" in output and output.endswith("[2 runs]\n")
-        assert not launcher.results.exists()

@@ -2,15 +2,14 @@ import json
 
 import pytest
 
-from lm_eval_codd.launch import runs
-from lm_eval_codd.launch.runs import make_run, parse_run, parse_runs
+from lm_eval_codd.runs.run import Run, make_run, parse_run, parse_runs
 
 
-def llada(more: str = "") -> runs.Run:
+def llada(more: str = "") -> Run:
     return parse_run(f"--model_alias llada --task gsm8k {more}")
 
 
-def dream(more: str = "") -> runs.Run:
+def dream(more: str = "") -> Run:
     return parse_run(f"--model_alias dream --task gsm8k {more}")
 
 

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_codd.launch import record
 from lm_eval_codd.launch.devices import Slot
-from lm_eval_codd.launch.estimate import from_past, read_past, stated
-from lm_eval_codd.launch.naming import run_name
-from lm_eval_codd.launch.runs import parse_run
+from lm_eval_codd.runs import record
+from lm_eval_codd.runs.estimate import from_past, read_past, stated
+from lm_eval_codd.runs.naming import run_name
+from lm_eval_codd.runs.run import parse_run
 
 GPU = Slot("gpu 0", "cuda:0", {}, "H200")
 CPU = Slot("cpu", "cpu", {}, "2 of 2 cores")
@@ -117,44 +117,3 @@ class TestStated:
     def test_must_be_above_zero(self, figure):
         with pytest.raises(ValueError, match=r"`--seconds_per_forward .*` must be above 0"):
             stated(figure)
-
-
-class TestDryRun:
-    def test_adds_up_what_it_knows(self, launcher):
-        config = {"decoding_seconds": 3600.0, "requests": 1319}
-        launcher([launcher.run_text(steps=16)], fake={"16": {"config": config}})
-        texts = [launcher.run_text(steps=steps) for steps in (16, 32, 64)]
-        code, output = launcher(texts, "--dry-run", gpus="cpu,cpu")
-        assert code == 0
-        row = next(line.split() for line in output.splitlines() if line.startswith("2 "))
-        assert (
-            row[1:] == ["gsm8k", "low_confidence", "32", "-", "32", "1319", str(32 * 1319), "2.0", "h", "steps32"][:-1]
-        )
-        assert "\ntime: as llada_gsm8k_low_confidence_steps16_" in output and "s a row  [run 2]" in output
-        assert "skipped  llada_gsm8k_low_confidence_steps16" in output
-        last = output.splitlines()[-1]
-        assert last == f"in all {96 * 1319} forward passes of a row, about 6.0 h of CPU slot time and 4.0 h on 2 slots"
-
-    def test_says_at_most_where_the_confidences_decide_and_names_what_is_approximate(self, launcher):
-        texts = [launcher.run_text(steps=16), launcher.run_text(steps=16, more="--cache dual --threshold 0.9")]
-        _, output = launcher(texts, "--dry-run", "--seconds_per_forward", "0.1")
-        rows = [line.split() for line in output.splitlines() if line[:1].isdigit()]
-        assert rows[0] == [
-            *f"1 gsm8k low_confidence - - <= 512 1319 <= {512 * 1319} <= 18.8 h".split(),
-            "cache-dual",
-            "threshold-0.9",
-        ]
-        assert rows[1] == ["2", "gsm8k", "low_confidence", "16", "-", "16", "1319", "21104", "35.2", "min"]
-        assert output.count("approximate: cache=dual, threshold=0.9  [run 1]\n") == 1
-        total = f"in all at most {528 * 1319} forward passes of a row, at most 19.3 h of CPU slot time"
-        assert output.splitlines()[-1] == total
-
-    def test_says_what_it_does_not_know(self, launcher):
-        texts = [launcher.run_text(steps=16), launcher.run_text(steps=16, task="gsm8k_cot")]
-        _, output = launcher(texts, "--dry-run", "--seconds_per_forward", "0.1")
-        assert "about 35.2 min" in output
-        assert output.splitlines()[-1].endswith(
-            "; 1 run has no estimate: the size of its task is not known, give --limit"
-        )
-        assert "in all 21104 forward passes of a row, and an unknown number (1 run), about 35.2 min" in output
-        assert ["sum", "unknown", "unknown"] in [line.split() for line in output.splitlines()]
