@@ -73,7 +73,7 @@ def report_main(argv: Sequence[str]) -> int:
     if args.html is not None:
         from lm_eval_codd.reporting.page import build_page
 
-        _write(args.html, build_page(report, folder, f"Results in {args.results}"))
+        _write(args.html, build_page(report, folder, _title(report, args.results)))
         print(f"wrote {args.html}", file=sys.stdout if is_prose or args.output else sys.stderr)
     return 0
 
@@ -130,6 +130,12 @@ def _update(folder: Folder, path: Path, results: Path) -> int:
         raise ValueError(f"`{path}` cannot be written: {error.strerror}") from None
     print(f"wrote {path} with {count} runs")
     return 0
+
+
+def _title(report: Any, results: Path) -> str:
+    """What was evaluated, and where it lies: `LLaDA (demo), block diffusion, and 2 more: results`."""
+    first, *others = [group.title for group in report.groups]
+    return f"{first}{f', and {len(others)} more' if others else ''}: {results}"
 
 
 def _check_outputs(**files: Path | None) -> None:

@@ -10,9 +10,11 @@ import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
+from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.cells import Group, key_of, system_of
 from lm_eval_codd.reporting.plots import draw, to_svg
 from lm_eval_codd.reporting.samples import Key, count_unreadable, read_items, read_outcomes
@@ -46,6 +48,7 @@ def build_page(report: Report, folder: Folder, title: str) -> str:
     }
     parts = {name: _part(f"page.{name}") for name in ("css", "js")}
     page = _part("page.html").replace("{{css}}", parts["css"]).replace("{{js}}", parts["js"])
+    page = page.replace("{{title}}", escape(one_line(title)).replace("{", "&#123;"))
     # Last, so that nothing in the data is taken for a place to fill in.
     return page.replace("{{data}}", as_script_data(data))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,12 @@ from lm_eval_codd.trace.recording import Trace, record
 
 if TYPE_CHECKING:
     from lm_eval_codd.models.diffusion_lm import DiffusionLM
+    from lm_eval_codd.settings import DecodingConfig
 
 BACKBONE = "backbone"
 WITH_CIRCUIT = "backbone and circuit"
+# Stands for an end token.
+END = "\u220e"
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Comparison:
         model: the checkpoint, and the circuit when there is one.
         alg: the remasking rule, which says what a confidence is.
         approximations: settings that set the decode apart from an exact one, such as `cache=dual`.
+        settings: what else was decided, by name: those that count here and those that are not the defaults.
         prompt: its text, as the network reads it.
         traces: the decodes by name, one or two.
         texts: each token's own text, for the tokens in the traces.
@@ -35,6 +39,7 @@ class Comparison:
     model: str
     alg: str
     approximations: tuple[str, ...]
+    settings: Mapping[str, object]
     prompt: str
     traces: Mapping[str, Trace]
     texts: Mapping[int, str]
@@ -70,13 +75,27 @@ def compare(lm: DiffusionLM, question: str) -> Comparison:
         model=model,
         alg=rule_of(vars(lm.config)),
         approximations=lm.config.approximations,
+        settings=_settings(lm.config, has_circuit=lm.circuit is not None),
         prompt=prompt,
         traces=traces,
-        texts={token: lm.tokenizer.decode([token]) for token in sorted(_tokens(traces))},
+        texts={token: token_text(lm, token) for token in sorted(_tokens(traces))},
         answers={name: _answer(lm, trace) for name, trace in traces.items()},
         mask_id=lm.backbone.mask_id,
         end_ids=(eos_id,) if eot_id is None else (eos_id, eot_id),
     )
+
+
+def _settings(config: DecodingConfig, *, has_circuit: bool) -> dict[str, object]:
+    always = ["num_steps", "gen_length", "paradigm", *(["block_length"] if config.goes_by_blocks else [])]
+    always += ["pc_frac", "pc_temperature"] if has_circuit else []
+    defaults = {field.name: field.default for field in fields(config)}
+    values = {name: getattr(config, name) for name in defaults}
+    return {name: value for name, value in values.items() if name in always or (value != defaults[name])}
+
+
+def token_text(lm: DiffusionLM, token: int) -> str:
+    """A token's own text; of an end token, which may be as long as a word and stand there by the hundred, a mark."""
+    return END if token in (lm.backbone.eos_id, lm.backbone.eot_id) else lm.tokenizer.decode([token])
 
 
 def _answer(lm: DiffusionLM, trace: Trace) -> str:

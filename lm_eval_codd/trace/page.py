@@ -19,6 +19,7 @@ def build_page(comparison: Comparison) -> str:
         "model": comparison.model,
         "alg": comparison.alg,
         "approximations": comparison.approximations,
+        "settings": {name: str(value) for name, value in comparison.settings.items()},
         "prompt": comparison.prompt,
         "mask": comparison.mask_id,
         "ends": comparison.end_ids,

@@ -8,7 +8,7 @@ import pytest
 from lm_eval_codd.reporting.page import as_script_data, build_page
 from lm_eval_codd.reporting.report import build_report
 from lm_eval_codd.reporting.runs import read_folder
-from tests.reporting.synthetic import write_run
+from tests.reporting.synthetic import outcomes, write_run
 
 pytest.importorskip("matplotlib")
 
@@ -146,7 +146,7 @@ class TestInABrowser:
         assert seen["settings"]
 
     def test_it_starts_with_a_base_and_its_codd(self, seen):
-        assert seen["chosen"] == ["a", "b"]
+        assert seen["chosen"] == ["base, 64 steps: 40.0 %", "CoDD, 64 steps: 60.0 %"]
 
     def test_it_filters(self, seen):
         assert seen["differ"] == ["1  A ✓  B ✗", "2  A ✗  B ✓", "3  A ✗  B ✓"]
@@ -160,3 +160,12 @@ class TestInABrowser:
         assert answers == ["A says 2", "2", HOSTILE.replace("{}", "2"), "2"]
         assert seen["verdicts"] == ["wrong", "right"]
         assert seen["injected"] == 0
+
+
+def test_the_file_itself_has_title_and_order(tmp_path):
+    write_run(tmp_path, outcomes(20, 10))
+    folder = read_folder(tmp_path)
+    page = build_page(build_report(folder), folder, "A <b> {{data}}\x1b")
+    assert "<title>A &lt;b&gt; &#123;&#123;data}}\ufffd</title>" in page
+    places = [page.index(f'<section id="{name}">') for name in ("plots", "items", "tables", "runs")]
+    assert places == sorted(places)

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from lm_eval_codd.trace.comparison import compare
+from lm_eval_codd.trace.comparison import END, compare, token_text
 from lm_eval_codd.trace.page import build_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -103,3 +103,13 @@ class TestBrowser:
         assert report[0] == "3 of 8"
         assert [json.loads(report[1]), json.loads(report[3])] == [texts[changed.token], texts[changed.alone_token]]
         assert report[2] == f"{changed.confidence:.3f}"
+
+
+def test_the_settings_are_shown(comparison):
+    assert {"num_steps", "gen_length", "pc_frac"} <= data_of(build_page(comparison))["settings"].keys()
+
+
+def test_an_end_token_is_a_mark_and_others_are_themselves(make_lm):
+    lm = make_lm()
+    assert token_text(lm, lm.backbone.eos_id) == END
+    assert token_text(lm, 7) == lm.tokenizer.decode([7])

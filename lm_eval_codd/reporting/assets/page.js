@@ -3,6 +3,9 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
 
+  // What a browser cannot show of a name or an answer: control characters and halves of surrogate pairs.
+  const UNSEEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]|\p{Surrogate}/gu;
+
   // Everything measured becomes text here and nowhere markup.
   function element(name, attributes = {}, ...children) {
     const made = document.createElement(name);
@@ -10,7 +13,7 @@
       if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
       else made.setAttribute(key, value);
     }
-    made.append(...children.map((child) => (child instanceof Node ? child : String(child))));
+    made.append(...children.map((child) => (child instanceof Node ? child : String(child).replace(UNSEEN, "\ufffd"))));
     return made;
   }
 
@@ -46,8 +49,9 @@
     });
     show(rows);
     const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body);
-    if (caption) table.prepend(element("caption", {}, caption));
-    return element("div", { class: "scroll" }, table);
+    // A heading above, not a caption: that one would be as wide as the table and scroll away with it.
+    const heading = caption ? [element("h3", { class: "caption" }, caption)] : [];
+    return element("div", {}, ...heading, element("div", { class: "scroll" }, table));
   }
 
   const cellOf = (text, isLabel) => element("td", isLabel ? { class: "label" } : {}, text ?? "");
@@ -68,7 +72,8 @@
   }
 
   function showPlots() {
-    for (const plot of data.plots) byId("plots").append(element("img", { src: plot.source, alt: plot.name }));
+    const images = data.plots.map((plot) => element("img", { src: plot.source, alt: plot.name }));
+    byId("plots").append(element("div", { class: "plots" }, ...images));
     if (!data.plots.length) byId("plots").append(element("p", {}, "There is nothing to plot."));
   }
 
@@ -108,17 +113,40 @@
   const options = (select, values) =>
     select.replaceChildren(...values.map(([value, text]) => element("option", { value }, text)));
 
+  // Runs by what tells them apart: system and steps, then whatever else is not the same in all of them.
+  function labels(places) {
+    const facts = (run) => ({ rule: run.rule, checkpoint: run.details.checkpoint, circuit: run.details.circuit,
+      ...run.settings });
+    const differs = (name, among) => new Set(among.map((place) => asText(facts(data.runs[place])[name]))).size > 1;
+    const named = places.map((place) => {
+      const { system, rule, steps } = data.runs[place];
+      return [system, ...(differs("rule", places) ? [rule] : []), typeof steps === "number" ? `${steps} steps` : steps]
+        .filter(Boolean).join(", ");
+    });
+    return places.map((place, i) => {
+      const twins = places.filter((_, j) => named[j] === named[i]);
+      const own = facts(data.runs[place]);
+      const rest = Object.keys(own).filter((name) => differs(name, twins)).map((name) => `${name}=${asText(own[name])}`);
+      const name = twins.length > 1 && !rest.length ? [data.runs[place].name] : rest;
+      const { percent } = data.runs[place];
+      return [named[i], ...name].join(", ") + (percent === null ? "" : `: ${percent.toFixed(1)} %`);
+    });
+  }
+
   function chooseTask() {
     const places = tasks.get(byId("task").value) ?? [];
-    const names = places.map((place) => [place, data.runs[place].name]);
-    options(byId("run-a"), names);
-    options(byId("run-b"), names);
-    // A base and a CoDD run of the same rule and steps, where there are such; else the first two.
-    const partner = (a) => places.find((b) => data.runs[b].system !== "base" && data.runs[a].system === "base" &&
-      data.runs[b].rule === data.runs[a].rule && data.runs[b].steps === data.runs[a].steps);
-    const first = places.find((place) => partner(place) !== undefined) ?? places[0];
-    byId("run-a").value = first;
-    byId("run-b").value = partner(first) ?? places[1] ?? places[0];
+    const shown = labels(places);
+    const order = places.map((place, i) => [place, shown[i]]);
+    options(byId("run-a"), order);
+    options(byId("run-b"), order);
+    // The base and the CoDD run of one rule and number of steps that are farthest apart; else the first two.
+    const pairs = places.flatMap((a) => places.filter((b) => data.runs[a].system === "base" &&
+      data.runs[b].system !== "base" && data.runs[b].rule === data.runs[a].rule &&
+      data.runs[b].steps === data.runs[a].steps).map((b) => [a, b]));
+    const gap = ([a, b]) => Math.abs(data.runs[b].percent - data.runs[a].percent);
+    const [a, b] = pairs.sort((x, y) => gap(y) - gap(x))[0] ?? [places[0], places[1] ?? places[0]];
+    byId("run-a").value = a;
+    byId("run-b").value = b;
     showList();
   }
 

@@ -191,6 +191,7 @@ function play() {
 
 const approximate = data.approximations.length ? [`approximate: ${data.approximations.join(", ")}`] : [];
 by("model").textContent = [data.model, data.alg, ...approximate].join(" · ");
+by("settings").textContent = Object.entries(data.settings).map(([name, value]) => `${name}=${value}`).join(" · ");
 by("prompt").textContent = data.prompt;
 by("slider").max = numFrames - 1;
 by("slider").addEventListener("input", (event) => { pause(); show(Number(event.target.value)); });
