@@ -186,3 +186,24 @@ class TestRun:
         said = capsys.readouterr().err
         assert said.startswith("lm-eval-codd run: lm-eval knows no task codd_gsm8; did you mean codd_gsm8k? ")
         assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inspect", "nowhere"],
+        ["report", "nowhere"],
+        ["check", "nowhere", "--against", "nowhere.yaml"],
+        ["train-circuit", "--backbone", "nowhere", "--data", "nowhere.jsonl", "--output", "circuit"],
+        ["convert-circuit", "nowhere", "circuit.jpc"],
+        ["trace", "--model", "llada", "--model_args", "pretrained=nowhere", "--prompt", "x"],
+        ["launch", "--run", "x"],
+    ],
+)
+def test_what_cannot_start_ends_with_2_and_one_line(arguments, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert command_line.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

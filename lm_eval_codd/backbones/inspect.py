@@ -88,8 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         description = describe_checkpoint(given.pop("checkpoint"), **given)
     except CheckpointError as error:
-        print(error, file=sys.stderr)
-        return 1
+        print(f"lm-eval-codd inspect: {error}", file=sys.stderr)
+        return 2
     for label, text in _lines(description):
         print(f"{label:<14} {text}")
     return 0

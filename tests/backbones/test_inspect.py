@@ -61,6 +61,6 @@ class TestFailures:
     )
     def test_one_line_and_status_1(self, models, capsys, monkeypatch, arguments, message):
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-        assert main([argument.format(models=models) for argument in arguments]) == 1
+        assert main([argument.format(models=models) for argument in arguments]) == 2
         printed = capsys.readouterr()
         assert message in printed.err and printed.err.count("\n") == 1 and printed.out == ""
