@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class Totals:
         answer_tokens: tokens before the end of the answers.
         decoding_seconds: wall time inside of the decoding loop, shared by the answers under way; what ran out of memory
             is not in it.
+        squared_seconds: the answers' shares of it, squared and added up.
     """
 
     requests: int = 0
@@ -57,12 +59,14 @@ class Totals:
     nonfinite_steps: int = 0
     answer_tokens: int = 0
     decoding_seconds: float = 0.0
+    squared_seconds: float = 0.0
 
     def add(self, answer: Answer) -> None:
         """Count one answer."""
         generation = answer.generation
         self.requests += 1
         self.decoding_seconds += answer.seconds
+        self.squared_seconds += answer.seconds**2
         self.nfe += generation.num_forward
         self.circuit_calls += generation.num_circuit
         self.impossible_evidence += generation.num_impossible
@@ -75,6 +79,11 @@ class Totals:
         self.add(answer)
         self.journalled_answers += 1
         self.journalled_elsewhere += answer.made_elsewhere
+
+    def seconds_deviation(self, world_size: int) -> float:
+        """Standard deviation of an answer's seconds, of totals over so many ranks that were about equally long."""
+        mean = self.decoding_seconds * world_size / max(1, self.requests)
+        return math.sqrt(max(0.0, self.squared_seconds / max(1, self.requests) - mean**2))
 
     @classmethod
     def over_ranks(cls, parts: Iterable[Totals]) -> Totals:
@@ -171,8 +180,9 @@ class Record:
             "world_size": setup.world_size,
             "versions": _versions(),
             "decoding_version": DECODING_VERSION,
-            **dataclasses.asdict(totals),
+            **{name: value for name, value in dataclasses.asdict(totals).items() if name != "squared_seconds"},
             "decoding_seconds": round(totals.decoding_seconds, 3),
+            "seconds_deviation": round(totals.seconds_deviation(setup.world_size), 4),
             "mean_nfe": totals.mean("nfe"),
             "mean_circuit_calls": totals.mean("circuit_calls"),
             "mean_answer_tokens": totals.mean("answer_tokens"),

@@ -44,6 +44,7 @@ class Run:
         nfe, circuit_calls: of the backbone and the circuit a document, on average.
         answer_tokens: before the end of an answer, on average.
         seconds_per_sample: in the decoding loop, of one device.
+        seconds_stderr: its standard error; answers that were decoded together share their time and count as one.
         task_arguments: the task's own arguments that are not their default.
         seconds: wall time of the whole run.
         samples: the file with the answers; None when they were not logged.
@@ -82,6 +83,7 @@ class Run:
     circuit_calls: float | None = None
     answer_tokens: float | None = None
     seconds_per_sample: float | None = None
+    seconds_stderr: float | None = None
     seconds: float | None = None
     task_arguments: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -309,12 +311,21 @@ def _from_results(
         circuit_calls=config.get("mean_circuit_calls") if is_only else None,
         answer_tokens=config.get("mean_answer_tokens") if is_only else None,
         seconds_per_sample=None if seconds is None else seconds * config.get("world_size", 1) / requests,
+        seconds_stderr=None if seconds is None else _seconds_stderr(config, requests),
         seconds=record.get("seconds"),
         task_arguments=task_arguments(metadata),
         warnings=(*older, *(config.get("warnings") or ())),
         date=results.get("date") or 0.0,
         samples=samples if samples.is_file() else None,
     )
+
+
+def _seconds_stderr(config: Mapping[str, Any], requests: int) -> float | None:
+    """Of the mean time of an answer; None where the result says no deviation, or no number for its batch size."""
+    deviation, batch_size = config.get("seconds_deviation"), str(config.get("batch_size"))
+    if deviation is None or not batch_size.isdecimal() or batch_size == "0":
+        return None
+    return float(deviation * math.sqrt(min(int(batch_size), requests) / requests))
 
 
 def _unfinished(name: str, status: str, record: Mapping[str, Any]) -> Run:

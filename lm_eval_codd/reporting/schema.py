@@ -59,7 +59,8 @@ OF_FILE: Final[Mapping[Keys, Kind]] = {
             (_TEXT, ("family", "pretrained", "peft", "pc", "checkpoint_identity", "circuit_identity")),
             (_TEXT, ("model_dtype", "device_name")),
             (_COUNT, ("model_max_length", "requests", "world_size", "decoding_version")),
-            (_AMOUNT, ("limit", "decoding_seconds", "mean_nfe", "mean_circuit_calls", "mean_answer_tokens")),
+            (_AMOUNT, ("limit", "decoding_seconds", "seconds_deviation")),
+            (_AMOUNT, ("mean_nfe", "mean_circuit_calls", "mean_answer_tokens")),
             (_TEXTS, ("warnings",)),
         )
         for name in names

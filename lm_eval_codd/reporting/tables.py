@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,7 @@ Point = tuple[Column, str, float, float]
 
 _MISSING = "-"
 _TESTS: Final = "McNemar exact; paired bootstrap"
+_IN_THE_NOISE: Final = "within two standard errors of the times: not to be told from no overhead"
 
 
 @dataclass(frozen=True)
@@ -301,7 +303,12 @@ def _overhead(base: Run, codd: Run, notes: _Footnotes) -> str:
     ):
         if a != b:
             return notes.mark("refused", [f"no overhead: different {what} ({a} and {b})"])
-    return f"{100 * (codd.seconds_per_sample / base.seconds_per_sample - 1):+.1f}%"
+    difference = codd.seconds_per_sample - base.seconds_per_sample
+    overhead = f"{100 * difference / base.seconds_per_sample:+.1f}%"
+    if codd.seconds_stderr is None or base.seconds_stderr is None:
+        return overhead
+    is_noise = abs(difference) < 2 * math.hypot(codd.seconds_stderr, base.seconds_stderr)
+    return notes.mark(overhead, [_IN_THE_NOISE] if is_noise else [])
 
 
 def _letter(number: int) -> str:

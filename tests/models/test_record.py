@@ -59,6 +59,17 @@ class TestMadeBy:
         assert made(DecodingConfig(threshold=0.9, num_steps=64)) == made(DecodingConfig(threshold=0.9))
 
 
+class TestSeconds:
+    def test_deviate_as_the_answers_of_all_ranks_do(self):
+        ranks = [Totals(), Totals()]
+        for rank, seconds in zip(ranks, ((1.0, 3.0), (2.0, 2.0)), strict=True):
+            for of_answer in seconds:
+                rank.add(Answer(Generation([1], 1, 8), of_answer))
+        totals = Totals.over_ranks(ranks)
+        assert totals.decoding_seconds == 4.0
+        assert totals.seconds_deviation(2) == pytest.approx(0.5**0.5)
+
+
 class TestNonfiniteLogits:
     def test_are_counted_by_answer_and_by_step(self):
         totals = Totals()

@@ -230,6 +230,15 @@ class TestCost:
         assert row(built, "seconds", "low_confidence", "CoDD overhead") == ["+5.0%"]
         assert row(built, "NFE", "low_confidence", "base") == ["64.0 (0.50)"]
 
+    @pytest.mark.parametrize(("deviation", "shown"), [(0.01, "+5.0%"), (1.0, "+5.0% [a]")])
+    def test_an_overhead_below_the_noise_of_the_times_is_marked(self, tmp_path, deviation, shown):
+        for circuit, seconds in ((None, 4.0), (PC, 4.2)):
+            config = {"decoding_seconds": seconds, "seconds_deviation": deviation, "batch_size": 1}
+            write_run(tmp_path, [1, 0], circuit=circuit, config=config)
+        built = report(tmp_path)
+        assert row(built, "seconds", "low_confidence", "CoDD overhead") == [shown]
+        assert ("not to be told from no overhead" in text(built)) == ("[a]" in shown)
+
     def test_of_different_hardware_has_no_overhead(self, tmp_path):
         write_run(tmp_path, [1, 0])
         write_run(tmp_path, [1, 0], circuit=PC, config={"device_name": "NVIDIA H200"})
