@@ -27,11 +27,10 @@ except ModuleNotFoundError:  # lm-eval 0.4: one class for all
 
     _METRICS_RETURN_LISTS: Final = False
 
+from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.grading import INVALID
 
-__all__ = ["DATA_DIR", "BenchmarkTask", "DataError", "Provenance", "Rows", "content_hash", "unreadable"]
-
-DATA_DIR: Final = "CODD_DATA_DIR"
+__all__ = ["BenchmarkTask", "DataError", "Provenance", "Rows", "content_hash", "unreadable"]
 
 _logger = logging.getLogger(__name__)
 

@@ -7,16 +7,15 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Final
 
-__all__ = ["CALLED_AS", "command", "shown_path"]
+from lm_eval_codd.catalogue import CALLED_AS
 
-# Set by eval.sh to what it was called as: its own Python is not on the user's path.
-CALLED_AS: Final = "CODD_CALLED_AS"
+__all__ = ["command", "shown_path"]
 
 
 def command() -> str:
     """`./eval.sh`, `lm-eval-codd`, or `python -m lm_eval_codd` with the Python that runs: whichever works here."""
+    # Set by eval.sh: its own Python is not on the user's path.
     if called_as := os.environ.get(CALLED_AS):
         return shlex.quote(called_as)
     installed = shutil.which("lm-eval-codd")

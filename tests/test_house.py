@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import lm_eval_codd
+from lm_eval_codd import catalogue
 
 PACKAGE = Path(lm_eval_codd.__file__).parent
 
@@ -17,8 +18,10 @@ MAY_IMPORT = {
     "clean_text": set(),
     "columns": set(),
     "outputs": set(),
-    "program": set(),
+    "program": {"catalogue"},
     "names": set(),
+    "catalogue": set(),
+    "hub_ids": set(),
     "settings": {"names"},
     "grading": set(),
     "older_records": {"settings"},
@@ -28,17 +31,20 @@ MAY_IMPORT = {
     "_sandbox_child": set(),
     "demo": set(),
     "code_version": set(),
-    "benchmarks": {"sandbox", "grading"},
+    "benchmarks": {"catalogue", "sandbox", "grading"},
     "harness": {"registration"},
-    "backbones": {"settings", "demo"},
-    "circuits": {"settings", "names", "demo", "outputs"},
+    "backbones": {"hub_ids", "settings", "demo"},
+    "circuits": {"hub_ids", "settings", "names", "demo", "outputs"},
     "decoding": {"settings", "backbones", "circuits"},
-    "models": {"settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"},
+    "models": {"catalogue", "settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"},
     "training": {"settings", "backbones", "circuits", "outputs"},
     "trace": {"settings", "registration", "backbones", "circuits", "decoding", "models", "reporting", "outputs"},
-    "reporting": {"runs", "settings", "grading", "older_records", "clean_text", "columns", "outputs"},
-    "runs": {"settings", "names", "older_records", "registration", "demo", "clean_text"},
-    "launch": {"runs", "settings", "program", "names", "older_records", "registration", "reporting", "demo", "columns"},
+    "reporting": {"catalogue", "runs", "settings", "grading", "older_records", "clean_text", "columns", "outputs"},
+    "runs": {"hub_ids", "catalogue", "settings", "names", "older_records", "registration", "demo", "clean_text"},
+    "launch": {
+        *("runs", "reporting", "settings", "catalogue", "names", "older_records", "registration", "demo"),
+        *("program", "columns"),
+    },
     "__main__": {"errors", "settings", "names", "registration", "clean_text", "columns"},
 }
 WITHOUT_TENSORS = (
@@ -48,6 +54,8 @@ WITHOUT_TENSORS = (
     "outputs",
     "program",
     "names",
+    "catalogue",
+    "hub_ids",
     "settings",
     "grading",
     "older_records",
@@ -127,6 +135,20 @@ class TestArrows:
             if (libraries := {name.split(".")[0] for name in imports(source)} & TENSOR_LIBRARIES)
         }
         assert not wrong
+
+
+class TestFacts:
+    @pytest.mark.parametrize("fact", [*catalogue.DEFAULT_CHECKPOINTS.values(), "CODD_", "minerva_math500"])
+    def test_are_said_once(self, fact: str):
+        """As a text of its own: checkpoints, environment variables, lm-eval's names of tasks."""
+        said = {
+            str(source.relative_to(PACKAGE))
+            for source in PACKAGE.rglob("*.py")
+            for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if node.value.startswith(fact) and " " not in node.value
+        }
+        assert said == {"catalogue.py"}
 
 
 class TestStart:

@@ -12,13 +12,14 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
+from lm_eval_codd.hub_ids import is_hub_id
+
 DEMO: Final = "demo"
 DEMO_FOLDER: Final = Path(__file__).parents[1] / "demo" / "checkpoint"
 
 CONFIG_FILES: Final = ("*.json", "*.jinja", "merges.txt")
 WEIGHT_FILES: Final = ("*.safetensors",)
 
-_HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS: Final = "model.safetensors"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 # What wrappers of a model in training add to the names of its weights.
@@ -213,7 +214,7 @@ def find_checkpoint(
         return Checkpoint(source, folder, kind=kind)
     if folder.exists():
         raise CheckpointError(f"{kind} `{source}` is a file; give the folder that it lies in")
-    if not _HUB_ID.fullmatch(source) or source.startswith("."):
+    if not is_hub_id(source):
         raise CheckpointError(f"{kind} `{source}` does not exist; give a folder, or a hub id such as owner/name")
     return _fetch(source, revision, files, kind)
 

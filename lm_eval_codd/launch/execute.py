@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from lm_eval_codd.catalogue import PROGRESS_FILE
 from lm_eval_codd.launch.cause import find_cause
 from lm_eval_codd.launch.command import JOURNAL, RUNNER, build_command, model_args, model_name
 from lm_eval_codd.runs import progress, record
@@ -94,7 +95,7 @@ class Execution:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **slot.environment, progress.VARIABLE: str(job.folder / progress.FILE)},
+                env={**os.environ, **slot.environment, PROGRESS_FILE: str(job.folder / progress.FILE)},
                 pass_fds=(lock.handle,),
                 start_new_session=True,
             )

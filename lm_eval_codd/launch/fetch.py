@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.registration import tasks_dir
 from lm_eval_codd.runs import checkpoints
-from lm_eval_codd.runs.file_checks import DATA_DIR
 from lm_eval_codd.runs.run import Run, is_own_task
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS
 from lm_eval_codd.models.diffusion_lm import DiffusionLM
 
 
@@ -9,4 +10,4 @@ class Dream(DiffusionLM):
     """Dream and models of its shape: the whole answer at once, sampled, lowest entropy first."""
 
     family = "dream"
-    example = "Dream-org/Dream-v0-Instruct-7B"
+    example = DEFAULT_CHECKPOINTS["dream"]

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from tqdm import tqdm
 
+from lm_eval_codd.catalogue import PROGRESS_FILE
+
 if TYPE_CHECKING:
     from lm_eval_codd.decoding import StepEvent
     from lm_eval_codd.models.record import Totals
 
-# Where a launcher that shows several runs wants to read how far this one is.
-PROGRESS_FILE: Final = "CODD_PROGRESS_FILE"
 _FILE_SECONDS: Final = 1.0
 
 

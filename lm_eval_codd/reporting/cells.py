@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from lm_eval_codd.settings import DECODERS, FAMILY_DEFAULTS, DecodingConfig, reads, rule_of, steps_follow_confidence
+from lm_eval_codd.catalogue import FAMILY_TITLES, PAPER_TASKS
+from lm_eval_codd.settings import (
+    CIRCUIT_SETTINGS,
+    DECODERS,
+    FAMILY_DEFAULTS,
+    DecodingConfig,
+    reads,
+    rule_of,
+    steps_follow_confidence,
+)
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.runs import Run
@@ -28,7 +37,6 @@ __all__ = [
 ]
 
 BASE: Final = "base"
-FAMILY_NAMES: Final = {"llada": "LLaDA", "dream": "Dream"}
 PARADIGM_NAMES: Final = {"block": "block diffusion", "full": "full diffusion"}
 
 # Marks the columns of approximate decodes; tables that have one explain it.
@@ -38,21 +46,22 @@ APPROXIMATE: Final = (
     "decode"
 )
 
+# What a circuit's grid goes over.
+_POINT: Final = ("pc_frac", "pc_temperature")
 # The axes of a table; every other setting is its protocol.
 _AXES: Final = (
     *("decoder", "alg", "num_steps", "tokens_per_step", "cache", "threshold", "factor"),
-    *("pc_frac", "pc_temperature"),
+    *_POINT,
     # The options of the other decoders are part of the rule, which is a row.
     *(name for names in DECODERS.values() for name in names if name not in DECODERS["unmasking"]),
 )
 # Kinds of a circuit's use: rows of their own beside the base's.
-_KINDS: Final = ("pc_sampling", "pc_windows", "reverse_frac")
+_KINDS: Final = tuple(sorted(set(CIRCUIT_SETTINGS) - set(_POINT)))
 _ONLY_IN: Final = {"block": ("eps", "pc_windows"), "full": ("block_length",)}
 # What a cache makes of these: blocks in the full paradigm, and a time grid in Dream's blocks.
 _READ_WITH_A_CACHE: Final = ("eps", "block_length")
 
 _ALG_ORDER: Final = ("random", "low_confidence", "topprob", "margin", "entropy")
-_BENCHMARK_ORDER: Final = ("math500", "gsm8k", "gpqa", "mbpp")
 # What changes answers enough to be told when a table's runs do not agree on it.
 _VERSIONS: Final = ("lm_eval_codd", "lm_eval", "torch", "transformers")
 
@@ -185,7 +194,7 @@ def settings_given(run: Run) -> dict[str, Any]:
 
 def benchmark_order(benchmark: str) -> tuple[int, str]:
     """Sort key: the paper's benchmarks in its order, then others by name."""
-    return _place(benchmark, _BENCHMARK_ORDER)
+    return _place(benchmark, PAPER_TASKS)
 
 
 def _approximations(run: Run) -> tuple[str, ...]:
@@ -240,7 +249,7 @@ def _group(protocol: Mapping[str, Any], runs: Sequence[Run]) -> Group:
 
 
 def _title(protocol: Mapping[str, Any], run: Run) -> str:
-    family = FAMILY_NAMES.get(protocol["family"], protocol["family"])
+    family = FAMILY_TITLES.get(protocol["family"], protocol["family"])
     parts = [f"{family} ({protocol['checkpoint']})", PARADIGM_NAMES.get(protocol["paradigm"], protocol["paradigm"])]
     if run.dtype is not None:
         parts.append(run.dtype)

@@ -22,7 +22,7 @@ from lm_eval_codd.reporting.cells import BASE, CellKey, key_of, short_name, syst
 from lm_eval_codd.reporting.runs import Run, defaults_of
 from lm_eval_codd.reporting.samples import Key, Outcomes, read_outcomes
 from lm_eval_codd.runs.yaml_file import read_yaml
-from lm_eval_codd.settings import steps_follow_confidence
+from lm_eval_codd.settings import CIRCUIT_SETTINGS, steps_follow_confidence
 
 __all__ = [
     "FORMAT",
@@ -37,7 +37,6 @@ __all__ = [
 FORMAT: Final = "lm_eval_codd results 1"
 # Digits of a document's and a prompt's hash: together with its number enough to notice another one.
 _DIGITS: Final = 8
-_CIRCUIT_SETTINGS: Final = ("pc_temperature", "pc_frac", "reverse_frac", "pc_sampling", "pc_windows")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +80,7 @@ def _given(run: Run) -> dict[str, Any]:
     if not run.settings:
         return {}
     defaults = defaults_of(run.family)
-    skipped = ["tokens_per_step", *(_CIRCUIT_SETTINGS if system_of(run) == BASE else ())]
+    skipped = ["tokens_per_step", *(CIRCUIT_SETTINGS if system_of(run) == BASE else ())]
     always = ["alg", "num_steps"]
     if steps_follow_confidence(run.settings):
         skipped.append(always.pop())

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from lm_eval_codd.catalogue import PAPER_TASKS, TASKS
 from lm_eval_codd.reporting.cells import Group, group_runs, settings_given
 from lm_eval_codd.reporting.tables import (
     Table,
@@ -20,19 +21,7 @@ from lm_eval_codd.reporting.tables import (
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.runs import Folder, Run
 
-__all__ = ["PAPER_ROWS", "PAPER_TABLES", "Report", "build_report", "objections"]
-
-# Documents of the benchmarks in the paper.
-PAPER_ROWS: Final[Mapping[str, int]] = {"math500": 500, "gsm8k": 1319, "gpqa": 448, "mbpp": 500}
-
-
-# What the paper's tables report ("metric,filter").
-PAPER_METRICS: Final[Mapping[str, str]] = {
-    "math500": "math_verify,none",
-    "gsm8k": "exact_match,flexible-extract",
-    "gpqa": "exact_match,flexible-extract",
-    "mbpp": "pass_at_1,extract_code",
-}
+__all__ = ["PAPER_TABLES", "Report", "build_report", "objections"]
 
 
 class PaperTable(NamedTuple):
@@ -89,14 +78,14 @@ def build_report(folder: Folder, number: int | None = None) -> Report:
 
 def objections(run: Run) -> list[str]:
     """Why a run is no measurement of the paper's tables; empty when it is one."""
-    rows = PAPER_ROWS.get(run.benchmark)
-    if rows is None:
-        return [f"{run.benchmark} is not one of the paper's benchmarks ({', '.join(PAPER_ROWS)})"]
+    if run.benchmark not in PAPER_TASKS:
+        return [f"{run.benchmark} is not one of the paper's benchmarks ({', '.join(PAPER_TASKS)})"]
+    task = TASKS[run.benchmark]
     reasons = []
-    if run.metric != PAPER_METRICS[run.benchmark]:
-        reasons.append(f"its metric is {run.metric}, the paper's is {PAPER_METRICS[run.benchmark]}")
-    if run.n != rows:
-        reasons.append(f"{run.n} documents, the benchmark has {rows}")
+    if run.metric != task.paper_metric:
+        reasons.append(f"its metric is {run.metric}, the paper's is {task.paper_metric}")
+    if run.n != task.rows:
+        reasons.append(f"{run.n} documents, the benchmark has {task.rows}")
     if run.has_other_rows:
         reasons.append("its rows are not the published ones")
     if run.approximations:

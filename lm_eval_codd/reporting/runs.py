@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from lm_eval_codd.catalogue import TASK_PREFIX
 from lm_eval_codd.clean_text import shortened
 from lm_eval_codd.grading import UNREADABLE
 from lm_eval_codd.older_records import decodes_otherwise, filled_settings
@@ -18,8 +19,6 @@ from lm_eval_codd.reporting.schema import OF_FILE, OF_RECORD, check_fields, chec
 from lm_eval_codd.settings import FAMILIES, DecodingConfig, approximations_of
 
 __all__ = ["Folder", "Run", "defaults_of", "read_folder", "read_runs"]
-
-_PREFIX: Final = "codd_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +92,7 @@ class Run:
     @property
     def benchmark(self) -> str:
         """The task without this package's prefix, `gsm8k` for `codd_gsm8k`; with the metric where it has several."""
-        name = self.task.removeprefix(_PREFIX)
+        name = self.task.removeprefix(TASK_PREFIX)
         return f"{name} {self.metric}" if self.is_one_of_several else name
 
     @property

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any, Final
 
+from lm_eval_codd import hub_ids
 from lm_eval_codd.settings import FAMILIES
 
 DEMO: Final = "demo"
 
-_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 # What a checkpoint, an adapter or a circuit is read from.
 _READ: Final = (".safetensors", ".json", ".jinja", ".jpc", ".model", ".txt")
 _LENGTHS: Final = ("max_sequence_length", "max_position_embeddings")
@@ -32,7 +31,7 @@ def resolve(flag: str, value: str, *, file_allowed: bool = False) -> str:
     path = Path(value).expanduser()
     if (value and path.is_dir()) or (file_allowed and path.is_file()):
         return str(path.resolve())
-    if _HUB_ID.fullmatch(value):
+    if hub_ids.is_hub_id(value) or hub_ids.is_pinned_hub_id(value):
         return value
     raise ValueError(
         f"`--{flag} {value}`: there is no such {'file or ' if file_allowed else ''}folder, "

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd import demo
+from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.names import unknown_name
 from lm_eval_codd.registration import tasks_dir
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.circuit_header import CircuitHeader, find_circuit, read_header, read_safetensors_header
 from lm_eval_codd.runs.run import Run, is_own_task
 from lm_eval_codd.runs.task_files import read_task_file, task_files
-
-DATA_DIR: Final = "CODD_DATA_DIR"
 
 _WEIGHTS: Final = "model.safetensors"
 _VOCABULARY: Final = ("embedding_size", "vocab_size")

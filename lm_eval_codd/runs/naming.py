@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.run import is_own_task
-from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS, DEFAULT_CHECKPOINTS
+from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS
 from lm_eval_codd.settings import DecodingConfig
 
 if TYPE_CHECKING:

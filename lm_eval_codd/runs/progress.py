@@ -9,9 +9,6 @@ from typing import Final
 
 FILE: Final = "progress.json"
 
-# Tells the run where to write; read by `models.progress`.
-VARIABLE: Final = "CODD_PROGRESS_FILE"
-
 
 @dataclass(frozen=True)
 class Progress:

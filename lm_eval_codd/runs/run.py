@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd import demo
+from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, TASK_PREFIX, TASKS
 from lm_eval_codd.names import translate
 from lm_eval_codd.older_records import filled_settings
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
 from lm_eval_codd.runs.run_flags import (
     CIRCUIT_SETTINGS,
-    DEFAULT_CHECKPOINTS,
     DTYPES,
     ELSEWHERE,
     FLAGS,
@@ -27,18 +27,14 @@ from lm_eval_codd.runs.run_flags import (
 )
 from lm_eval_codd.settings import DEFAULT_NUM_STEPS, FAMILIES, DecodingConfig, Family, unknown_value
 
-# Short names of the project's own tasks, and the documents of each.
-ROWS: Final[Mapping[str, int]] = {"gsm8k": 1319, "math500": 500, "mbpp": 500, "gpqa": 448, "demo": 300}
-
 # The official harness cuts prompts to 2048 - 256 tokens for LLaDA, whatever the answer's length. For Dream it reads
 # the checkpoint's own length (131,072), which cuts nothing.
 _OFFICIAL_PROMPT_LENGTH: Final = 2048 - 256
 
 _DEMO_BYTES: Final = 2e6
 _HUB_BYTES: Final = 16e9
-# How lm-eval's own tasks are named beside ours, and what some of them are called there.
+# How lm-eval's own tasks are named beside ours.
 _STOCK: Final = "stock:"
-_STOCK_NAMES: Final = {"math500": "minerva_math500", "gpqa": "gpqa_main_generative_n_shot", "mbpp": "mbpp_instruct"}
 _UNKNOWN_ROWS: Final = 1000
 
 # What the first identities held, and hashes in names therefore cover, default or not.
@@ -88,15 +84,15 @@ class Run:
     @property
     def short_task(self) -> str:
         """`gsm8k` for `codd_gsm8k`, and `stock-gsm8k` for lm-eval's own task of that name."""
-        short = self.task.removeprefix("codd_")
-        if short not in ROWS:
+        short = self.task.removeprefix(TASK_PREFIX)
+        if short not in TASKS:
             return self.task
         return f"stock-{short}" if short == self.task else short
 
     @property
     def num_rows(self) -> int | None:
         """Documents that will be answered; None for tasks whose size only lm-eval knows."""
-        total = ROWS.get(self.short_task)
+        total = _rows(self.short_task)
         if self.samples is not None:
             return self.samples[1] - self.samples[0]
         if self.limit is None:
@@ -232,12 +228,17 @@ def task_name(name: str) -> str:
         raise ValueError(f"`--task {name}` is not the name of a task; give one, such as gsm8k")
     if name.startswith(_STOCK):
         return name.removeprefix(_STOCK)
-    return f"codd_{name}" if name in ROWS else name
+    return f"{TASK_PREFIX}{name}" if name in TASKS else name
+
+
+def _rows(short: str) -> int | None:
+    """Documents of a task of this package by its short name; None for all others."""
+    return TASKS[short].rows if short in TASKS else None
 
 
 def is_own_task(task: str) -> bool:
     """Whether a task, by lm-eval's name, comes with this package."""
-    return task.startswith("codd_") and task.removeprefix("codd_") in ROWS
+    return task.startswith(TASK_PREFIX) and task.removeprefix(TASK_PREFIX) in TASKS
 
 
 def _num_shot(given: Mapping[str, Any], task: str) -> int | None:
@@ -247,11 +248,10 @@ def _num_shot(given: Mapping[str, Any], task: str) -> int | None:
     if not is_own_task(task):
         return number
     if number:
-        short = task.removeprefix("codd_")
-        raise ValueError(
-            f"`--num_shot {number}`: {short} follows the paper and is zero-shot; leave it out, or use "
-            f"lm-eval's ({_STOCK}{_STOCK_NAMES.get(short, short)})"
-        )
+        short = task.removeprefix(TASK_PREFIX)
+        stock = TASKS[short].stock
+        or_else = "" if stock is None else f", or use lm-eval's ({_STOCK}{stock})"
+        raise ValueError(f"`--num_shot {number}`: {short} is zero-shot; leave it out{or_else}")
     return 0
 
 
@@ -376,7 +376,7 @@ def _documents(given: Mapping[str, Any]) -> tuple[float | None, tuple[int, int] 
         raise ValueError("`--limit` and `--sample_sid`, `--sample_eid` exclude each other; use one")
     if not 0 <= first < end:
         raise ValueError(f"`--sample_sid {first} --sample_eid {end}` is an empty slice; sid must be below eid, from 0")
-    rows = ROWS.get(given["task"].removeprefix("codd_"))
+    rows = _rows(given["task"].removeprefix(TASK_PREFIX))
     if rows is not None and end > rows:
         raise ValueError(f"`--sample_eid {end}` is beyond the {rows} documents of {given['task']}")
     # Every one of them is named to lm-eval.

@@ -6,15 +6,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS
 from lm_eval_codd.names import READ_AS
 from lm_eval_codd.runs.flags import Flag
 from lm_eval_codd.settings import CIRCUIT_SETTINGS, FAMILIES, FAMILY_DEFAULTS, DecodingConfig, facts_of
 from lm_eval_codd.settings.decoders import DECODERS, CadOptions
 
-DEFAULT_CHECKPOINTS: Final[Mapping[str, str]] = {
-    "llada": "GSAI-ML/LLaDA-8B-Instruct",
-    "dream": "Dream-org/Dream-v0-Instruct-7B",
-}
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 PROTOCOLS: Final = ("paper", "official")
 # Words of `--chat_template`; any other is the name of one of the tokenizer's templates.

@@ -11,15 +11,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from benchmarks.arguments import whole
 from benchmarks.stand_in import ANSWER_TOKENS, GSM8K_ROWS, InstantDecoding, read_rows, write_checkpoint, write_rows
 from benchmarks.start_up import help_milliseconds
 from benchmarks.stopwatch import REST, Stopwatch
 from benchmarks.table import Row, say
-
-DATA_DIR: Final = "CODD_DATA_DIR"
+from lm_eval_codd.catalogue import DATA_DIR
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

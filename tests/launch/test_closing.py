@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+from lm_eval_codd.catalogue import CALLED_AS
 from lm_eval_codd.launch.closing import DEMO_REFERENCE, demo_table, difference_text, show_demo
-from lm_eval_codd.program import CALLED_AS
 from lm_eval_codd.reporting.cells import BASE, group_runs
 from lm_eval_codd.reporting.pairs import compare_outcomes
 from lm_eval_codd.reporting.reference import read_references

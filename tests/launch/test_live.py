@@ -13,7 +13,6 @@ from rich.console import Console
 from lm_eval_codd.launch import live
 from lm_eval_codd.launch.devices import Slot
 from lm_eval_codd.launch.execute import Job, Outcome
-from lm_eval_codd.models.progress import PROGRESS_FILE
 from lm_eval_codd.runs import progress
 from lm_eval_codd.runs.run import parse_run
 
@@ -164,9 +163,6 @@ class TestOnATerminal:
 
 
 class TestWhereTheFileIs:
-    def test_the_model_and_the_launcher_agree(self):
-        assert progress.VARIABLE == PROGRESS_FILE
-
     def test_it_is_gone_when_the_run_is_over(self, launcher):
         code, _ = launcher([launcher.run_text(steps=16)], fake={"16": {"answers": 2}})
         assert code == 0

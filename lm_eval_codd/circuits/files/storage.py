@@ -10,6 +10,7 @@ import torch
 
 from lm_eval_codd.circuits.files.jpc import read_jpc, write_jpc
 from lm_eval_codd.circuits.hmm import HMM
+from lm_eval_codd.hub_ids import is_hub_id
 
 SAFETENSORS_NAME: Final = "circuit.safetensors"
 # Names of a circuit in a folder or repository, first match wins: ours, and the official code's for a unified
@@ -109,8 +110,7 @@ def _locate(name: str, revision: str | None) -> tuple[Path, str]:
         if not _DEMO.is_dir():
             raise ValueError("the demo's circuit is not part of this installation; give a path or a hub id")
         return _in_folder(_DEMO), name
-    looks_local = name.startswith((".", "/", "~")) or path.suffix in (".jpc", ".safetensors") or name.count("/") != 1
-    if looks_local:
+    if path.suffix in (".jpc", ".safetensors") or not is_hub_id(name):
         raise ValueError(f"no circuit at `{name}`; give a .jpc or .safetensors file, a folder, or a hub id owner/name")
     return _from_hub(name, revision)
 
