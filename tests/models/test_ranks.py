@@ -1,11 +1,7 @@
-"""Two processes share an evaluation, for real: torchrun, gloo, the harness's own collectives."""
+"""Two processes share an evaluation, for real: gloo, and the harness's own collectives."""
 
 import json
-import os
-import subprocess
-import sys
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,24 +10,9 @@ from lm_eval_codd.models.dream import Dream
 from lm_eval_codd.models.evaluation import Evaluation
 from lm_eval_codd.models.front_door import refuse_idle_ranks
 from lm_eval_codd.models.ranks import Ranks
+from tests.models.processes import evaluate_in_four_ways, start_ranks
 
 SETTINGS = {"num_steps": 8, "gen_length": 16, "temperature": 1.0, "batch_size": 2, "device": "cpu"}
-SCRIPT = """
-import json, sys
-from lm_eval import simple_evaluate
-from lm_eval.tasks import TaskManager
-from lm_eval_codd.models.dream import Dream
-
-checkpoint, settings, tasks, out, cache, journal = sys.argv[1:]
-manager = TaskManager(include_defaults=False, include_path=tasks)
-for use_cache, journal in ((None, None), (cache, None), (cache, None), (None, journal)):
-    lm = Dream(checkpoint, journal=journal, **json.loads(settings))
-    result = simple_evaluate(lm, tasks=["tiny"], task_manager=manager, bootstrap_iters=0, use_cache=use_cache)
-    assert (result is None) == (lm.rank > 0)
-    if result:
-        with open(out, "a") as file:
-            file.write(json.dumps(result, default=str) + "\\n")
-"""
 
 
 def answers(result):
@@ -47,25 +28,18 @@ class TestOneProcess:
         assert ranks.all_gather(torch.tensor(3)) == torch.tensor(3)
 
 
-@pytest.mark.slow
 def test_two_processes_share_the_work_and_answer_like_one(checkpoints, make_tasks, evaluate, tmp_path):
     rows = {"num_rows": 5}  # an odd number, so that the harness pads one rank
     journal = tmp_path / "journal"
     one = evaluate(Dream(checkpoints["dream"], journal=journal, **SETTINGS), rows)
     (file,) = journal.iterdir()
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-2]))
-    script, out = tmp_path / "script.py", tmp_path / "out.jsonl"
-    script.write_text(SCRIPT)
-    arguments = [checkpoints["dream"], json.dumps(SETTINGS), str(make_tasks(**rows)), str(out)]
-    arguments += [str(tmp_path / "cache"), str(journal)]
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out.jsonl"
+    asked = (checkpoints["dream"], SETTINGS, str(make_tasks(**rows)), out, journal)
+    ranks = start_ranks(2, evaluate_in_four_ways, *asked)
+    for rank in ranks:
+        rank.join(120)
+    assert [rank.exitcode for rank in ranks] == [0, 0]
     two, filled, from_cache, resumed = map(json.loads, out.read_text().splitlines())
 
     assert answers(two) == answers(one)

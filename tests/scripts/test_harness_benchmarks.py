@@ -1,5 +1,6 @@
 """The benchmarks of everything around the decoding, on very little, and what they measure with."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -8,6 +9,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+
+from lm_eval_codd.launch import main as launch_main
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = """
@@ -121,8 +124,41 @@ def test_the_start_is_measured_with_the_start_up_files_and_without(scripts, tmp_
         assert (done.stdout.strip(), done.stderr) == (is_there, "")
 
 
-@pytest.mark.slow
-def test_slots_and_ranks_are_measured():
-    figures = measure("launcher", "--runs", "2", "--documents", "2", "--rank-documents", "4", "--rounds", "1")
-    assert figures.keys() == {"launcher.makespan_ratio", "launcher.ranks_ratio"}
-    assert all(value > 0 for value in figures.values())
+class TestLauncher:
+    """What is started is told to a stand-in; that it runs is shown by the tests of the launcher and of ranks."""
+
+    @pytest.fixture
+    def figures(self, scripts, monkeypatch):
+        from benchmarks import launcher
+
+        def seconds(commands: list[list[str]]) -> float:
+            if "launch" not in commands[0]:
+                for command in commands:
+                    script = command.index(str(launcher._TIMED_RUN))
+                    documents = json.loads(command[command.index("--samples") + 1])[launcher.TASK]
+                    ranks = 2 if "--nproc-per-node=2" in command else 1
+                    Path(command[script + 1], "seconds_1").write_text(str(len(documents) / ranks))
+                return 0.0
+            assert commands[0].count("--run") == 2
+            assert launch_main([*commands[0][3:], "--dry-run"]) == 0
+            return 2.0 if "cpu,cpu" in commands[0] else 4.0
+
+        monkeypatch.setattr(launcher, "_seconds", seconds)
+        parser = argparse.ArgumentParser()
+        launcher.add_arguments(parser)
+        rows = launcher.run(parser.parse_args(["--runs", "2", "--rank-documents", "6"]))
+        return {row.name: row.value for row in rows}
+
+    def test_slots_and_ranks_are_held_against_one(self, figures):
+        assert figures == {"launcher.makespan_ratio": 0.5, "launcher.ranks_ratio": 1.0}
+
+    def test_an_evaluation_is_timed_without_its_imports(self, scripts, watch, tmp_path, monkeypatch):
+        from benchmarks import timed_run
+        from lm_eval import evaluator
+
+        monkeypatch.setattr(evaluator, "evaluate", lambda: watch.pass_(3))
+        monkeypatch.setattr(timed_run.harness, "run", lambda arguments: (watch.pass_(9), evaluator.evaluate()))
+        monkeypatch.setattr(sys, "argv", ["timed_run.py", str(tmp_path), "run"])
+        timed_run.main()
+        (written,) = tmp_path.glob("seconds_*")
+        assert written.read_text() == "3.0"

@@ -1,0 +1,58 @@
+"""What the tests let processes of their own do."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from lm_eval import simple_evaluate
+from lm_eval.api.instance import Instance
+from lm_eval.tasks import TaskManager
+
+from lm_eval_codd.models.dream import Dream
+from lm_eval_codd.models.llada import LLaDA
+from tests.forked import start
+
+
+def start_ranks(number: int, function: Callable[..., None], *arguments: Any) -> list[BaseProcess]:
+    """As many processes, which find in their environment what torchrun announces."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": number, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [shared | {"RANK": rank, "LOCAL_RANK": rank} for rank in range(number)]
+    return [start(_announced, rank, function, *arguments) for rank in ranks]
+
+
+def _announced(rank: dict[str, Any], function: Callable[..., None], *arguments: Any) -> None:
+    os.environ.update({name: str(value) for name, value in rank.items()})
+    function(*arguments)
+
+
+def answer(checkpoint: str, settings: dict[str, Any], prompts: Sequence[str], out: Path) -> None:
+    """Answer the prompts, and write answers and `get_model_info()` to `out`."""
+    lm = LLaDA(checkpoint, **settings)
+    answers = lm.generate_until(
+        [
+            Instance("generate_until", {}, (prompt, {}), idx=0, metadata=("tiny", index, 1))
+            for index, prompt in enumerate(prompts)
+        ]
+    )
+    out.write_text(json.dumps([answers, lm.get_model_info()]))
+
+
+def evaluate_in_four_ways(checkpoint: str, settings: dict[str, Any], tasks: str, out: Path, journal: Path) -> None:
+    """Evaluate `tiny` plainly, filling lm-eval's cache, out of it, and out of a journal; a line each in `out`."""
+    manager = TaskManager(include_defaults=False, include_path=tasks)
+    cache = str(out.with_suffix(".cache"))
+    for use_cache, kept in ((None, None), (cache, None), (cache, None), (None, journal)):
+        lm = Dream(checkpoint, journal=kept, **settings)
+        result = simple_evaluate(lm, tasks=["tiny"], task_manager=manager, bootstrap_iters=0, use_cache=use_cache)
+        assert (result is None) == (lm.rank > 0)
+        if result:
+            with open(out, "a") as file:
+                file.write(json.dumps(result, default=str) + "\n")
