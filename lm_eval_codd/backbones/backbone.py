@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import nn
@@ -36,7 +36,16 @@ class Backbone:
         source: the folder or hub id it was loaded from.
         identity: commit on the hub or hash of the files, with the adapter's after a `+`.
         model: the transformers model.
+        splits: of the class: whether `logits` is `head` of `hidden_at`, so that each may be asked for alone.
     """
+
+    splits: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        """A subclass with other `logits` is asked for these, unless it has a trunk or a head to go with them."""
+        own = vars(cls)
+        if "logits" in own and "splits" not in own:
+            cls.splits = "hidden_at" in own or "head" in own
 
     def __init__(
         self,

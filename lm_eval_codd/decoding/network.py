@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -206,17 +206,10 @@ class _Head:
         return self._backbone.head(hidden, out=self._room).float()
 
 
-_PARTS: Final = ("hidden_at", "head", "new_cache")
-
-
 def _splits(backbone: Backbone) -> bool:
     """Whether trunk and head can be asked one after the other.
 
-    A wrapper that hands on what it does not have itself is asked for its `logits`, which it may have changed; so is a
-    backbone whose `logits` were written over those of the class that has trunk and head.
+    Its class says so: a wrapper that hands on what it does not have itself is asked for its `logits`, which it may have
+    changed; so is a backbone whose own `logits` were written over.
     """
-    kind = type(backbone)
-    if not all(hasattr(kind, part) for part in _PARTS) or "logits" in getattr(backbone, "__dict__", {}):
-        return False
-    nearest = next(set(vars(owner)) for owner in kind.__mro__ if {"logits", *_PARTS} & set(vars(owner)))
-    return not nearest.isdisjoint(_PARTS)
+    return getattr(type(backbone), "splits", False) and "logits" not in vars(backbone)

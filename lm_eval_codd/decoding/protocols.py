@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +39,12 @@ class Backbone(Protocol):
 
 @runtime_checkable
 class SplitBackbone(Backbone, Protocol):
-    """A backbone whose trunk and head can be asked one after the other, and which can keep keys and values."""
+    """A backbone whose trunk and head can be asked one after the other, and which can keep keys and values.
 
+    splits: of its class: that `logits` is `head` of `hidden_at`, and nothing else.
+    """
+
+    splits: ClassVar[bool]
     device: torch.device
 
     def hidden_at(

@@ -16,7 +16,7 @@ from lm_eval_codd.launch.dry_run import show_plan
 from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.launch.execute import Job, Outcome
 from lm_eval_codd.launch.fetch import fetch, list_include_paths, needs
-from lm_eval_codd.launch.jobs import Selection, demo_sweep, prepare_folder, select
+from lm_eval_codd.launch.jobs import Selection, demo_sweeps, prepare_folder, select
 from lm_eval_codd.launch.live import say, view
 from lm_eval_codd.launch.schedule import StopRequest, run_all
 from lm_eval_codd.runs.estimate import from_past, read_past, stated
@@ -44,7 +44,7 @@ FLAGS: Final = (
         choices=SELECT,
     ),
     Flag("set", "str", "values for every --sweep and --paper, in their words, in place of what they say", repeat=True),
-    Flag("demo", "bool", "evaluate the demo checkpoint at 2 to 32 steps, on the CPU and without a download"),
+    Flag("demo", "bool", "evaluate the demo checkpoint at 2 to 32 steps and by CAD, on the CPU and without a download"),
     Flag("gpus", "str", "slots, one run each at a time: GPU ids, or cpu", default="all GPUs, else cpu"),
     Flag("output_dir", "str", "where every run gets its folder", default="results"),
     Flag("tag", "str", "a word for the name of every run that has no tag of its own"),
@@ -148,7 +148,7 @@ def _sweeps(options: Mapping[str, Any]) -> list[Sweep]:
         raise ValueError("`--set` changes a --sweep or --paper; put the values of a --run into it")
     for change in changes:
         sweeps = [sweep.updated(change) for sweep in sweeps]
-    return [*sweeps, demo_sweep()] if options.get("demo") else sweeps
+    return [*sweeps, *demo_sweeps()] if options.get("demo") else sweeps
 
 
 def _demo_slots(options: Mapping[str, Any], selection: Selection) -> str | None:

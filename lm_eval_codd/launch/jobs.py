@@ -20,10 +20,9 @@ from lm_eval_codd.runs.same import merge
 from lm_eval_codd.runs.sweep import Sweep, parse_sweep, typed
 
 # The demo's answers are one block of 32 tokens; its float16 file is computed in float32, which any machine can.
-_DEMO: Final = (
-    "model_alias=llada llada_ckpt=demo task=demo num_steps=2,4,8,16,32 "
-    "gen_length=32 block_length=32 dtype=float32 batch_size=50"
-)
+_DEMO: Final = "model_alias=llada llada_ckpt=demo task=demo gen_length=32 block_length=32 dtype=float32 batch_size=50"
+# Fixed numbers of steps, and a decoder that sets its own pace.
+_DEMO_DECODERS: Final = ("num_steps=2,4,8,16,32", "decoder=cad")
 # Above 1 the circuit acts at every step, a block's first one included. Chosen on the demo's tuning problems.
 _DEMO_CIRCUIT: Final = "pc_ckpt=none,demo pc_frac=1.1"
 
@@ -42,9 +41,10 @@ class Selection:
         return {name: run for name, run in self.runs.items() if name not in self.finished}
 
 
-def demo_sweep() -> Sweep:
-    """The demo checkpoint at several step counts, alone and with the demo's circuit where there is one."""
-    return parse_sweep(f"{_DEMO} {_DEMO_CIRCUIT}" if demo.CIRCUIT.exists() else _DEMO)
+def demo_sweeps() -> list[Sweep]:
+    """The demo checkpoint at several step counts and by CAD, alone and with the demo's circuit where there is one."""
+    circuit = _DEMO_CIRCUIT if demo.CIRCUIT.exists() else ""
+    return [parse_sweep(f"{_DEMO} {decoder} {circuit}".strip()) for decoder in _DEMO_DECODERS]
 
 
 def select(

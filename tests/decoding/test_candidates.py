@@ -43,6 +43,14 @@ class TestTemperedSupport:
             support = tempered_support(values, DecodingConfig(temperature=1.0, top_p=top_p))
             assert (support.values > -torch.inf).sum() == kept
 
+    def test_a_nucleus_that_is_met_exactly_takes_one_more(self):
+        # Halves and quarters are exact in float32; officially a token goes when those before it are more than top_p.
+        for num_tokens, top_p, kept in ((2, 0.5, 2), (4, 0.25, 2), (4, 0.5, 3), (4, 0.75, 4)):
+            values = torch.zeros(1, num_tokens)
+            support = tempered_support(values, DecodingConfig(top_p=top_p))
+            assert (support.values > -torch.inf).sum() == kept
+            assert (official_support(values, 0.0, top_p, None) > -torch.inf).sum() == kept
+
     def test_excluded_tokens_leave_truncated_and_whole_supports(self):
         values = logits()
         for config in (DecodingConfig(), DecodingConfig(top_k=7)):

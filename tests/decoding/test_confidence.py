@@ -1,5 +1,6 @@
 """Remasking rules against float64 definitions."""
 
+import pytest
 import torch
 
 from lm_eval_codd.decoding.candidates import Support
@@ -47,6 +48,16 @@ class TestRules:
         torch.testing.assert_close(margin(Support(VALUES), BEST, None), top[..., 0] - top[..., 1], rtol=1e-5, atol=1e-7)
         wanted = (EXACT * (EXACT + 1e-10).log()).sum(-1)
         torch.testing.assert_close(entropy(Support(VALUES), BEST, None), wanted, rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("offset", [0.0, 1024.0])
+    def test_margins_of_sure_positions_keep_their_digits(self, offset):
+        gaps = torch.tensor([18.0, 20.0, 22.0, 24.0])
+        # In float32 each largest share is 1; in float64 the margins are 1 - 2 exp(-gap), and ordered.
+        values = torch.stack([torch.zeros(4), -gaps], dim=-1) + offset
+        wanted = -torch.expm1(-gaps.double()) / (1 + torch.exp(-gaps.double()))
+        got = margin(Support(values), torch.zeros(4, dtype=torch.int64), None)
+        torch.testing.assert_close(1 - got, 1 - wanted, rtol=1e-5, atol=0)
+        assert (got.diff() > 0).all()
 
     def test_every_name_has_its_rule(self):
         assert set(RULES) == set(ALGS)

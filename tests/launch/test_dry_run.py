@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from lm_eval_codd import demo
-from lm_eval_codd.launch.jobs import demo_sweep, select
+from lm_eval_codd.launch.jobs import demo_sweeps, select
 from lm_eval_codd.runs.gates import block_gates
 
 
@@ -49,25 +49,26 @@ class TestDryRun:
         _, output = launcher([], "--paper", "table1", "--dry-run")
         assert "approximate" not in output
 
-    def test_of_the_demo_lists_its_five_step_counts(self, launcher):
+    def test_of_the_demo_lists_its_five_step_counts_and_the_decoder_without(self, launcher):
         code, output = launcher([], "--demo", "--dry-run")
         assert code == 0
         steps = [line.split()[3] for line in output.splitlines() if line.split()[:1] and line.split()[0].isdigit()]
-        assert list(dict.fromkeys(steps)) == ["32", "16", "8", "4", "2"]
+        assert list(dict.fromkeys(steps)) == ["32", "-", "16", "8", "4", "2"]
 
     def test_of_the_demo_is_alone_and_with_the_circuit_where_there_is_one(self, tmp_path, monkeypatch):
-        for circuit, number in ((tmp_path / "none", 5), (demo.CIRCUIT, 10)):
+        for circuit, number in ((tmp_path / "none", 6), (demo.CIRCUIT, 12)):
             monkeypatch.setattr(demo, "CIRCUIT", circuit)
-            runs = select([], [demo_sweep()], tmp_path, {}).runs.values()
+            runs = select([], demo_sweeps(), tmp_path, {}).runs.values()
             assert len(runs) == number
-            assert sum(run.circuit == "demo" for run in runs) == number - 5
-            assert all(any(block_gates(run.config, "llada")) for run in runs if run.circuit)
+            assert sum(run.circuit == "demo" for run in runs) == number - 6
+            fixed = [run for run in runs if run.circuit and run.config.decoder == "unmasking"]
+            assert all(any(block_gates(run.config, "llada")) for run in fixed)
 
     def test_of_the_demo_alone_uses_the_cpu_whatever_gpus_there_are(self, launcher):
         program = [sys.executable, "-m", "lm_eval_codd.launch", "--demo", "--dry-run"]
         process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=60)
         slots = process.stdout.splitlines()[0].split("slots: ")[1].split(";")[0].split(", ")
-        assert len(slots) == min(10 if demo.CIRCUIT.exists() else 5, len(os.sched_getaffinity(0)))
+        assert len(slots) == min(12 if demo.CIRCUIT.exists() else 6, len(os.sched_getaffinity(0)))
         assert all(slot.startswith("cpu") for slot in slots)
 
 

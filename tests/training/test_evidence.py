@@ -91,6 +91,16 @@ class TestTopK:
         for k in (40, 100):
             torch.testing.assert_close(TopK.of(log_evidence, k).dense(), log_evidence)
 
+    @pytest.mark.parametrize("num_left", [1, 2, 3])
+    def test_near_the_whole_vocabulary_the_few_that_are_left_share_what_is_left(self, num_left):
+        vocab_size = 12
+        log_evidence = torch.randn(5, vocab_size, generator=torch.Generator().manual_seed(3)).log_softmax(-1)
+        dense = TopK.of(log_evidence, vocab_size - num_left).dense()
+        torch.testing.assert_close(dense.exp().sum(-1), torch.ones(5))
+        left = log_evidence.exp().sort().values[:, :num_left]
+        shared = dense.exp().sort().values[:, :num_left]
+        torch.testing.assert_close(shared, left.mean(-1, keepdim=True).expand_as(left))
+
 
 class TestCached:
     KEY: ClassVar = {"seed": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -145,23 +146,22 @@ class CoveringWindows:
         members = self._members(step, logits)
         column = canvas.answer_start + step.columns
         uncovered = members & self._gate(canvas.masked.sum(dim=1), self._gen_length)[:, None]
-        rows, columns, takes = [], [], []
-        while len(row := uncovered.any(dim=1).nonzero()[:, 0]):
-            left, _ = _edges(column[row], uncovered[row])
-            cluster = uncovered[row] & _contains(left[:, None], column[row], self._length)
-            _, right = _edges(column[row], cluster)
-            start = _clamp_start(
-                (left + right + 1 - self._length).div(2, rounding_mode="floor"), canvas, self._length, row
-            )
-            span = _span(start, self._length)
-            rows.append(row)
-            columns.append(span)
-            takes.append((span[:, :, None] == column[row][:, None, :]).logical_and(cluster[:, None, :]).any(dim=2))
-            uncovered[row] &= ~cluster
-        if not rows:
-            empty = step.columns.new_empty(0, self._length)
-            return Placement(Windows(empty[:, 0], empty, empty.bool()), members)
-        return Placement(Windows(torch.cat(rows), torch.cat(columns), torch.cat(takes)), members)
+        starts, clusters = [], []
+        # A cluster begins where the window of the one before ends, or later, so there are no more than these.
+        for _ in range(math.ceil(self._gen_length / self._length)):
+            left = column.masked_fill(~uncovered, canvas.tokens.shape[1]).amin(dim=1)
+            cluster = uncovered & (column < left[:, None] + self._length)
+            right = column.masked_fill(~cluster, -1).amax(dim=1)
+            centred = (left + right + 1 - self._length).div(2, rounding_mode="floor")
+            starts.append(_clamp_start(centred, canvas, self._length))
+            clusters.append(cluster)
+            uncovered = uncovered & ~cluster
+        start, cluster = torch.stack(starts, dim=1), torch.stack(clusters, dim=1)
+        row, number = cluster.any(dim=2).nonzero(as_tuple=True)
+        columns = _span(start[row, number], self._length)
+        is_member = columns[:, :, None] == column[row][:, None, :]
+        takes = (is_member & cluster[row, number][:, None, :]).any(dim=2)
+        return Placement(Windows(row, columns, takes), members)
 
 
 def _span(start: Tensor, length: int) -> Tensor:
@@ -172,17 +172,10 @@ def _contains(start: Tensor, column: Tensor, length: int) -> Tensor:
     return (column >= start) & (column < start + length)
 
 
-def _clamp_start(start: Tensor, canvas: Canvas, length: int, row: Tensor | None = None) -> Tensor:
-    """Keep windows within their rows: not into the padding, not beyond the end."""
-    first = canvas.first if row is None else canvas.first[row]
-    first = first.view(-1, *[1] * (start.dim() - 1))
+def _clamp_start(start: Tensor, canvas: Canvas, length: int) -> Tensor:
+    """Keep windows [B, ...] within their rows: not into the padding, not beyond the end."""
+    first = canvas.first.view(-1, *[1] * (start.dim() - 1))
     return start.maximum(first).clamp(max=canvas.tokens.shape[1] - length)
-
-
-def _edges(column: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest `column` where `mask`, a row each."""
-    far = torch.iinfo(column.dtype).max
-    return column.masked_fill(~mask, far).amin(dim=1), column.masked_fill(~mask, -1).amax(dim=1)
 
 
 def _is_masked(canvas: Canvas, row: Tensor, columns: Tensor) -> Tensor:
