@@ -62,7 +62,7 @@ class Canvas:
     first: [B] int64, first real column of each row.
     keys: [B] int64, the row's random key.
     step: [B] int64, next step of the row's schedule.
-    num_forward, num_circuit, num_impossible, num_nonfinite: [B] int64 counts.
+    num_forward, num_planner, num_circuit, num_impossible, num_nonfinite: [B] int64 counts.
     fixed: [B, G] bool, positions of a draft that never change; None where the caller did not say.
     state: what a decoder carries along, tensors with a row each.
     """
@@ -78,6 +78,7 @@ class Canvas:
     keys: Tensor
     step: Tensor
     num_forward: Tensor
+    num_planner: Tensor
     num_circuit: Tensor
     num_impossible: Tensor
     num_nonfinite: Tensor
@@ -125,6 +126,7 @@ class Canvas:
             keys=row_keys(seed, prompts, repeats, device, drafts=None if drafts is None else drafts.tokens),
             step=zeros.clone(),
             num_forward=zeros.clone(),
+            num_planner=zeros.clone(),
             num_circuit=zeros.clone(),
             num_impossible=zeros.clone(),
             num_nonfinite=zeros.clone(),
@@ -156,6 +158,15 @@ class Canvas:
     def variable(self) -> Tensor:
         """[B, G] bool: positions that may change, masked now or not."""
         return self.inside if self.fixed is None else self.inside & ~self.fixed
+
+    @property
+    def real(self) -> Tensor:
+        """[B, L] bool: what is not padding."""
+        return torch.ones_like(self.tokens, dtype=torch.bool) if self.attention_mask is None else self.attention_mask
+
+    def at(self, columns: Tensor) -> Tensor:
+        """[B, P] tokens at the answer's `columns` [B, P]; those of the prompt are negative, -1 the last one."""
+        return self.tokens.gather(1, self.answer_start + columns)
 
     def ended(self) -> Tensor:
         """[B] bool: every position before the first end token is decided, so the answer cannot change any more."""

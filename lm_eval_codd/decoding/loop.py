@@ -12,7 +12,14 @@ from lm_eval_codd.decoding.calls import check_call
 from lm_eval_codd.decoding.decoders import make_decoder
 from lm_eval_codd.decoding.network import make_network
 from lm_eval_codd.decoding.queue import Clock, Queue
-from lm_eval_codd.decoding.requirements import check_decoder, check_drafts, check_room, check_rows, resolve_ids
+from lm_eval_codd.decoding.requirements import (
+    check_decoder,
+    check_drafts,
+    check_planner,
+    check_room,
+    check_rows,
+    resolve_ids,
+)
 from lm_eval_codd.decoding.results import Finished, Generation, StepEvent, event_of, generations
 from lm_eval_codd.decoding.step import Step
 
@@ -32,6 +39,7 @@ def generate(
     *,
     drafts: Sequence[Sequence[int]] | None = None,
     fixed: Sequence[Sequence[bool]] | None = None,
+    planner: Backbone | None = None,
     repeats: Sequence[int] | None = None,
     batch_size: int | None = None,
     compare: bool = False,
@@ -51,6 +59,7 @@ def generate(
             not read then. For decoders that revise.
         fixed: per draft a list of bools: positions that never change, and stay masked if they are. None: the decoder
             says.
+        planner: scores what is decided in place of the backbone, for `decoder=p2`; of the same vocabulary.
         repeats: which repetition of its prompt a row is (for several draws of one prompt); 0 by default.
         batch_size: rows under way at once; where one is through, the next prompt takes its place. None: all of them.
         compare: have each `StepEvent` say what the backbone alone would have decided, at the cost of deciding twice.
@@ -70,6 +79,7 @@ def generate(
         on_step,
         drafts=drafts,
         fixed=fixed,
+        planner=planner,
         repeats=repeats,
         batch_size=batch_size,
         compare=compare,
@@ -88,6 +98,7 @@ def stream(
     *,
     drafts: Sequence[Sequence[int]] | None = None,
     fixed: Sequence[Sequence[bool]] | None = None,
+    planner: Backbone | None = None,
     repeats: Sequence[int] | None = None,
     batch_size: int | None = None,
     compare: bool = False,
@@ -110,11 +121,12 @@ def stream(
     begun = check_drafts(drafts, fixed, len(prompts))
     check_room(backbone, prompts, config, circuit, begun)
     check_rows(len(prompts), repeats, batch_size)
+    check_planner(backbone, planner, config)
     device = torch.device(getattr(backbone, "device", "cpu"))
     if circuit is not None and getattr(circuit, "device", device) != device:
         circuit = circuit.to(device=device)
-    decoder = make_decoder(config, backbone.family, ids, device, circuit)
-    without_circuit = make_decoder(config, backbone.family, ids, device) if compare else None
+    decoder = make_decoder(config, backbone.family, ids, device, circuit, planner)
+    without_circuit = make_decoder(config, backbone.family, ids, device, planner=planner) if compare else None
     check_decoder(decoder, config, begun)
     queue = Queue(prompts, repeats, batch_size, config, ids, device, start=decoder.start, drafts=begun)
     network = make_network(backbone, config)
@@ -148,6 +160,7 @@ def stream(
         canvas.commit(step.columns, decision.tokens, decision.commit)
         canvas.state.update(decision.state)
         canvas.num_forward += 1
+        canvas.num_planner += int(planner is not None)
         canvas.step = step.number + 1
         if on_step is not None:
             on_step(event_of(canvas, step, decision, alone, before))

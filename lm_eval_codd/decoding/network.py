@@ -43,7 +43,7 @@ class Direct:
     """The whole canvas, every step."""
 
     def __init__(self, backbone: Backbone) -> None:
-        self._full_pass = _FullPass(backbone)
+        self._full_pass = FullPass(backbone)
 
     def logits(self, canvas: Canvas, step: Step) -> Tensor:
         """See `Network`."""
@@ -57,7 +57,7 @@ class Guided:
     """
 
     def __init__(self, backbone: Backbone, cfg_scale: float) -> None:
-        self._full_pass, self._cfg_scale = _FullPass(backbone), cfg_scale
+        self._full_pass, self._cfg_scale = FullPass(backbone), cfg_scale
 
     def logits(self, canvas: Canvas, step: Step) -> Tensor:
         """See `Network`."""
@@ -172,7 +172,7 @@ class Cached:
         return to_device(values, self._backbone.device)
 
 
-class _FullPass:
+class FullPass:
     """Logits of a whole canvas, in float32 and the caller's to overwrite."""
 
     def __init__(self, backbone: Backbone) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lm_eval_codd.decoding.canvas import Drafts, Ids
 from lm_eval_codd.decoding.coupling import check_vocabulary
+from lm_eval_codd.settings import TAKE_PLANNERS, either
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.decoders import Decoder
@@ -70,6 +71,20 @@ def check_room(
     _check_vocabulary("prompt", prompts, backbone.vocab_size)
     if circuit is not None:
         check_vocabulary(backbone, circuit)
+
+
+def check_planner(backbone: Backbone, planner: Backbone | None, config: DecodingConfig) -> None:
+    """Raise `ValueError` for a planner that the decoder does not take, or of another vocabulary."""
+    if planner is None:
+        return
+    if config.decoder not in TAKE_PLANNERS:
+        readers = either(f"decoder={name}" for name in TAKE_PLANNERS)
+        raise ValueError(f"`planner` is read by {readers}, not by `decoder={config.decoder}`; leave out one of them")
+    if planner.vocab_size != backbone.vocab_size:
+        raise ValueError(
+            f"the planner's vocabulary of {planner.vocab_size} tokens is not the backbone's of {backbone.vocab_size}; "
+            "use a model with the backbone's own tokenizer"
+        )
 
 
 def check_drafts(

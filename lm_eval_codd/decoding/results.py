@@ -28,6 +28,7 @@ class Generation:
     num_impossible: those of them whose evidence the circuit ruled out, so that the backbone decided alone.
     num_nonfinite: steps in which the backbone's logits held NaN or +inf at a position that the step looked at, or
         nothing but -inf. What such a step decides means nothing; a token of -inf is merely ruled out.
+    num_planner: evaluations of a planner, which are not in `num_forward`.
     """
 
     tokens: list[int]
@@ -36,6 +37,7 @@ class Generation:
     num_circuit: int = 0
     num_impossible: int = 0
     num_nonfinite: int = 0
+    num_planner: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def generations(done: Canvas, config: DecodingConfig) -> Iterator[tuple[int, Gen
         if done.fixed is not None:
             beyond &= ~done.fixed
         answer = answer.masked_fill(beyond, done.ids.eos)
-    columns = (answer, length, done.num_forward, done.num_circuit, done.num_impossible, done.num_nonfinite)
+    counted = (done.num_forward, done.num_circuit, done.num_impossible, done.num_nonfinite, done.num_planner)
+    columns = (answer, length, *counted)
     rows = zip(done.indices, done.answer_lengths, *(column.tolist() for column in columns), strict=True)
     for index, own_length, tokens, *counts in rows:
         yield index, Generation(tokens[:own_length], *counts)

@@ -17,8 +17,8 @@ from lm_eval_codd.settings.config import (
     rule_of,
     steps_follow_confidence,
 )
-from lm_eval_codd.settings.decoders import DECODERS, only_read, reads
-from lm_eval_codd.settings.fields import facts_of, unknown_value
+from lm_eval_codd.settings.decoders import DECODERS, TAKE_PLANNERS, only_read, reads
+from lm_eval_codd.settings.fields import either, facts_of, unknown_value
 
 __all__ = [
     "ALGS",
@@ -28,9 +28,11 @@ __all__ = [
     "FAMILIES",
     "FAMILY_DEFAULTS",
     "PC_SAMPLING",
+    "TAKE_PLANNERS",
     "DecodingConfig",
     "Family",
     "approximations_of",
+    "either",
     "facts_of",
     "only_read",
     "reads",

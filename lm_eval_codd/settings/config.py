@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from lm_eval_codd.names import check_names, explains_unknown_names
-from lm_eval_codd.settings.decoders import DECODERS, OWN_DEFAULTS, OWN_RANGES, CadOptions, only_read, reads
+from lm_eval_codd.settings.decoders import DECODERS, OWN_DEFAULTS, OWN_RANGES, CadOptions, P2Options, only_read, reads
 from lm_eval_codd.settings.fields import (
     AT_LEAST_0,
     AT_LEAST_1,
@@ -47,13 +47,14 @@ FAMILY_DEFAULTS: Final[Mapping[Family, Mapping[str, Any]]] = {
 
 @explains_unknown_names("setting")
 @dataclass(frozen=True, kw_only=True)
-class DecodingConfig(CadOptions):
+class DecodingConfig(CadOptions, P2Options):
     """Every setting that can change which tokens come out. Frozen, validated at construction, written into results.
 
     A setting that the decoder does not read (`settings.decoders`) is refused when it differs from its default.
 
     Args:
-        decoder: `unmasking` (LLaDA's, Dream's and Fast-dLLM's: steps commit the surest masked positions) or `cad`.
+        decoder: `unmasking` (LLaDA's, Dream's and Fast-dLLM's: steps commit the surest masked positions),
+            `cad` or `p2`.
         alg: remasking rule, which masked positions a step commits first: `low_confidence` (alias `maskgit_plus`),
             `topprob`, `margin` (`topk_margin`), `entropy` or `random` (`origin`). `topprob` is `low_confidence` but in
             a circuit's best windows, where it ranks by the largest untempered, untruncated probability, as officially.
@@ -95,13 +96,17 @@ class DecodingConfig(CadOptions):
             confidence is at least 1 - factor / (n + 1), at least the surest one. Not together with `threshold`.
         compat: what the official code does where it is plainly a bug (`cad`: the end ids of four checkpoints at once; a
             forced step leaves blocked positions masked; logits that are not finite become 0; the mask may be chosen).
-        **options: of one decoder, see `settings.decoders.CadOptions`.
+        **options: of one decoder, see `CadOptions` and `P2Options` in `settings.decoders`.
 
     Raises:
         ValueError: one line with the argument, its value, what is allowed and what to do.
     """
 
-    decoder: str = setting("unmasking", "what a step writes: unmasking, the surest positions; cad, all that are sure")
+    decoder: str = setting(
+        "unmasking",
+        "what a step writes: unmasking, the surest positions; cad, all that are sure; p2, what is sure, and the mask "
+        "where a token is not",
+    )
     alg: str = setting(
         "low_confidence",
         "remasking rule, which masked positions a step commits first; the names of the official code are read too",
@@ -202,6 +207,8 @@ class DecodingConfig(CadOptions):
             self._check_blocks()
         if self.decoder == "cad":
             self._check_bounds()
+        if self.form == "paper" and self.score != "logp":
+            raise ValueError(f"`score={self.score}` is not read with `form=paper`; leave out one of them")
 
     @property
     def goes_by_blocks(self) -> bool:

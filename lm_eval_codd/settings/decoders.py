@@ -37,6 +37,25 @@ class CadOptions:
     entropy_threshold: float = setting(-0.3, "CAD: the threshold of selection=entropy, on sum p log p")
 
 
+KAPPAS: Final = ("linear", "sine", "geometric", "log", "poly2", "poly05")
+P2_SCORES: Final = ("logp", "diff_top2", "random")
+P2_FORMS: Final = ("released", "paper")
+
+
+@dataclass(frozen=True, kw_only=True)
+class P2Options:
+    """P2, path planning (arXiv 2502.03540): `num_steps` steps, each of which may mask again what is unsure."""
+
+    eta: float = setting(
+        1.0,
+        "P2: weighs the score of decided tokens (form=paper: of masked positions); at 0 none is masked again",
+        range=AT_LEAST_0,
+    )
+    kappa: str = setting("linear", "P2: the share that is decided, by the share of the steps", choices=KAPPAS)
+    score: str = setting("logp", "P2: what positions are ranked by", choices=P2_SCORES)
+    form: str = setting("released", "P2: the authors' code, or equation 7 of their paper", choices=P2_FORMS)
+
+
 # What each decoder reads beside that which all of them read.
 DECODERS: Final[dict[str, tuple[str, ...]]] = {
     "unmasking": (
@@ -47,7 +66,11 @@ DECODERS: Final[dict[str, tuple[str, ...]]] = {
         *("block_length", "cache", "threshold", "compat"),
         *(field.name for field in dataclasses.fields(CadOptions)),
     ),
+    "p2": ("num_steps", "compat", *(field.name for field in dataclasses.fields(P2Options))),
 }
+
+# Those that take a second model, which scores what the first predicts.
+TAKE_PLANNERS: Final = ("p2",)
 
 # Where a decoder has a default or a range of its own for a setting that it shares.
 OWN_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {"cad": {"threshold": 0.95}}

@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_eval_codd.decoding.canvas import Canvas, Ids
-    from lm_eval_codd.decoding.protocols import Circuit
+    from lm_eval_codd.decoding.protocols import Backbone, Circuit
     from lm_eval_codd.decoding.step import Decision, Look, Step
     from lm_eval_codd.settings import DecodingConfig, Family
 
 DECODERS: Final[dict[str, str]] = {
     "unmasking": "lm_eval_codd.decoding.decoders.unmasking:Unmasking",
     "cad": "lm_eval_codd.decoding.decoders.adaptive:Adaptive",
+    "p2": "lm_eval_codd.decoding.decoders.path_planning:PathPlanning",
 }
 
 
@@ -56,8 +57,17 @@ class Decoder(Protocol):
 
 
 def make_decoder(
-    config: DecodingConfig, family: Family, ids: Ids, device: torch.device, circuit: Circuit | None = None
+    config: DecodingConfig,
+    family: Family,
+    ids: Ids,
+    device: torch.device,
+    circuit: Circuit | None = None,
+    planner: Backbone | None = None,
 ) -> Decoder:
-    """The decoder that the settings name. Raises `ValueError` for a circuit that it cannot use."""
+    """The decoder that the settings name; a planner is for those that take one.
+
+    Raises `ValueError` for a circuit that it cannot use.
+    """
     module, name = DECODERS[config.decoder].split(":")
-    return getattr(import_module(module), name)(config, family, ids, device, circuit)
+    others = {} if planner is None else {"planner": planner}
+    return getattr(import_module(module), name)(config, family, ids, device, circuit, **others)

@@ -1,0 +1,218 @@
+"""P2, path planning (arXiv 2502.03540; spec/decoders.md 2): a step may mask again what an earlier one decided.
+
+At step i of n the share kappa(i / n) of the answer is decided, the rest is masked, so the plan says how many and the
+scores say which. `released` is the authors' code, `paper` their equation 7; they agree at eta = 1, ties aside:
+
+- released: a position scores the log-probability of the token that would be predicted there now, times eta where it is
+  decided. Those strictly below the cut-off are masked, so that equal scores mask fewer. An eta above 1 gives tokens
+  away more easily, 0 keeps them all; with `diff_top2`, whose scores are positive, it is the other way round.
+- paper: the probability itself, times eta where the position is masked; as many as the plan says stay decided.
+
+A decided token that stays is not rewritten. A predicted mask stays masked; the last step's share is 1, so what it
+leaves masked is what it predicted. At a temperature above 0 tokens are drawn by inversion, and the score is that of
+the tempered distribution; the released code adds noise to all logits, and its score is of the noised ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor
+
+from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_likely, rows_at_a_time, tempered_support
+from lm_eval_codd.decoding.commitment import surest
+from lm_eval_codd.decoding.confidence import low_confidence
+from lm_eval_codd.decoding.network import FullPass
+from lm_eval_codd.decoding.noise import Stream
+from lm_eval_codd.decoding.step import Decision, Look, Step
+from lm_eval_codd.decoding.transfer import to_device
+
+if TYPE_CHECKING:
+    from lm_eval_codd.decoding.canvas import Canvas, Ids
+    from lm_eval_codd.decoding.protocols import Backbone, Circuit
+    from lm_eval_codd.settings import DecodingConfig, Family
+
+# The share of the answer that is decided after a share t of the steps.
+KAPPAS: Final[Mapping[str, Callable[[float], float]]] = {
+    "linear": lambda t: t,
+    "sine": lambda t: math.sin(math.pi * t / 2),
+    "geometric": lambda t: 1 - (1 - t) ** 2,
+    "log": lambda t: math.log(1 + t) / math.log(2),
+    "poly2": lambda t: t**2,
+    "poly05": lambda t: t**0.5,
+}
+
+
+class PathPlanning:
+    """See `Decoder`.
+
+    Args:
+        planner: scores decided positions in place of the backbone: a model of the same vocabulary, which sees what
+            the backbone predicts at every position, the prompt's included, and no mask.
+    """
+
+    revises = True
+
+    def __init__(
+        self,
+        config: DecodingConfig,
+        family: Family,
+        ids: Ids,
+        device: torch.device,
+        circuit: Circuit | None = None,
+        planner: Backbone | None = None,
+    ) -> None:
+        if circuit is not None:
+            raise ValueError(
+                f"a circuit does not go with `decoder={config.decoder}` yet; leave out one of them, or use "
+                "decoder=unmasking or decoder=cad"
+            )
+        self._config = config
+        self._score = _SCORES["probability" if config.form == "paper" else config.score]
+        self._plan = Plan(KAPPAS[config.kappa], config.num_steps, device)
+        self._planner = None if planner is None else FullPass(planner)
+
+    def start(self, canvas: Canvas) -> None:
+        """See `Decoder`."""
+        fix_given(canvas)
+
+    def look(self, canvas: Canvas) -> Look:
+        """See `Decoder`."""
+        variable, masked = canvas.variable, canvas.masked
+        num_masked = self._plan(canvas.step, variable)
+        # Where nothing will be masked, a decided position matters no more.
+        wanted = variable & (masked | (num_masked > 0)[:, None]) & self._plan.is_under_way(canvas.step)[:, None]
+        budget = variable.sum(dim=1) - num_masked
+        committable = wanted
+        if self._planner is not None:
+            wanted = canvas.real & wanted.any(dim=1, keepdim=True)
+            committable = torch.nn.functional.pad(committable, (canvas.answer_start, 0))
+        return Look(
+            step=canvas.step,
+            block=torch.zeros_like(canvas.step),
+            wanted=wanted,
+            num_open=(masked & variable).sum(dim=1),
+            committable=committable,
+            budget=budget,
+        )
+
+    def decide(self, canvas: Canvas, step: Step, logits: Tensor) -> Decision:
+        """See `Decoder`."""
+        drawn = step.uniforms(Stream.TOKEN) if self._config.temperature > 0 else None
+        rank = step.uniforms(Stream.RANK) if self._config.score == "random" else None
+        tokens, score = in_pieces(step, logits, self._propose, drawn, rank)
+        masked = canvas.at(step.columns) == canvas.ids.mask
+        if self._planner is not None:
+            decided = step.committable & ~masked
+            score = self._planned(canvas, step, tokens, decided, score, rank)
+        if self._config.form == "paper":
+            score = torch.where(masked, self._config.eta * score, score)
+            kept = surest(score, step.committable, step.budget)
+        else:
+            score = torch.where(masked, score, self._config.eta * score)
+            kept = _above_the_cut(score, step)
+        return revision(step, tokens, score, masked, kept, canvas.ids.mask)
+
+    def _propose(self, logits: Tensor, drawn: Tensor | None, rank: Tensor | None) -> tuple[Tensor, Tensor]:
+        support = tempered_support(logits, self._config)
+        tokens = most_likely(support.values) if drawn is None else draw(support, drawn)
+        return tokens, self._score(support, tokens, rank)
+
+    def _planned(
+        self, canvas: Canvas, step: Step, tokens: Tensor, decided: Tensor, score: Tensor, rank: Tensor | None
+    ) -> Tensor:
+        """[B, P]: the planner's scores of the predicted tokens where a position is decided, else as they were."""
+        columns = canvas.answer_start + step.columns
+        predicted = canvas.tokens.scatter(1, columns, tokens.where(step.wanted, canvas.at(step.columns)))
+        row, place = decided.nonzero(as_tuple=True)
+        logits = self._planner(predicted, canvas.attention_mask, columns, lambda hidden: hidden[row, place])
+        size = rows_at_a_time(logits)
+        index, uniform = tokens[row, place].split(size), None if rank is None else rank[row, place].split(size)
+        pieces = [
+            self._score(Support(some), index[piece], None if uniform is None else uniform[piece])
+            for piece, some in enumerate(logits.split(size))
+        ]
+        return score.index_put((row, place), torch.cat(pieces))
+
+
+class Plan:
+    """How many positions are masked after each step: the share 1 - kappa(i / n), rounded down.
+
+    In the order of operations and the precision of the released code, which decide where a product is nearly whole.
+    """
+
+    def __init__(self, kappa: Callable[[float], float], num_steps: int, device: torch.device) -> None:
+        self._num_steps = num_steps
+        shares = [1 - kappa(step * (1 / num_steps)) for step in range(1, num_steps + 1)]
+        self._share = to_device(shares, device, torch.float32)
+
+    def __call__(self, step: Tensor, variable: Tensor) -> Tensor:
+        """[B] int64, for each row's `step` [B], counted from 0, of its positions that may change, [B, G] bool."""
+        share = self._share[step.clamp(max=self._num_steps - 1)]
+        return (variable.sum(dim=1).float() * share).long()
+
+    def is_under_way(self, step: Tensor) -> Tensor:
+        """[B] bool: whether there is such a step."""
+        return step < self._num_steps
+
+
+def fix_given(canvas: Canvas) -> None:
+    """Fix what a draft gives, where the caller did not say what is fixed."""
+    if canvas.fixed is None:
+        canvas.fixed = canvas.inside & ~canvas.masked
+
+
+def revision(step: Step, tokens: Tensor, score: Tensor, masked: Tensor, kept: Tensor, mask_id: int) -> Decision:
+    """Write the candidates where a masked position is to be decided, and the mask where a decided one is not.
+
+    Args:
+        step: the positions.
+        tokens: [B, P], candidates.
+        score: [B, P], what they were ranked by.
+        masked: [B, P] bool, as the step found them.
+        kept: [B, P] bool, which are decided after the step.
+        mask_id: of the mask.
+    """
+    taken_back = ~masked & ~kept & step.committable
+    return Decision(tokens.masked_fill(taken_back, mask_id), score, (masked & kept) | taken_back)
+
+
+def _above_the_cut(score: Tensor, step: Step) -> Tensor:
+    """[B, P] bool: those whose score is not below the best of what the plan wants masked no more."""
+    number = score.shape[1]
+    # Scores that are not numbers are never below it.
+    score = torch.where(step.committable & ~score.isnan(), score, torch.inf)
+    num_masked = step.committable.sum(dim=1) - step.budget
+    ascending = score.sort(dim=1).values
+    cut = ascending.gather(1, num_masked.clamp(0, number - 1)[:, None])
+    cut = cut.masked_fill((num_masked >= number)[:, None], torch.inf)
+    return step.committable & ~(score < cut)
+
+
+def _log_probability(support: Support, index: Tensor, uniform: Tensor | None) -> Tensor:
+    """From the share of all other tokens where it is small, so that sure positions are told apart as in float64."""
+    own = support.values.gather(-1, index[..., None])[..., 0]
+    log_probability = (own - support.values.logsumexp(dim=-1)).double()
+    probability = low_confidence(support, index, uniform)
+    return torch.where(probability > 0.5, probability.log(), log_probability)
+
+
+def _lead(support: Support, index: Tensor, uniform: Tensor | None) -> Tensor:
+    """Log-probability of the most likely token less that of the second, whatever the candidate."""
+    top = support.values.topk(2, dim=-1).values.double()
+    return top[..., 0] - top[..., 1]
+
+
+def _log_uniform(support: Support, index: Tensor, uniform: Tensor) -> Tensor:
+    return uniform.log()
+
+
+_SCORES: Final = {
+    "logp": _log_probability,
+    "diff_top2": _lead,
+    "random": _log_uniform,
+    "probability": low_confidence,
+}
