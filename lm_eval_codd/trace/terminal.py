@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from lm_eval_codd.trace.comparison import END
+
 if TYPE_CHECKING:
     from lm_eval_codd.trace.comparison import Comparison
     from lm_eval_codd.trace.recording import Candidate, Trace
@@ -22,7 +24,6 @@ _CODES: Final = {
     HEADING: "1",
     TAKEN_BACK: "1;31",
 }
-_CODES[TAKEN_BACK] = "1;31"
 _MASK: Final = "·"
 _BETWEEN: Final = " │ "
 
@@ -39,15 +40,17 @@ Line: TypeAlias = list[Cell]
 
 
 def frames(comparison: Comparison, width: int, *, colour: bool) -> Iterator[str]:
-    """The frames, each a few lines of at most `width` columns; the first is preceded by the legend."""
+    """The frames, each a few lines of at most `width` columns; before the first, the settings and the legend."""
     names = list(comparison.traces)
     share = (width - len(_BETWEEN) * (len(names) - 1)) // len(names)
     unused = [] if len(names) > 1 else [PROMOTED, CHANGED]
     if not any(frame.taken_back for trace in comparison.traces.values() for frame in trace.frames):
         unused.append(TAKEN_BACK)
+    settings = ", ".join(f"{name}={value}" for name, value in comparison.settings.items())
     shown = [entry for entry in LEGEND if entry[1] not in unused]
     legend = [cell for sample, style, meaning in shown for cell in ((sample, style), (f" {meaning}   ", PLAIN))]
-    yield _render(legend, width, colour=colour).rstrip()
+    head = [*_wrap([(settings, FAINT)], width), legend]
+    yield "\n".join(_render(line, width, colour=colour).rstrip() for line in head)
     for index in range(comparison.num_frames):
         sides = [_side(comparison, name, index, share) for name in names]
         title = f"── {index + 1} of {comparison.num_frames} "
@@ -66,11 +69,11 @@ def _side(comparison: Comparison, name: str, index: int, width: int) -> list[Lin
     state = "over" if over else f"step {frame.number + 1}" + ", circuit acts" * bool(frame.num_circuit)
     if frame.taken_back and not over:
         state += f", {len(frame.taken_back)} taken back"
-    committed = [] if over else [cell for one in frame.committed for cell in _describe(comparison, one)]
+    committed = [] if over else [list(_describe(comparison, one)) for one in frame.committed]
     return [
         *_wrap([(f"{name}: ", HEADING), (state, PLAIN)], width),
-        *_wrap(_canvas(comparison, trace, index), width),
-        *_wrap(committed, width),
+        *_wrap(_apart(_canvas(comparison, trace, index)), width),
+        *_wrap_whole(committed, width),
     ]
 
 
@@ -85,6 +88,17 @@ def _canvas(comparison: Comparison, trace: Trace, index: int) -> Iterator[Cell]:
         style = _style(new[column]) if column in new else FAINT if ended else PLAIN
         yield comparison.texts[token], style
         ended |= token in comparison.end_ids
+
+
+def _apart(tokens: Iterable[Cell]) -> Iterator[Cell]:
+    """Tokens with a space between any two that have none; masks stand together, and so do end marks."""
+    before = ""
+    for text, style in tokens:
+        is_run = text == before and text in (_MASK, END)
+        if before and text and not (is_run or before[-1].isspace() or text[0].isspace()):
+            yield " ", PLAIN
+        yield text, style
+        before = text or before
 
 
 def _describe(comparison: Comparison, one: Candidate) -> Iterator[Cell]:
@@ -118,6 +132,22 @@ def _wrap(cells: Iterable[Cell], width: int) -> list[Line]:
             if character == "\n":
                 lines.append([])
                 used = 0
+    return lines
+
+
+def _wrap_whole(entries: Iterable[Line], width: int) -> list[Line]:
+    """Lines of at most `width` columns that break between entries, and inside of one only where it is longer."""
+    lines: list[Line] = []
+    used = width
+    for entry in entries:
+        wrapped = _wrap(entry, width)
+        columns = sum(_printable(character)[1] for text, _ in wrapped[-1] for character in text)
+        if len(wrapped) == 1 and used + columns <= width:
+            lines[-1] += wrapped[0]
+            used += columns
+        else:
+            lines += wrapped
+            used = columns
     return lines
 
 

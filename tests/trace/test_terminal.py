@@ -3,7 +3,7 @@ import re
 import pytest
 
 from lm_eval_codd.trace.comparison import compare
-from lm_eval_codd.trace.terminal import _printable, frames
+from lm_eval_codd.trace.terminal import _apart, _printable, frames
 
 CODES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -15,6 +15,18 @@ def columns(line):
 class TestFrames:
     def test_one_a_step_after_the_legend(self, comparison):
         assert len(list(frames(comparison, 100, colour=False))) == 1 + comparison.num_frames
+
+    def test_the_first_says_the_settings(self, comparison):
+        first = next(iter(frames(comparison, 200, colour=False)))
+        assert all(f"{name}={value}" in first for name, value in comparison.settings.items())
+
+    def test_tokens_stand_apart_and_entries_whole(self, comparison):
+        assert list(_apart([("a", "x"), ("b", "x"), (" c", "x"), ("·", "x"), ("·", "x"), ("", "x"), ("d", "x")])) == [
+            *[("a", "x"), (" ", "plain"), ("b", "x"), (" c", "x")],
+            *[(" ", "plain"), ("·", "x"), ("·", "x"), ("", "x"), (" ", "plain"), ("d", "x")],
+        ]
+        narrow = "\n".join(frames(comparison, 101, colour=False))
+        assert len(re.findall(r"” [01]\.\d\d", narrow)) == len(re.findall("“", narrow))
 
     @pytest.mark.parametrize("width", [60, 100, 161])
     @pytest.mark.parametrize("colour", [True, False])
