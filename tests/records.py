@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from lm_eval_codd.runs.run import parse_run
+from lm_eval_codd.runs.make_run import parse_run
 
 FOLDER = Path(__file__).parent / "golden" / "records"
 _DEMO = "--model_alias llada --llada_ckpt demo --task demo --gen_length 32 --limit 6"

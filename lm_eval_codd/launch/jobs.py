@@ -7,17 +7,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd import demo
 from lm_eval_codd.launch import lock
 from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.runs import record
 from lm_eval_codd.runs.file_checks import find_problems
+from lm_eval_codd.runs.make_run import make_run, parse_runs
 from lm_eval_codd.runs.naming import former_name, run_name
-from lm_eval_codd.runs.run import Run, make_run, parse_runs
 from lm_eval_codd.runs.same import merge
 from lm_eval_codd.runs.sweep import Sweep, parse_sweep, typed
+
+if TYPE_CHECKING:
+    from lm_eval_codd.runs.run import Run
 
 # The demo's answers are one block of 32 tokens; its float16 file is computed in float32, which any machine can.
 _DEMO: Final = "model_alias=llada llada_ckpt=demo task=demo gen_length=32 block_length=32 dtype=float32 batch_size=50"

@@ -5,7 +5,7 @@ from lm_eval._cli.harness import HarnessCLI
 
 from lm_eval_codd.launch.command import build_command, model_args
 from lm_eval_codd.registration import tasks_dir
-from lm_eval_codd.runs.run import parse_run
+from lm_eval_codd.runs.make_run import parse_run
 
 OUT = Path("/out/name")
 

@@ -6,7 +6,7 @@ import pytest
 from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.launch.fetch import DATA_DIR, Fetched, fetch, needs
 from lm_eval_codd.launch.schedule import StopRequest
-from lm_eval_codd.runs.run import parse_run
+from lm_eval_codd.runs.make_run import parse_run
 
 
 def runs(**texts: str):

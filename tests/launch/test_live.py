@@ -14,7 +14,7 @@ from lm_eval_codd.launch import live
 from lm_eval_codd.launch.devices import Slot
 from lm_eval_codd.launch.execute import Job, Outcome
 from lm_eval_codd.runs import progress
-from lm_eval_codd.runs.run import parse_run
+from lm_eval_codd.runs.make_run import parse_run
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import pytest
 from lm_eval_codd.launch import jobs
 from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.runs import record
+from lm_eval_codd.runs.make_run import parse_run
 from lm_eval_codd.runs.naming import former_name, run_name
-from lm_eval_codd.runs.run import parse_run
 from tests.run_files import circuit_file, header_alone
 
 ANSWERS = 6
@@ -75,16 +75,23 @@ class TestAfterAKill:
         # The fake notes an answer after it is there: a kill between the two hides one, and none can come twice.
         assert set(computed(launcher.results).values()) == {1}
 
-    def test_of_the_launcher_alone_the_run_is_waited_for(self, launcher):
-        text, fake = launcher.run_text(steps=16), {"16": {"answers": 20, "each": 0.1}}
+    def test_of_the_launcher_alone_the_run_is_waited_for(self, launcher, tmp_path):
+        second_has_seen_it = tmp_path / "seen"
+        text, fake = launcher.run_text(steps=16), {"16": {**FAKE["16"], "until": str(second_has_seen_it)}}
         first = launcher.start([text], fake=fake)
-        while not computed(launcher.results):
+        while not (launcher.results / "order.txt").exists():
             time.sleep(0.02)
         first.kill()
         first.communicate()
-        code, output = launcher([text], fake=fake)
-        assert code == 0
-        assert "waiting  " in output
+        second = launcher.start([text], fake=fake)
+        output = second.stdout.readline()
+        while "waiting  " not in output:
+            line = second.stdout.readline()
+            assert line, output
+            output += line
+        second_has_seen_it.touch()
+        output += second.communicate(timeout=300)[0]
+        assert second.returncode == 0
         assert f"a run whose launcher (process {first.pid} on " in output
         assert set(computed(launcher.results).values()) == {1}
         assert launcher.order() == ["start 16", "end 16", "start 16", "end 16"]
@@ -200,7 +207,7 @@ class TestTwoLaunchers:
         told = [line for line in outputs[1].splitlines() if "waiting  " in line]
         assert "steps64" in told[0] and f": held by process {first.pid} on " in told[0]
         assert told[0].endswith("; the other runs go first")
-        assert any("steps64_" in line and "by another launcher: " in line for line in outputs[1].splitlines())
+        assert any("steps64 " in line and "by another launcher: " in line for line in outputs[1].splitlines())
         assert not list(launcher.results.glob("*/.lock"))
 
     def test_the_second_can_be_interrupted_while_it_waits(self, launcher):

@@ -6,8 +6,8 @@ import pytest
 from lm_eval_codd.launch.devices import Slot
 from lm_eval_codd.runs import record
 from lm_eval_codd.runs.estimate import from_past, read_past, stated
+from lm_eval_codd.runs.make_run import parse_run
 from lm_eval_codd.runs.naming import run_name
-from lm_eval_codd.runs.run import parse_run
 
 GPU = Slot("gpu 0", "cuda:0", {}, "H200")
 CPU = Slot("cpu", "cpu", {}, "2 of 2 cores")

@@ -10,7 +10,7 @@ import pytest
 from lm_eval_codd.runs import file_checks
 from lm_eval_codd.runs.circuit_header import CircuitHeader, read_header
 from lm_eval_codd.runs.file_checks import find_problems
-from lm_eval_codd.runs.run import parse_run
+from lm_eval_codd.runs.make_run import parse_run
 
 CIRCUITS = Path(__file__).parents[1] / "golden" / "circuits"
 JPC = CIRCUITS / "tiny_enum" / "model.jpc"

@@ -3,8 +3,8 @@ import re
 
 import pytest
 
+from lm_eval_codd.runs.make_run import parse_run
 from lm_eval_codd.runs.naming import former_name, labels, run_name
-from lm_eval_codd.runs.run import parse_run
 
 
 def name(text: str) -> str:

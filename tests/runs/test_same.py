@@ -3,8 +3,8 @@ import itertools
 import pytest
 
 from lm_eval_codd.runs.gates import block_gates
+from lm_eval_codd.runs.make_run import make_run
 from lm_eval_codd.runs.naming import run_name
-from lm_eval_codd.runs.run import make_run
 from lm_eval_codd.runs.same import answers_key, merge
 from lm_eval_codd.runs.sweep import parse_sweep, typed
 

@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from lm_eval_codd.runs import paper
-from lm_eval_codd.runs.run import make_run
+from lm_eval_codd.runs.make_run import make_run
 from lm_eval_codd.runs.sweep import is_file, parse_changes, parse_sweep, read_sweeps, typed
 
 BASE = "model_alias=llada task=gsm8k,math500"

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from lm_eval_codd.runs.run import Run, make_run, parse_run, parse_runs
+from lm_eval_codd.runs.make_run import make_run, parse_run, parse_runs
+from lm_eval_codd.runs.run import Run
 
 
 def llada(more: str = "") -> Run:

@@ -1,0 +1,287 @@
+"""From the flags of a run to the run, checked before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from lm_eval_codd import demo
+from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, TASK_PREFIX, TASKS
+from lm_eval_codd.names import translate
+from lm_eval_codd.runs import checkpoints
+from lm_eval_codd.runs.flags import parse
+from lm_eval_codd.runs.run import Run, is_own_task, num_documents
+from lm_eval_codd.runs.run_flags import (
+    CIRCUIT_SETTINGS,
+    DTYPES,
+    ELSEWHERE,
+    FLAGS,
+    NAMES_HERE,
+    PROTOCOLS,
+    SETTINGS,
+)
+from lm_eval_codd.settings import DEFAULT_NUM_STEPS, FAMILIES, DecodingConfig, Family, unknown_value
+
+# The official harness cuts prompts to 2048 - 256 tokens for LLaDA, whatever the answer's length. For Dream it reads
+# the checkpoint's own length (131,072), which cuts nothing.
+_OFFICIAL_PROMPT_LENGTH: Final = 2048 - 256
+
+# How lm-eval's own tasks are named beside ours.
+_STOCK: Final = "stock:"
+
+# Far above what anybody means; more is a slip of the finger, which would be noticed hours later.
+_MOST_DOCUMENTS: Final = 10**9
+_MOST_NAMED: Final = 10**6
+_MOST_ROWS: Final = 10**5
+_MOST_SHOTS: Final = 1000
+
+
+def parse_run(text: str, defaults: Mapping[str, Any] | None = None) -> Run:
+    """The run that a `--run` string for one task describes; see `parse_runs`."""
+    return make_run({**(defaults or {}), **_flags(text)[0]})
+
+
+def parse_runs(text: str, defaults: Mapping[str, Any] | None = None, remarks: list[str] | None = None) -> list[Run]:
+    """The runs that a `--run` string describes, one for each of its tasks, which commas separate.
+
+    Args:
+        text: flags of a run.
+        defaults: flags that the launcher was given for all runs.
+        remarks: gets a line for each flag that was given under another project's name.
+
+    Raises:
+        ValueError: one line with the argument, its value, what is allowed and what to do.
+    """
+    flags, said = _flags(text)
+    if remarks is not None:
+        remarks += [line for line in said if line not in remarks]
+    given = {**(defaults or {}), **flags}
+    return [make_run({**given, "task": task}) for task in given.get("task", "").split(",")]
+
+
+def _flags(text: str) -> tuple[dict[str, Any], list[str]]:
+    """The flags of a run by their names here, and a line for each that was given under another project's name."""
+    try:
+        tokens = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"{str(error).lower()}: a quote or a backslash is left open") from None
+    given = parse(tokens, FLAGS, ELSEWHERE)
+    here = {**NAMES_HERE, "pretrained": f"{given.get('model_alias', FAMILIES[0])}_ckpt"}
+    return translate(given, [flag.name for flag in FLAGS], kind="flag", here=here)
+
+
+def make_run(given: Mapping[str, Any]) -> Run:
+    """A checked run from the values of its flags (`run_flags.FLAGS`); raises `ValueError` like `parse_run`."""
+    for name in ("model_alias", "task"):
+        if not given.get(name):
+            raise ValueError(f"`--{name}` is missing")
+    family = given["model_alias"]
+    if family not in FAMILIES:
+        raise ValueError(unknown_value("model_alias", family, FAMILIES))
+    for name, allowed in (("dtype", DTYPES), ("protocol", PROTOCOLS)):
+        if name in given and given[name] not in allowed:
+            raise ValueError(unknown_value(name, given[name], allowed))
+    config = _config(family, given)
+    flag, checkpoint = _checkpoint(family, given)
+    own_length = None
+    if not checkpoints.is_hub_id(checkpoint):
+        folder = str(demo.CHECKPOINT) if checkpoint == checkpoints.DEMO else checkpoint
+        own_length = checkpoints.check_model(flag, folder, family, config.gen_length)
+    limit, samples = _documents(given)
+    protocol = given.get("protocol", "paper")
+    max_length = None
+    if protocol == "official" and family == "llada" and checkpoint != checkpoints.DEMO:
+        max_length = min(_OFFICIAL_PROMPT_LENGTH + config.gen_length, own_length or math.inf)
+    task = task_name(given["task"])
+    return Run(
+        family=family,
+        checkpoint=checkpoint,
+        task=task,
+        config=config,
+        peft=_adapter(given),
+        circuit=_circuit(given),
+        dtype=given.get("dtype"),
+        batch_size=_batch_size(given.get("batch_size", "1")),
+        chat_template=_chat_template(given, checkpoint),
+        num_shot=_num_shot(given, task),
+        include_path=_include_path(given, task),
+        limit=limit,
+        samples=samples,
+        protocol=protocol,
+        max_length=max_length,
+        tag=given.get("tag") or None,
+        confirm_run_unsafe_code=given.get("confirm_run_unsafe_code", False),
+    )
+
+
+def task_name(name: str) -> str:
+    """lm-eval's name of the task; our short names win over lm-eval's own, which `stock:` reaches.
+
+    Raises:
+        ValueError: it is a flag, or more than one task.
+    """
+    if not name or name.startswith("-") or "," in name or name != name.strip():
+        raise ValueError(f"`--task {name}` is not the name of a task; give one, such as gsm8k")
+    if name.startswith(_STOCK):
+        return name.removeprefix(_STOCK)
+    return f"{TASK_PREFIX}{name}" if name in TASKS else name
+
+
+def _num_shot(given: Mapping[str, Any], task: str) -> int | None:
+    number = given.get("num_shot")
+    if number is not None:
+        _within("num_shot", number, 0, _MOST_SHOTS)
+    if not is_own_task(task):
+        return number
+    if number:
+        short = task.removeprefix(TASK_PREFIX)
+        stock = TASKS[short].stock
+        or_else = "" if stock is None else f", or use lm-eval's ({_STOCK}{stock})"
+        raise ValueError(f"`--num_shot {number}`: {short} is zero-shot; leave it out{or_else}")
+    return 0
+
+
+def _include_path(given: Mapping[str, Any], task: str) -> str | None:
+    """The user's folder of tasks, for tasks that are not of this package."""
+    value = given.get("include_path")
+    if value is None:
+        return None
+    folder = Path(value).expanduser()
+    if not value or not folder.is_dir():
+        raise ValueError(f"`--include_path {value}`: there is no such folder; give the folder of your task files")
+    return None if is_own_task(task) else str(folder.resolve())
+
+
+def _chat_template(given: Mapping[str, Any], checkpoint: str) -> bool | str:
+    """Whether prompts go through a chat template, or its name.
+
+    A checkpoint that is not on this machine yet is taken to have one.
+    """
+    value = given.get("chat_template", "auto")
+    if value == "false":
+        return False
+    folder = checkpoints.folder_of(checkpoint, demo.CHECKPOINT)
+    names = None if folder is None else checkpoints.chat_templates(folder)
+    if value == "auto":
+        return names is None or bool(names)
+    if names == []:
+        raise ValueError(
+            f"`--chat_template {value}`: the tokenizer of {checkpoint} has no chat template; use auto or false for a "
+            "base checkpoint, or put one into its folder as chat_template.jinja"
+        )
+    if value == "true":
+        return True
+    if names is not None and value not in names:
+        raise ValueError(
+            f"`--chat_template {value}`: the tokenizer's templates are {', '.join(names)}; use one of them, auto, true "
+            "or false"
+        )
+    return value
+
+
+def _circuit(given: Mapping[str, Any]) -> str | None:
+    value = given.get("pc_ckpt", "none")
+    return None if value == "none" else checkpoints.resolve("pc_ckpt", value, file_allowed=True)
+
+
+def _config(family: Family, given: Mapping[str, Any]) -> DecodingConfig:
+    """The run's decoding, with the switches of the official eval.py turned into the settings that they stand for."""
+    settings = {name: given[name] for name in SETTINGS if name in given}
+    _read_dream_switches(family, given, settings)
+    if given.get("pc_ckpt", "none") == "none":
+        _drop_circuit_settings(given, settings)
+    if given.get("protocol") == "official":
+        if settings.get("stop_at_eos"):
+            raise ValueError("`--stop_at_eos true` contradicts `--protocol official`; leave one out")
+        settings["stop_at_eos"] = False
+    config = DecodingConfig.for_family(family, **settings)
+    # The same run whichever way its steps were given, and where they are not read.
+    if not config.reads("num_steps"):
+        return config
+    steps = DEFAULT_NUM_STEPS if config.steps_follow_confidence else config.num_steps
+    return dataclasses.replace(config, num_steps=steps, tokens_per_step=None)
+
+
+def _read_dream_switches(family: Family, given: Mapping[str, Any], settings: dict[str, Any]) -> None:
+    meanings = {"dream_block": {"paradigm": "block"}, "dream_window": {"paradigm": "full", "pc_windows": "best"}}
+    chosen = [name for name in meanings if given.get(name)]
+    if chosen and family != "dream":
+        raise ValueError(f"`--{chosen[0]}` is for --model_alias dream; leave it out, or use --paradigm")
+    if len(chosen) == 2:
+        raise ValueError("`--dream_block` and `--dream_window` exclude each other; use one")
+    for switch in chosen:
+        for name, value in meanings[switch].items():
+            if settings.get(name, value) != value:
+                raise ValueError(f"`--{name} {settings[name]}` contradicts `--{switch}`; leave one out")
+            settings[name] = value
+
+
+def _drop_circuit_settings(given: Mapping[str, Any], settings: dict[str, Any]) -> None:
+    """A circuit's settings change nothing without one: dropped where `none` is said, an error where it is not."""
+    for name in CIRCUIT_SETTINGS:
+        if name in given and "pc_ckpt" not in given:
+            raise ValueError(f"`--{name}` is read by a circuit only; add --pc_ckpt, or leave it out")
+        settings.pop(name, None)
+
+
+def _checkpoint(family: Family, given: Mapping[str, Any]) -> tuple[str, str]:
+    for other in FAMILIES:
+        if other != family and f"{other}_ckpt" in given:
+            raise ValueError(f"`--{other}_ckpt` is not read with --model_alias {family}; use --{family}_ckpt")
+    flag = f"{family}_ckpt"
+    checkpoint = checkpoints.resolve(flag, given.get(flag, DEFAULT_CHECKPOINTS[family]))
+    if checkpoint == checkpoints.DEMO and family != "llada":
+        raise ValueError(f"`--{flag} demo`: the demo is a LLaDA checkpoint; use --model_alias llada --llada_ckpt demo")
+    return flag, checkpoint
+
+
+def _adapter(given: Mapping[str, Any]) -> str | None:
+    if "peft_ckpt" not in given:
+        return None
+    adapter = checkpoints.resolve("peft_ckpt", given["peft_ckpt"])
+    if not checkpoints.is_hub_id(adapter):
+        checkpoints.check_adapter("peft_ckpt", adapter)
+    return adapter
+
+
+def _documents(given: Mapping[str, Any]) -> tuple[float | None, tuple[int, int] | None]:
+    """The documents a run is held to: a limit, a slice, or neither. -1 stands for 'not given', as in eval.py."""
+    limit = given.get("limit")
+    if limit is not None and not (0 < limit < 1 or (limit >= 1 and float(limit).is_integer())):
+        raise ValueError(f"`--limit {limit:g}` must be a whole number, or a share between 0 and 1")
+    if limit is not None and limit > _MOST_DOCUMENTS:
+        raise ValueError(
+            f"`--limit {limit:g}` is more than any task has; use at most {_MOST_DOCUMENTS}, or leave it out for all"
+        )
+    first, end = (None if given.get(name) == -1 else given.get(name) for name in ("sample_sid", "sample_eid"))
+    if first is None and end is None:
+        return limit, None
+    if first is None or end is None:
+        raise ValueError("`--sample_sid` and `--sample_eid` go together; give both")
+    if limit is not None:
+        raise ValueError("`--limit` and `--sample_sid`, `--sample_eid` exclude each other; use one")
+    if not 0 <= first < end:
+        raise ValueError(f"`--sample_sid {first} --sample_eid {end}` is an empty slice; sid must be below eid, from 0")
+    rows = num_documents(given["task"].removeprefix(TASK_PREFIX))
+    if rows is not None and end > rows:
+        raise ValueError(f"`--sample_eid {end}` is beyond the {rows} documents of {given['task']}")
+    # Every one of them is named to lm-eval.
+    _within("sample_eid", end, 1, _MOST_NAMED)
+    return None, (first, end)
+
+
+def _batch_size(value: str) -> str:
+    if value != "auto" and not (value.isdecimal() and int(value) >= 1):
+        raise ValueError(f"`--batch_size {value}` must be a whole number of 1 or more, or auto")
+    if value != "auto":
+        _within("batch_size", int(value), 1, _MOST_ROWS)
+    return value
+
+
+def _within(name: str, value: int, lowest: int, most: int) -> None:
+    if not lowest <= value <= most:
+        raise ValueError(f"`--{name} {value}` must be {lowest} or more, and at most {most}")
