@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lm_eval_codd.runs.run import Run
 
 _DEFAULTS: Final = {field.name: field.default for field in dataclasses.fields(DecodingConfig)}
+# The rules below are proven for these.
+_KNOWN_DECODERS: Final = ("unmasking", "cad")
 # What the gates of a block take the place of.
 _GATE_SETTINGS: Final = ("pc_frac", "reverse_frac")
 
@@ -63,7 +65,7 @@ def _has_table(run: Run) -> bool:
     """Whether each step of a block commits as many as LLaDA's table says."""
     config = run.config
     goes_by_table = config.paradigm == "block" and (config.cache == "none" or run.family == "llada")
-    return goes_by_table and not config.steps_follow_confidence
+    return goes_by_table and config.decoder == "unmasking" and not config.steps_follow_confidence
 
 
 def _goes_by_blocks(run: Run) -> bool:
@@ -90,6 +92,8 @@ def answers_key(run: Run) -> Hashable:
     In the block paradigm the gate's settings count by the steps at which they let the circuit act (`gates.block_gates`,
     which says what it assumes), and a circuit that never acts is none.
     """
+    if run.config.decoder not in _KNOWN_DECODERS:
+        return run
     gates = None if run.circuit is None else block_gates(run.config, run.family)
     if gates is not None and not any(gates):
         gates, run = None, _replaced(run, CIRCUIT_SETTINGS, circuit=None)

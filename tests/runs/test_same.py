@@ -153,6 +153,9 @@ class TestSettingsWithoutEffect:
             "paradigm=full cache=prefix block_length=32,64",
             "eps=0.001,0.01 paradigm=full",
             "paradigm=full pc_ckpt=a/b pc_windows=best,cover",
+            "decoder=cad selection=random seed=1,2",
+            "decoder=p2 seed=1,2",
+            "decoder=p2 gen_length=64 num_steps=64,128",
         ],
     )
     def test_have_one_elsewhere(self, text):
