@@ -37,6 +37,21 @@ class TestASteps:
         assert operations.num_launches > 1000
         assert all(output.num_circuit for output in outputs) == coupled
 
+    @pytest.mark.parametrize(
+        "settings",
+        [{}, {"compat": True, "temperature": 0.7}, {"selection": "random", "max_block_steps": 2}, {"cache": "dual"}],
+        ids=str,
+    )
+    @pytest.mark.parametrize("coupled", [False, True])
+    def test_nor_do_those_of_cad(self, backbone, settings, coupled):
+        circuit = random_circuit(backbone.vocab_size, 8, 4, sharpness=1.0) if coupled else None
+        assert circuit is None or circuit.always_possible
+        config = codd.DecodingConfig(decoder="cad", pc_frac=1.5, gen_length=32, block_length=8, **settings)
+        with Operations() as operations:
+            outputs = codd.generate(backbone, PROMPTS, config, circuit=circuit, batch_size=3)
+        assert operations.num_waits == 0
+        assert all(output.num_circuit for output in outputs) == coupled
+
     def test_nor_do_they_while_somebody_watches(self, backbone):
         with Operations() as operations:
             codd.generate(backbone, PROMPTS, codd.DecodingConfig(**SMALL), on_step=lambda event: None)

@@ -33,7 +33,7 @@ const promoted = (one) => one.committed && !one.alone.committed;
 // Negative entropies become likelihoods; the other rules' confidences are between 0 and 1 already.
 function strength(confidence) {
   if (confidence === null) return 0;
-  return data.alg === "entropy" ? Math.exp(confidence) : confidence;
+  return data.alg.includes("entropy") ? Math.exp(confidence) : confidence;
 }
 
 function canvasAfter(decode, index) {
