@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -10,14 +11,14 @@ from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS
 from lm_eval_codd.names import READ_AS
 from lm_eval_codd.runs.flags import Flag
 from lm_eval_codd.settings import CIRCUIT_SETTINGS, FAMILIES, FAMILY_DEFAULTS, DecodingConfig, facts_of
-from lm_eval_codd.settings.decoders import DECODERS, CadOptions
+from lm_eval_codd.settings.decoders import DECODERS, OPTIONS
 
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 PROTOCOLS: Final = ("paper", "official")
 # Words of `--chat_template`; any other is the name of one of the tokenizer's templates.
 TEMPLATE_WORDS: Final = ("auto", "true", "false")
 SETTINGS: Final = tuple(field.name for field in dataclasses.fields(DecodingConfig))
-_OPTIONS_OF_CAD: Final = tuple(field.name for field in dataclasses.fields(CadOptions))
+_OPTIONS: Final = {decoder: [field.name for field in dataclasses.fields(kind)] for decoder, kind in OPTIONS.items()}
 
 
 def _setting(field: dataclasses.Field) -> Flag:
@@ -89,11 +90,14 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
         Flag("tag", "str", "a word for the run's name"),
     ),
     "a run: decoding": (
-        *(flag for flag in _ALL_SETTINGS if flag.name not in (*CIRCUIT_SETTINGS, *_OPTIONS_OF_CAD)),
+        *(flag for flag in _ALL_SETTINGS if flag.name not in (*CIRCUIT_SETTINGS, *itertools.chain(*_OPTIONS.values()))),
         Flag("dream_block", "bool", "Dream in blocks, the same as --paradigm block"),
         Flag("dream_window", "bool", "Dream on the whole canvas with circuit windows, --paradigm full"),
     ),
-    "a run: decoder cad": tuple(flag for flag in _ALL_SETTINGS if flag.name in _OPTIONS_OF_CAD),
+    **{
+        f"a run: decoder {decoder}": tuple(flag for flag in _ALL_SETTINGS if flag.name in names)
+        for decoder, names in _OPTIONS.items()
+    },
     "a run: circuit": (
         Flag("pc_ckpt", "str", "circuit: a file, folder or hub id; `none` is the backbone alone", default="none"),
         *(flag for flag in _ALL_SETTINGS if flag.name in CIRCUIT_SETTINGS),

@@ -8,7 +8,19 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from lm_eval_codd.names import check_names, explains_unknown_names
-from lm_eval_codd.settings.decoders import DECODERS, OWN_DEFAULTS, OWN_RANGES, CadOptions, P2Options, only_read, reads
+from lm_eval_codd.settings.decoders import (
+    DECODERS,
+    ONE_OF,
+    OWN_DEFAULTS,
+    OWN_RANGES,
+    CadOptions,
+    CorrectiveOptions,
+    P2Options,
+    checked_schedule,
+    only_read,
+    own_defaults,
+    reads,
+)
 from lm_eval_codd.settings.fields import (
     AT_LEAST_0,
     AT_LEAST_1,
@@ -47,14 +59,14 @@ FAMILY_DEFAULTS: Final[Mapping[Family, Mapping[str, Any]]] = {
 
 @explains_unknown_names("setting")
 @dataclass(frozen=True, kw_only=True)
-class DecodingConfig(CadOptions, P2Options):
+class DecodingConfig(CadOptions, P2Options, CorrectiveOptions):
     """Every setting that can change which tokens come out. Frozen, validated at construction, written into results.
 
     A setting that the decoder does not read (`settings.decoders`) is refused when it differs from its default.
 
     Args:
-        decoder: `unmasking` (LLaDA's, Dream's and Fast-dLLM's: steps commit the surest masked positions),
-            `cad` or `p2`.
+        decoder: `unmasking` (LLaDA's, Dream's and Fast-dLLM's: steps commit the surest masked positions), `cad`, `p2`
+            or `corrective`.
         alg: remasking rule, which masked positions a step commits first: `low_confidence` (alias `maskgit_plus`),
             `topprob`, `margin` (`topk_margin`), `entropy` or `random` (`origin`). `topprob` is `low_confidence` but in
             a circuit's best windows, where it ranks by the largest untempered, untruncated probability, as officially.
@@ -91,12 +103,13 @@ class DecodingConfig(CadOptions, P2Options):
             `prefix` reuses those before the block, `dual` those after it as well.
         threshold: confidence-aware parallel decoding (Fast-dLLM): each step commits every position whose confidence is
             at or above it, at least the surest one, and a block ends when it is full. 0 < threshold <= 1; None is off.
-            `cad` has its own: 0.95 by default, 0 or more.
+            `cad` has its own: 0.95 by default, 0 or more. `corrective` masks again what is at or below it: 0.9 by
+            default, 0 or more, and one of it, `remask_schedule` and `mad_k`.
         factor: the same with a bound that falls with the number: the surest n positions are committed while the n-th
             confidence is at least 1 - factor / (n + 1), at least the surest one. Not together with `threshold`.
         compat: what the official code does where it is plainly a bug (`cad`: the end ids of four checkpoints at once; a
             forced step leaves blocked positions masked; logits that are not finite become 0; the mask may be chosen).
-        **options: of one decoder, see `CadOptions` and `P2Options` in `settings.decoders`.
+        **options: of one decoder, see `CadOptions` and its like in `settings.decoders`.
 
     Raises:
         ValueError: one line with the argument, its value, what is allowed and what to do.
@@ -105,7 +118,7 @@ class DecodingConfig(CadOptions, P2Options):
     decoder: str = setting(
         "unmasking",
         "what a step writes: unmasking, the surest positions; cad, all that are sure; p2, what is sure, and the mask "
-        "where a token is not",
+        "where a token is not; corrective, every mask, and the mask where a token is unsure",
     )
     alg: str = setting(
         "low_confidence",
@@ -171,7 +184,8 @@ class DecodingConfig(CadOptions, P2Options):
     )
     threshold: float | None = setting(
         None,
-        "a step commits every position at least this sure (approximate), instead of --num_steps; cad: 0.95 by default",
+        "a step commits every position at least this sure (approximate), instead of --num_steps; cad: 0.95 by default; "
+        "corrective, 0.9: what is no surer is masked again",
         range=Range(lambda v: 0 < v <= 1, "above 0 and at most 1 (a confidence)"),
     )
     factor: float | None = setting(
@@ -191,7 +205,10 @@ class DecodingConfig(CadOptions, P2Options):
             self._set(field.name, checked(field, getattr(self, field.name), ranges))
             if not reads(self.decoder, field.name) and getattr(self, field.name) != field.default:
                 raise ValueError(_unread(self.decoder, field.name, getattr(self, field.name)))
-        for name, default in OWN_DEFAULTS.get(self.decoder, {}).items():
+        self._refuse_two_of_one()
+        if self.remask_schedule is not None:
+            self._set("remask_schedule", checked_schedule(self.remask_schedule))
+        for name, default in own_defaults(self.decoder, vars(self)).items():
             if getattr(self, name) is None:
                 self._set(name, default)
         if self.cache != "none" and self.cfg_scale:
@@ -285,6 +302,12 @@ class DecodingConfig(CadOptions, P2Options):
                 f"use a multiple of {self.num_blocks} ({either(steps)})"
             )
 
+    def _refuse_two_of_one(self) -> None:
+        names = [name for name in ONE_OF.get(self.decoder, ()) if getattr(self, name) is not None]
+        if len(names) > 1:
+            given = [f"`{name}={_shown(getattr(self, name))}`" for name in names]
+            raise ValueError(f"{' and '.join(given)} both say what is masked again; leave out one of them")
+
     def _check_bounds(self) -> None:
         if self.min_per_step > self.max_per_step and not self.compat:
             raise ValueError(
@@ -340,7 +363,7 @@ def rule_of(settings: Mapping[str, Any]) -> str:
     decoder = _decoder(settings)
     if decoder == "unmasking" or decoder not in DECODERS:
         return settings["alg"] if decoder == "unmasking" else decoder
-    usual = {**vars(DecodingConfig()), **OWN_DEFAULTS.get(decoder, {})}
+    usual = {**vars(DecodingConfig()), **own_defaults(decoder, settings)}
     shared = DECODERS["unmasking"]
     names = [name for name in DECODERS[decoder] if name not in shared or name in OWN_DEFAULTS.get(decoder, {})]
     given = {name: value for name in names if (value := settings.get(name, usual[name])) != usual[name]}

@@ -6,14 +6,16 @@ it differs from its default.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, setting
+from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, either, setting
 
 SELECTIONS: Final = ("confidence", "entropy", "random")
+REMASK_SCHEDULES: Final = ("linear", "cosine")  # beside fixed_X
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,24 @@ class P2Options:
     form: str = setting("released", "P2: the authors' code, or equation 7 of their paper", choices=P2_FORMS)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CorrectiveOptions:
+    """Corrective refinement (arXiv 2512.15596): `num_steps` forwards, each of which may mask again what is unsure.
+
+    What is unsure is said by one of `threshold` (probabilities at or below it; 0.9 where nothing is given),
+    `remask_schedule` and `mad_k`.
+    """
+
+    remask_schedule: str | None = setting(
+        None, "corrective: the share that each step masks again: linear, cosine or fixed_X, X from 0 to 1"
+    )
+    mad_k: float | None = setting(
+        None,
+        "corrective: what is so many standard deviations below its answer's median is masked again",
+        range=AT_LEAST_0,
+    )
+
+
 # What each decoder reads beside that which all of them read.
 DECODERS: Final[dict[str, tuple[str, ...]]] = {
     "unmasking": (
@@ -67,14 +87,39 @@ DECODERS: Final[dict[str, tuple[str, ...]]] = {
         *(field.name for field in dataclasses.fields(CadOptions)),
     ),
     "p2": ("num_steps", "compat", *(field.name for field in dataclasses.fields(P2Options))),
+    "corrective": (
+        *("num_steps", "top_p", "top_k", "threshold", "compat"),
+        *(field.name for field in dataclasses.fields(CorrectiveOptions)),
+    ),
 }
+
+# Each decoder's options that no other one has.
+OPTIONS: Final[Mapping[str, type]] = {"cad": CadOptions, "p2": P2Options, "corrective": CorrectiveOptions}
 
 # Those that take a second model, which scores what the first predicts.
 TAKE_PLANNERS: Final = ("p2",)
 
 # Where a decoder has a default or a range of its own for a setting that it shares.
-OWN_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {"cad": {"threshold": 0.95}}
-OWN_RANGES: Final[Mapping[str, Mapping[str, Range]]] = {"cad": {"threshold": AT_LEAST_0}}
+OWN_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "cad": {"threshold": 0.95},
+    "corrective": {"threshold": 0.9},
+}
+OWN_RANGES: Final[Mapping[str, Mapping[str, Range]]] = {
+    "cad": {"threshold": AT_LEAST_0},
+    "corrective": {"threshold": AT_LEAST_0},
+}
+# Settings of which a decoder takes one; the others are None.
+ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {"corrective": ("threshold", "remask_schedule", "mad_k")}
+
+
+def own_defaults(decoder: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`OWN_DEFAULTS`, but for those in whose place another setting (`ONE_OF`) is given."""
+    one_of = ONE_OF.get(decoder, ())
+    return {
+        name: default
+        for name, default in OWN_DEFAULTS.get(decoder, {}).items()
+        if not (name in one_of and any(settings.get(other) is not None for other in one_of if other != name))
+    }
 
 
 def reads(decoder: str, name: str) -> bool:
@@ -85,3 +130,19 @@ def reads(decoder: str, name: str) -> bool:
 def only_read(decoder: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the settings that the decoder reads; all of them for a decoder that is unknown."""
     return {name: value for name, value in settings.items() if decoder not in DECODERS or reads(decoder, name)}
+
+
+def checked_schedule(value: str) -> str:
+    """A `remask_schedule` in its one spelling.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if value in REMASK_SCHEDULES:
+        return value
+    word, _, share = value.partition("_")
+    with contextlib.suppress(ValueError):
+        if word == "fixed" and 0 <= float(share) <= 1:
+            return f"fixed_{abs(float(share))}"
+    allowed = (*REMASK_SCHEDULES, "fixed_X with X from 0 to 1")
+    raise ValueError(f"`remask_schedule={value}` is not known; use {either(allowed)}")
