@@ -15,6 +15,7 @@ from lm_eval_codd.settings.decoders import (
     OWN_RANGES,
     CadOptions,
     CorrectiveOptions,
+    OpenDllmOptions,
     P2Options,
     checked_schedule,
     only_read,
@@ -59,14 +60,14 @@ FAMILY_DEFAULTS: Final[Mapping[Family, Mapping[str, Any]]] = {
 
 @explains_unknown_names("setting")
 @dataclass(frozen=True, kw_only=True)
-class DecodingConfig(CadOptions, P2Options, CorrectiveOptions):
+class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
     """Every setting that can change which tokens come out. Frozen, validated at construction, written into results.
 
     A setting that the decoder does not read (`settings.decoders`) is refused when it differs from its default.
 
     Args:
-        decoder: `unmasking` (LLaDA's, Dream's and Fast-dLLM's: steps commit the surest masked positions), `cad`, `p2`
-            or `corrective`.
+        decoder: `unmasking` (LLaDA's, Dream's and Fast-dLLM's: steps commit the surest masked positions), `cad`, `p2`,
+            `open_dllm` or `corrective`.
         alg: remasking rule, which masked positions a step commits first: `low_confidence` (alias `maskgit_plus`),
             `topprob`, `margin` (`topk_margin`), `entropy` or `random` (`origin`). `topprob` is `low_confidence` but in
             a circuit's best windows, where it ranks by the largest untempered, untruncated probability, as officially.
@@ -117,8 +118,8 @@ class DecodingConfig(CadOptions, P2Options, CorrectiveOptions):
 
     decoder: str = setting(
         "unmasking",
-        "what a step writes: unmasking, the surest positions; cad, all that are sure; p2, what is sure, and the mask "
-        "where a token is not; corrective, every mask, and the mask where a token is unsure",
+        "what a step writes: unmasking, the surest positions; cad, all that are sure; p2 and open_dllm, what is sure, "
+        "and the mask where a token is not; corrective, every mask, and the mask where a token is unsure",
     )
     alg: str = setting(
         "low_confidence",

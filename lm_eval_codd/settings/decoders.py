@@ -58,6 +58,20 @@ class P2Options:
     form: str = setting("released", "P2: the authors' code, or equation 7 of their paper", choices=P2_FORMS)
 
 
+OPEN_DLLM_VARIANTS: Final = ("p2", "p2_upgraded", "p2_upgraded_remdm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenDllmOptions:
+    """Open-dLLM's samplers that mask again, in `num_steps` steps at most."""
+
+    variant: str = setting(
+        "p2",
+        "Open-dLLM: positions are ranked by the token predicted now, the one that stands there, or that when written",
+        choices=OPEN_DLLM_VARIANTS,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class CorrectiveOptions:
     """Corrective refinement (arXiv 2512.15596): `num_steps` forwards, each of which may mask again what is unsure.
@@ -87,6 +101,10 @@ DECODERS: Final[dict[str, tuple[str, ...]]] = {
         *(field.name for field in dataclasses.fields(CadOptions)),
     ),
     "p2": ("num_steps", "compat", *(field.name for field in dataclasses.fields(P2Options))),
+    "open_dllm": (
+        *("num_steps", "top_p", "top_k", "compat"),
+        *(field.name for field in dataclasses.fields(OpenDllmOptions)),
+    ),
     "corrective": (
         *("num_steps", "top_p", "top_k", "threshold", "compat"),
         *(field.name for field in dataclasses.fields(CorrectiveOptions)),
@@ -94,7 +112,12 @@ DECODERS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 # Each decoder's options that no other one has.
-OPTIONS: Final[Mapping[str, type]] = {"cad": CadOptions, "p2": P2Options, "corrective": CorrectiveOptions}
+OPTIONS: Final[Mapping[str, type]] = {
+    "cad": CadOptions,
+    "p2": P2Options,
+    "open_dllm": OpenDllmOptions,
+    "corrective": CorrectiveOptions,
+}
 
 # Those that take a second model, which scores what the first predicts.
 TAKE_PLANNERS: Final = ("p2",)

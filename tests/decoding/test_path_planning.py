@@ -76,7 +76,7 @@ class TestItIsTheOfficialDecode:
         "case", cases("p2_schedule.json"), ids=lambda case: f"{case['kappa']}-{case['num_steps']}-{case['num_masked']}"
     )
     def test_counts(self, case):
-        plan = path_planning.Plan(path_planning.KAPPAS[case["kappa"]], case["num_steps"], torch.device("cpu"))
+        plan = path_planning.plan_of(case["kappa"], case["num_steps"], torch.device("cpu"))
         variable = torch.ones(1, case["num_masked"], dtype=torch.bool)
         steps = range(case["num_steps"])
         assert [int(plan(torch.tensor([step]), variable)) for step in steps] == case["num_to_mask"]

@@ -25,10 +25,10 @@ from torch import Tensor
 from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_likely, rows_at_a_time, tempered_support
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import low_confidence
+from lm_eval_codd.decoding.decoders.revision import Plan, fix_given, revision
 from lm_eval_codd.decoding.network import FullPass
 from lm_eval_codd.decoding.noise import Stream
 from lm_eval_codd.decoding.step import Decision, Look, Step
-from lm_eval_codd.decoding.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids
@@ -72,7 +72,7 @@ class PathPlanning:
             )
         self._config = config
         self._score = _SCORES["probability" if config.form == "paper" else config.score]
-        self._plan = Plan(KAPPAS[config.kappa], config.num_steps, device)
+        self._plan = plan_of(config.kappa, config.num_steps, device)
         self._planner = None if planner is None else FullPass(planner)
 
     def start(self, canvas: Canvas) -> None:
@@ -138,46 +138,9 @@ class PathPlanning:
         return score.index_put((row, place), torch.cat(pieces))
 
 
-class Plan:
-    """How many positions are masked after each step: the share 1 - kappa(i / n), rounded down.
-
-    In the order of operations and the precision of the released code, which decide where a product is nearly whole.
-    """
-
-    def __init__(self, kappa: Callable[[float], float], num_steps: int, device: torch.device) -> None:
-        self._num_steps = num_steps
-        shares = [1 - kappa(step * (1 / num_steps)) for step in range(1, num_steps + 1)]
-        self._share = to_device(shares, device, torch.float32)
-
-    def __call__(self, step: Tensor, variable: Tensor) -> Tensor:
-        """[B] int64, for each row's `step` [B], counted from 0, of its positions that may change, [B, G] bool."""
-        share = self._share[step.clamp(max=self._num_steps - 1)]
-        return (variable.sum(dim=1).float() * share).long()
-
-    def is_under_way(self, step: Tensor) -> Tensor:
-        """[B] bool: whether there is such a step."""
-        return step < self._num_steps
-
-
-def fix_given(canvas: Canvas) -> None:
-    """Fix what a draft gives, where the caller did not say what is fixed."""
-    if canvas.fixed is None:
-        canvas.fixed = canvas.inside & ~canvas.masked
-
-
-def revision(step: Step, tokens: Tensor, score: Tensor, masked: Tensor, kept: Tensor, mask_id: int) -> Decision:
-    """Write the candidates where a masked position is to be decided, and the mask where a decided one is not.
-
-    Args:
-        step: the positions.
-        tokens: [B, P], candidates.
-        score: [B, P], what they were ranked by.
-        masked: [B, P] bool, as the step found them.
-        kept: [B, P] bool, which are decided after the step.
-        mask_id: of the mask.
-    """
-    taken_back = ~masked & ~kept & step.committable
-    return Decision(tokens.masked_fill(taken_back, mask_id), score, (masked & kept) | taken_back)
+def plan_of(kappa: str, num_steps: int, device: torch.device) -> Plan:
+    """In the released code's order of operations, which decides where a number of positions is nearly whole."""
+    return Plan([1 - KAPPAS[kappa](step * (1 / num_steps)) for step in range(1, num_steps + 1)], device)
 
 
 def _above_the_cut(score: Tensor, step: Step) -> Tensor:
