@@ -73,13 +73,18 @@ def check_room(
         check_vocabulary(backbone, circuit)
 
 
+def check_takes_planner(config: DecodingConfig) -> None:
+    """Raise `ValueError` where the decoder does not take a planner."""
+    if config.decoder not in TAKE_PLANNERS:
+        readers = either(f"decoder={name}" for name in TAKE_PLANNERS)
+        raise ValueError(f"`planner` is read by {readers}, not by `decoder={config.decoder}`; leave out one of them")
+
+
 def check_planner(backbone: Backbone, planner: Backbone | None, config: DecodingConfig) -> None:
     """Raise `ValueError` for a planner that the decoder does not take, or of another vocabulary."""
     if planner is None:
         return
-    if config.decoder not in TAKE_PLANNERS:
-        readers = either(f"decoder={name}" for name in TAKE_PLANNERS)
-        raise ValueError(f"`planner` is read by {readers}, not by `decoder={config.decoder}`; leave out one of them")
+    check_takes_planner(config)
     if planner.vocab_size != backbone.vocab_size:
         raise ValueError(
             f"the planner's vocabulary of {planner.vocab_size} tokens is not the backbone's of {backbone.vocab_size}; "

@@ -26,6 +26,7 @@ class Answering:
         circuit: couples its predictions, or None.
         batch_size: requests decoded at once.
         journal: where answers are looked up and written down, or None.
+        planner: scores what is decided, for the decoders that take one, or None.
     """
 
     def __init__(
@@ -34,8 +35,9 @@ class Answering:
         circuit: HMM | None,
         batch_size: BatchSize,
         journal: Journal | None,
+        planner: Backbone | None = None,
     ) -> None:
-        self._backbone, self._circuit = backbone, circuit
+        self._backbone, self._circuit, self._planner = backbone, circuit, planner
         self._batch_size, self._journal = batch_size, journal
 
     def take_journalled(self, config: DecodingConfig, group: list[Request]) -> Iterator[tuple[Request, Answer]]:
@@ -56,7 +58,7 @@ class Answering:
     ) -> Iterator[tuple[Request, Answer]]:
         """Decode requests that share their settings; an answer is journalled before it is yielded."""
         # Logits, a circuit's evidence and what it makes of it, in float32, at every position that a step looks at.
-        num_positions = config.gen_length if config.paradigm == "full" else config.block_length
+        num_positions = config.block_length if config.goes_by_blocks else config.gen_length
         self._batch_size.start(self._backbone.device, 3 * 4 * num_positions * self._backbone.vocab_size)
         keys = self._keys(config, group)
 
@@ -67,6 +69,7 @@ class Answering:
                 config,
                 circuit=self._circuit,
                 on_step=progress.on_step,
+                planner=self._planner,
                 repeats=[group[index].repeat for index in indices],
                 batch_size=batch_size,
             )
@@ -80,5 +83,5 @@ class Answering:
             self._journal.flush()
 
     def _keys(self, config: DecodingConfig, requests: list[Request]) -> list[str]:
-        keys = Keys(made_by(config, self._backbone, self._circuit))
+        keys = Keys(made_by(config, self._backbone, self._circuit, self._planner))
         return [keys.of(request.prompt, request.repeat) for request in requests]

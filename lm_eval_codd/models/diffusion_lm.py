@@ -81,6 +81,8 @@ class DiffusionLM(TemplateLM):
         attn_implementation: accepted; attention is torch's scaled_dot_product_attention whatever it says.
         trust_remote_code: accepted; no checkpoint's code is ever run.
         pc: the circuit: a file, a folder or a hub id. For the `codd_` models, and required there.
+        planner: folder or hub id of a model of the same vocabulary, which scores what is decided (`decoder=p2`).
+        planner_revision: branch, tag or commit on the hub, of the planner.
         own_defaults: whether the checkpoint's own defaults (`lm_eval_codd` in its generation_config.json) are read.
         journal: a folder in which every answer is written down as soon as it is made; those that are there already and
             depend on nothing that changed are not decoded again. None: no journal.
@@ -115,6 +117,8 @@ class DiffusionLM(TemplateLM):
         pc: str | None = None,
         peft_revision: str | None = None,
         pc_revision: str | None = None,
+        planner: str | None = None,
+        planner_revision: str | None = None,
         own_defaults: bool = True,
         journal: str | None = None,
         **settings: Any,
@@ -132,8 +136,8 @@ class DiffusionLM(TemplateLM):
         add_bos_token = true_or_false("add_bos_token", add_bos_token)
         chat_template_args = json_object("chat_template_args", chat_template_args)
         # lm-eval makes a number of a revision that looks like one.
-        revision, peft_revision, pc_revision = (
-            None if value is None else str(value) for value in (revision, peft_revision, pc_revision)
+        revision, peft_revision, pc_revision, planner_revision = (
+            None if value is None else str(value) for value in (revision, peft_revision, pc_revision, planner_revision)
         )
         max_length = None if max_length is None else whole_number("max_length", max_length)
         of_checkpoint, longest = read_own_defaults(pretrained, revision)
@@ -143,6 +147,8 @@ class DiffusionLM(TemplateLM):
         self._said: set[str] = set()
         evaluation = running_evaluation() or Evaluation()
         self.config = self._resolve(evaluation)
+        if planner is not None:
+            decoding.check_takes_planner(self.config)
         self._batch_size = BatchSize(batch_size, max_batch_size)
         journal = None if journal is None else Journal(str(journal))
 
@@ -173,6 +179,10 @@ class DiffusionLM(TemplateLM):
             decoding.check_vocabulary(self.backbone, circuit)
         self._device = self.backbone.device
         self.circuit = None if circuit is None else circuit.to(device=self._device)
+        self.planner = None
+        if planner is not None:
+            self.planner = backbones.load_backbone(planner, dtype=dtype, device=self._device, revision=planner_revision)
+            decoding.check_planner(self.backbone, self.planner, self.config)
         self._max_length = choose_max_length(max_length, self.backbone.max_length)
         check_room(self.config.gen_length, self._max_length)
 
@@ -183,6 +193,8 @@ class DiffusionLM(TemplateLM):
             "pc": pc,
             "peft_revision": peft_revision,
             "pc_revision": pc_revision,
+            "planner": planner,
+            "planner_revision": planner_revision,
             "own_defaults": of_checkpoint,
             "tokenizer": tokenizer,
             "add_bos_token": add_bos_token,
@@ -191,7 +203,7 @@ class DiffusionLM(TemplateLM):
         self._record = Record(**self._made_from)
         if journal is not None:
             journal.start(surroundings(self.backbone.device))
-        self._answering = Answering(self.backbone, self.circuit, self._batch_size, journal)
+        self._answering = Answering(self.backbone, self.circuit, self._batch_size, journal, self.planner)
         self.has_applied_chat_template = False
 
     @classmethod
@@ -213,6 +225,7 @@ class DiffusionLM(TemplateLM):
             config=self.config,
             backbone=self.backbone,
             circuit=self.circuit,
+            planner=self.planner,
             max_length=self.max_length,
             world_size=self.world_size,
             lacks_template=bool(self.tokenizer.chat_template) and not self.has_applied_chat_template,

@@ -39,7 +39,8 @@ class Totals:
         truncated_prompts: prompts that were longer than `max_length` allows.
         nfe: network evaluations, counted a row: one whose answer is settled costs no more of them.
         circuit_calls: evaluations of the circuit, counted a row.
-        impossible_evidence: those of them where the circuit ruled out all evidence and the backbone decided alone.
+        planner_calls: evaluations of a planner, counted a row; they are not in `nfe`.
+        impossible_evidence: those of the circuit's where it ruled out all evidence and the backbone decided alone.
         nonfinite_answers: answers with a step at which the backbone's logits held NaN or +inf, or nothing but -inf.
         nonfinite_steps: those steps, over all answers.
         answer_tokens: tokens before the end of the answers.
@@ -54,6 +55,7 @@ class Totals:
     truncated_prompts: int = 0
     nfe: int = 0
     circuit_calls: int = 0
+    planner_calls: int = 0
     impossible_evidence: int = 0
     nonfinite_answers: int = 0
     nonfinite_steps: int = 0
@@ -69,6 +71,7 @@ class Totals:
         self.squared_seconds += answer.seconds**2
         self.nfe += generation.num_forward
         self.circuit_calls += generation.num_circuit
+        self.planner_calls += generation.num_planner
         self.impossible_evidence += generation.num_impossible
         self.nonfinite_answers += generation.num_nonfinite > 0
         self.nonfinite_steps += generation.num_nonfinite
@@ -105,6 +108,7 @@ class Setup:
         config: the settings of the evaluation.
         backbone: the network.
         circuit: couples its predictions, or None.
+        planner: scores what is decided, or None.
         max_length: tokens of prompt and answer together.
         world_size: processes that share the requests.
         lacks_template: whether the tokenizer has a chat template that the prompts did not go through.
@@ -113,6 +117,7 @@ class Setup:
     config: DecodingConfig
     backbone: Backbone
     circuit: HMM | None
+    planner: Backbone | None = None
     max_length: int
     world_size: int
     lacks_template: bool
@@ -122,7 +127,7 @@ class Setup:
         return {
             "lm_eval_codd": lm_eval_codd.__version__,
             "max_length": self.max_length,
-            **made_by(self.config, self.backbone, self.circuit),
+            **made_by(self.config, self.backbone, self.circuit, self.planner),
         }
 
 
@@ -173,6 +178,7 @@ class Record:
             "token_ids": {name: getattr(backbone, name) for name in _TOKEN_IDS},
             "checkpoint_identity": backbone.identity,
             "circuit_identity": _circuit_identity(setup.circuit),
+            "planner_identity": None if setup.planner is None else setup.planner.identity,
             **_as_stock(backbone, self.made_from),
             "model_num_parameters": backbone.num_parameters,
             "model_max_length": setup.max_length,
@@ -185,6 +191,7 @@ class Record:
             "seconds_deviation": round(totals.seconds_deviation(setup.world_size), 4),
             "mean_nfe": totals.mean("nfe"),
             "mean_circuit_calls": totals.mean("circuit_calls"),
+            "mean_planner_calls": totals.mean("planner_calls"),
             "mean_answer_tokens": totals.mean("answer_tokens"),
             "warnings": _warnings(setup, totals),
         }
@@ -201,7 +208,9 @@ def _as_stock(backbone: Backbone, made_from: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def made_by(config: DecodingConfig, backbone: Backbone, circuit: HMM | None) -> dict[str, Any]:
+def made_by(
+    config: DecodingConfig, backbone: Backbone, circuit: HMM | None, planner: Backbone | None = None
+) -> dict[str, Any]:
     """Everything but a prompt's tokens and its repeat index that an answer depends on, as plain data.
 
     Of the settings, those that are not `DecodingConfig`'s own defaults: one that is new changes no key.
@@ -223,6 +232,7 @@ def made_by(config: DecodingConfig, backbone: Backbone, circuit: HMM | None) -> 
         # A circuit's identity is that of its full-precision tables.
         "circuit_dtype": None if circuit is None else str(circuit.emission.dtype),
         "code": code_version(),
+        **({} if planner is None else {"planner": planner.identity, "planner_dtype": _dtype(planner)}),
     }
 
 

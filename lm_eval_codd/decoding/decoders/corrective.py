@@ -19,7 +19,7 @@ from torch import Tensor
 from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_likely, tempered_support
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import low_confidence
-from lm_eval_codd.decoding.decoders.path_planning import revision
+from lm_eval_codd.decoding.decoders.revision import revision
 from lm_eval_codd.decoding.noise import Stream
 from lm_eval_codd.decoding.step import Decision, Look, Step
 from lm_eval_codd.decoding.transfer import to_device

@@ -1,0 +1,54 @@
+"""`planner=`: a second checkpoint that scores what P2 decides."""
+
+import pytest
+
+from lm_eval_codd import backbones
+from lm_eval_codd.models.dream import Dream
+from lm_eval_codd.models.llada import LLaDA
+from lm_eval_codd.models.record import made_by
+
+P2 = {"decoder": "p2", "num_steps": 6, "gen_length": 16, "device": "cpu"}
+PROMPTS = ["a", "bb bb", "c" * 9]
+
+
+class TestPlanner:
+    def test_its_calls_are_counted_apart_and_it_is_in_the_result(self, checkpoints, ask):
+        lm = LLaDA(checkpoints["llada"], planner=checkpoints["llada"], **P2)
+        ask(lm, PROMPTS)
+        info = lm.get_model_info()
+        assert info["planner_calls"] == info["nfe"] > 0
+        assert info["mean_planner_calls"] == info["mean_nfe"]
+        assert (info["planner"], info["planner_identity"]) == (checkpoints["llada"], info["checkpoint_identity"])
+
+    def test_without_one_there_are_none(self, checkpoints, ask):
+        lm = LLaDA(checkpoints["llada"], **P2)
+        ask(lm, PROMPTS)
+        info = lm.get_model_info()
+        assert (info["planner"], info["planner_identity"], info["planner_calls"]) == (None, None, 0)
+
+    def test_a_journalled_answer_is_found_only_with_the_same_planner(self, checkpoints):
+        lm = LLaDA(checkpoints["llada"], planner=checkpoints["llada"], **P2)
+        parts = (lm.config, lm.backbone, None)
+        assert "planner" not in made_by(*parts)
+        assert made_by(*parts, lm.planner) == {
+            **made_by(*parts),
+            "planner": lm.planner.identity,
+            "planner_dtype": "float32",
+        }
+
+    def test_another_decoder_takes_none(self, checkpoints):
+        with pytest.raises(ValueError, match="`planner` is read by decoder=p2, not by `decoder=unmasking`"):
+            LLaDA(checkpoints["llada"], planner="nowhere", num_steps=4, gen_length=16, block_length=16)
+
+    def test_another_vocabulary_is_refused(self, checkpoints, monkeypatch):
+        load = backbones.load_backbone
+
+        def load_backbone(path, **settings):
+            backbone = load(checkpoints["dream"], **settings)
+            if path == "another":
+                backbone.vocab_size = 7
+            return backbone
+
+        monkeypatch.setattr(backbones, "load_backbone", load_backbone)
+        with pytest.raises(ValueError, match=r"the planner's vocabulary of .* tokens is not the backbone's"):
+            Dream(checkpoints["dream"], planner="another", **P2)
