@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from lm_eval_codd.decoding.logits import Logits
     from lm_eval_codd.decoding.step import Step
     from lm_eval_codd.settings import DecodingConfig
 
@@ -43,13 +44,15 @@ class Support:
         return Support(values, self.ids)
 
 
-def rows_at_a_time(logits: Tensor) -> int:
+def rows_at_a_time(logits: Tensor | Logits) -> int:
     """How many rows of logits [N, V] to look at in one go: what a CPU's cache holds, what a GPU can spare thrice."""
     piece = 8 << 20 if logits.device.type == "cpu" else 1 << 30
     return max(1, piece // (logits.shape[-1] * logits.element_size()))
 
 
-def in_pieces(step: Step, logits: Tensor, propose: Proposal, *uniforms: Tensor | None) -> tuple[Tensor, Tensor]:
+def in_pieces(
+    step: Step, logits: Tensor | Logits, propose: Proposal, *uniforms: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Tokens and confidences [B, P] that a function proposes for some of a step's positions at a time.
 
     Args:

@@ -24,8 +24,6 @@ from lm_eval_codd.decoding.results import Finished, Generation, StepEvent, event
 from lm_eval_codd.decoding.step import Step
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lm_eval_codd.decoding.protocols import Backbone, Circuit
     from lm_eval_codd.settings import DecodingConfig
 
@@ -128,6 +126,7 @@ def stream(
     decoder = make_decoder(config, backbone.family, ids, device, circuit, planner)
     without_circuit = make_decoder(config, backbone.family, ids, device, planner=planner) if compare else None
     check_decoder(decoder, config, begun)
+    takes_pieces = getattr(decoder, "takes_pieces", False)
     queue = Queue(prompts, repeats, batch_size, config, ids, device, start=decoder.start, drafts=begun)
     network = make_network(backbone, config)
     clock = Clock()
@@ -148,14 +147,15 @@ def stream(
             canvas = queue.refill(canvas.keep([row for row, number in enumerate(num_wanted) if number]))
             continue
         step = Step.of(canvas, look, num_wanted, blocks, num_open)
-        logits = network.logits(canvas, step)
-        canvas.num_nonfinite += _are_nonfinite(step, logits)
+        source = network.logits(canvas, step)
+        logits = source if takes_pieces else source.whole()
         if config.logits_eos_inf:
             logits[..., ids.eos] = -torch.inf
         # Before the circuit writes into the logits; draws are functions of row and step, so the second are the same.
         alone = without_circuit.decide(canvas, step, logits) if without_circuit else None
         decision = decoder.decide(canvas, step, logits)
-        del logits  # not beside the next step's
+        canvas.num_nonfinite += step.spread(~source.are_finite, False).any(dim=1)
+        del logits, source  # not beside the next step's
         before = canvas.tokens.clone() if on_step is not None and decoder.revises else None
         canvas.commit(step.columns, decision.tokens, decision.commit)
         canvas.state.update(decision.state)
@@ -164,8 +164,3 @@ def stream(
         canvas.step = step.number + 1
         if on_step is not None:
             on_step(event_of(canvas, step, decision, alone, before))
-
-
-def _are_nonfinite(step: Step, logits: Tensor) -> Tensor:
-    """[B] bool: rows that have a position whose largest logit of [N, V] is not a number to compare with."""
-    return step.spread(~logits.amax(dim=-1).isfinite(), False).any(dim=1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from lm_eval_codd.decoding.logits import Logits
 from lm_eval_codd.decoding.transfer import to_device
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 class Network(Protocol):
     """Gives a step its logits, counted as one evaluation a row."""
 
-    def logits(self, canvas: Canvas, step: Step) -> Tensor:
-        """[N, V] float32 at the step's positions; the caller may overwrite them."""
+    def logits(self, canvas: Canvas, step: Step) -> Logits:
+        """[N, V] float32 at the step's positions."""
         ...
 
 
@@ -45,9 +46,10 @@ class Direct:
     def __init__(self, backbone: Backbone) -> None:
         self._full_pass = FullPass(backbone)
 
-    def logits(self, canvas: Canvas, step: Step) -> Tensor:
+    def logits(self, canvas: Canvas, step: Step) -> Logits:
         """See `Network`."""
-        return self._full_pass(canvas.tokens, canvas.attention_mask, canvas.answer_start + step.columns, step.flat)
+        at = self._full_pass.before_head(canvas.tokens, canvas.attention_mask, canvas.answer_start + step.columns)
+        return Logits((step.flat(at),), self._full_pass.head, self._full_pass.vocab_size)
 
 
 class Guided:
@@ -59,17 +61,18 @@ class Guided:
     def __init__(self, backbone: Backbone, cfg_scale: float) -> None:
         self._full_pass, self._cfg_scale = FullPass(backbone), cfg_scale
 
-    def logits(self, canvas: Canvas, step: Step) -> Tensor:
+    def logits(self, canvas: Canvas, step: Step) -> Logits:
         """See `Network`."""
         without_prompt = canvas.tokens.clone()
         without_prompt[:, : canvas.answer_start] = canvas.ids.mask
         both = torch.cat([canvas.tokens, without_prompt])
         attention_mask = None if canvas.attention_mask is None else canvas.attention_mask.repeat(2, 1)
         positions = (canvas.answer_start + step.columns).repeat(2, 1)
-        logits = self._full_pass(
-            both, attention_mask, positions, lambda values: torch.cat([step.flat(half) for half in values.chunk(2)])
-        )
-        conditional, unconditional = logits.chunk(2)
+        halves = self._full_pass.before_head(both, attention_mask, positions).chunk(2)
+        return Logits(tuple(map(step.flat, halves)), self._guide, self._full_pass.vocab_size)
+
+    def _guide(self, conditional: Tensor, unconditional: Tensor) -> Tensor:
+        conditional, unconditional = self._full_pass.head(torch.cat([conditional, unconditional])).chunk(2)
         return unconditional + (self._cfg_scale + 1) * (conditional - unconditional)
 
 
@@ -99,7 +102,7 @@ class Cached:
         self._slot_of: dict[int, int] = {}
         self._block_of: dict[int, int] = {}
 
-    def logits(self, canvas: Canvas, step: Step) -> Tensor:
+    def logits(self, canvas: Canvas, step: Step) -> Logits:
         """See `Network`."""
         self._follow(canvas)
         rows = range(len(canvas))
@@ -118,7 +121,7 @@ class Cached:
                 self._cached_pass(canvas, positions, begun, step.blocks),
             ]
             hidden = torch.cat(parts)[self._index(begin + begun).argsort()]
-        return self._head(step.flat(hidden))
+        return Logits((step.flat(hidden),), self._head, self._backbone.vocab_size)
 
     def _full_pass(self, canvas: Canvas, positions: Tensor, rows: list[int]) -> Tensor:
         tokens, attention_mask, positions, slots = self._inputs(canvas, positions, rows)
@@ -177,7 +180,19 @@ class FullPass:
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
+        self.vocab_size = backbone.vocab_size
         self._head = _Head(backbone) if _splits(backbone) else None
+
+    def before_head(self, tokens: Tensor, attention_mask: Tensor | None, positions: Tensor) -> Tensor:
+        """[B, P, ...]: what `head` reads at the `positions` [B, P]."""
+        compute = self._backbone.logits if self._head is None else self._backbone.hidden_at
+        return compute(tokens, attention_mask, positions)
+
+    def head(self, given: Tensor) -> Tensor:
+        """[N, V] of what `before_head` gave, [N, ...]."""
+        if self._head is not None:
+            return self._head(given)
+        return given.to(torch.float32, copy=True)  # the backbone may keep its own
 
     def __call__(
         self,
@@ -187,10 +202,7 @@ class FullPass:
         pick: Callable[[Tensor], Tensor],
     ) -> Tensor:
         """[N, V], what `pick` takes of the values [B, P, ...] at the `positions` [B, P]."""
-        if self._head is not None:
-            return self._head(pick(self._backbone.hidden_at(tokens, attention_mask, positions)))
-        logits = pick(self._backbone.logits(tokens, attention_mask, positions))
-        return logits.to(torch.float32, copy=True)  # the backbone may keep its own
+        return self.head(pick(self.before_head(tokens, attention_mask, positions)))
 
 
 class _Head:

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 import lm_eval_codd as codd
+from lm_eval_codd.decoding import candidates
+from lm_eval_codd.decoding import logits as logits_in_pieces
 from lm_eval_codd.decoding.decoders.corrective import low_outliers, shares_of
 from lm_eval_codd.trace import record
 from tests.decoding.stub_backbone import StubBackbone
@@ -226,6 +228,25 @@ class TestRefinement:
                 config = codd.DecodingConfig(**SMALL, **options)
                 codd.generate(backbone, PROMPTS, config, drafts=DRAFTS, batch_size=3, on_step=lambda event: None)
             assert operations.num_waits == 0
+
+    @pytest.mark.parametrize("options", [{}, {"cfg_scale": 1.0}], ids=str)
+    def test_logits_of_all_positions_never_exist_at_once(self, backbone, options, monkeypatch):
+        config = codd.DecodingConfig(remask_schedule="linear", **SMALL, **options)
+        expected = codd.generate(backbone, PROMPTS, config, drafts=DRAFTS)
+        num_rows, head = [], backbone.head
+        monkeypatch.setattr(backbone, "head", lambda hidden, out=None: num_rows.append(len(hidden)) or head(hidden))
+        monkeypatch.setattr(candidates, "rows_at_a_time", lambda logits: 5)
+        monkeypatch.setattr(logits_in_pieces, "_ROOM", 0)
+        assert codd.generate(backbone, PROMPTS, config, drafts=DRAFTS) == expected
+        assert max(num_rows) == (10 if options else 5)
+        assert sum(num_rows) > 100
+
+    def test_each_row_counts_its_steps_of_logits_that_are_no_numbers(self):
+        case = next(case for case in EXACT if case["id"] == "thr0.9_steps4")
+        stub = {**case["stub"], "nonfinite": [(5, 3, "nan")]}
+        outputs, _, _ = decode({**case, "stub": stub}, prompt_length=0)
+        # Nothing is unsure there, so that the last step, which looks at masks alone, does not see it.
+        assert outputs[0].num_nonfinite == outputs[0].num_forward - 1 == 3
 
     def test_traces_show_what_was_taken_back(self, backbone):
         trace = record(backbone, PROMPTS[0], codd.DecodingConfig(gen_length=16, remask_schedule="linear", **SMALL))

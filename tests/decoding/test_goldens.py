@@ -101,7 +101,7 @@ class TestSeededTrajectoriesReplay:
             if not changed.any():
                 continue
             step = step_on(canvas, decoder.look(canvas))
-            logits = make_network(backbone, config).logits(canvas, step)
+            logits = make_network(backbone, config).logits(canvas, step).whole()
             _committed_tokens_lie_in_the_support(config, step, logits, torch.from_numpy(after), changed)
             if config.alg in ("entropy", "margin") and config.alg_temp is None:
                 decision = decoder.decide(canvas, step, logits.clone())

@@ -53,7 +53,8 @@ class Decoder(Protocol):
         Args:
             canvas: as it was looked at.
             step: the wanted positions.
-            logits: [N, V] float32 at those positions, after guidance; may be overwritten where a circuit was given.
+            logits: [N, V] float32 at those positions, after guidance; may be overwritten where a circuit was given. As
+                `Logits`, a piece at a time, where the decoder has an attribute `takes_pieces` that is true.
         """
         ...
 

@@ -26,6 +26,7 @@ from lm_eval_codd.decoding.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids
+    from lm_eval_codd.decoding.logits import Logits
     from lm_eval_codd.decoding.protocols import Circuit
     from lm_eval_codd.settings import DecodingConfig, Family
 
@@ -38,6 +39,7 @@ class Corrective:
     """See `Decoder`."""
 
     revises = True
+    takes_pieces = True
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class Corrective:
             num_open=open_.sum(dim=1),
         )
 
-    def decide(self, canvas: Canvas, step: Step, logits: Tensor) -> Decision:
+    def decide(self, canvas: Canvas, step: Step, logits: Logits) -> Decision:
         """See `Decoder`."""
         current = canvas.at(step.columns)
         drawn = step.uniforms(Stream.TOKEN) if self._config.temperature > 0 else None

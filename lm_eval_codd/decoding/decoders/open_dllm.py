@@ -29,6 +29,7 @@ from lm_eval_codd.decoding.step import Decision, Look, Step
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids
+    from lm_eval_codd.decoding.logits import Logits
     from lm_eval_codd.decoding.protocols import Circuit
     from lm_eval_codd.settings import DecodingConfig, Family
 
@@ -40,6 +41,7 @@ class OpenDllm:
     """See `Decoder`."""
 
     revises = True
+    takes_pieces = True
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ class OpenDllm:
         budget = variable.sum(dim=1) - num_masked
         return Look(canvas.step, torch.zeros_like(canvas.step), wanted, masked.sum(dim=1), budget=budget)
 
-    def decide(self, canvas: Canvas, step: Step, logits: Tensor) -> Decision:
+    def decide(self, canvas: Canvas, step: Step, logits: Logits) -> Decision:
         """See `Decoder`."""
         drawn = step.uniforms(Stream.TOKEN) if self._config.temperature > 0 else None
         present = canvas.at(step.columns)

@@ -32,6 +32,7 @@ from lm_eval_codd.decoding.step import Decision, Look, Step
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids
+    from lm_eval_codd.decoding.logits import Logits
     from lm_eval_codd.decoding.protocols import Backbone, Circuit
     from lm_eval_codd.settings import DecodingConfig, Family
 
@@ -55,6 +56,7 @@ class PathPlanning:
     """
 
     revises = True
+    takes_pieces = True
 
     def __init__(
         self,
@@ -99,7 +101,7 @@ class PathPlanning:
             budget=budget,
         )
 
-    def decide(self, canvas: Canvas, step: Step, logits: Tensor) -> Decision:
+    def decide(self, canvas: Canvas, step: Step, logits: Logits) -> Decision:
         """See `Decoder`."""
         drawn = step.uniforms(Stream.TOKEN) if self._config.temperature > 0 else None
         rank = step.uniforms(Stream.RANK) if self._config.score == "random" else None
