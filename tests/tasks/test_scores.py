@@ -1,9 +1,9 @@
 import json
+import subprocess
 import sys
 
 import pytest
 from lm_eval.tasks._yaml_loader import load_yaml
-from sympy.parsing.latex import parse_latex
 
 from lm_eval_codd import sandbox
 
@@ -53,11 +53,19 @@ class TestMATH500:
         assert score(task, ["So it is \\boxed{1.25}.", "\\boxed{8}"])["math_verify,none"] == 0.5
 
     def test_exact_match_needs_the_closing_sentence(self, load_task, score, invented_dir):
-        # Its first use loads a parser; on a busy machine that may take longer than lm-eval 0.5 gives a comparison.
-        parse_latex("1")
         task = load_task("codd_math500", invented_dir)
         answers = ["Final Answer: The final answer is $\\frac{5}{4}$. I hope it is correct.", "\\boxed{7}"]
         assert score(task, answers) == {"exact_match,none": 0.5, "math_verify,none": 1.0, "unreadable,none": 0.0}
+
+    def test_the_parser_is_loaded_with_the_task_and_not_within_a_comparisons_time_limit(self, tasks_dir):
+        # Cut short, its import leaves sympy without a parser for the rest of the process.
+        code = """
+import sys
+from lm_eval.tasks._yaml_loader import load_yaml
+load_yaml(sys.argv[1])
+assert "sympy.parsing.latex._antlr.latexlexer" in sys.modules
+"""
+        subprocess.run([sys.executable, "-c", code, tasks_dir / "math500" / "codd_math500.yaml"], check=True)
 
 
 class TestGPQA:
