@@ -87,6 +87,9 @@ note("tables", document.querySelectorAll("#tables table").length);
 note("images", [...document.querySelectorAll("#plots img")].every((image) => image.src.startsWith("data:")));
 const names = () => [...document.querySelectorAll("#runs tr.run td:first-child")].map((cell) => cell.textContent);
 const sort = (name) => [...document.querySelectorAll("#runs th button")].find((b) => b.textContent === name).click();
+const heads = [...document.querySelectorAll("#runs th")].map((head) => head.textContent);
+const firstRun = [...document.querySelectorAll("#runs tr.run")][0];
+note("listed", Object.fromEntries([...firstRun.children].map((cell, i) => [heads[i], cell.textContent])));
 sort("percent"); note("ascending", names());
 sort("percent"); note("descending", names());
 note("aria", document.querySelector("#runs th[aria-sort]").getAttribute("aria-sort"));
@@ -141,6 +144,11 @@ class TestInABrowser:
         assert seen["ascending"] == ["c", "a", "b"]
         assert seen["descending"] == ["b", "a", "c"]
         assert seen["aria"] == "descending"
+
+    def test_it_lists_runs_with_their_metric_and_how_many_answers_it_could_not_read(self, seen):
+        assert seen["listed"]["metric"] == "exact_match,flexible-extract"
+        assert seen["listed"]["percent"] == "40"
+        assert seen["listed"]["unreadable"] == "0"
 
     def test_it_shows_a_runs_settings(self, seen):
         assert seen["settings"]

@@ -86,10 +86,11 @@
   }
 
   function showRuns() {
-    const header = ["run", "benchmark", "system", "rule", "steps", "status", "percent", "n", "nfe", "seconds_per_sample"];
+    const labels = ["run", "benchmark", "system", "rule", "metric"];
+    const header = [...labels, "steps", "status", "percent", "n", "unreadable", "nfe", "seconds_per_sample"];
     const rows = data.runs.map((run) => ({ run, cells: header.map((name) => (name === "run" ? run.name : run[name])) }));
     const round = (value) => (typeof value === "number" && !Number.isInteger(value) ? value.toFixed(2) : value ?? "");
-    byId("runs").append(sortableTable("", header, rows, 4, ({ run, cells }) => {
+    byId("runs").append(sortableTable("", header, rows, labels.length, ({ run, cells }) => {
       const open = element("button", { type: "button", "aria-expanded": "false" }, run.name);
       const row = element("tr", { class: "run", onclick: () => {
         const isOpen = row.nextSibling?.classList?.contains("details");
@@ -97,7 +98,7 @@
         if (isOpen) row.nextSibling.remove();
         else row.after(element("tr", { class: "details" },
           element("td", { class: "label", colspan: header.length }, details(run))));
-      } }, element("td", { class: "label" }, open), ...cells.slice(1).map((value, i) => cellOf(round(value), i < 3)));
+      } }, element("td", { class: "label" }, open), ...cells.slice(1).map((value, i) => cellOf(round(value), i + 1 < labels.length)));
       return row;
     }));
   }
