@@ -10,9 +10,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from lm_eval_codd.names import unknown_name
 from lm_eval_codd.registration import MODELS, register, tasks_dir
 
-_UNKNOWN_TASKS: Final = "Tasks not found: "  # how lm-eval's error begins
+# How lm-eval's errors about names begin.
+_UNKNOWN_TASKS: Final = "Tasks not found: "
+_NO_TASKS: Final = "No tasks specified"
+_UNKNOWN_MODEL: Final = "Attempted to load model "
 
 
 def run(argv: list[str]) -> None:
@@ -46,9 +50,23 @@ def run(argv: list[str]) -> None:
     try:
         cli_evaluate()
     except ValueError as error:
-        if not str(error).startswith(_UNKNOWN_TASKS):
+        said = _in_one_line(str(error), given.model or config.get("model"))
+        if said is None:
             raise
-        raise ValueError(_unknown_tasks(str(error).removeprefix(_UNKNOWN_TASKS))) from None
+        raise ValueError(said) from None
+
+
+def _in_one_line(error: str, model: str) -> str | None:
+    """What to do about lm-eval's error on a name, which it shows under its traceback; None for all other errors."""
+    if error.startswith(_UNKNOWN_TASKS):
+        return _unknown_tasks(error.removeprefix(_UNKNOWN_TASKS))
+    if error.startswith(_NO_TASKS):
+        return "`--tasks` is missing; `lm-eval-codd run ls tasks` lists them all"
+    if error.startswith(_UNKNOWN_MODEL):
+        from lm_eval.api.registry import model_registry
+
+        return unknown_name(model, [*MODELS, *model_registry.keys()], kind="model")
+    return None
 
 
 def _unknown_tasks(names: str) -> str:

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "demo": set(),
     "code_version": set(),
     "benchmarks": {"catalogue", "sandbox", "grading"},
-    "harness": {"registration"},
+    "harness": {"names", "registration"},
     "backbones": {"hub_ids", "settings", "demo"},
     "circuits": {"hub_ids", "settings", "names", "demo", "outputs"},
     "decoding": {"settings", "backbones", "circuits"},

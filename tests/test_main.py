@@ -11,7 +11,7 @@ import pytest
 
 from lm_eval_codd import __main__ as command_line
 from lm_eval_codd import harness
-from lm_eval_codd.registration import tasks_dir
+from lm_eval_codd.registration import register, tasks_dir
 
 
 def fail_with(error: BaseException):
@@ -174,18 +174,39 @@ class TestRun:
         assert seen == imported
         assert gc.isenabled()
 
-    def test_a_task_that_lm_eval_does_not_know_is_one_line(self, monkeypatch, capsys):
+    @pytest.mark.parametrize(
+        ("error", "said"),
+        [
+            ("Tasks not found: codd_gsm8", "lm-eval knows no task codd_gsm8; did you mean codd_gsm8k? "),
+            ("No tasks specified, or no tasks found. Please verify the task names.", "`--tasks` is missing; "),
+            (
+                "Attempted to load model 'drem', but no model for this name found!",
+                "unknown model `drem`; did you mean `dream`",
+            ),
+        ],
+    )
+    def test_a_name_that_lm_eval_does_not_know_is_one_line(self, monkeypatch, capsys, error, said):
         import lm_eval.__main__
 
         def cli_evaluate():
-            raise ValueError("Tasks not found: codd_gsm8")
+            raise ValueError(error)
 
         monkeypatch.setattr(lm_eval.__main__, "cli_evaluate", cli_evaluate)
         monkeypatch.delenv("LMEVAL_LOG_LEVEL", raising=False)
-        assert command_line.main(["run", "--tasks", "codd_gsm8"]) == 2
-        said = capsys.readouterr().err
-        assert said.startswith("lm-eval-codd run: lm-eval knows no task codd_gsm8; did you mean codd_gsm8k? ")
-        assert said.count("\n") == 1
+        assert command_line.main(["run", "--model", "drem"]) == 2
+        seen = capsys.readouterr().err
+        assert seen.startswith(f"lm-eval-codd run: {said}")
+        assert seen.count("\n") == 1
+
+    def test_what_lm_eval_says_begins_as_expected(self):
+        from lm_eval.api.registry import get_model
+        from lm_eval.evaluator import simple_evaluate
+
+        register()
+        with pytest.raises(ValueError, match=f"^{harness._UNKNOWN_MODEL}"):
+            get_model("drem")
+        with pytest.raises(ValueError, match=f"^{harness._NO_TASKS}"):
+            simple_evaluate("dummy", tasks=[])
 
 
 @pytest.mark.parametrize(
