@@ -17,7 +17,7 @@ from lm_eval_codd.settings.config import (
     rule_of,
     steps_follow_confidence,
 )
-from lm_eval_codd.settings.decoders import DECODERS, TAKE_PLANNERS, only_read, reads
+from lm_eval_codd.settings.decoders import DECODERS, TAKE_PLANNERS, WITHOUT_CIRCUIT, only_read, reads
 from lm_eval_codd.settings.fields import either, facts_of, unknown_value
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "FAMILY_DEFAULTS",
     "PC_SAMPLING",
     "TAKE_PLANNERS",
+    "WITHOUT_CIRCUIT",
     "DecodingConfig",
     "Family",
     "approximations_of",

@@ -122,6 +122,9 @@ OPTIONS: Final[Mapping[str, type]] = {
 # Those that take a second model, which scores what the first predicts.
 TAKE_PLANNERS: Final = ("p2",)
 
+# Those that a circuit cannot be coupled with.
+WITHOUT_CIRCUIT: Final = ("p2", "open_dllm", "corrective")
+
 # Where a decoder has a default or a range of its own for a setting that it shares.
 OWN_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "cad": {"threshold": 0.95},

@@ -40,6 +40,14 @@ class TestCircuit:
         assert warning.startswith("the circuit never acted")
         assert warning in harness_log.text
 
+    def test_a_decoder_that_it_cannot_be_coupled_with_is_said_before_the_checkpoint_is_loaded(
+        self, checkpoints, monkeypatch
+    ):
+        monkeypatch.setattr(backbones, "load_backbone", lambda *args, **settings: pytest.fail("loaded"))
+        for decoder in ("p2", "open_dllm", "corrective"):
+            with pytest.raises(ValueError, match=f"a circuit does not go with `decoder={decoder}`"):
+                CoddLLaDA(checkpoints["llada"], pc="a.jpc", decoder=decoder, gen_length=16, num_steps=4, device="cpu")
+
     def test_it_and_an_adapter_can_be_pinned(self, checkpoints, monkeypatch, circuit):
         asked = {}
         monkeypatch.setattr(circuits, "load_circuit", lambda path, revision: asked.update({path: revision}) or circuit)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lm_eval_codd.decoding.coupling.sampling import COUPLED_LOGITS, AnyOrder, Coupling, Independent, OneShot
 from lm_eval_codd.decoding.coupling.windows import BestWindow, BlockWindow, CoveringWindows, Members, WindowRule
+from lm_eval_codd.settings import WITHOUT_CIRCUIT
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.protocols import Backbone, Chooser, Circuit
@@ -36,7 +37,15 @@ def make_coupling(
 
 
 def check_window(config: DecodingConfig, num_positions: int) -> None:
-    """Raise `ValueError` when a circuit's window of `num_positions` fits neither the blocks nor the answer."""
+    """Raise `ValueError` when a circuit's window of `num_positions` fits neither the blocks nor the answer.
+
+    So does a decoder that no circuit can be coupled with.
+    """
+    if config.decoder in WITHOUT_CIRCUIT:
+        raise ValueError(
+            f"a circuit does not go with `decoder={config.decoder}`; use decoder=unmasking or decoder=cad, or leave "
+            "the circuit out"
+        )
     if config.goes_by_blocks and config.block_length != num_positions:
         raise ValueError(
             f"`block_length={config.block_length}` must equal the circuit's window of {num_positions} positions; "

@@ -23,6 +23,7 @@ from torch import Tensor
 from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_likely, tempered_support
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import low_confidence
+from lm_eval_codd.decoding.coupling import check_window
 from lm_eval_codd.decoding.decoders.revision import Plan, fix_given, revision
 from lm_eval_codd.decoding.noise import Stream
 from lm_eval_codd.decoding.step import Decision, Look, Step
@@ -52,10 +53,7 @@ class OpenDllm:
         circuit: Circuit | None = None,
     ) -> None:
         if circuit is not None:
-            raise ValueError(
-                f"a circuit does not go with `decoder={config.decoder}` yet; leave out one of them, or use "
-                "decoder=unmasking or decoder=cad"
-            )
+            check_window(config, circuit.num_positions)
         self._config = config
         self._plan = Plan([1 - step / config.num_steps for step in range(1, config.num_steps + 1)], device)
         self._remembers = config.variant == "p2_upgraded_remdm"

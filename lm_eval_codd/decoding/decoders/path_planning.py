@@ -25,6 +25,7 @@ from torch import Tensor
 from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_likely, rows_at_a_time, tempered_support
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import low_confidence
+from lm_eval_codd.decoding.coupling import check_window
 from lm_eval_codd.decoding.decoders.revision import Plan, fix_given, revision
 from lm_eval_codd.decoding.network import FullPass
 from lm_eval_codd.decoding.noise import Stream
@@ -68,10 +69,7 @@ class PathPlanning:
         planner: Backbone | None = None,
     ) -> None:
         if circuit is not None:
-            raise ValueError(
-                f"a circuit does not go with `decoder={config.decoder}` yet; leave out one of them, or use "
-                "decoder=unmasking or decoder=cad"
-            )
+            check_window(config, circuit.num_positions)
         self._config = config
         self._score = _SCORES["probability" if config.form == "paper" else config.score]
         self._plan = plan_of(config.kappa, config.num_steps, device)
