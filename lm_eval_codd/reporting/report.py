@@ -14,6 +14,7 @@ from lm_eval_codd.reporting.tables import (
     accuracy_table,
     approximation_table,
     cost_tables,
+    decoder_table,
     pair_table,
     unreadable_table,
 )
@@ -96,7 +97,7 @@ def objections(run: Run) -> list[str]:
 
 
 def _all_tables(group: Group) -> list[Table]:
-    paired = [pair_table(group), approximation_table(group)]
+    paired = [pair_table(group), approximation_table(group), decoder_table(group)]
     tables = [accuracy_table(group), unreadable_table(group), *paired, *cost_tables(group), *ablation_tables(group)]
     return [table for table in tables if table is not None]
 

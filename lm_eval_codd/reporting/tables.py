@@ -21,6 +21,7 @@ __all__ = [
     "accuracy_table",
     "approximation_table",
     "cost_tables",
+    "decoder_table",
     "pair_table",
     "paired",
     "percent",
@@ -108,6 +109,23 @@ def approximation_table(group: Group) -> Table | None:
     return _paired_table(title, header, labels, pairs, notes, _legend([cell.key.column for _, cell in pairs], group))
 
 
+def decoder_table(group: Group) -> Table | None:
+    """Cells of other decoders against fixed steps over the same items; None without one.
+
+    Each is held against the exact cell of the default decoder with the fewest network evaluations (NFE) that are not
+    fewer than its own, or with the most where all are.
+    """
+    notes = _Footnotes()
+    pairs = [(fixed, cell) for cell in _in_order(group) if (fixed := _fixed_steps(group, cell)) is not None]
+    labels = [
+        [cell.key.benchmark, cell.key.system, cell.key.alg, _evaluations(cell), fixed.key.alg, _evaluations(fixed)]
+        for fixed, cell in pairs
+    ]
+    title = f"{group.title}: other decoders against fixed steps over the same items ({_TESTS})"
+    header = ["benchmark", "system", "decoder", "NFE", "fixed steps", "NFE"]
+    return _paired_table(title, header, labels, pairs, notes, _legend([cell.key.column for _, cell in pairs], group))
+
+
 def unreadable_table(group: Group) -> Table | None:
     """How many answers the metric's filter could not read: they are graded as wrong."""
     return _figures(group, "answers that no filter could read, of all (graded as wrong)", _unreadable, None)
@@ -188,6 +206,40 @@ def _exact(group: Group, cell: Cell) -> Cell | None:
         steps = [k.steps for k in group.cells if k._replace(steps=0) == key]
         key = key._replace(steps=max(steps, default=0))
     return group.cells.get(key)
+
+
+def _in_order(group: Group) -> Iterator[Cell]:
+    for column in group.columns:
+        for alg, system in group.rows:
+            if (cell := group.cells.get(CellKey(alg, system, *column))) is not None:
+                yield cell
+
+
+def _fixed_steps(group: Group, cell: Cell) -> Cell | None:
+    """What a cell of another decoder is held against; None for a cell of the default one."""
+    if cell.run is None or cell.run.nfe is None or not _is_of_other_decoder(cell.run):
+        return None
+    fixed = [
+        (other.run.nfe, other)
+        for other in _in_order(group)
+        if (other.key.benchmark, other.key.system) == (cell.key.benchmark, cell.key.system)
+        and not other.key.approximations
+        and other.run is not None
+        and other.run.nfe is not None
+        and not _is_of_other_decoder(other.run)
+    ]
+    enough = [entry for entry in fixed if entry[0] >= cell.run.nfe]
+    if enough:
+        return min(enough, key=lambda entry: entry[0])[1]
+    return max(fixed, key=lambda entry: entry[0])[1] if fixed else None
+
+
+def _is_of_other_decoder(run: Run) -> bool:
+    return bool(run.settings) and run.settings["decoder"] != "unmasking"
+
+
+def _evaluations(cell: Cell) -> str:
+    return _MISSING if cell.run is None or cell.run.nfe is None else f"{cell.run.nfe:.1f}"
 
 
 def _paired_table(

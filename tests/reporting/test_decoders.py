@@ -3,6 +3,7 @@
 from lm_eval_codd.reporting.cells import BASE, group_runs, key_of
 from lm_eval_codd.reporting.plots import _line_of, draw
 from lm_eval_codd.reporting.runs import read_folder
+from lm_eval_codd.reporting.tables import decoder_table
 from tests.reporting.synthetic import write_run
 
 RIGHT, WORSE = [1, 1, 1, 0] * 5, [1, 0, 1, 0] * 5
@@ -43,6 +44,24 @@ class TestRows:
         write_run(tmp_path, RIGHT, family="dream", decoder="cad", checkpoint="d/ream", name="cad")
         (group,) = group_runs(read_folder(tmp_path).runs)
         assert {alg for alg, _ in group.rows} == {"low_confidence", "cad"}
+
+
+class TestAgainstFixedSteps:
+    def test_of_at_least_as_many_network_evaluations_over_the_same_items(self, tmp_path):
+        for steps, right in ((64, RIGHT), (32, [0] * 20), (16, WORSE)):
+            write_run(tmp_path, right, steps=steps)
+        write_run(tmp_path, RIGHT, name="cad", decoder="cad", config={"mean_nfe": 12.5})
+        write_run(tmp_path, RIGHT, name="many", decoder="cad", max_per_step=1, config={"mean_nfe": 128.0})
+        (group,) = group_runs(read_folder(tmp_path).runs)
+        table = decoder_table(group)
+        few, many = sorted(table.rows, key=lambda row: float(row[3]))
+        assert few[1:9] == ["base", "cad", "12.5", "low_confidence", "16.0", "20", "5", "0"]
+        assert many[3:9] == ["128.0", "low_confidence", "64.0", "20", "0", "0"]
+
+    def test_is_no_table_where_there_is_no_other_decoder(self, tmp_path):
+        write_run(tmp_path, RIGHT)
+        (group,) = group_runs(read_folder(tmp_path).runs)
+        assert decoder_table(group) is None
 
 
 class TestPictures:
