@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, CheckpointError, find_checkpoint
-from lm_eval_codd.backbones.registry import find_layout
+from lm_eval_codd.backbones.registry import LAYOUTS, find_layout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
 def load_tokenizer(
-    path_or_hub_id: str | Path, family: str | None = None, revision: str | None = None
+    path_or_hub_id: str | Path, family: str | None = None, revision: str | None = None, *, is_apart: bool = False
 ) -> PreTrainedTokenizerFast:
     """The checkpoint's tokenizer with its chat template and special tokens. No code of the checkpoint is run.
 
@@ -23,24 +23,30 @@ def load_tokenizer(
         path_or_hub_id: as for `load_backbone`.
         family: as for `load_backbone`.
         revision: branch, tag or commit on the hub.
+        is_apart: these are files of a tokenizer for checkpoints of `family`, not of one: a config.json beside them, as
+            of another family, says nothing.
 
     Raises:
         CheckpointError: there is no tokenizer.json, nor the vocab.json and merges.txt that Dream ships instead.
     """
     import transformers
 
-    checkpoint = find_checkpoint(path_or_hub_id, revision, files=CONFIG_FILES)
-    layout = find_layout(checkpoint, family)
+    what = "tokenizer" if is_apart else "checkpoint"
+    checkpoint = find_checkpoint(path_or_hub_id, revision, files=CONFIG_FILES, kind=what)
+    if is_apart:
+        layout = next(layout for layout in LAYOUTS if layout.family == family)
+    else:
+        layout = find_layout(checkpoint, family)
     ingredients = ("vocab.json", "merges.txt")
     if (checkpoint.folder / "tokenizer.json").is_file():
         kind, found = transformers.PreTrainedTokenizerFast, "tokenizer.json"
     elif layout.tokenizer_class is None:
-        raise CheckpointError(f"checkpoint `{checkpoint.source}` has no tokenizer.json; add its tokenizer's files")
+        raise CheckpointError(f"{what} `{checkpoint.source}` has no tokenizer.json; add its tokenizer's files")
     elif all((checkpoint.folder / name).is_file() for name in ingredients):
         kind, found = getattr(transformers, layout.tokenizer_class), " and ".join(ingredients)
     else:
         raise CheckpointError(
-            f"checkpoint `{checkpoint.source}` has neither tokenizer.json nor {' and '.join(ingredients)}; "
+            f"{what} `{checkpoint.source}` has neither tokenizer.json nor {' and '.join(ingredients)}; "
             "add its tokenizer's files"
         )
     checkpoint.read_json("tokenizer_config.json")  # says by itself where that is no JSON
@@ -49,5 +55,5 @@ def load_tokenizer(
     except Exception as error:  # the libraries raise nothing narrower for a damaged file
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(
-            f"checkpoint `{checkpoint.source}`: its tokenizer cannot be read from {found} ({reason}); fetch them again"
+            f"{what} `{checkpoint.source}`: its tokenizer cannot be read from {found} ({reason}); fetch them again"
         ) from error

@@ -157,7 +157,11 @@ class DiffusionLM(TemplateLM):
         refuse_idle_ranks(evaluation, self._world_size)
         if device_map is None:
             device = choose_device(device, self._ranks.local_rank)
-        self.tokenizer = load_tokenizer(tokenizer or pretrained, self.family, None if tokenizer else revision)
+        self.tokenizer = (
+            load_tokenizer(tokenizer, self.family, is_apart=True)
+            if tokenizer
+            else load_tokenizer(pretrained, self.family, revision)
+        )
         self._texts = Texts(self.tokenizer, tokenizer or pretrained, add_bos_token, chat_template_args)
         circuit = None if pc is None else circuits.load_circuit(pc, revision=pc_revision)
         if circuit is not None:

@@ -8,6 +8,7 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers import models as tokenizer_models
 
 from lm_eval_codd.backbones import CheckpointError, load_backbone, load_tokenizer
+from lm_eval_codd.backbones.checkpoint import DEMO_FOLDER
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 2+2? Ça va, 日本!"}]
 
@@ -126,3 +127,21 @@ class TestWhatIsMissing:
     def test_a_dream_checkpoint_without_vocabulary(self, models):
         with pytest.raises(CheckpointError, match=r"neither tokenizer.json nor vocab.json and merges.txt"):
             load_tokenizer(models / "dream-tiny")
+
+
+class TestATokenizerApart:
+    """`tokenizer=`: files for a checkpoint of one family, wherever they come from."""
+
+    @pytest.mark.parametrize("config", [None, '{"model_type": "llada"}', '{"model_type": "qwen2"}'])
+    def test_is_not_asked_for_a_family(self, tmp_path, config):
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(DEMO_FOLDER / name, tmp_path)
+        if config is not None:
+            (tmp_path / "config.json").write_text(config)
+        assert len(load_tokenizer(tmp_path, "dream", is_apart=True)) == len(load_tokenizer("demo"))
+
+    def test_is_called_a_tokenizer_in_messages(self, tmp_path):
+        with pytest.raises(CheckpointError, match=r"^tokenizer `nowhere` does not exist"):
+            load_tokenizer("nowhere", "llada", is_apart=True)
+        with pytest.raises(CheckpointError, match=r"^tokenizer `.*` has no tokenizer\.json"):
+            load_tokenizer(tmp_path, "llada", is_apart=True)
