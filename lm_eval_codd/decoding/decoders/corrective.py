@@ -50,7 +50,10 @@ class Corrective:
         circuit: Circuit | None = None,
     ) -> None:
         if circuit is not None:
-            raise ValueError("a circuit does not go with `decoder=corrective`; leave out one of them")
+            raise ValueError(
+                f"a circuit does not go with `decoder={config.decoder}` yet; leave out one of them, or use "
+                "decoder=unmasking or decoder=cad"
+            )
         self._config = config
         self._mask = ids.mask
         # The share of a row's positions that each step masks again, all of them until a rule says which; in float32, as
