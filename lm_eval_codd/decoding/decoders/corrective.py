@@ -19,10 +19,9 @@ from torch import Tensor
 from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_likely, tempered_support
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import low_confidence
-from lm_eval_codd.decoding.decoders.revision import revision
+from lm_eval_codd.decoding.decoders.revision import Plan, revision
 from lm_eval_codd.decoding.noise import Stream
 from lm_eval_codd.decoding.step import Decision, Look, Step
-from lm_eval_codd.decoding.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids
@@ -56,13 +55,13 @@ class Corrective:
             )
         self._config = config
         self._mask = ids.mask
-        # The share of a row's positions that each step masks again, all of them until a rule says which; in float32, as
-        # officially. Shares never grow, so after a step of none there is nothing to come.
+        # The share of a row's positions that each step masks again, all of them until a rule says which.
+        # Shares never grow, so after a step of none there is nothing to come.
         shares = [1.0] * config.num_steps
         if config.remask_schedule is not None:
             shares = shares_of(config.remask_schedule, config.num_steps)
         shares[-1] = 0.0
-        self._share = to_device(shares, device, torch.float32)
+        self._plan = Plan(shares, device)
 
     def start(self, canvas: Canvas) -> None:
         """See `Decoder`."""
@@ -73,11 +72,10 @@ class Corrective:
         variable = canvas.variable
         open_ = canvas.masked & variable
         wanted = torch.where((self._most(canvas) > 0)[:, None], variable, open_)
-        is_under_way = canvas.step < self._config.num_steps
         return Look(
             step=canvas.step,
             block=torch.zeros_like(canvas.step),
-            wanted=wanted & is_under_way[:, None],
+            wanted=wanted & self._plan.is_under_way(canvas.step)[:, None],
             num_open=open_.sum(dim=1),
         )
 
@@ -106,9 +104,7 @@ class Corrective:
 
     def _most(self, canvas: Canvas) -> Tensor:
         """[B] int64: how many positions of a row the step may mask again."""
-        share = self._share[canvas.step.clamp(max=len(self._share) - 1)]
-        number = (canvas.variable.sum(dim=1).float() * share).long()
-        return number.masked_fill(canvas.state["frozen"], 0)
+        return self._plan(canvas.step, canvas.variable).masked_fill(canvas.state["frozen"], 0)
 
     def _unsure(self, confidence: Tensor, among: Tensor, most: Tensor) -> Tensor:
         """[B, P] bool: those that are masked again, of the positions [B, P] bool with these confidences."""
