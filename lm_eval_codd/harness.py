@@ -65,7 +65,7 @@ def _in_one_line(error: str, model: str) -> str | None:
     if error.startswith(_UNKNOWN_MODEL):
         from lm_eval.api.registry import model_registry
 
-        return unknown_name(model, [*MODELS, *model_registry.keys()], kind="model")
+        return unknown_name(model, model_registry.keys(), kind="model")
     return None
 
 

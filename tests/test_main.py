@@ -181,7 +181,7 @@ class TestRun:
             ("No tasks specified, or no tasks found. Please verify the task names.", "`--tasks` is missing; "),
             (
                 "Attempted to load model 'drem', but no model for this name found!",
-                "unknown model `drem`; did you mean `dream`",
+                "unknown model `drem`; did you mean `dream`?\n",
             ),
         ],
     )
