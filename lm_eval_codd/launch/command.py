@@ -48,7 +48,7 @@ def model_args(run: Run, revisions: Mapping[str, str] = _NONE) -> dict[str, Any]
     for name, value in (("dtype", run.dtype), ("max_length", run.max_length)):
         if value is not None:
             args[name] = value
-    defaults = DecodingConfig.for_family(run.family, decoder=run.config.decoder)
+    usual = run.config.usual(run.family)
     if run.config.decoder != DecodingConfig.decoder:
         args["decoder"] = run.config.decoder
     for field in dataclasses.fields(run.config):
@@ -59,7 +59,7 @@ def model_args(run: Run, revisions: Mapping[str, str] = _NONE) -> dict[str, Any]
             continue
         if not run.config.reads(field.name):
             continue
-        if field.name in ("alg", "num_steps") or value != getattr(defaults, field.name):
+        if field.name in ("alg", "num_steps") or value != usual[field.name]:
             args[field.name] = value
     return args
 

@@ -15,7 +15,6 @@ from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.run import is_own_task
 from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS
-from lm_eval_codd.settings import DecodingConfig
 
 if TYPE_CHECKING:
     from lm_eval_codd.runs.run import Run
@@ -109,11 +108,11 @@ def number(value: float) -> str:
 
 
 def _settings(run: Run) -> list[str]:
-    defaults = DecodingConfig.for_family(run.family, decoder=run.config.decoder)
+    usual = run.config.usual(run.family)
     parts = []
     for field in dataclasses.fields(run.config):
         value = getattr(run.config, field.name)
-        if field.name in _ALWAYS_NAMED or value == getattr(defaults, field.name):
+        if field.name in _ALWAYS_NAMED or value == usual[field.name]:
             continue
         if field.name in CIRCUIT_SETTINGS and run.circuit is None:
             continue

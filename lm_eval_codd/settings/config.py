@@ -258,6 +258,15 @@ class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
         """What sets the answers apart from an exact decode of a fixed schedule, as `cache=dual`; empty when nothing."""
         return approximations_of(vars(self))
 
+    def usual(self, family: Family) -> dict[str, Any]:
+        """What the settings are in the family with this decoder, where nothing else is given.
+
+        A default of the decoder's that another setting has taken the place of is None, as it is here.
+        """
+        kept = own_defaults(self.decoder, vars(self))
+        replaced = {name: None for name in OWN_DEFAULTS.get(self.decoder, {}) if name not in kept}
+        return {**vars(DecodingConfig.for_family(family, decoder=self.decoder)), **replaced}
+
     @classmethod
     def for_family(cls, family: Family, **given: Any) -> DecodingConfig:
         """The family's published defaults, overridden by what is given. Unknown names raise with the nearest one."""

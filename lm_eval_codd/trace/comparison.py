@@ -86,7 +86,9 @@ def compare(lm: DiffusionLM, question: str) -> Comparison:
 
 
 def _settings(config: DecodingConfig, *, has_circuit: bool) -> dict[str, object]:
-    always = ["num_steps", "gen_length", "paradigm", *(["block_length"] if config.goes_by_blocks else [])]
+    always = ["num_steps", "gen_length"]
+    always += ["paradigm"] if config.reads("paradigm") else []
+    always += ["block_length"] if config.goes_by_blocks else []
     always += ["pc_frac", "pc_temperature"] if has_circuit else []
     defaults = {field.name: field.default for field in fields(config)}
     values = {name: getattr(config, name) for name in defaults}

@@ -15,6 +15,12 @@ LLADA = "--model_alias llada --task gsm8k"
 
 
 class TestReadability:
+    def test_a_default_that_another_setting_takes_the_place_of_is_not_in_the_name(self):
+        text = "--model_alias llada --task gsm8k --decoder corrective"
+        assert "threshold" not in name(f"{text} --remask_schedule linear")
+        assert "threshold" not in name(text)
+        assert name(f"{text} --threshold 0.5").endswith("_threshold-0.5")
+
     def test_lm_evals_own_task_of_a_name_that_is_ours_too_is_told_apart(self):
         text = "--model_alias llada --task stock:gsm8k --num_shot 4"
         assert name(text) == "llada_stock-gsm8k_low_confidence_steps256_shot4"
