@@ -196,8 +196,8 @@ def system_call_filter() -> list[bytes]:
         deny,
     ]
     for numbers in DENIED.values():
-        if numbers[column] is not None:
-            program += [instruction(JUMP_EQUAL, numbers[column], 0, 1), deny]
+        if (denied := numbers[column]) is not None:
+            program += [instruction(JUMP_EQUAL, denied, 0, 1), deny]
     # clone3's flags lie in memory, out of the filter's sight; libc falls back to clone on ENOSYS.
     program += [instruction(JUMP_EQUAL, number("clone3"), 0, 1), instruction(RETURN, DENY | ENOSYS)]
     # Threads may start, processes may not; limits may be changed for oneself (process 0), not for others.

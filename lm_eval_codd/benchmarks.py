@@ -20,17 +20,15 @@ import datasets
 
 try:  # lm-eval 0.5: a class for each output type, and `ConfigurableTask` is the abstract one above them
     from lm_eval.api.task._generation import GenerateTask
-
-    _METRICS_RETURN_LISTS: Final = True
 except ModuleNotFoundError:  # lm-eval 0.4: one class for all
     from lm_eval.api.task import ConfigurableTask as GenerateTask
-
-    _METRICS_RETURN_LISTS: Final = False
 
 from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.grading import INVALID
 
 __all__ = ["BenchmarkTask", "DataError", "Provenance", "Rows", "content_hash", "unreadable"]
+
+_METRICS_RETURN_LISTS: Final = GenerateTask.__name__ == "GenerateTask"
 
 _logger = logging.getLogger(__name__)
 

@@ -50,7 +50,7 @@ def run(argv: list[str]) -> None:
     try:
         cli_evaluate()
     except ValueError as error:
-        said = _in_one_line(str(error), given.model or config.get("model"))
+        said = _in_one_line(str(error), given.model or config.get("model") or "")
         if said is None:
             raise
         raise ValueError(said) from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -163,14 +164,14 @@ def explains_unknown_names(kind: str) -> Callable[[type[T]], type[T]]:
     """Decorate a dataclass so that an unknown keyword raises `ValueError` with what it could have meant."""
 
     def decorate(cls: type[T]) -> type[T]:
-        init = cls.__init__
+        init, names = cls.__init__, tuple(inspect.signature(cls).parameters)
 
         @functools.wraps(init)
         def checked(self: T, *args: Any, **given: Any) -> None:
-            check_names(given, cls.__dataclass_fields__, kind=kind)
+            check_names(given, names, kind=kind)
             init(self, *args, **given)
 
-        cls.__init__ = checked
+        setattr(cls, "__init__", checked)  # noqa: B010 - an assignment is a type error
         return cls
 
     return decorate

@@ -183,6 +183,7 @@ def _started(
         finally:
             os.close(writable)
         try:
+            assert child.stdin is not None  # a pipe, as asked for
             with suppress(BrokenPipeError), child.stdin:
                 child.stdin.write(request)
             report = _Report(readable)

@@ -26,7 +26,7 @@ ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
 _PREFIX: Final = "base_model.model."
 _KEY: Final = re.compile(rf"{re.escape(_PREFIX)}(?P<module>.+)\.(?P<part>lora_\w+)(\.weight)?")
 # Only low-rank matrices beside weights that are the checkpoint's own; nothing else is loaded by halves.
-_PLAIN: Final = {
+_PLAIN: Final[dict[str, tuple[Any, ...]]] = {
     "peft_type": ("LORA",),
     "bias": (None, "none"),
     "modules_to_save": (None, []),
@@ -67,7 +67,7 @@ def add_adapter(model: PreTrainedModel, adapter: Checkpoint, layout: Layout) -> 
     _check_names(adapter, layout, sorted(alphas.keys() - known))
     wrapped = get_peft_model(model, _lora_config(settings, ranks, alphas))
     try:
-        loaded = set_peft_model_state_dict(wrapped, tensors)
+        loaded: Any = set_peft_model_state_dict(wrapped, tensors)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"adapter `{adapter.source}` does not fit `{layout.family}`: {reason}") from None

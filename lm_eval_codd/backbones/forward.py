@@ -6,8 +6,8 @@ its queries, its MLP and the final norm are computed only there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -39,8 +39,8 @@ class _Context:
     columns: Tensor | None
 
     def to(self, device: torch.device) -> _Context:
-        values = (getattr(self, field.name) for field in fields(self))
-        return _Context(*(None if value is None else value.to(device) for value in values))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value.to(device) for name, value in values.items() if value is not None})
 
 
 class Trunk:
@@ -135,7 +135,7 @@ def device_of(module: nn.Module) -> torch.device:
     # With weights offloaded by accelerate, that is not where they are stored.
     hook = getattr(module, "_hf_hook", None)
     device = getattr(hook, "execution_device", None)
-    return module.weight.device if device is None else torch.device(device)
+    return cast("Tensor", module.weight).device if device is None else torch.device(device)
 
 
 def real_tokens(attention_mask: Tensor | None) -> Tensor | None:

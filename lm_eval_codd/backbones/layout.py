@@ -47,7 +47,7 @@ class Layout:
     architecture: str
     build_config: Callable[[ConfigReader], PreTrainedConfig]
     key_mapping: Mapping[str, str] = field(default_factory=dict)
-    convert: Callable[[dict[str, Tensor], PreTrainedConfig], dict[str, Tensor]] | None = None
+    convert: Callable[[dict[str, Tensor], Any], dict[str, Tensor]] | None = None
     float32_rotary: bool = False
     scored_by_previous: bool = False
     block_length: tuple[str, int] | None = None

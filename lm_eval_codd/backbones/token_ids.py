@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError
 
@@ -65,6 +65,7 @@ def find_token_ids(
         raise CheckpointError(f"`mask_id={mask_id}` and `eos_id={eos_id}` must differ; give the right `mask_id=`")
     if mask_id == eot_id:
         raise CheckpointError(f"`mask_id={mask_id}` and `eot_id={eot_id}` must differ; give the right `eot_id=`")
+    assert mask_id is not None and eos_id is not None  # or the loop has raised
     return TokenIds(mask_id, eos_id, eot_id)
 
 
@@ -96,6 +97,6 @@ def _end_of_text(checkpoint: Checkpoint) -> int | None:
 
 
 def _configured(checkpoint: Checkpoint, name: str) -> int | None:
-    value = checkpoint.config.get(name)
+    value: Any = checkpoint.config.get(name)
     # A list names every end token, the end of text first.
     return value[0] if isinstance(value, list) and value else value

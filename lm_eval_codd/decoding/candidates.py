@@ -106,7 +106,8 @@ def most_likely(values: Tensor) -> Tensor:
     grouped = values.unflatten(-1, (-1, _GROUP))
     group = grouped.amax(dim=-1).argmax(dim=-1)
     inside = grouped.gather(-2, group[..., None, None].expand(*group.shape, 1, _GROUP))[..., 0, :]
-    return group * _GROUP + inside.argmax(dim=-1)
+    index: Tensor = group * _GROUP + inside.argmax(dim=-1)
+    return index
 
 
 def draw(support: Support, uniform: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -206,10 +207,11 @@ class Canvas:
         width = max(self.answer_start, others.answer_start)
         self._widen_to(width)
         others._widen_to(width)
-        below = others._columns()
+        columns, below = self._columns(), others._columns()
+        joined_columns: dict[str, Any] = {name: torch.cat([value, below[name]]) for name, value in columns.items()}
         joined = replace(
             self,
-            **{name: torch.cat([value, below[name]]) for name, value in self._columns().items()},
+            **joined_columns,
             state={name: torch.cat([value, others.state[name]]) for name, value in self.state.items()},
             indices=self.indices + others.indices,
             lengths=self.lengths + others.lengths,
@@ -218,7 +220,7 @@ class Canvas:
         joined._mark_padding()
         return joined
 
-    def _columns(self) -> dict[str, Tensor]:
+    def _columns(self) -> dict[str, Any]:
         """Everything that is a tensor with a row each, but for the attention mask, which is made anew."""
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "attention_mask"}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -21,10 +21,11 @@ Floor = Callable[[Tensor], Tensor]
 
 def make_floor(config: DecodingConfig) -> Floor | None:
     """The floor that the settings ask for, a function of the places [P] int64 in a row's order; None: no floor."""
-    if config.threshold is not None:
-        return lambda place: torch.where(place == 0, -torch.inf, config.threshold)
-    if config.factor is not None:
-        return lambda place: torch.where(place == 0, -torch.inf, 1 - config.factor / (place + 2))
+    threshold, factor = config.threshold, config.factor
+    if threshold is not None:
+        return lambda place: torch.where(place == 0, -torch.inf, threshold)
+    if factor is not None:
+        return lambda place: torch.where(place == 0, -torch.inf, 1 - factor / (place + 2))
     return None
 
 

@@ -49,8 +49,9 @@ def entropy(support: Support, index: Tensor, uniform: Tensor | None) -> Tensor:
     return (probabilities + 1e-10).log_().mul_(probabilities).sum(dim=-1).double()
 
 
-def random(support: Support, index: Tensor, uniform: Tensor) -> Tensor:
+def random(support: Support, index: Tensor, uniform: Tensor | None) -> Tensor:
     """A uniform number."""
+    assert uniform is not None  # drawn for this rule
     return uniform
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -24,7 +24,7 @@ from lm_eval_codd.decoding.results import Finished, Generation, StepEvent, event
 from lm_eval_codd.decoding.step import Step
 
 if TYPE_CHECKING:
-    from lm_eval_codd.decoding.protocols import Backbone, Circuit
+    from lm_eval_codd.decoding.protocols import Backbone, Circuit, MovableCircuit
     from lm_eval_codd.settings import DecodingConfig
 
 
@@ -82,7 +82,7 @@ def generate(
         batch_size=batch_size,
         compare=compare,
     )
-    by_index = {index: generation for index, generation, _ in finished}
+    by_index = {one.index: one.generation for one in finished}
     return [by_index[index] for index in range(len(prompts))]
 
 
@@ -122,7 +122,7 @@ def stream(
     check_planner(backbone, planner, config)
     device = torch.device(getattr(backbone, "device", "cpu"))
     if circuit is not None and getattr(circuit, "device", device) != device:
-        circuit = circuit.to(device=device)
+        circuit = cast("MovableCircuit", circuit).to(device=device)
     decoder = make_decoder(config, backbone.family, ids, device, circuit, planner)
     without_circuit = make_decoder(config, backbone.family, ids, device, planner=planner) if compare else None
     check_decoder(decoder, config, begun)
@@ -148,7 +148,7 @@ def stream(
             continue
         step = Step.of(canvas, look, num_wanted, blocks, num_open)
         source = network.logits(canvas, step)
-        logits = source if takes_pieces else source.whole()
+        logits: Any = source if takes_pieces else source.whole()
         if config.logits_eos_inf:
             logits[..., ids.eos] = -torch.inf
         # Before the circuit writes into the logits; draws are functions of row and step, so the second are the same.

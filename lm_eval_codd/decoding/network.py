@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 import torch
 from torch import Tensor
@@ -85,7 +85,7 @@ class Cached:
     begin a block, one over the others.
     """
 
-    def __init__(self, backbone: SplitBackbone, config: DecodingConfig) -> None:
+    def __init__(self, backbone: Backbone, config: DecodingConfig) -> None:
         if not _splits(backbone):
             raise ValueError(
                 f"`cache={config.cache}` needs a backbone that keeps keys and values, and {type(backbone).__name__} "
@@ -147,8 +147,8 @@ class Cached:
         self, canvas: Canvas, positions: Tensor, rows: list[int]
     ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
         """Tokens, attention mask, positions and slots of some rows; None for the slots 0, 1, ... in order."""
-        slots = [self._slot_of[canvas.indices[row]] for row in rows]
-        slots = None if slots == list(range(len(slots))) else self._index(slots)
+        numbers = [self._slot_of[canvas.indices[row]] for row in rows]
+        slots = None if numbers == list(range(len(numbers))) else self._index(numbers)
         if len(rows) == len(canvas):
             return canvas.tokens, canvas.attention_mask, positions, slots
         index = self._index(rows)
@@ -181,17 +181,17 @@ class FullPass:
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
         self.vocab_size = backbone.vocab_size
-        self._head = _Head(backbone) if _splits(backbone) else None
+        self._split = (backbone, _Head(backbone)) if _splits(backbone) else None
 
     def before_head(self, tokens: Tensor, attention_mask: Tensor | None, positions: Tensor) -> Tensor:
         """[B, P, ...]: what `head` reads at the `positions` [B, P]."""
-        compute = self._backbone.logits if self._head is None else self._backbone.hidden_at
+        compute = self._backbone.logits if self._split is None else self._split[0].hidden_at
         return compute(tokens, attention_mask, positions)
 
     def head(self, given: Tensor) -> Tensor:
         """[N, V] of what `before_head` gave, [N, ...]."""
-        if self._head is not None:
-            return self._head(given)
+        if self._split is not None:
+            return self._split[1](given)
         return given.to(torch.float32, copy=True)  # the backbone may keep its own
 
     def __call__(
@@ -218,7 +218,7 @@ class _Head:
         return self._backbone.head(hidden, out=self._room).float()
 
 
-def _splits(backbone: Backbone) -> bool:
+def _splits(backbone: Backbone) -> TypeGuard[SplitBackbone]:
     """Whether trunk and head can be asked one after the other.
 
     Its class says so: a wrapper that hands on what it does not have itself is asked for its `logits`, which it may have

@@ -10,18 +10,36 @@ if TYPE_CHECKING:
 
     from lm_eval_codd.decoding.canvas import Canvas
     from lm_eval_codd.decoding.step import Decision, Step
-    from lm_eval_codd.settings import Family
 
 
 @runtime_checkable
 class Backbone(Protocol):
     """A masked diffusion language model."""
 
-    family: Family
-    mask_id: int
-    eos_id: int
-    eot_id: int | None
-    vocab_size: int
+    @property
+    def family(self) -> str:
+        """Which rules of confidence it is decoded by."""
+        ...
+
+    @property
+    def mask_id(self) -> int:
+        """Of the mask token."""
+        ...
+
+    @property
+    def eos_id(self) -> int:
+        """Of the token that ends a text."""
+        ...
+
+    @property
+    def eot_id(self) -> int | None:
+        """Of the token that ends a turn, where there is one."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """V, logit columns."""
+        ...
 
     def logits(self, tokens: Tensor, attention_mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
         """Logits of the token AT each asked position, in the backbone's own dtype.
@@ -45,7 +63,11 @@ class SplitBackbone(Backbone, Protocol):
     """
 
     splits: ClassVar[bool]
-    device: torch.device
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
 
     def hidden_at(
         self,
@@ -90,16 +112,22 @@ class KeyValues(Protocol):
 
 
 class Posterior(Protocol):
-    """A circuit under evidence for N windows, M of whose N * T positions are masked.
+    """A circuit under evidence for N windows, M of whose N * T positions are masked."""
 
-    observed: [N, T] int64, the token where known and -1 where masked.
-    places: [M] int64, where the masked positions stand in `observed.flatten()`.
-    impossible: [N] bool, windows whose evidence leaves no mass; what they answer means nothing.
-    """
+    @property
+    def observed(self) -> Tensor:
+        """[N, T] int64, the token where known and -1 where masked."""
+        ...
 
-    observed: Tensor
-    places: Tensor
-    impossible: Tensor
+    @property
+    def places(self) -> Tensor:
+        """[M] int64, where the masked positions stand in `observed.flatten()`."""
+        ...
+
+    @property
+    def impossible(self) -> Tensor:
+        """[N] bool, windows whose evidence leaves no mass; what they answer means nothing."""
+        ...
 
     def sample(self, *, uniforms: Tensor) -> Tensor:
         """[N, T] int64: one joint latent path a window, from uniform numbers [N, T]."""
@@ -130,8 +158,15 @@ class Posterior(Protocol):
 class Circuit(Protocol):
     """A distribution over windows of `num_positions` tokens, conditioned on soft evidence."""
 
-    num_positions: int
-    vocab_size: int
+    @property
+    def num_positions(self) -> int:
+        """T, of a window."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+        ...
 
     def evaluate(self, log_evidence: Tensor, observed: Tensor, places: Tensor) -> Posterior:
         """Condition on evidence.
@@ -141,6 +176,19 @@ class Circuit(Protocol):
             observed: [N, T] int64, the token where known and -1 where masked.
             places: [M] int64, where the masked positions stand in `observed.flatten()`.
         """
+        ...
+
+
+class MovableCircuit(Circuit, Protocol):
+    """A circuit whose tables lie on a device."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
+    def to(self, *, device: torch.device) -> Circuit:
+        """The same circuit elsewhere."""
         ...
 
 

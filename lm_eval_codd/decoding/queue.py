@@ -44,7 +44,7 @@ class Queue:
         number = min(self._batch_size - under_way, len(self._waiting))
         if number:
             new = self._start([self._waiting.popleft() for _ in range(number)])
-            return new if not under_way else canvas.join(new)
+            return new if canvas is None or not under_way else canvas.join(new)
         return canvas if under_way else None
 
     def _start(self, indices: list[int]) -> Canvas:

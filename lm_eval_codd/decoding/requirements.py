@@ -20,15 +20,15 @@ def resolve_ids(backbone: Backbone, config: DecodingConfig) -> Ids:
 
     def pick(name: str) -> int | None:
         given = getattr(config, name)
-        value = getattr(backbone, name) if given is None else given
+        value: int | None = getattr(backbone, name) if given is None else given
         if value is not None and not 0 <= value < backbone.vocab_size:
             raise ValueError(f"`{name}={value}` is outside the vocabulary of {backbone.vocab_size} tokens")
         return value
 
     mask, eos, eot = pick("mask_id"), pick("eos_id"), pick("eot_id")
-    for name, value in (("mask_id", mask), ("eos_id", eos)):
-        if value is None:
-            raise ValueError(f"the checkpoint does not say its `{name}`; give `{name}=`")
+    if mask is None or eos is None:
+        name = "mask_id" if mask is None else "eos_id"
+        raise ValueError(f"the checkpoint does not say its `{name}`; give `{name}=`")
     for name, value in (("eos_id", eos), ("eot_id", eot)):
         if value == mask:
             raise ValueError(f"`{name}={value}` is the mask token too, so every answer would be over; give another id")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def to_device(values: Sequence, device: torch.device, dtype: torch.dtype = torch.int64) -> Tensor:
+def to_device(values: Sequence[Any], device: torch.device, dtype: torch.dtype = torch.int64) -> Tensor:
     """A tensor of plain numbers.
 
     `torch.tensor(values, device=...)` would return only when a GPU has done all that it was given before. A CUDA copy

@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
         if not texts and not sweeps:
             raise ValueError("there is nothing to run; give --run, --sweep, --paper or --demo (--help says more)")
         output_dir = Path(options.get("output_dir", "results")).expanduser().resolve()
-        defaults = {name: options[name] for name in _OF_EVERY_RUN if name in options}
+        defaults: dict[str, Any] = {name: options[name] for name in _OF_EVERY_RUN if name in options}
         choose = partial(select, texts, sweeps, output_dir, defaults, force=options.get("force", False))
         selection = choose()
         is_dry = options.get("dry_run", False)
@@ -221,7 +221,7 @@ def _jobs(selection: Selection, output_dir: Path, revisions: Mapping[str, str], 
     for name, run in selection.runs.items():
         if name not in selection.finished:
             sources = (run.checkpoint, run.peft, run.circuit)
-            own = {source: revisions[source] for source in sources if source in revisions}
+            own = {source: revisions[source] for source in sources if source is not None and source in revisions}
             jobs.append(Job(run, name, output_dir / name, own, anew, short[name]))
     return jobs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.program import command, shown_path
 from lm_eval_codd.reporting.cells import BASE, Cell, CellKey, Group
@@ -67,16 +67,16 @@ def demo_table(group: Group) -> Table:
         ["CoDD", *(_percent(group.cells.get(CellKey(alg, "CoDD", *column))) for column in columns)],
         ["difference (McNemar's p)", *(_difference(group, alg, *column) for column in columns)],
     ]
-    counts = sorted({cell.run.n for cell in group.cells.values() if cell.run is not None})
+    counts = sorted({cell.run.n or 0 for cell in group.cells.values() if cell.run is not None})
     header = [f"accuracy in %, n = {', '.join(map(str, counts))}", *(f"{column.steps} steps" for column in columns)]
     return Table(group.title, header, rows, 1)
 
 
 def _percent(cell: Cell | None) -> str:
-    return "-" if cell is None or cell.run is None else f"{100 * cell.run.value:.1f}"
+    return "-" if cell is None or cell.run is None else f"{100 * cell.run.score_of_task:.1f}"
 
 
-def _difference(group: Group, alg: str, *column: object) -> str:
+def _difference(group: Group, alg: str, *column: Any) -> str:
     base, codd = (group.cells.get(CellKey(alg, system, *column)) for system in (BASE, "CoDD"))
     pair = "no pair" if base is None or codd is None else paired(base, codd)
     return "-" if isinstance(pair, str) else difference_text(pair)

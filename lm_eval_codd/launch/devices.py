@@ -49,7 +49,7 @@ def make_slots(gpus: str | None, *, of_other_machine: bool = False) -> list[Slot
     if present is None:
         raise ValueError(f"`--gpus {gpus}`: this machine has no nvidia-smi, so no GPU can be used; use --gpus cpu")
     num_cpu_slots = names.count("cpu")
-    slots = []
+    slots: list[Slot] = []
     for name in names:
         if name == "cpu":
             slots.append(_cpu_slot(sum(slot.device == "cpu" for slot in slots), num_cpu_slots))

@@ -66,11 +66,12 @@ def fetch(
     """
     if not wanted["models"] and not wanted["tasks"]:
         return Fetched({})
+    models, tasks = list(wanted["models"]), list(wanted["tasks"])
     request = {
-        "models": list(wanted["models"]),
-        "tasks": list(wanted["tasks"]),
+        "models": models,
+        "tasks": tasks,
         "task_folders": [str(tasks_dir()), *include_paths],
-        "with_stock_tasks": not all(is_own_task(task) for task in wanted["tasks"]),
+        "with_stock_tasks": not all(is_own_task(task) for task in tasks),
     }
     process = subprocess.Popen(
         [*child, json.dumps(request)],
@@ -90,7 +91,7 @@ def fetch(
         for reply in replies
         if reply["error"]
     ]
-    missing = len(request["models"]) + len(request["tasks"]) - len(replies)
+    missing = len(models) + len(tasks) - len(replies)
     if missing:
         lines.append(f"fetching ended early, with exit status {process.returncode}; its output is above")
     if lines:

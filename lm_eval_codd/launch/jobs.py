@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -173,10 +174,14 @@ def _asked(
 ) -> Iterator[tuple[str, str, Callable[[], list[Run]]]]:
     """Everything asked for: its label, where it comes from, and how to make its runs, which may add remarks."""
     for number, text in enumerate(texts, start=1):
-        yield f"run {number}", f"--run '{text}'", lambda text=text: parse_runs(text, defaults, remarks)
+        yield f"run {number}", f"--run '{text}'", partial(parse_runs, text, defaults, remarks)
     for sweep in sweeps:
         for point in sweep.points():
-            yield sweep.where, sweep.where, lambda point=point: [make_run({**defaults, **typed(point)})]
+            yield sweep.where, sweep.where, partial(_run_at, point, defaults)
+
+
+def _run_at(point: Mapping[str, str], defaults: Mapping[str, Any]) -> list[Run]:
+    return [make_run({**defaults, **typed(point)})]
 
 
 def _error_line(where: str, text: str, count: int) -> str:

@@ -67,17 +67,15 @@ def take(folder: Path, since: str) -> Lock | Holder:
     path = folder / FILE
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
+        with contextlib.ExitStack() as closing:
+            closing.callback(os.close, handle)
             if not _lock(handle):
                 return _read(handle)
             # Whoever held it has removed the file, and the name may stand for another one now.
             if _is_at(handle, path):
                 _write(handle, {"host": platform.node(), "pid": os.getpid(), "since": since})
-                lock, handle = Lock(path, handle), None
-                return lock
-        finally:
-            if handle is not None:
-                os.close(handle)
+                closing.pop_all()
+                return Lock(path, handle)
 
 
 def is_supported(folder: Path) -> bool:

@@ -88,8 +88,8 @@ def check_arguments(
     trust: bool | None,
     attn_implementation: str | None,
     pc: str | None,
-) -> None:
-    """Raise `ValueError`, one line, for arguments that are unknown, missing or cannot go together."""
+) -> str:
+    """The checkpoint. Raises `ValueError`, one line, for arguments that are unknown, missing or cannot go together."""
     check_names(settings, kind.arguments)
     if not pretrained:
         raise ValueError(f"`pretrained` is missing; give a folder or a hub id, such as pretrained={kind.example}")
@@ -106,7 +106,7 @@ def check_arguments(
     if kind.takes_circuit:
         if not pc or not isinstance(pc, str | os.PathLike):
             raise ValueError(f"`pc` is missing; give a circuit (file, folder or hub id), or use --model {kind.family}")
-        return
+        return pretrained
     if pc is not None:
         raise ValueError(f"`pc={pc}` needs a model with a circuit; use --model codd_{kind.family}")
     for name in CIRCUIT_SETTINGS:
@@ -114,6 +114,7 @@ def check_arguments(
             raise ValueError(
                 f"`{name}={settings[name]}` does nothing without a circuit; use --model codd_{kind.family} with pc="
             )
+    return pretrained
 
 
 def whole_number(name: str, value: int | str, *, instead: str = "") -> int:

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum, auto
 from typing import Final, TypeVar
 
 import torch
@@ -80,14 +81,15 @@ def within_memory(
     """
     waiting = list(range(len(lengths)))
     while waiting:
+        assert size.now is not None  # it is started
         results = decode(waiting, size.now)
-        done = set()
-        while (item := _next(results)) not in (_END, _OUT_OF_ROOM):
+        done: set[int] = set()
+        while not isinstance(item := _next(results), _Over):
             place, result = item
             done.add(waiting[place])
             yield waiting[place], result
         waiting = [index for index in waiting if index not in done]
-        if item is _END:
+        if item is _Over.DONE:
             return
         del results
         _make_room()
@@ -100,18 +102,21 @@ def within_memory(
         size.halve(under_way)
 
 
-_END: Final = object()
-_OUT_OF_ROOM: Final = object()
+class _Over(Enum):
+    """Why there is no further result."""
+
+    DONE = auto()
+    OUT_OF_ROOM = auto()
 
 
-def _next(results: Iterator[T]) -> T | object:
-    """The next result, or that there is none, or that memory ran out."""
+def _next(results: Iterator[T]) -> T | _Over:
+    """The next result, or why there is none."""
     try:
-        return next(results, _END)
+        return next(results, _Over.DONE)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-    return _OUT_OF_ROOM
+    return _Over.OUT_OF_ROOM
 
 
 def _make_room() -> None:

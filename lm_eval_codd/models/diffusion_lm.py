@@ -124,7 +124,7 @@ class DiffusionLM(TemplateLM):
         **settings: Any,
     ) -> None:
         super().__init__()
-        check_arguments(
+        pretrained = check_arguments(
             self._kind(),
             settings,
             pretrained=pretrained,
@@ -150,13 +150,12 @@ class DiffusionLM(TemplateLM):
         if planner is not None:
             decoding.check_takes_planner(self.config)
         self._batch_size = BatchSize(batch_size, max_batch_size)
-        journal = None if journal is None else Journal(str(journal))
+        kept = None if journal is None else Journal(str(journal))
 
         self._ranks = Ranks()
         self._rank, self._world_size = self._ranks.rank, self._ranks.world_size
         refuse_idle_ranks(evaluation, self._world_size)
-        if device_map is None:
-            device = choose_device(device, self._ranks.local_rank)
+        computed_on = choose_device(device, self._ranks.local_rank) if device_map is None else device
         self.tokenizer = (
             load_tokenizer(tokenizer, self.family, is_apart=True)
             if tokenizer
@@ -170,7 +169,7 @@ class DiffusionLM(TemplateLM):
             pretrained,
             family=self.family,
             dtype=dtype,
-            device=device,
+            device=computed_on,
             revision=revision,
             peft=peft,
             peft_revision=peft_revision,
@@ -205,9 +204,9 @@ class DiffusionLM(TemplateLM):
             "chat_template_args": chat_template_args,
         }
         self._record = Record(**self._made_from)
-        if journal is not None:
-            journal.start(surroundings(self.backbone.device))
-        self._answering = Answering(self.backbone, self.circuit, self._batch_size, journal, self.planner)
+        if kept is not None:
+            kept.start(surroundings(self.backbone.device))
+        self._answering = Answering(self.backbone, self.circuit, self._batch_size, kept, self.planner)
         self.has_applied_chat_template = False
 
     @classmethod

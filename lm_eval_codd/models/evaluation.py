@@ -60,7 +60,8 @@ def running_evaluation() -> Evaluation | None:
         RuntimeError: this version of lm-eval does not say what it was asked for.
     """
     simple, evaluate = _frame_of(_SIMPLE), _frame_of(_EVALUATE)
-    if simple is None and evaluate is None:
+    frame, function = (simple, _SIMPLE) if evaluate is None else (evaluate, _EVALUATE)
+    if frame is None:
         return None
     given: dict[str, Any] = {}
     if simple is not None:
@@ -74,7 +75,6 @@ def running_evaluation() -> Evaluation | None:
         }
     if evaluate is not None:
         given["tasks"] = _flat(_argument(evaluate, _EVALUATE, "task_dict"))
-    frame, function = (simple, _SIMPLE) if evaluate is None else (evaluate, _EVALUATE)
     return Evaluation(
         **given,
         chat_template=_argument(frame, function, "apply_chat_template") or False,

@@ -79,7 +79,7 @@ class _File:
         self._path = path
         self._next = 0.0
 
-    def write(self, **said: float) -> None:
+    def write(self, **said: float | None) -> None:
         """Replace the content, unless that was done just now."""
         now = time.monotonic()
         if now < self._next:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from lm_eval.models.utils import handle_stop_sequences, postprocess_generated_text
 
@@ -52,12 +52,12 @@ class Texts:
 
     def answer(self, tokens: Sequence[int], until: str | list[str] | None) -> str:
         """The text of an answer, cut at the first of its stop strings."""
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        text = self.tokenizer.decode(list(tokens), skip_special_tokens=True)
         return postprocess_generated_text(text, handle_stop_sequences(until, eos=None), think_end_token=None)
 
     def conversation(self, messages: list[dict[str, str]], asked: bool | str, *, add_generation_prompt: bool) -> str:
         """A conversation as the template writes it that `asked` names. Raises `ValueError` as `template` does."""
-        return self.tokenizer.apply_chat_template(
+        text = self.tokenizer.apply_chat_template(
             messages,
             chat_template=self.template(asked),
             tokenize=False,
@@ -65,6 +65,7 @@ class Texts:
             continue_final_message=not add_generation_prompt,
             **self._template_args,
         )
+        return cast("str", text)  # not tokenized
 
     def template(self, asked: bool | str) -> str | None:
         """The chat template that `--apply_chat_template [NAME]` asks for; None where it asks for none.

@@ -64,6 +64,7 @@ class _Measured(NamedTuple):
 
     @property
     def run(self) -> Run:
+        assert self.cell.run is not None  # refused cells are not measured
         return self.cell.run
 
 
@@ -112,13 +113,14 @@ def _at_point(cell: Cell, reference: PublishedCell) -> Cell | None:
 
 def _compare(measured: _Measured, level: float) -> Comparison:
     reference, run = measured.reference, measured.run
+    correct, n = run.counts
     return Comparison(
         label=reference.label,
-        measured=_share(run.correct, run.n),
+        measured=_share(correct, n),
         reference=_share(reference.correct, reference.n),
-        difference=run.correct / run.n - reference.correct / reference.n,
-        p=fisher(run.correct, run.n, reference.correct, reference.n),
-        detectable=detectable_change(reference.correct, reference.n, run.n, level),
+        difference=correct / n - reference.correct / reference.n,
+        p=fisher(correct, n, reference.correct, reference.n),
+        detectable=detectable_change(reference.correct, reference.n, n, level),
         marks=(*reference.marks, *(f"run: {mark}" for mark in (*unreadable_marks(run), *measured.cell.marks))),
         decides=not reference.is_suspect,
     )
@@ -134,7 +136,7 @@ def _gain_pairs(measured: Sequence[_Measured]) -> Iterator[tuple[_Measured, _Mea
 
 
 def _compare_gain(base: _Measured, codd: _Measured, level: float) -> Comparison:
-    b, c, n = base.run.correct, codd.run.correct, codd.run.n
+    (b, _), (c, n) = base.run.counts, codd.run.counts
     other_b, other_c, other_n = base.reference.correct, codd.reference.correct, codd.reference.n
     return Comparison(
         label=f"{codd.reference.label} - base",
@@ -161,10 +163,10 @@ def _missing_lines(missing: Sequence[PublishedCell], wanted: Sequence[PublishedC
         if absent == sum(cell.table == table for cell in wanted):
             lines.append(f"{table}: all {absent} cells")
             continue
-        for (of_table, row), benchmarks in rows.items():
+        for (of_table, name), benchmarks in rows.items():
             if of_table == table:
-                places = ", ".join(f"{name} {' '.join(steps)}" for name, steps in benchmarks.items())
-                lines.append(f"{table} {row}: {places}")
+                places = ", ".join(f"{benchmark} {' '.join(steps)}" for benchmark, steps in benchmarks.items())
+                lines.append(f"{table} {name}: {places}")
     return lines
 
 

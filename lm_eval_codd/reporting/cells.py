@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from lm_eval_codd.catalogue import FAMILY_TITLES, PAPER_TASKS
 from lm_eval_codd.settings import (
@@ -21,6 +21,7 @@ from lm_eval_codd.settings import (
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.runs import Run
+    from lm_eval_codd.settings import Family
 
 __all__ = [
     "APPROXIMATE",
@@ -179,14 +180,19 @@ def system_of(run: Run) -> str:
     if run.circuit is None and run.circuit_identity is None:
         return BASE
     defaults = DecodingConfig()
-    skipped = _ONLY_IN.get(run.settings.get("paradigm"), ())
+    skipped = _ONLY_IN.get(str(run.settings.get("paradigm")), ())
     others = [f"{n}={v}" for n in _KINDS if n not in skipped and (v := run.settings.get(n)) != getattr(defaults, n)]
     return " ".join(["CoDD", *others])
 
 
+def family_defaults(family: str | None) -> Mapping[str, Any]:
+    """The published defaults of a family of this version; of others none are known."""
+    return FAMILY_DEFAULTS.get(cast("Family", family), {})
+
+
 def settings_given(run: Run) -> dict[str, Any]:
     """The protocol's settings that are not the family's published defaults, and other departures from them."""
-    defaults = {**DecodingConfig().__dict__, **FAMILY_DEFAULTS.get(run.family, {}), "num_fewshot": 0, "limit": None}
+    defaults = {**DecodingConfig().__dict__, **family_defaults(run.family), "num_fewshot": 0, "limit": None}
     protocol = _protocol(run)
     described = ("family", "checkpoint", "paradigm", "dtype", "max_length")
     return {n: v for n, v in protocol.items() if n not in described and v != defaults.get(n)}
@@ -199,7 +205,7 @@ def benchmark_order(benchmark: str) -> tuple[int, str]:
 
 def _approximations(run: Run) -> tuple[str, ...]:
     """The run's approximations, and what only they read where it is not the default."""
-    skipped = _ONLY_IN.get(run.settings.get("paradigm"), ())
+    skipped = _ONLY_IN.get(str(run.settings.get("paradigm")), ())
     defaults = DecodingConfig()
     read = [name for name in _READ_WITH_A_CACHE if name in skipped and run.settings.get("cache") != "none"]
     others = [f"{n}={v:g}" for n in read if (v := run.settings.get(n)) != getattr(defaults, n)]
@@ -211,10 +217,10 @@ def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
 
 
 def _protocol(run: Run) -> dict[str, Any]:
-    skipped = (*_AXES, *_KINDS, *_ONLY_IN.get(run.settings.get("paradigm"), ()))
+    skipped = (*_AXES, *_KINDS, *_ONLY_IN.get(str(run.settings.get("paradigm")), ()))
     settings = {name: value for name, value in run.settings.items() if name not in skipped}
     # What the decoder does not read is as in the runs that it is compared with.
-    usual, decoder = FAMILY_DEFAULTS.get(run.family, {}), run.settings.get("decoder", DecodingConfig.decoder)
+    usual, decoder = family_defaults(run.family), run.settings.get("decoder", DecodingConfig.decoder)
     if decoder in DECODERS:
         unread = [name for name in settings if name != "paradigm" and not reads(decoder, name)]
         settings.update({name: usual.get(name, getattr(DecodingConfig, name)) for name in unread})
@@ -273,7 +279,7 @@ def _cell(key: CellKey, runs: Sequence[Run]) -> Cell:
     circuits = sorted({short_name(run.circuit) for run in runs})
     if len(circuits) > 1:
         return Cell(key, None, ordered, refusal=f"runs with different circuits: {', '.join(circuits)}")
-    best = max(ordered, key=lambda run: run.value)
+    best = max(ordered, key=lambda run: run.score_of_task)
     return Cell(key, best, ordered, (f"best of {len(runs)} settings of pc_frac and pc_temperature on the test set",))
 
 

@@ -115,7 +115,7 @@ def _csv_lines(group: Group, cell: Cell) -> list[dict[str, object]]:
     for run in cell.grid:
         metric, _, of_filter = (run.metric or "").partition(",")
         is_shown = run is cell.run
-        line = {
+        line: dict[str, object] = {
             "table": group.title,
             "rule": cell.key.alg,
             "system": cell.key.system,
@@ -125,7 +125,7 @@ def _csv_lines(group: Group, cell: Cell) -> list[dict[str, object]]:
             "steps": cell.key.steps or "",
             "approximations": " ".join(cell.key.approximations),
             "run": run.name,
-            "percent": f"{100 * run.value:.4f}",
+            "percent": f"{100 * run.score_of_task:.4f}",
             "stderr": "" if run.binomial_stderr is None else f"{100 * run.binomial_stderr:.4f}",
             "correct": run.correct,
             "n": run.n,

@@ -120,7 +120,7 @@ def _answers(runs: Sequence[Run], with_answers: Sequence[Run], groups: Iterable[
     chosen = _choose(with_answers, groups)
     places: dict[tuple[str, Key], int] = {}
     documents: list[dict[str, Any]] = []
-    answers: list[dict[str, Any] | None] = []
+    answers: list[dict[int, list[object]] | None] = []
     left_out = 0
     for run in runs:
         if run not in with_answers:
@@ -145,7 +145,7 @@ def _choose(runs: Sequence[Run], groups: Iterable[Group]) -> dict[str, set[Key]]
     room = max(_LEAST_A_RUN, _MAX_ANSWERS // len(runs))
     differ: dict[str, set[Key]] = {}
     for base, codd in (pair for group in groups for pair in group.pairs()):
-        if base.run in runs and codd.run in runs:
+        if base.run is not None and codd.run is not None and base.run in runs and codd.run in runs:
             first, second = read_outcomes(base.run), read_outcomes(codd.run)
             found = {key for key in first.keys() & second.keys() if first[key] != second[key]}
             differ.setdefault(codd.run.task, set()).update(found)
@@ -183,4 +183,4 @@ def _data_uri(svg: bytes) -> str:
 
 
 def _part(name: str) -> str:
-    return resources.files("lm_eval_codd.reporting").joinpath("assets", name).read_text(encoding="utf-8")
+    return resources.files("lm_eval_codd.reporting").joinpath("assets").joinpath(name).read_text(encoding="utf-8")

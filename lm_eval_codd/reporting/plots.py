@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.cells import BASE, CellKey, Column, Group
@@ -41,7 +41,7 @@ _BAND: Final = "band: one standard error"
 _HANDLE_INCHES: Final = 0.6
 _LETTER_INCHES: Final = 0.07
 # Text is data here: a run's name may hold a `$`. Without a salt two pictures of one result would differ.
-_STYLE: Final = {
+_STYLE: Final[dict[Any, Any]] = {
     "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "lm_eval_codd",
@@ -117,8 +117,12 @@ def _accuracy_figure(
         for alg, system in dict.fromkeys((_line_of(alg), system) for alg, system in group.rows):
             for kind in kinds:
                 runs = _runs_of(group, alg, system, benchmark, kind)
-                points = [(figure_of(run), 100 * run.value, 100 * (run.binomial_stderr or 0)) for run in runs]
-                if points := sorted(point for point in points if point[0]):
+                points = sorted(
+                    (cost, 100 * run.score_of_task, 100 * (run.binomial_stderr or 0))
+                    for run in runs
+                    if (cost := figure_of(run))
+                )
+                if points:
                     colour = _COLOURS[systems.index(system) % len(_COLOURS)]
                     fill = _FILLS[kinds.index(kind) % len(_FILLS)]
                     _line(panel, points, alg, ", ".join([system, *kind]), colour, fill)
@@ -152,7 +156,7 @@ def _line(
 ) -> None:
     x, y, spread = zip(*points, strict=True)
     style = "--" if system.split(",")[0] == BASE else "-"
-    look = {
+    look: dict[str, Any] = {
         "color": colour,
         "marker": _MARKERS.get(alg.split()[0], _OTHER_MARKER),
         "markersize": 4.5,
@@ -195,11 +199,11 @@ def _heat_maps(group: Group, benchmark: str, system: str, points: dict[Point, Ru
     points = {point: run for point, run in points.items() if point[:2] in panels_wanted}
     fracs = sorted({frac for _, _, frac, _ in points})
     taus = sorted({tau for _, _, _, tau in points})
-    values = [100 * run.value for run in points.values()]
+    values = [100 * run.score_of_task for run in points.values()]
     figure, panels = _panels(len(panels_wanted))
     for panel, (column, alg) in zip(panels, panels_wanted, strict=True):
         runs = [[points.get((column, alg, frac, tau)) for tau in taus] for frac in fracs]
-        grid = [[float("nan") if run is None else 100 * run.value for run in row] for row in runs]
+        grid = [[float("nan") if run is None else 100 * run.score_of_task for run in row] for row in runs]
         image = panel.imshow(grid, vmin=min(values), vmax=max(values), cmap="viridis", aspect="auto")
         for row, place in ((r, c) for r in range(len(fracs)) for c in range(len(taus)) if runs[r][c]):
             share = (grid[row][place] - min(values)) / ((max(values) - min(values)) or 1)

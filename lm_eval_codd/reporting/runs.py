@@ -114,9 +114,23 @@ class Run:
         return count if abs(self.value * self.n - count) < 1e-6 * self.n else None
 
     @property
+    def score_of_task(self) -> float:
+        """`value`, of a run that has one. Raises `ValueError` for another."""
+        if self.value is None:
+            raise ValueError(f"{self.name} has no score")
+        return self.value
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """`correct` and `n`, of a run whose documents score 0 or 1. Raises `ValueError` for another."""
+        if self.correct is None or self.n is None:
+            raise ValueError(f"{self.name} has no number of right answers")
+        return self.correct, self.n
+
+    @property
     def binomial_stderr(self) -> float | None:
         """sqrt(p (1 - p) / n); lm-eval's own figure where a document may score other than 0 or 1."""
-        if self.correct is None:
+        if self.value is None or self.n is None or self.correct is None:
             return self.stderr
         return math.sqrt(self.value * (1 - self.value) / self.n)
 
@@ -157,9 +171,9 @@ def read_folder(folder: Path) -> Folder:
         if not (entry.is_dir() and _is_run(entry)):
             foreign += 1
         elif (entry / "run.json").is_file():
-            _collect(runs, problems, lambda entry=entry: read_runs(entry))
+            _collect(runs, problems, partial(read_runs, entry))
         else:
-            _collect(runs, problems, lambda entry=entry: _read_harness_folder(entry, problems))
+            _collect(runs, problems, partial(_read_harness_folder, entry, problems))
     return Folder(tuple(runs), tuple(problems), foreign)
 
 
@@ -206,7 +220,7 @@ def _read_harness_folder(folder: Path, problems: list[str]) -> list[Run]:
     latest: dict[str, Run] = {}
     for path in sorted(folder.glob("results_*.json")):
         read: list[Run] = []
-        _collect(read, problems, lambda path=path: _read_results(path, folder.name, {}, problems))
+        _collect(read, problems, partial(_read_results, path, folder.name, {}, problems))
         for run in read:
             what = (run.task, run.metric, run.family, run.settings, run.checkpoint, run.peft, run.circuit)
             how = (run.num_fewshot, run.limit, run.dtype, run.max_length, run.chat_template_sha, run.system_prompt)
@@ -224,9 +238,9 @@ def _read_results(path: Path, name: str, record: Mapping[str, Any], problems: li
         is_only = len(tasks) == 1
         metrics = shown_metrics(_mapping(results, "results", task), _mapping(results, "configs", task, "metadata"))
         for metric in metrics:
-            read = partial(_checked_run, path, name, record, results, task, metric, is_only=is_only)
-            several = len(metrics) > 1
-            _collect(runs, problems, lambda read=read, several=several: [replace(read(), is_one_of_several=several)])
+            read: list[Run] = []
+            _collect(read, problems, partial(_checked_run, path, name, record, results, task, metric, is_only=is_only))
+            runs += [replace(run, is_one_of_several=len(metrics) > 1) for run in read]
     return runs
 
 
@@ -239,8 +253,8 @@ def _checked_run(
     metric: str | None,
     *,
     is_only: bool,
-) -> Run:
-    """The run of a task and metric; raises `ValueError`, one line that names file and value, where it is malformed."""
+) -> list[Run]:
+    """The one run of a task and metric; raises `ValueError`, one line with file and value, where it is malformed."""
     check_fields(results, of_task(task), where=str(path))
     run = _from_results(path, name, record, results, task, metric, is_only=is_only)
     if run.settings:
@@ -248,7 +262,7 @@ def _checked_run(
     for value, what in ((run.value, run.metric), (run.stderr, f"the standard error of {run.metric}")):
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{path}: `{task}`, {what} is {shortened(value)}, which is no share (0 to 1)")
-    return run
+    return [run]
 
 
 def _from_results(

@@ -217,7 +217,7 @@ def _key(fields: Mapping[str, Any]) -> Key:
 
 def _prompt(sample: Mapping[str, Any]) -> str:
     arguments = sample.get("arguments")
-    first = next(iter(arguments.values()), {}) if isinstance(arguments, Mapping) else {}
+    first: object = next(iter(arguments.values()), None) if isinstance(arguments, Mapping) else {}
     return str(first.get("arg_0", "")) if isinstance(first, Mapping) else ""
 
 

@@ -97,8 +97,7 @@ def approximation_table(group: Group) -> Table | None:
     for column in group.columns:
         for alg, system in group.rows:
             cell = group.cells.get(CellKey(alg, system, *column))
-            exact = _exact(group, cell) if cell is not None else None
-            if exact is not None:
+            if cell is not None and (exact := _exact(group, cell)) is not None:
                 pairs.append((exact, cell))
     labels = [
         [cell.key.benchmark, cell.key.column.schedule, exact.key.column.schedule, cell.key.alg, cell.key.system]
@@ -168,7 +167,7 @@ def paired(base: Cell, codd: Cell) -> Pair | str:
 def percent(run: Run) -> str:
     """`36.00 ± 2.15`."""
     spread = "" if run.binomial_stderr is None else f" ± {100 * run.binomial_stderr:.2f}"
-    return f"{100 * run.value:.2f}{spread}"
+    return f"{100 * run.score_of_task:.2f}{spread}"
 
 
 def probability(p: float) -> str:
@@ -295,12 +294,13 @@ def _gain(base: Cell | None, codd: Cell | None, notes: _Footnotes) -> str:
         has_samples = base.run.samples is not None and codd.run.samples is not None
         if has_samples or base.run.metric != codd.run.metric:
             return notes.mark("refused", [f"no difference: {pair}"])
-        return notes.mark(f"{100 * (codd.run.value - base.run.value):+.2f}", [f"no paired test: {pair}"])
+        difference = codd.run.score_of_task - base.run.score_of_task
+        return notes.mark(f"{100 * difference:+.2f}", [f"no paired test: {pair}"])
     return f"{100 * pair.difference:+.2f} (p {probability(pair.p)})"
 
 
 def _column(group: Group, column: Column) -> str:
-    counts = {cell.run.n for key, cell in group.cells.items() if key.column == column and cell.run is not None}
+    counts = {cell.run.n or 0 for key, cell in group.cells.items() if key.column == column and cell.run is not None}
     return f"{column.benchmark} {column.schedule} (n={', '.join(map(str, sorted(counts)))})"
 
 

@@ -107,8 +107,8 @@ class _Skipping(io.FileIO):
         super().__init__(path)
         self._size = path.stat().st_size
 
-    def read(self, size: int = -1) -> bytes:
-        if size < _CONTENT_BYTES:
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < _CONTENT_BYTES:
             return super().read(size)
         start = self.tell()
         if start + size > self._size:

@@ -120,8 +120,9 @@ def _check_checkpoint(run: Run) -> None:
 
 def _check_weights(checkpoint: str, folder: Path) -> None:
     listed = checkpoints.read_json(folder / f"{_WEIGHTS}.index.json").get("weight_map")
-    single = not isinstance(listed, dict) or (folder / _WEIGHTS).is_file()
-    names = [_WEIGHTS] if single else sorted({str(name) for name in listed.values()})
+    names = [_WEIGHTS]
+    if isinstance(listed, dict) and not (folder / _WEIGHTS).is_file():
+        names = sorted({str(name) for name in listed.values()})
     missing = [name for name in names if not (folder / name).is_file()]
     if missing == [_WEIGHTS]:
         raise ValueError(

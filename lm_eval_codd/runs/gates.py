@@ -26,7 +26,7 @@ def block_gates(config: DecodingConfig, family: Family) -> tuple[bool, ...] | No
     )
     if not has_table or config.steps_follow_confidence:
         return None
-    num_steps = config.num_steps // config.num_blocks
+    num_steps = config.steps // config.num_blocks
     base, extra = divmod(config.block_length, num_steps)
     gates = []
     num_masked = config.block_length

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,7 +94,7 @@ def make_run(given: Mapping[str, Any]) -> Run:
     protocol = given.get("protocol", "paper")
     max_length = None
     if protocol == "official" and family == "llada" and checkpoint != checkpoints.DEMO:
-        max_length = min(_OFFICIAL_PROMPT_LENGTH + config.gen_length, own_length or math.inf)
+        max_length = min(filter(None, (_OFFICIAL_PROMPT_LENGTH + config.gen_length, own_length)))
     task = task_name(given["task"])
     return Run(
         family=family,

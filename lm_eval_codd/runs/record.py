@@ -58,7 +58,7 @@ def identity(record: Mapping[str, Any]) -> dict[str, Any] | None:
     Settings that a version did not have yet, and so did not record, have their defaults: what it did without them.
     """
     try:
-        return filled(record.get("identity"))
+        return filled(record.get("identity") or {})
     except ValueError:
         return None
 

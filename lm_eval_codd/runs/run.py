@@ -83,12 +83,12 @@ class Run:
         Where the confidences say how much a step commits, that is one token a step; such rows need far fewer.
         """
         most = self.config.gen_length
-        return most if self.config.steps_follow_confidence else min(self.config.num_steps, most)
+        return most if self.config.steps_follow_confidence else min(self.config.steps, most)
 
     @property
     def cost(self) -> float:
         """What the run takes, in units that only compare runs: forwards x rows x weights x answer length."""
-        size = checkpoints.weight_bytes(self.checkpoint)
+        size: float | None = checkpoints.weight_bytes(self.checkpoint)
         if size is None:
             size = _DEMO_BYTES if self.checkpoint == checkpoints.DEMO else _HUB_BYTES
         halves = 2 if self.config.cfg_scale else 1  # guidance evaluates two rows for one
@@ -101,7 +101,7 @@ class Run:
             "peft": (self.peft, demo.CHECKPOINT),
             "circuit": (self.circuit, demo.CIRCUIT),
         }
-        prints = {name: checkpoints.fingerprint(*source) for name, source in sources.items() if source[0] is not None}
+        prints = {name: checkpoints.fingerprint(path, own) for name, (path, own) in sources.items() if path is not None}
         return {name: text for name, text in prints.items() if text is not None}
 
     def identity(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from lm_eval_codd.settings import DecodingConfig
 if TYPE_CHECKING:
     from lm_eval_codd.runs.run import Run
 
-_DEFAULTS: Final = {field.name: field.default for field in dataclasses.fields(DecodingConfig)}
+_DEFAULTS: Final[dict[str, Any]] = {field.name: field.default for field in dataclasses.fields(DecodingConfig)}
 # The rules below are proven for these.
 _KNOWN_DECODERS: Final = ("unmasking", "cad")
 # What the gates of a block take the place of.
@@ -38,7 +38,7 @@ class Rule(NamedTuple):
 
 def _fewest_steps(run: Run) -> int | None:
     config = run.config
-    if not _has_table(run) or config.num_steps <= config.gen_length:
+    if not _has_table(run) or config.steps <= config.gen_length:
         return None
     # Past one step a token a block's steps commit nothing and are skipped. They still count in the numbers of the later
     # blocks' steps, which draws belong to.

@@ -40,8 +40,9 @@ class Sweep:
     def points(self) -> Iterator[dict[str, str]]:
         """The flags of every run as text, tasks slowest. Runs that miss a value are left out."""
         for lists in self._lists():
-            if None not in lists.values():
-                for combination in itertools.product(*lists.values()):
+            given = [values for values in lists.values() if values is not None]
+            if len(given) == len(lists):
+                for combination in itertools.product(*given):
                     yield dict(zip(lists, combination, strict=True))
 
     def missing(self) -> dict[str, int]:
@@ -49,7 +50,8 @@ class Sweep:
         counts: dict[str, int] = {}
         for lists in self._lists():
             for name in (name for name, values in lists.items() if values is None):
-                key = f"{name}@{lists['task'][0]}" if (name, lists["task"][0]) in self.by_task else name
+                (task,) = lists["task"] or ("",)
+                key = f"{name}@{task}" if (name, task) in self.by_task else name
                 counts[key] = counts.get(key, 0) + math.prod(len(values) for values in lists.values() if values)
         return counts
 
@@ -158,10 +160,12 @@ def _build(where: str, pairs: Sequence[tuple[str, object]]) -> Sweep:
             raise ValueError(f"{where}: {unknown_name(name, _KINDS, kind='key')}")
         if at and (not task or name == "task"):
             raise ValueError(f"{where}: `{written}` is not a key; `key@task` gives a flag its values for one task")
-        target, key = (by_task, (name, task)) if at else (values, name)
-        if key in target:
+        if (name, task) in by_task if at else name in values:
             raise ValueError(f"{where}: `{written}` is given twice; put all of its values into one list")
-        target[key] = _texts(where, written, value)
+        if at:
+            by_task[name, task] = _texts(where, written, value)
+        else:
+            values[name] = _texts(where, written, value)
     return Sweep(where, values, by_task)
 
 
@@ -183,8 +187,8 @@ def _checked(sweep: Sweep) -> Sweep:
         if not sweep.values.get(name):
             raise ValueError(f"{sweep.where}: `{name}` is missing")
     for name, task in sweep.by_task:
-        if task not in sweep.values["task"]:
-            tasks = ", ".join(sweep.values["task"])
+        if task not in (swept := sweep.values["task"] or ()):
+            tasks = ", ".join(swept)
             raise ValueError(f"{sweep.where}: `{name}@{task}` is for a task that is not swept; its tasks are {tasks}")
     if any(name == "pc_ckpt" for name, _ in sweep.by_task):
         return dataclasses.replace(sweep, values={"pc_ckpt": ("none",), **sweep.values})

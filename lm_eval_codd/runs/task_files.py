@@ -79,7 +79,7 @@ def read_task_file(path: Path, depth: int = 0) -> dict[str, Any]:
     """A task file with what it includes; names of functions stay text. Empty where it cannot be read."""
     import yaml
 
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the fast one if it is there
         """Plain data; `!function` and other tags of lm-eval's are text."""
 
     Loader.add_multi_constructor("!", lambda loader, suffix, node: str(node.value))

@@ -55,6 +55,7 @@ def _refusal(text: str, loader: type) -> str | None:
     """Why the text must not be built; read as a stream of events, which takes no stack."""
     anchors: list[str | None] = []
     for event in yaml.parse(text, loader):
+        assert event.start_mark is not None  # text has places
         line = event.start_mark.line + 1
         if isinstance(event, yaml.CollectionStartEvent):
             anchors.append(event.anchor)

@@ -241,6 +241,13 @@ class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
         return self.gen_length // self.block_length
 
     @property
+    def steps(self) -> int:
+        """`num_steps`, of a decoder that reads it. Raises `ValueError` for another one."""
+        if self.num_steps is None:
+            raise ValueError(f"`decoder={self.decoder}` has no `num_steps`")
+        return self.num_steps
+
+    @property
     def steps_follow_confidence(self) -> bool:
         """Whether confidences say how many tokens a step commits (`threshold`, `factor`, `cad`), not `num_steps`."""
         return steps_follow_confidence(vars(self))
@@ -385,7 +392,7 @@ def _shown(value: object) -> str:
 
 
 def _decoder(settings: Mapping[str, Any]) -> str:
-    return settings.get("decoder", DecodingConfig.decoder)
+    return str(settings.get("decoder", DecodingConfig.decoder))
 
 
 def _unread(decoder: str, name: str, value: Any) -> str:

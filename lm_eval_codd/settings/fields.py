@@ -46,12 +46,13 @@ def setting(default: Any, help: str, **facts: Any) -> Any:
     return dataclasses.field(default=default, metadata={"facts": Facts(help, **facts)})
 
 
-def facts_of(field: dataclasses.Field) -> Facts:
+def facts_of(field: dataclasses.Field[Any]) -> Facts:
     """The facts of a field made by `setting`."""
-    return field.metadata["facts"]
+    facts: Facts = field.metadata["facts"]
+    return facts
 
 
-def checked(field: dataclasses.Field, value: Any, ranges: Mapping[str, Range]) -> Any:
+def checked(field: dataclasses.Field[Any], value: Any, ranges: Mapping[str, Range]) -> Any:
     """The value in its one spelling: 0 is 0.0, NumPy's numbers are Python's, and `off` is None.
 
     Args:
@@ -88,7 +89,7 @@ def either(options: Iterable[object]) -> str:
     return " or ".join(str(option) for option in options)
 
 
-def _check_type(field: dataclasses.Field, value: object) -> None:
+def _check_type(field: dataclasses.Field[Any], value: object) -> None:
     wanted, _, optional = str(field.type).partition(" | ")
     if value is None and optional:
         return

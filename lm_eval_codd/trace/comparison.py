@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lm_eval_codd.settings import rule_of
 from lm_eval_codd.trace.recording import Trace, record
@@ -97,12 +97,12 @@ def _settings(config: DecodingConfig, *, has_circuit: bool) -> dict[str, object]
 
 def token_text(lm: DiffusionLM, token: int) -> str:
     """A token's own text; of an end token, which may be as long as a word and stand there by the hundred, a mark."""
-    return END if token in (lm.backbone.eos_id, lm.backbone.eot_id) else lm.tokenizer.decode([token])
+    return END if token in (lm.backbone.eos_id, lm.backbone.eot_id) else cast("str", lm.tokenizer.decode([token]))
 
 
 def _answer(lm: DiffusionLM, trace: Trace) -> str:
     tokens = trace.generation.tokens[: trace.generation.num_answer_tokens]
-    return lm.tokenizer.decode(tokens, skip_special_tokens=True)
+    return cast("str", lm.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
 
 def _tokens(traces: Mapping[str, Trace]) -> set[int]:

@@ -46,7 +46,7 @@ def _build_config(config: ConfigReader) -> Glm4MoeConfig:
         "max_position_embeddings",
         "rms_norm_eps",
     )
-    return Glm4MoeConfig(
+    return Glm4MoeConfig(  # type: ignore[call-arg]  # `head_dim` is read from **kwargs
         **{name: config.need(name) for name in names},
         head_dim=config.get("head_dim") or config.need("hidden_size") // num_heads,
         n_routed_experts=config.need("num_experts"),

@@ -117,6 +117,7 @@ class AnyOrder:
             turn += 1
             # A row whose surest token does not reach the floor has committed nothing, and is through.
             active = active & latest.commit.any(dim=1) & left.any(dim=1) & (step.budget > turn)
+        assert decision is not None  # a step without a budget is not asked for
         return decision
 
 

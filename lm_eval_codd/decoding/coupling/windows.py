@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, overload
 
 import torch
 from torch import Tensor
@@ -70,6 +70,10 @@ class Gate:
         self._threshold = config.pc_frac
         self._reverse = config.reverse_frac
 
+    @overload
+    def __call__(self, num_masked: Tensor, length: int) -> Tensor: ...
+    @overload
+    def __call__(self, num_masked: int, length: int) -> bool: ...
     def __call__(self, num_masked: Tensor | int, length: int) -> Tensor | bool:
         """A bool for each number of masked positions."""
         # In Python's floats, or in float64: a float32 share may fall on the other side.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from lm_eval_codd.decoding.canvas import Canvas, Ids
     from lm_eval_codd.decoding.protocols import Backbone, Circuit
     from lm_eval_codd.decoding.step import Decision, Look, Step
-    from lm_eval_codd.settings import DecodingConfig, Family
+    from lm_eval_codd.settings import DecodingConfig
 
 DECODERS: Final[dict[str, str]] = {
     "unmasking": "lm_eval_codd.decoding.decoders.unmasking:Unmasking",
@@ -34,7 +33,7 @@ class Decoder(Protocol):
     """Whether it may mask again what was committed: no caches then, and drafts may be given."""
 
     def __init__(
-        self, config: DecodingConfig, family: Family, ids: Ids, device: torch.device, circuit: Circuit | None
+        self, config: DecodingConfig, family: str, ids: Ids, device: torch.device, circuit: Circuit | None
     ) -> None:
         """Raise `ValueError` for a circuit that these settings cannot use."""
         ...
@@ -47,21 +46,21 @@ class Decoder(Protocol):
         """The next step of every row; one that wants no position is through. Pure: it may be asked twice."""
         ...
 
-    def decide(self, canvas: Canvas, step: Step, logits: Tensor) -> Decision:
+    def decide(self, canvas: Canvas, step: Step, logits: Any) -> Decision:
         """What the step writes. It may count circuit evaluations on the canvas, and changes nothing else there.
 
         Args:
             canvas: as it was looked at.
             step: the wanted positions.
-            logits: [N, V] float32 at those positions, after guidance; may be overwritten where a circuit was given. As
-                `Logits`, a piece at a time, where the decoder has an attribute `takes_pieces` that is true.
+            logits: a tensor [N, V] float32 at those positions, after guidance; may be overwritten where a circuit was
+                given. `Logits`, a piece at a time, where the decoder has an attribute `takes_pieces` that is true.
         """
         ...
 
 
 def make_decoder(
     config: DecodingConfig,
-    family: Family,
+    family: str,
     ids: Ids,
     device: torch.device,
     circuit: Circuit | None = None,
@@ -73,4 +72,5 @@ def make_decoder(
     """
     module, name = DECODERS[config.decoder].split(":")
     others = {} if planner is None else {"planner": planner}
-    return getattr(import_module(module), name)(config, family, ids, device, circuit, **others)
+    decoder: Decoder = getattr(import_module(module), name)(config, family, ids, device, circuit, **others)
+    return decoder

@@ -22,7 +22,7 @@ from lm_eval_codd.decoding.step import Decision, Look, Step
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids
     from lm_eval_codd.decoding.protocols import Circuit
-    from lm_eval_codd.settings import DecodingConfig, Family
+    from lm_eval_codd.settings import DecodingConfig
 
 _RULE_OF_SELECTION: Final = {"confidence": "low_confidence", "entropy": "entropy", "random": "random"}
 # Those of LLaDA and of Qwen-type checkpoints at once, whatever the checkpoint.
@@ -37,7 +37,7 @@ class Adaptive:
     def __init__(
         self,
         config: DecodingConfig,
-        family: Family,
+        family: str,
         ids: Ids,
         device: torch.device,
         circuit: Circuit | None = None,
@@ -46,7 +46,9 @@ class Adaptive:
         self._ends = _OFFICIAL_ENDS if config.compat else ids.ends
         self._mask = ids.mask
         self._rule = RULES[_RULE_OF_SELECTION[config.selection]]
-        self._threshold = config.entropy_threshold if config.selection == "entropy" else config.threshold
+        threshold = config.entropy_threshold if config.selection == "entropy" else config.threshold
+        assert threshold is not None  # the settings fill in cad's own
+        self._threshold = threshold
         cap = config.block_length if config.max_block_steps is None else config.max_block_steps
         self._steps_of_block = cap + 1
         self._block = torch.arange(config.num_blocks, device=device)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids
     from lm_eval_codd.decoding.logits import Logits
     from lm_eval_codd.decoding.protocols import Circuit
-    from lm_eval_codd.settings import DecodingConfig, Family
+    from lm_eval_codd.settings import DecodingConfig
 
 # A normal distribution's standard deviation in units of its median absolute deviation.
 _MADS_OF_SIGMA: Final = 1.4826
@@ -43,7 +43,7 @@ class Corrective:
     def __init__(
         self,
         config: DecodingConfig,
-        family: Family,
+        family: str,
         ids: Ids,
         device: torch.device,
         circuit: Circuit | None = None,
@@ -57,9 +57,9 @@ class Corrective:
         self._mask = ids.mask
         # The share of a row's positions that each step masks again, all of them until a rule says which.
         # Shares never grow, so after a step of none there is nothing to come.
-        shares = [1.0] * config.num_steps
+        shares = [1.0] * config.steps
         if config.remask_schedule is not None:
-            shares = shares_of(config.remask_schedule, config.num_steps)
+            shares = shares_of(config.remask_schedule, config.steps)
         shares[-1] = 0.0
         self._plan = Plan(shares, device)
 
@@ -114,6 +114,7 @@ class Corrective:
         confidence = confidence.float()
         if self._config.mad_k is not None:
             return low_outliers(confidence, among, self._config.mad_k)
+        assert self._config.threshold is not None  # the settings fill in one of the three
         return among & (confidence <= self._config.threshold)
 
 

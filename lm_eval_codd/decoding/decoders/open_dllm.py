@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids
     from lm_eval_codd.decoding.logits import Logits
     from lm_eval_codd.decoding.protocols import Circuit
-    from lm_eval_codd.settings import DecodingConfig, Family
+    from lm_eval_codd.settings import DecodingConfig
 
 # Of `Canvas.state`, [B, G] float64: the confidence of a token in the step that wrote it; 0 for what a draft gives.
 _WHEN_WRITTEN: Final = "confidence_when_written"
@@ -47,7 +47,7 @@ class OpenDllm:
     def __init__(
         self,
         config: DecodingConfig,
-        family: Family,
+        family: str,
         ids: Ids,
         device: torch.device,
         circuit: Circuit | None = None,
@@ -55,7 +55,7 @@ class OpenDllm:
         if circuit is not None:
             check_window(config, circuit.num_positions)
         self._config = config
-        self._plan = Plan([1 - step / config.num_steps for step in range(1, config.num_steps + 1)], device)
+        self._plan = Plan([1 - step / config.steps for step in range(1, config.steps + 1)], device)
         self._remembers = config.variant == "p2_upgraded_remdm"
 
     def start(self, canvas: Canvas) -> None:

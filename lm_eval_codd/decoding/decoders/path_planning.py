@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_likely, rows_at_a_time, tempered_support
 from lm_eval_codd.decoding.commitment import surest
-from lm_eval_codd.decoding.confidence import low_confidence
+from lm_eval_codd.decoding.confidence import Rule, low_confidence
 from lm_eval_codd.decoding.coupling import check_window
 from lm_eval_codd.decoding.decoders.revision import Plan, fix_given, revision
 from lm_eval_codd.decoding.network import FullPass
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids
     from lm_eval_codd.decoding.logits import Logits
     from lm_eval_codd.decoding.protocols import Backbone, Circuit
-    from lm_eval_codd.settings import DecodingConfig, Family
+    from lm_eval_codd.settings import DecodingConfig
 
 # The share of the answer that is decided after a share t of the steps.
 KAPPAS: Final[Mapping[str, Callable[[float], float]]] = {
@@ -62,7 +62,7 @@ class PathPlanning:
     def __init__(
         self,
         config: DecodingConfig,
-        family: Family,
+        family: str,
         ids: Ids,
         device: torch.device,
         circuit: Circuit | None = None,
@@ -72,7 +72,7 @@ class PathPlanning:
             check_window(config, circuit.num_positions)
         self._config = config
         self._score = _SCORES["probability" if config.form == "paper" else config.score]
-        self._plan = plan_of(config.kappa, config.num_steps, device)
+        self._plan = plan_of(config.kappa, config.steps, device)
         self._planner = None if planner is None else FullPass(planner)
 
     def start(self, canvas: Canvas) -> None:
@@ -107,7 +107,7 @@ class PathPlanning:
         masked = canvas.at(step.columns) == canvas.ids.mask
         if self._planner is not None:
             decided = step.committable & ~masked
-            score = self._planned(canvas, step, tokens, decided, score, rank)
+            score = self._planned(self._planner, canvas, step, tokens, decided, score, rank)
         if self._config.form == "paper":
             score = torch.where(masked, self._config.eta * score, score)
             kept = surest(score, step.committable, step.budget)
@@ -122,13 +122,20 @@ class PathPlanning:
         return tokens, self._score(support, tokens, rank)
 
     def _planned(
-        self, canvas: Canvas, step: Step, tokens: Tensor, decided: Tensor, score: Tensor, rank: Tensor | None
+        self,
+        planner: FullPass,
+        canvas: Canvas,
+        step: Step,
+        tokens: Tensor,
+        decided: Tensor,
+        score: Tensor,
+        rank: Tensor | None,
     ) -> Tensor:
         """[B, P]: the planner's scores of the predicted tokens where a position is decided, else as they were."""
         columns = canvas.answer_start + step.columns
         predicted = canvas.tokens.scatter(1, columns, tokens.where(step.wanted, canvas.at(step.columns)))
         row, place = decided.nonzero(as_tuple=True)
-        logits = self._planner(predicted, canvas.attention_mask, columns, lambda hidden: hidden[row, place])
+        logits = planner(predicted, canvas.attention_mask, columns, lambda hidden: hidden[row, place])
         size = rows_at_a_time(logits)
         index, uniform = tokens[row, place].split(size), None if rank is None else rank[row, place].split(size)
         pieces = [
@@ -169,11 +176,12 @@ def _lead(support: Support, index: Tensor, uniform: Tensor | None) -> Tensor:
     return top[..., 0] - top[..., 1]
 
 
-def _log_uniform(support: Support, index: Tensor, uniform: Tensor) -> Tensor:
+def _log_uniform(support: Support, index: Tensor, uniform: Tensor | None) -> Tensor:
+    assert uniform is not None  # drawn for this score
     return uniform.log()
 
 
-_SCORES: Final = {
+_SCORES: Final[dict[str, Rule]] = {
     "logp": _log_probability,
     "diff_top2": _lead,
     "random": _log_uniform,

@@ -17,7 +17,7 @@ from lm_eval_codd.decoding.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
-    from lm_eval_codd.settings import DecodingConfig, Family
+    from lm_eval_codd.settings import DecodingConfig
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Schedule(Protocol):
         ...
 
 
-def make_schedule(config: DecodingConfig, family: Family, device: torch.device) -> Schedule:
+def make_schedule(config: DecodingConfig, family: str, device: torch.device) -> Schedule:
     """The schedule of the config's paradigm; with a cache, that of the family's cached decode (Fast-dLLM's)."""
     num_blocks = config.num_blocks if config.goes_by_blocks else 1
     block_length = config.gen_length // num_blocks
@@ -56,11 +56,11 @@ def make_schedule(config: DecodingConfig, family: Family, device: torch.device) 
     if config.steps_follow_confidence:
         steps = _until_full(block_length)
     elif config.paradigm == "block" and not leads:
-        steps = _transfer_table(config.num_steps // num_blocks, block_length)
+        steps = _transfer_table(config.steps // num_blocks, block_length)
     elif config.alg == "random" and config.paradigm == "full":
         return BernoulliSchedule(config, device)
     else:
-        steps = _time_grid(config.num_steps // num_blocks, config.eps)
+        steps = _time_grid(config.steps // num_blocks, config.eps)
     return BlockSchedule(num_blocks, block_length, steps, leads=leads and len(steps) > 1, device=device)
 
 
@@ -138,8 +138,8 @@ class BernoulliSchedule:
     _LOOK_AHEAD = 16
 
     def __init__(self, config: DecodingConfig, device: torch.device) -> None:
-        self._share = _commit_share(config.num_steps, config.eps).double().to(device)
-        self._num_steps = config.num_steps
+        self._share = _commit_share(config.steps, config.eps).double().to(device)
+        self._num_steps = config.steps
         self._columns = torch.arange(config.gen_length, device=device)
 
     def next(self, canvas: Canvas) -> Plan:

@@ -23,7 +23,7 @@ from lm_eval_codd.decoding.step import Decision, Look, Step
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids
     from lm_eval_codd.decoding.protocols import Circuit
-    from lm_eval_codd.settings import DecodingConfig, Family
+    from lm_eval_codd.settings import DecodingConfig
 
 
 class Unmasking:
@@ -34,7 +34,7 @@ class Unmasking:
     def __init__(
         self,
         config: DecodingConfig,
-        family: Family,
+        family: str,
         ids: Ids,
         device: torch.device,
         circuit: Circuit | None = None,
