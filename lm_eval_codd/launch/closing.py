@@ -56,12 +56,14 @@ def show_demo(names: Iterable[str], output_dir: Path) -> None:
         '--prompt "Emma has 17 books. Emma drops 7. How many are left?"'
     )
     _check_demo(folder)
+    for line in adaptive_lines(report.groups[0]):
+        print(line)
     print(f"\n{to_markdown(demo_table(report.groups[0]))}", flush=True)
 
 
 def demo_table(group: Group) -> Table:
     """Accuracy of the backbone and of CoDD at each number of steps, and the difference with McNemar's p."""
-    (alg, *_), columns = group.rows[0], [column for column in group.columns if not column.approximations]
+    (alg, *_), columns = group.rows[0], [c for c in group.columns if c.steps and not c.approximations]
     rows = [
         ["backbone", *(_percent(group.cells.get(CellKey(alg, BASE, *column))) for column in columns)],
         ["CoDD", *(_percent(group.cells.get(CellKey(alg, "CoDD", *column))) for column in columns)],
@@ -70,6 +72,18 @@ def demo_table(group: Group) -> Table:
     counts = sorted({cell.run.n or 0 for cell in group.cells.values() if cell.run is not None})
     header = [f"accuracy in %, n = {', '.join(map(str, counts))}", *(f"{column.steps} steps" for column in columns)]
     return Table(group.title, header, rows, 1)
+
+
+def adaptive_lines(group: Group) -> list[str]:
+    """`cad: base 92.3 at 6.3 network evaluations an answer, CoDD 92.3 at 3.1`, for each decoder that sets its pace."""
+    said: dict[str, list[str]] = {}
+    for key, cell in group.cells.items():
+        if not key.steps and not key.approximations and cell.run is not None and cell.run.nfe is not None:
+            said.setdefault(key.alg, []).append(f"{key.system} {_percent(cell)} at {cell.run.nfe:.1f}")
+    return [
+        f"{alg}: {', '.join(sorted(systems, key=str.lower))} network evaluations an answer"
+        for alg, systems in said.items()
+    ]
 
 
 def _percent(cell: Cell | None) -> str:

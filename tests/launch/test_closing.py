@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from lm_eval_codd.catalogue import CALLED_AS
-from lm_eval_codd.launch.closing import DEMO_REFERENCE, demo_table, difference_text, show_demo
+from lm_eval_codd.launch.closing import DEMO_REFERENCE, adaptive_lines, demo_table, difference_text, show_demo
 from lm_eval_codd.reporting.cells import BASE, group_runs
 from lm_eval_codd.reporting.pairs import compare_outcomes
 from lm_eval_codd.reporting.reference import read_references
@@ -21,7 +21,7 @@ def rows(markdown: str) -> list[list[str]]:
 
 def test_the_readmes_table_is_the_reference():
     references = {(one.key.system, one.key.steps): one.outcomes for one in read_references(DEMO_REFERENCE)}
-    steps = sorted({steps for _, steps in references}, reverse=True)
+    steps = sorted({steps for _, steps in references if steps}, reverse=True)
     share = {key: f"{100 * sum(values.values()) / len(values):.1f}" for key, values in references.items()}
     pairs = [compare_outcomes(references[BASE, step], references["CoDD", step]) for step in steps]
     wanted = [
@@ -51,6 +51,15 @@ class TestTheDemosEnd:
         assert base == ["backbone", "64.3", "75.3"]
         assert codd == ["CoDD", "92.7", "93.0"]
         assert [cell.partition(" ")[0] for cell in difference] == ["difference", "+28.3", "+17.7"]
+
+    def test_says_what_a_decoder_that_sets_its_pace_has_beside_the_table(self, tmp_path):
+        write_run(tmp_path, outcomes(300, 193), **DEMO)
+        for circuit, nfe in ((None, 6.28), ("demo", 3.13)):
+            of_cad = DEMO | {"decoder": "cad", "circuit": circuit, "name": f"cad{circuit}", "config": {"mean_nfe": nfe}}
+            write_run(tmp_path, outcomes(300, 277), **of_cad)
+        (group,) = group_runs(read_folder(tmp_path).runs)
+        assert demo_table(group).header[1:] == ["64 steps"]
+        assert adaptive_lines(group) == ["cad: base 92.3 at 6.3, CoDD 92.3 at 3.1 network evaluations an answer"]
 
     def test_has_no_difference_without_a_circuit(self, tmp_path):
         write_run(tmp_path, outcomes(300, 193), **DEMO)
