@@ -14,7 +14,8 @@ from lm_eval_codd.reporting.stats import DetectableChange, mcnemar, smallest_net
 from lm_eval_codd.reporting.verdict import Check, Comparison, corrected
 
 if TYPE_CHECKING:
-    from lm_eval_codd.reporting.runs import Folder, Run
+    from lm_eval_codd.reporting.run import Run
+    from lm_eval_codd.reporting.runs import Folder
 
 __all__ = ["check_against_own"]
 

@@ -20,7 +20,7 @@ from lm_eval_codd.settings import (
 )
 
 if TYPE_CHECKING:
-    from lm_eval_codd.reporting.runs import Run
+    from lm_eval_codd.reporting.run import Run
     from lm_eval_codd.settings import Family
 
 __all__ = [

@@ -21,7 +21,8 @@ from lm_eval_codd.reporting.samples import Key, count_unreadable, read_items, re
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.report import Report
-    from lm_eval_codd.reporting.runs import Folder, Run
+    from lm_eval_codd.reporting.run import Run
+    from lm_eval_codd.reporting.runs import Folder
 
 __all__ = ["as_script_data", "build_page"]
 

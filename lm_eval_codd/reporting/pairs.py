@@ -9,7 +9,7 @@ from lm_eval_codd.reporting.samples import Outcomes, different_items, read_outco
 from lm_eval_codd.reporting.stats import mcnemar, paired_interval
 
 if TYPE_CHECKING:
-    from lm_eval_codd.reporting.runs import Run
+    from lm_eval_codd.reporting.run import Run
 
 __all__ = ["Pair", "compare_outcomes", "compare_runs"]
 

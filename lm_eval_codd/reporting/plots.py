@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lm_eval_codd.reporting.runs import Run
+    from lm_eval_codd.reporting.run import Run
 
 __all__ = ["draw", "save_plots", "to_svg"]
 

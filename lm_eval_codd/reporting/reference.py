@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +19,10 @@ import yaml
 
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.cells import BASE, CellKey, key_of, short_name, system_of
-from lm_eval_codd.reporting.runs import Run, defaults_of
+from lm_eval_codd.reporting.run import Run
 from lm_eval_codd.reporting.samples import Key, Outcomes, read_outcomes
 from lm_eval_codd.runs.yaml_file import read_yaml
-from lm_eval_codd.settings import CIRCUIT_SETTINGS, steps_follow_confidence
+from lm_eval_codd.settings import CIRCUIT_SETTINGS, FAMILIES, DecodingConfig, steps_follow_confidence
 
 __all__ = [
     "FORMAT",
@@ -79,12 +79,17 @@ def _given(run: Run) -> dict[str, Any]:
     """The settings that are not the family's defaults, so that a setting added later changes no reference."""
     if not run.settings:
         return {}
-    defaults = defaults_of(run.family)
+    defaults = _defaults_of(run.family)
     skipped = ["tokens_per_step", *(CIRCUIT_SETTINGS if system_of(run) == BASE else ())]
     always = ["alg", "num_steps"]
     if steps_follow_confidence(run.settings):
         skipped.append(always.pop())
     return {n: v for n, v in run.settings.items() if n in always or (n not in skipped and v != defaults.get(n))}
+
+
+def _defaults_of(family: str | None) -> dict[str, Any]:
+    """A family's published defaults by name; the general ones for a family that this version does not know."""
+    return asdict(DecodingConfig.for_family(family) if family in FAMILIES else DecodingConfig())
 
 
 def surroundings_of(run: Run) -> dict[str, Any]:
@@ -178,7 +183,7 @@ def _reference(cell: Mapping[str, Any], keys: Sequence[Key]) -> Reference:
     run = Run(
         name=cell["run"],
         task=cell["task"],
-        settings={**defaults_of(cell["family"]), **cell["settings"]},
+        settings={**_defaults_of(cell["family"]), **cell["settings"]},
         circuit=cell["circuit"],
         circuit_identity=surroundings["circuit_identity"],
     )

@@ -20,7 +20,8 @@ from lm_eval_codd.reporting.tables import (
 )
 
 if TYPE_CHECKING:
-    from lm_eval_codd.reporting.runs import Folder, Run
+    from lm_eval_codd.reporting.run import Run
+    from lm_eval_codd.reporting.runs import Folder
 
 __all__ = ["PAPER_TABLES", "Report", "build_report", "objections"]
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from lm_eval_codd.reporting.runs import Folder, Run
+    from lm_eval_codd.reporting.run import Run
+    from lm_eval_codd.reporting.runs import Folder
 
 __all__ = [
     "Item",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.columns import aligned
-from lm_eval_codd.reporting.runs import Run, read_runs
+from lm_eval_codd.reporting.runs import read_runs
+
+if TYPE_CHECKING:
+    from lm_eval_codd.reporting.run import Run
 
 _HEADER: Final = ("run", "task", "metric", "value", "stderr", "n", "NFE", "seconds")
 _TEXTS: Final = len(("run", "task", "metric"))

@@ -13,7 +13,7 @@ from lm_eval_codd.reporting.samples import count_unreadable
 from lm_eval_codd.reporting.stats import holm
 
 if TYPE_CHECKING:
-    from lm_eval_codd.reporting.runs import Run
+    from lm_eval_codd.reporting.run import Run
 
 __all__ = [
     "Table",

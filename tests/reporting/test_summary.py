@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_codd.reporting.runs import Run
+from lm_eval_codd.reporting.run import Run
 from lm_eval_codd.reporting.summary import format_table, read_rows
 
 TASKS = Path(__file__).parents[2] / "tasks"
