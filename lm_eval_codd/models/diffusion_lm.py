@@ -9,8 +9,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import CacheHook, TemplateLM
 from lm_eval.utils import simple_parse_args_string
 
-from lm_eval_codd import backbones, circuits, decoding
-from lm_eval_codd.backbones.tokenizer import load_tokenizer
+from lm_eval_codd import decoding
 from lm_eval_codd.models.answering import Answering
 from lm_eval_codd.models.arguments import (
     Kind,
@@ -35,6 +34,7 @@ from lm_eval_codd.models.front_door import (
 from lm_eval_codd.models.gen_kwargs import Settings, check_room, stop_strings
 from lm_eval_codd.models.journal import Journal
 from lm_eval_codd.models.own_defaults import read_own_defaults
+from lm_eval_codd.models.parts import Sources, load_parts, load_tokenizer_of
 from lm_eval_codd.models.progress import Progress
 from lm_eval_codd.models.ranks import Ranks
 from lm_eval_codd.models.record import Record, Setup, surroundings
@@ -135,12 +135,19 @@ class DiffusionLM(TemplateLM):
         )
         add_bos_token = true_or_false("add_bos_token", add_bos_token)
         chat_template_args = json_object("chat_template_args", chat_template_args)
-        # lm-eval makes a number of a revision that looks like one.
-        revision, peft_revision, pc_revision, planner_revision = (
-            None if value is None else str(value) for value in (revision, peft_revision, pc_revision, planner_revision)
+        sources = Sources(
+            pretrained=pretrained,
+            revision=revision,
+            peft=peft,
+            pc=pc,
+            peft_revision=peft_revision,
+            pc_revision=pc_revision,
+            planner=planner,
+            planner_revision=planner_revision,
+            tokenizer=tokenizer,
         )
         max_length = None if max_length is None else whole_number("max_length", max_length)
-        of_checkpoint, longest = read_own_defaults(pretrained, revision)
+        of_checkpoint, longest = read_own_defaults(pretrained, sources.revision)
         of_checkpoint = of_checkpoint if own_defaults else {}
         longest = min((length for length in (max_length, longest) if length is not None), default=None)
         self._settings = Settings(self.family, settings, of_checkpoint, longest)
@@ -156,50 +163,18 @@ class DiffusionLM(TemplateLM):
         self._rank, self._world_size = self._ranks.rank, self._ranks.world_size
         refuse_idle_ranks(evaluation, self._world_size)
         computed_on = choose_device(device, self._ranks.local_rank) if device_map is None else device
-        self.tokenizer = (
-            load_tokenizer(tokenizer, self.family, is_apart=True)
-            if tokenizer
-            else load_tokenizer(pretrained, self.family, revision)
-        )
+        self.tokenizer = load_tokenizer_of(sources, self.family)
         self._texts = Texts(self.tokenizer, tokenizer or pretrained, add_bos_token, chat_template_args)
-        circuit = None if pc is None else circuits.load_circuit(pc, revision=pc_revision)
-        if circuit is not None:
-            decoding.check_window(self.config, circuit.num_positions)
-        self.backbone = backbones.load_backbone(
-            pretrained,
-            family=self.family,
-            dtype=dtype,
-            device=computed_on,
-            revision=revision,
-            peft=peft,
-            peft_revision=peft_revision,
-            device_map=device_map,
-            mask_id=self.config.mask_id,
-            eos_id=self.config.eos_id,
-            eot_id=self.config.eot_id,
+        self.backbone, self.circuit, self.planner = load_parts(
+            sources, self.config, self.family, dtype=dtype, device=computed_on, device_map=device_map
         )
-        if circuit is not None:
-            decoding.check_vocabulary(self.backbone, circuit)
         self._device = self.backbone.device
-        self.circuit = None if circuit is None else circuit.to(device=self._device)
-        self.planner = None
-        if planner is not None:
-            self.planner = backbones.load_backbone(planner, dtype=dtype, device=self._device, revision=planner_revision)
-            decoding.check_planner(self.backbone, self.planner, self.config)
         self._max_length = choose_max_length(max_length, self.backbone.max_length)
         check_room(self.config.gen_length, self._max_length)
 
         self._made_from = {
-            "pretrained": pretrained,
-            "revision": revision,
-            "peft": peft,
-            "pc": pc,
-            "peft_revision": peft_revision,
-            "pc_revision": pc_revision,
-            "planner": planner,
-            "planner_revision": planner_revision,
+            **vars(sources),
             "own_defaults": of_checkpoint,
-            "tokenizer": tokenizer,
             "add_bos_token": add_bos_token,
             "chat_template_args": chat_template_args,
         }

@@ -1,0 +1,97 @@
+"""The parts of a model: where each comes from, and how they are loaded and held against each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lm_eval_codd import backbones, circuits, decoding
+from lm_eval_codd.backbones.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast
+
+    from lm_eval_codd.backbones.backbone import Backbone
+    from lm_eval_codd.circuits.hmm import HMM
+    from lm_eval_codd.settings import DecodingConfig, Family
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Where each part comes from, by the names of `--model_args`: folders, files or hub ids, and their revisions.
+
+    lm-eval makes a number of a revision that looks like one; here it is text again.
+    """
+
+    pretrained: str
+    revision: str | None = None
+    peft: str | None = None
+    pc: str | None = None
+    peft_revision: str | None = None
+    pc_revision: str | None = None
+    planner: str | None = None
+    planner_revision: str | None = None
+    tokenizer: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("revision", "peft_revision", "pc_revision", "planner_revision"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, str(value))
+
+
+class Parts(NamedTuple):
+    """What a model decodes with; circuit and planner are None where there is none."""
+
+    backbone: Backbone
+    circuit: HMM | None
+    planner: Backbone | None
+
+
+def load_tokenizer_of(sources: Sources, family: Family) -> PreTrainedTokenizerFast:
+    """The checkpoint's tokenizer, or the one that is given in its place. Raises `ValueError`, one line, without one."""
+    if sources.tokenizer:
+        return load_tokenizer(sources.tokenizer, family, is_apart=True)
+    return load_tokenizer(sources.pretrained, family, sources.revision)
+
+
+def load_parts(
+    sources: Sources,
+    config: DecodingConfig,
+    family: Family,
+    *,
+    dtype: str | torch.dtype | None,
+    device: str | torch.device | None,
+    device_map: str | dict[str, Any] | None,
+) -> Parts:
+    """Load them, what is small first, so that what cannot fit together is said before weights are read.
+
+    Raises:
+        ValueError: one line: a part cannot be loaded, or does not fit the settings or another part.
+    """
+    circuit = None if sources.pc is None else circuits.load_circuit(sources.pc, revision=sources.pc_revision)
+    if circuit is not None:
+        decoding.check_window(config, circuit.num_positions)
+    backbone = backbones.load_backbone(
+        sources.pretrained,
+        family=family,
+        dtype=dtype,
+        device=device,
+        revision=sources.revision,
+        peft=sources.peft,
+        peft_revision=sources.peft_revision,
+        device_map=device_map,
+        mask_id=config.mask_id,
+        eos_id=config.eos_id,
+        eot_id=config.eot_id,
+    )
+    if circuit is not None:
+        decoding.check_vocabulary(backbone, circuit)
+        circuit = circuit.to(device=backbone.device)
+    planner = None
+    if sources.planner is not None:
+        planner = backbones.load_backbone(
+            sources.planner, dtype=dtype, device=backbone.device, revision=sources.planner_revision
+        )
+        decoding.check_planner(backbone, planner, config)
+    return Parts(backbone, circuit, planner)
