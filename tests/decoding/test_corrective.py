@@ -300,7 +300,7 @@ class TestSettings:
 
     def test_so_is_a_circuit(self, backbone, make_circuit):
         circuit = make_circuit(vocab_size=backbone.vocab_size)
-        with pytest.raises(ValueError, match="a circuit does not go with `decoder=corrective` yet; leave out one"):
+        with pytest.raises(ValueError, match="a circuit does not go with `decoder=corrective`; use decoder=unmasking"):
             codd.generate(backbone, PROMPTS, codd.DecodingConfig(**SMALL), circuit)
 
     def test_its_options_are_refused_by_others(self):

@@ -11,6 +11,7 @@ import torch
 import lm_eval_codd as codd
 from lm_eval_codd.decoding.candidates import Support
 from lm_eval_codd.decoding.decoders import path_planning
+from lm_eval_codd.decoding.decoders.revision import Plan
 from lm_eval_codd.settings import decoders as options
 from tests.decoding.stub_backbone import StubBackbone
 from tests.decoding.test_batches import an_end
@@ -77,7 +78,7 @@ class TestItIsTheOfficialDecode:
         "case", cases("p2_schedule.json"), ids=lambda case: f"{case['kappa']}-{case['num_steps']}-{case['num_masked']}"
     )
     def test_counts(self, case):
-        plan = path_planning.plan_of(case["kappa"], case["num_steps"], torch.device("cpu"))
+        plan = Plan(path_planning.shares_of(case["kappa"], case["num_steps"]), torch.device("cpu"))
         variable = torch.ones(1, case["num_masked"], dtype=torch.bool)
         steps = range(case["num_steps"])
         assert [int(plan(torch.tensor([step]), variable)) for step in steps] == case["num_to_mask"]

@@ -19,14 +19,13 @@ from torch import Tensor
 from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_likely, tempered_support
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import low_confidence
-from lm_eval_codd.decoding.decoders.revision import Plan, revision
+from lm_eval_codd.decoding.decoders.revision import Revising, revision
 from lm_eval_codd.decoding.noise import Stream
 from lm_eval_codd.decoding.step import Decision, Look, Step
 
 if TYPE_CHECKING:
-    from lm_eval_codd.decoding.canvas import Canvas, Ids
+    from lm_eval_codd.decoding.canvas import Canvas
     from lm_eval_codd.decoding.logits import Logits
-    from lm_eval_codd.decoding.protocols import Circuit
     from lm_eval_codd.settings import DecodingConfig
 
 # A normal distribution's standard deviation in units of its median absolute deviation.
@@ -34,34 +33,19 @@ _MADS_OF_SIGMA: Final = 1.4826
 _SMALLEST_MAD: Final = 1e-10
 
 
-class Corrective:
+class Corrective(Revising):
     """See `Decoder`."""
 
-    revises = True
-    takes_pieces = True
+    @staticmethod
+    def shares(config: DecodingConfig) -> list[float]:
+        """See `Revising`: all of the positions until a rule says which, and none after the last step.
 
-    def __init__(
-        self,
-        config: DecodingConfig,
-        family: str,
-        ids: Ids,
-        device: torch.device,
-        circuit: Circuit | None = None,
-    ) -> None:
-        if circuit is not None:
-            raise ValueError(
-                f"a circuit does not go with `decoder={config.decoder}` yet; leave out one of them, or use "
-                "decoder=unmasking or decoder=cad"
-            )
-        self._config = config
-        self._mask = ids.mask
-        # The share of a row's positions that each step masks again, all of them until a rule says which.
-        # Shares never grow, so after a step of none there is nothing to come.
+        They never grow, so after a step of none there is nothing to come.
+        """
         shares = [1.0] * config.steps
         if config.remask_schedule is not None:
             shares = shares_of(config.remask_schedule, config.steps)
-        shares[-1] = 0.0
-        self._plan = Plan(shares, device)
+        return [*shares[:-1], 0.0]
 
     def start(self, canvas: Canvas) -> None:
         """See `Decoder`."""

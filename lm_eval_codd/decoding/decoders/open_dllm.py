@@ -23,44 +23,30 @@ from torch import Tensor
 from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_likely, tempered_support
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import low_confidence
-from lm_eval_codd.decoding.coupling import check_window
-from lm_eval_codd.decoding.decoders.revision import Plan, fix_given, revision
+from lm_eval_codd.decoding.decoders.revision import Revising, revision
 from lm_eval_codd.decoding.noise import Stream
 from lm_eval_codd.decoding.step import Decision, Look, Step
 
 if TYPE_CHECKING:
-    from lm_eval_codd.decoding.canvas import Canvas, Ids
+    from lm_eval_codd.decoding.canvas import Canvas
     from lm_eval_codd.decoding.logits import Logits
-    from lm_eval_codd.decoding.protocols import Circuit
     from lm_eval_codd.settings import DecodingConfig
 
 # Of `Canvas.state`, [B, G] float64: the confidence of a token in the step that wrote it; 0 for what a draft gives.
 _WHEN_WRITTEN: Final = "confidence_when_written"
 
 
-class OpenDllm:
+class OpenDllm(Revising):
     """See `Decoder`."""
 
-    revises = True
-    takes_pieces = True
-
-    def __init__(
-        self,
-        config: DecodingConfig,
-        family: str,
-        ids: Ids,
-        device: torch.device,
-        circuit: Circuit | None = None,
-    ) -> None:
-        if circuit is not None:
-            check_window(config, circuit.num_positions)
-        self._config = config
-        self._plan = Plan([1 - step / config.steps for step in range(1, config.steps + 1)], device)
-        self._remembers = config.variant == "p2_upgraded_remdm"
+    @staticmethod
+    def shares(config: DecodingConfig) -> list[float]:
+        """See `Revising`."""
+        return [1 - step / config.steps for step in range(1, config.steps + 1)]
 
     def start(self, canvas: Canvas) -> None:
         """See `Decoder`."""
-        fix_given(canvas)
+        super().start(canvas)
         if self._remembers:
             canvas.state[_WHEN_WRITTEN] = torch.zeros_like(canvas.answer, dtype=torch.float64)
 
@@ -79,7 +65,7 @@ class OpenDllm:
         """See `Decoder`."""
         drawn = step.uniforms(Stream.TOKEN) if self._config.temperature > 0 else None
         present = canvas.at(step.columns)
-        masked = present == canvas.ids.mask
+        masked = present == self._mask
         propose = self._predict if self._config.variant == "p2" else self._fill
         tokens, score = in_pieces(step, logits, propose, drawn, present, masked)
         state = {}
@@ -91,7 +77,11 @@ class OpenDllm:
         # The lowest are masked, the leftmost first where scores are equal, as those of a nucleus of one token are.
         num_masked = step.committable.sum(dim=1) - step.budget
         kept = step.committable & ~surest(-score, step.committable, num_masked)
-        return replace(revision(step, tokens, score, masked, kept, canvas.ids.mask), state=state)
+        return replace(revision(step, tokens, score, masked, kept, self._mask), state=state)
+
+    @property
+    def _remembers(self) -> bool:
+        return self._config.variant == "p2_upgraded_remdm"
 
     def _predict(self, logits: Tensor, drawn: Tensor | None, present: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
         support = tempered_support(logits, self._config)

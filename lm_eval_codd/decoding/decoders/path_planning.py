@@ -25,8 +25,7 @@ from torch import Tensor
 from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_likely, rows_at_a_time, tempered_support
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import Rule, low_confidence
-from lm_eval_codd.decoding.coupling import check_window
-from lm_eval_codd.decoding.decoders.revision import Plan, fix_given, revision
+from lm_eval_codd.decoding.decoders.revision import Revising, revision
 from lm_eval_codd.decoding.network import FullPass
 from lm_eval_codd.decoding.noise import Stream
 from lm_eval_codd.decoding.step import Decision, Look, Step
@@ -48,16 +47,13 @@ KAPPAS: Final[Mapping[str, Callable[[float], float]]] = {
 }
 
 
-class PathPlanning:
+class PathPlanning(Revising):
     """See `Decoder`.
 
     Args:
         planner: scores decided positions in place of the backbone: a model of the same vocabulary, which sees what
             the backbone predicts at every position, the prompt's included, and no mask.
     """
-
-    revises = True
-    takes_pieces = True
 
     def __init__(
         self,
@@ -68,16 +64,14 @@ class PathPlanning:
         circuit: Circuit | None = None,
         planner: Backbone | None = None,
     ) -> None:
-        if circuit is not None:
-            check_window(config, circuit.num_positions)
-        self._config = config
+        super().__init__(config, family, ids, device, circuit)
         self._score = _SCORES["probability" if config.form == "paper" else config.score]
-        self._plan = plan_of(config.kappa, config.steps, device)
         self._planner = None if planner is None else FullPass(planner)
 
-    def start(self, canvas: Canvas) -> None:
-        """See `Decoder`."""
-        fix_given(canvas)
+    @staticmethod
+    def shares(config: DecodingConfig) -> list[float]:
+        """See `Revising`."""
+        return shares_of(config.kappa, config.steps)
 
     def look(self, canvas: Canvas) -> Look:
         """See `Decoder`."""
@@ -104,7 +98,7 @@ class PathPlanning:
         drawn = step.uniforms(Stream.TOKEN) if self._config.temperature > 0 else None
         rank = step.uniforms(Stream.RANK) if self._config.score == "random" else None
         tokens, score = in_pieces(step, logits, self._propose, drawn, rank)
-        masked = canvas.at(step.columns) == canvas.ids.mask
+        masked = canvas.at(step.columns) == self._mask
         if self._planner is not None:
             decided = step.committable & ~masked
             score = self._planned(self._planner, canvas, step, tokens, decided, score, rank)
@@ -114,7 +108,7 @@ class PathPlanning:
         else:
             score = torch.where(masked, score, self._config.eta * score)
             kept = _above_the_cut(score, step)
-        return revision(step, tokens, score, masked, kept, canvas.ids.mask)
+        return revision(step, tokens, score, masked, kept, self._mask)
 
     def _propose(self, logits: Tensor, drawn: Tensor | None, rank: Tensor | None) -> tuple[Tensor, Tensor]:
         support = tempered_support(logits, self._config)
@@ -145,9 +139,9 @@ class PathPlanning:
         return score.index_put((row, place), torch.cat(pieces))
 
 
-def plan_of(kappa: str, num_steps: int, device: torch.device) -> Plan:
+def shares_of(kappa: str, num_steps: int) -> list[float]:
     """In the released code's order of operations, which decides where a number of positions is nearly whole."""
-    return Plan([1 - KAPPAS[kappa](step * (1 / num_steps)) for step in range(1, num_steps + 1)], device)
+    return [1 - KAPPAS[kappa](step * (1 / num_steps)) for step in range(1, num_steps + 1)]
 
 
 def _above_the_cut(score: Tensor, step: Step) -> Tensor:

@@ -1,4 +1,4 @@
-"""What decoders share whose steps mask again as many positions as a plan says (spec/decoders.md 2, 3)."""
+"""What decoders share whose steps mask again as many positions as a plan says (spec/decoders.md 2, 3, 4)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lm_eval_codd.decoding.coupling import check_window
 from lm_eval_codd.decoding.step import Decision, Step
 from lm_eval_codd.decoding.transfer import to_device
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lm_eval_codd.decoding.canvas import Canvas
+    from lm_eval_codd.decoding.canvas import Canvas, Ids
+    from lm_eval_codd.decoding.protocols import Circuit
+    from lm_eval_codd.settings import DecodingConfig
 
 
 class Plan:
@@ -37,10 +40,30 @@ class Plan:
         return step < len(self._shares)
 
 
-def fix_given(canvas: Canvas) -> None:
-    """Fix what a draft gives, where the caller did not say what is fixed."""
-    if canvas.fixed is None:
-        canvas.fixed = canvas.inside & ~canvas.masked
+class Revising:
+    """Most of a `Decoder` that scores every position of the answer; `shares` says how many are masked after a step."""
+
+    revises = True
+    takes_pieces = True
+
+    def __init__(
+        self, config: DecodingConfig, family: str, ids: Ids, device: torch.device, circuit: Circuit | None = None
+    ) -> None:
+        if circuit is not None:
+            check_window(config, circuit.num_positions)
+        self._config = config
+        self._mask = ids.mask
+        self._plan = Plan(self.shares(config), device)
+
+    @staticmethod
+    def shares(config: DecodingConfig) -> list[float]:
+        """The share of a row's positions that each step leaves masked, as a `Plan` takes them."""
+        raise NotImplementedError
+
+    def start(self, canvas: Canvas) -> None:
+        """Fix what a draft gives, where the caller did not say what is fixed."""
+        if canvas.fixed is None:
+            canvas.fixed = canvas.inside & ~canvas.masked
 
 
 def revision(step: Step, tokens: Tensor, score: Tensor, masked: Tensor, kept: Tensor, mask_id: int) -> Decision:
