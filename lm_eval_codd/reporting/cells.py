@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,9 @@ from lm_eval_codd.settings import (
     CIRCUIT_SETTINGS,
     DECODERS,
     FAMILY_DEFAULTS,
+    PARADIGMS,
     DecodingConfig,
+    facts_of,
     reads,
     rule_of,
     steps_follow_confidence,
@@ -47,20 +50,21 @@ APPROXIMATE: Final = (
     "decode"
 )
 
-# What a circuit's grid goes over.
-_POINT: Final = ("pc_frac", "pc_temperature")
-# The axes of a table; every other setting is its protocol.
-_AXES: Final = (
-    *("decoder", "alg", "num_steps", "tokens_per_step", "cache", "threshold", "factor"),
-    *_POINT,
-    # The options of the other decoders are part of the rule, which is a row.
-    *(name for names in DECODERS.values() for name in names if name not in DECODERS["unmasking"]),
-)
+_FACTS: Final = {field.name: facts_of(field) for field in dataclasses.fields(DecodingConfig)}
+# The axes of a table; every other setting is its protocol. The options of the other decoders are part of the rule,
+# which is a row.
+_OF_OTHER_DECODERS: Final = {name for names in DECODERS.values() for name in names} - set(DECODERS["unmasking"])
+_AXES: Final = tuple(name for name, facts in _FACTS.items() if facts.is_axis or name in _OF_OTHER_DECODERS)
 # Kinds of a circuit's use: rows of their own beside the base's.
-_KINDS: Final = tuple(sorted(set(CIRCUIT_SETTINGS) - set(_POINT)))
-_ONLY_IN: Final = {"block": ("eps", "pc_windows"), "full": ("block_length",)}
-# What a cache makes of these: blocks in the full paradigm, and a time grid in Dream's blocks.
-_READ_WITH_A_CACHE: Final = ("eps", "block_length")
+_KINDS: Final = tuple(sorted(name for name in CIRCUIT_SETTINGS if name not in _AXES))
+_NOT_IN: Final = {
+    paradigm: tuple(name for name, facts in _FACTS.items() if facts.paradigm not in (None, paradigm))
+    for paradigm in PARADIGMS
+}
+# What a cache makes of these: blocks in the full paradigm, and a time grid in Dream's blocks. Windows are blocks then.
+_READ_WITH_A_CACHE: Final = tuple(
+    name for name, facts in _FACTS.items() if facts.paradigm is not None and not facts.is_circuits
+)
 
 _ALG_ORDER: Final = ("random", "low_confidence", "topprob", "margin", "entropy")
 # What changes answers enough to be told when a table's runs do not agree on it.
@@ -180,7 +184,7 @@ def system_of(run: Run) -> str:
     if run.circuit is None and run.circuit_identity is None:
         return BASE
     defaults = DecodingConfig()
-    skipped = _ONLY_IN.get(str(run.settings.get("paradigm")), ())
+    skipped = _NOT_IN.get(str(run.settings.get("paradigm")), ())
     others = [f"{n}={v}" for n in _KINDS if n not in skipped and (v := run.settings.get(n)) != getattr(defaults, n)]
     return " ".join(["CoDD", *others])
 
@@ -205,7 +209,7 @@ def benchmark_order(benchmark: str) -> tuple[int, str]:
 
 def _approximations(run: Run) -> tuple[str, ...]:
     """The run's approximations, and what only they read where it is not the default."""
-    skipped = _ONLY_IN.get(str(run.settings.get("paradigm")), ())
+    skipped = _NOT_IN.get(str(run.settings.get("paradigm")), ())
     defaults = DecodingConfig()
     read = [name for name in _READ_WITH_A_CACHE if name in skipped and run.settings.get("cache") != "none"]
     others = [f"{n}={v:g}" for n in read if (v := run.settings.get(n)) != getattr(defaults, n)]
@@ -217,7 +221,7 @@ def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
 
 
 def _protocol(run: Run) -> dict[str, Any]:
-    skipped = (*_AXES, *_KINDS, *_ONLY_IN.get(str(run.settings.get("paradigm")), ()))
+    skipped = (*_AXES, *_KINDS, *_NOT_IN.get(str(run.settings.get("paradigm")), ()))
     settings = {name: value for name, value in run.settings.items() if name not in skipped}
     # What the decoder does not read is as in the runs that it is compared with.
     usual, decoder = family_defaults(run.family), run.settings.get("decoder", DecodingConfig.decoder)

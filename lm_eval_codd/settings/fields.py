@@ -32,6 +32,8 @@ class Facts:
         range: the numbers it may be.
         off: a number that means None.
         is_circuits: whether only a circuit reads it.
+        is_axis: whether a table of results goes over it (rows, columns, grid); other settings say what a table is of.
+        paradigm: the only one that reads it, where no cache is kept; None where both do.
     """
 
     help: str
@@ -39,6 +41,8 @@ class Facts:
     range: Range | None = None
     off: float | None = None
     is_circuits: bool = False
+    is_axis: bool = False
+    paradigm: str | None = None
 
 
 def setting(default: Any, help: str, **facts: Any) -> Any:
