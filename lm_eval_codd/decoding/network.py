@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
+from lm_eval_codd.backbones.full_pass import FullPass, Head, splits
 from lm_eval_codd.decoding.logits import Logits
 from lm_eval_codd.decoding.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
-    from lm_eval_codd.decoding.protocols import Backbone, KeyValues, SplitBackbone
+    from lm_eval_codd.decoding.protocols import Backbone, KeyValues
     from lm_eval_codd.decoding.step import Step
     from lm_eval_codd.settings import DecodingConfig
 
@@ -86,12 +86,12 @@ class Cached:
     """
 
     def __init__(self, backbone: Backbone, config: DecodingConfig) -> None:
-        if not _splits(backbone):
+        if not splits(backbone):
             raise ValueError(
                 f"`cache={config.cache}` needs a backbone that keeps keys and values, and {type(backbone).__name__} "
                 "does not, or has `logits` of its own; leave `cache` out (none)"
             )
-        self._backbone, self._head, self._block_length = backbone, _Head(backbone), config.block_length
+        self._backbone, self._head, self._block_length = backbone, Head(backbone), config.block_length
         self._to_the_end = config.cache == "prefix"
         # Where a position is scored by the one before it (Dream), a cached pass over a block has not got what scores
         # the block's first. Unmasking decides that one in the full pass; for the others the pass begins one earlier.
@@ -173,55 +173,3 @@ class Cached:
 
     def _index(self, values: list[int]) -> Tensor:
         return to_device(values, self._backbone.device)
-
-
-class FullPass:
-    """Logits of a whole canvas, in float32 and the caller's to overwrite."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        self._backbone = backbone
-        self.vocab_size = backbone.vocab_size
-        self._split = (backbone, _Head(backbone)) if _splits(backbone) else None
-
-    def before_head(self, tokens: Tensor, attention_mask: Tensor | None, positions: Tensor) -> Tensor:
-        """[B, P, ...]: what `head` reads at the `positions` [B, P]."""
-        compute = self._backbone.logits if self._split is None else self._split[0].hidden_at
-        return compute(tokens, attention_mask, positions)
-
-    def head(self, given: Tensor) -> Tensor:
-        """[N, V] of what `before_head` gave, [N, ...]."""
-        if self._split is not None:
-            return self._split[1](given)
-        return given.to(torch.float32, copy=True)  # the backbone may keep its own
-
-    def __call__(
-        self,
-        tokens: Tensor,
-        attention_mask: Tensor | None,
-        positions: Tensor,
-        pick: Callable[[Tensor], Tensor],
-    ) -> Tensor:
-        """[N, V], what `pick` takes of the values [B, P, ...] at the `positions` [B, P]."""
-        return self.head(pick(self.before_head(tokens, attention_mask, positions)))
-
-
-class _Head:
-    """The backbone's head, in float32; on a CPU its logits always lie in the same memory."""
-
-    def __init__(self, backbone: SplitBackbone) -> None:
-        self._backbone = backbone
-        self._room: Tensor | None = None
-
-    def __call__(self, hidden: Tensor) -> Tensor:
-        if hidden.device.type == "cpu" and (self._room is None or len(self._room) < len(hidden)):
-            self._room = hidden.new_empty(len(hidden), self._backbone.vocab_size)
-        return self._backbone.head(hidden, out=self._room).float()
-
-
-def _splits(backbone: Backbone) -> TypeGuard[SplitBackbone]:
-    """Whether trunk and head can be asked one after the other.
-
-    Its class says so: a wrapper that hands on what it does not have itself is asked for its `logits`, which it may have
-    changed; so is a backbone whose own `logits` were written over.
-    """
-    return getattr(type(backbone), "splits", False) and "logits" not in vars(backbone)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import torch
 from torch import Tensor
 
+from lm_eval_codd.backbones.score import read_canvases
 from lm_eval_codd.training.noise import draw_mask
 
 if TYPE_CHECKING:
@@ -137,20 +138,9 @@ class LiveEvidence:
             noisy = torch.tensor(answer).masked_fill(mask, mask_id)
             canvases.append(torch.cat([torch.tensor(example.prompt, dtype=torch.int64), noisy]))
             scored.append(len(example.prompt) + mask[: len(example.answer)].nonzero()[:, 0])
-        length, most = max(map(len, canvases)), max(map(len, scored))
-        tokens = torch.full((len(rows), length), eos_id)
-        real = torch.zeros_like(tokens, dtype=torch.bool)
-        positions = torch.zeros(len(rows), most, dtype=torch.int64)
-        wanted = torch.zeros_like(positions, dtype=torch.bool)
-        for index, (canvas, columns) in enumerate(zip(canvases, scored, strict=True)):
-            start = length - len(canvas)
-            tokens[index, start:], real[index, start:] = canvas, True
-            positions[index, : len(columns)], wanted[index, : len(columns)] = start + columns, True
-        if not most:
+        if not any(map(len, scored)):
             return torch.empty(0, self.backbone.vocab_size, device=self.backbone.device)
-        device = self.backbone.device
-        logits = self.backbone.logits(tokens.to(device), real.to(device), positions.to(device))
-        return logits[wanted.to(device)].float().log_softmax(-1)
+        return read_canvases(self.backbone, canvases, scored).logits().log_softmax(-1)
 
     def _mask(self, row: int, draw: int) -> Tensor:
         return draw_mask(self._seed, draw, row, self._gen_length or len(self.examples[row].answer))

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
+from lm_eval_codd.backbones.full_pass import FullPass
 from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_likely, rows_at_a_time, tempered_support
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import Rule, low_confidence
 from lm_eval_codd.decoding.decoders.revision import Revising, revision
-from lm_eval_codd.decoding.network import FullPass
 from lm_eval_codd.decoding.noise import Stream
 from lm_eval_codd.decoding.step import Decision, Look, Step
 
