@@ -26,7 +26,17 @@ except ModuleNotFoundError:  # lm-eval 0.4: one class for all
 from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.grading import INVALID
 
-__all__ = ["BenchmarkTask", "DataError", "Provenance", "Rows", "content_hash", "unreadable"]
+__all__ = [
+    "BenchmarkTask",
+    "DataError",
+    "Provenance",
+    "Rows",
+    "content_hash",
+    "read_lines",
+    "rows_of",
+    "select",
+    "unreadable",
+]
 
 _METRICS_RETURN_LISTS: Final = GenerateTask.__name__ == "GenerateTask"
 
@@ -101,7 +111,7 @@ class BenchmarkTask(GenerateTask):
         name, split = self.config.task, self.config.test_split
         wanted = Rows(**dataset_kwargs or {})
         source, raw, is_stand_in = self.read_rows(wanted)
-        rows = _select(name, source, raw, wanted.columns)
+        rows = select(name, source, raw, wanted.columns)
         sha256 = content_hash(rows, wanted.columns)
         provenance = Provenance(
             source=source,
@@ -125,13 +135,8 @@ class BenchmarkTask(GenerateTask):
 
     def read_rows(self, wanted: Rows) -> tuple[str, Iterable[dict[str, Any]], bool]:
         """Where the rows come from, the rows, and whether they are the stand-in; from CODD_DATA_DIR or the hub."""
-        name, split = self.config.task, self.config.test_split
-        folder = os.environ.get(DATA_DIR)
-        if folder:
-            path, is_stand_in = _find(name, Path(folder).expanduser(), wanted)
-            return str(path), _read(name, path), is_stand_in
-        source = f"{self.config.dataset_path} ({self.config.dataset_name}, {split})"
-        return source, _fetch(name, self.config.dataset_path, self.config.dataset_name, split), False
+        config = self.config
+        return rows_of(config.task, wanted, config.dataset_path, config.dataset_name, config.test_split)
 
     def about(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What else a result says of the rows, in its metadata; for tasks that change them."""
@@ -146,6 +151,30 @@ class BenchmarkTask(GenerateTask):
     def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
         """The gold answer as text; lm-eval 0.5 makes a number of one that is all digits, which equals no answer."""
         return str(super().doc_to_target(doc, doc_to_target))
+
+
+def rows_of(
+    name: str, wanted: Rows, hub_id: str, configuration: str, split: str, revision: str | None = None
+) -> tuple[str, Iterable[dict[str, Any]], bool]:
+    """Where rows come from, the rows, and whether they are the stand-in; from CODD_DATA_DIR or the hub.
+
+    Args:
+        name: who asks, for messages.
+        wanted: how the rows look.
+        hub_id: of the data set.
+        configuration: of it.
+        split: of it.
+        revision: branch, tag or commit on the hub.
+
+    Raises:
+        DataError: the rows are missing, unreadable, or gated on the hub.
+    """
+    folder = os.environ.get(DATA_DIR)
+    if folder:
+        path, is_stand_in = _find(name, Path(folder).expanduser(), wanted)
+        return str(path), read_lines(name, path), is_stand_in
+    source = f"{hub_id} ({configuration}, {split})"
+    return source, _fetch(name, hub_id, configuration, split, revision), False
 
 
 def content_hash(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -183,7 +212,8 @@ def _find(task: str, folder: Path, wanted: Rows) -> tuple[Path, bool]:
     )
 
 
-def _read(task: str, path: Path) -> list[dict[str, Any]]:
+def read_lines(task: str, path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines. Raises `DataError`, one line with file and line number."""
     rows = []
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -198,9 +228,9 @@ def _read(task: str, path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _fetch(task: str, path: str, name: str, split: str) -> Iterable[dict[str, Any]]:
+def _fetch(task: str, path: str, name: str, split: str, revision: str | None) -> Iterable[dict[str, Any]]:
     try:
-        return datasets.load_dataset(path, name, split=split)
+        return datasets.load_dataset(path, name, split=split, revision=revision)
     except Exception as error:  # the hub's libraries raise a dozen unrelated kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "gated" in str(error):
@@ -213,7 +243,8 @@ def _fetch(task: str, path: str, name: str, split: str) -> Iterable[dict[str, An
         raise DataError(f"{task}: cannot load {path} ({name}): {advice} [{reason}]") from None
 
 
-def _select(task: str, source: str, raw: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[dict[str, Any]]:
+def select(task: str, source: str, raw: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """These columns of the rows. Raises `DataError` where one is not there, or no row is."""
     rows = []
     for number, row in enumerate(raw, start=1):
         if missing := [column for column in columns if column not in row]:

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "code_version": set(),
     "benchmarks": {"catalogue", "sandbox", "grading"},
     "harness": {"names", "registration"},
+    "code_revision": {"benchmarks", "sandbox", "backbones", "outputs"},
     "backbones": {"hub_ids", "settings", "demo"},
     "circuits": {"hub_ids", "settings", "names", "demo", "outputs"},
     "decoding": {"settings", "backbones", "circuits"},

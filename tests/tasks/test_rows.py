@@ -94,7 +94,7 @@ class TestHub:
         monkeypatch.setattr(datasets, "load_dataset", load_dataset)
         from_hub = load_task("codd_gsm8k", None).config.metadata["data"]
         from_file = load_task("codd_gsm8k", data_dir).config.metadata["data"]
-        assert asked == [(("openai/gsm8k", "main"), {"split": "test"})]
+        assert asked == [(("openai/gsm8k", "main"), {"split": "test", "revision": None})]
         assert from_hub["source"] == "openai/gsm8k (main, test)"
         assert from_hub["sha256"] == from_file["sha256"]
 
