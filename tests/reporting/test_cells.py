@@ -6,7 +6,7 @@ import pytest
 
 from lm_eval_codd.reporting.cells import group_runs
 from lm_eval_codd.reporting.run import Run
-from lm_eval_codd.settings import DECODERS, WITHOUT_CIRCUIT, DecodingConfig, facts_of, reads
+from lm_eval_codd.settings import DECODERS, DecodingConfig, facts_of, reads
 
 VALUES = ("linear", 0.5, 0.25, 1, 2, 64, True, False)
 # Without which a setting is not read.
@@ -41,7 +41,6 @@ SETTINGS = [
     for field in dataclasses.fields(DecodingConfig)
     if reads(decoder, field.name)
     and facts_of(field).paradigm in (None, paradigm)
-    and not (facts_of(field).is_circuits and decoder in WITHOUT_CIRCUIT)
     # Told by another one of them, and points of one cell's grid.
     and field.name not in ("decoder", "tokens_per_step", "pc_frac", "pc_temperature")
 ]
