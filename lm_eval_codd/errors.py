@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -28,16 +29,22 @@ def ends_in_one_line(error: BaseException, homes: tuple[Path, ...]) -> bool:
     """
     if not isinstance(error, ValueError | OSError | RuntimeError):
         return False
-    if os.environ.get("LMEVAL_LOG_LEVEL", "").upper() == "DEBUG":
+    if _shows_everything():
         return False
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and any(Path(frames[-1].filename).resolve().is_relative_to(home) for home in homes)
 
 
-def end_quietly_in_lm_eval(homes: tuple[Path, ...]) -> None:
+def end_quietly_in_lm_eval(
+    homes: tuple[Path, ...], explain: Callable[[BaseException, str], str | None] = lambda error, model: None
+) -> None:
     """Let this package's own errors end lm-eval's command line in one line; with LMEVAL_LOG_LEVEL=DEBUG as before.
 
-    What is not an error of this package in that command line goes to the hook that was there before.
+    All other errors, and those outside of that command line, go to the hook that was there before.
+
+    Args:
+        homes: folders whose code writes its messages for users.
+        explain: what to do about an error of lm-eval's own, by the model that it was to evaluate; None: nothing known.
     """
     before = sys.excepthook
     if getattr(before, "_ends_quietly", False):
@@ -45,16 +52,35 @@ def end_quietly_in_lm_eval(homes: tuple[Path, ...]) -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
         try:
-            quiet = _runs_lm_eval(trace) and ends_in_one_line(error, homes)
-            if quiet:
-                print(f"lm_eval: {one_line(error)}", file=sys.stderr)
+            said = _say_in_lm_eval(error, trace)
         except Exception:  # whatever it is, the error itself must be seen
-            quiet = False
-        if not quiet:
+            said = None
+        if said is None:
             before(kind, error, trace)
+        else:
+            print(f"lm_eval: {one_line(said)}", file=sys.stderr)
+
+    def _say_in_lm_eval(error: BaseException, trace: TracebackType | None) -> str | None:
+        if not _runs_lm_eval(trace) or _shows_everything():
+            return None
+        return str(error) if ends_in_one_line(error, homes) else explain(error, _model_asked_for(trace))
 
     hook._ends_quietly = True  # type: ignore[attr-defined]
     sys.excepthook = hook
+
+
+def _shows_everything() -> bool:
+    return os.environ.get("LMEVAL_LOG_LEVEL", "").upper() == "DEBUG"
+
+
+def _model_asked_for(trace: TracebackType | None) -> str:
+    """The model of lm-eval's command, out of the settings that it runs with; nothing where it has none yet."""
+    while trace is not None:
+        settings = trace.tb_frame.f_locals.get("cfg")
+        if type(settings).__module__.partition(".")[0] == _HOST_PACKAGE:
+            return str(getattr(settings, "model", ""))
+        trace = trace.tb_next
+    return ""
 
 
 def _runs_lm_eval(trace: TracebackType | None) -> bool:

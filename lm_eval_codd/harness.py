@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import gc
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from lm_eval_codd.names import unknown_name
-from lm_eval_codd.registration import MODELS, register, tasks_dir
-
-# How lm-eval's errors about names begin.
-_UNKNOWN_TASKS: Final = "Tasks not found: "
-_NO_TASKS: Final = "No tasks specified"
-_UNKNOWN_MODEL: Final = "Attempted to load model "
+from lm_eval_codd.host_errors import explained
+from lm_eval_codd.registration import MODELS, register, task_names, tasks_dir
 
 
 def run(argv: list[str]) -> None:
@@ -42,7 +36,7 @@ def run(argv: list[str]) -> None:
         include_path = str(tasks_dir())
         rest = ["--include_path", include_path, *rest]
     asked = {name for names in given.tasks for name in names.split(",")}
-    if asked and Path(include_path) == tasks_dir() and asked <= _our_tasks():
+    if asked and Path(include_path) == tasks_dir() and asked <= task_names():
         _leave_out_builtin_tasks()
         if given.model in MODELS:
             _import_model(given.model)
@@ -50,33 +44,18 @@ def run(argv: list[str]) -> None:
     try:
         cli_evaluate()
     except ValueError as error:
-        said = _in_one_line(str(error), given.model or config.get("model") or "")
+        from lm_eval.api.registry import model_registry
+
+        said = explained(
+            str(error),
+            given.model or config.get("model") or "",
+            models=model_registry.keys(),
+            tasks=task_names(),
+            command="lm-eval-codd run",
+        )
         if said is None:
             raise
         raise ValueError(said) from None
-
-
-def _in_one_line(error: str, model: str) -> str | None:
-    """What to do about lm-eval's error on a name, which it shows under its traceback; None for all other errors."""
-    if error.startswith(_UNKNOWN_TASKS):
-        return _unknown_tasks(error.removeprefix(_UNKNOWN_TASKS))
-    if error.startswith(_NO_TASKS):
-        return "`--tasks` is missing; `lm-eval-codd run ls tasks` lists them all"
-    if error.startswith(_UNKNOWN_MODEL):
-        from lm_eval.api.registry import model_registry
-
-        return unknown_name(model, model_registry.keys(), kind="model")
-    return None
-
-
-def _unknown_tasks(names: str) -> str:
-    near = [near for name in names.split(", ") for near in difflib.get_close_matches(name, _our_tasks(), n=1)]
-    hint = f"did you mean {', '.join(near)}? " if near else ""
-    return f"lm-eval knows no task {names}; {hint}`lm-eval-codd run ls tasks` lists them all"
-
-
-def _our_tasks() -> set[str]:
-    return {path.stem for path in tasks_dir().glob("*/codd_*.yaml")}
 
 
 def _leave_out_builtin_tasks() -> None:

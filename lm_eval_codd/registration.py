@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd.errors import end_quietly_in_lm_eval
+from lm_eval_codd.host_errors import explained
 
 # Each value is the module and class where the model is defined, not a re-export: lm-eval compares the two.
 MODELS: Final = {
@@ -30,11 +31,22 @@ def register() -> None:
     for name, target in MODELS.items():
         if name not in model_registry:
             model_registry.register(name, target=target)
-    end_quietly_in_lm_eval((Path(__file__).resolve().parent, tasks_dir()))
+    _end_quietly()
+
+
+def _end_quietly() -> None:
+    end_quietly_in_lm_eval((Path(__file__).resolve().parent, tasks_dir()), _about_names)
+
+
+def _about_names(error: BaseException, model: str) -> str | None:
+    """What to do about lm-eval's own error, where it was to evaluate a model of this package."""
+    if model not in MODELS or not isinstance(error, ValueError):
+        return None
+    return explained(str(error), model, models=MODELS, tasks=task_names(), command="lm-eval")
 
 
 def register_tasks() -> None:
-    """Let lm-eval index our tasks beside its own, without `--include_path`.
+    """Let lm-eval index our tasks beside its own, without `--include_path`; errors as `register` does.
 
     A folder that the user includes comes after ours, so that a task of the same name there wins. A `TaskManager`
     without lm-eval's own tasks is left alone.
@@ -44,6 +56,7 @@ def register_tasks() -> None:
     """
     from lm_eval.tasks import TaskManager
 
+    _end_quietly()  # lm-eval looks for tasks before it asks for a model
     init = TaskManager.__init__
     if hasattr(init, "_with_codd_tasks"):
         return
@@ -79,6 +92,11 @@ def tasks_dir() -> Path:
     package = Path(__file__).resolve().parent
     installed = package / "tasks"
     return installed if installed.is_dir() else package.parent / "tasks"
+
+
+def task_names() -> set[str]:
+    """The tasks of this package, by lm-eval's names."""
+    return {path.stem for path in tasks_dir().glob("*/codd_*.yaml")}
 
 
 def paper_dir() -> Path:

@@ -1,11 +1,16 @@
 """An error of this package ends lm-eval's own command in one line; no other error is touched."""
 
+import inspect
 import sys
 from pathlib import Path
 
 import pytest
+from lm_eval._cli.run import Run
+from lm_eval.config.evaluate_config import EvaluatorConfig
+from lm_eval.tasks import TaskManager
 
 import lm_eval_codd
+from lm_eval_codd import host_errors, registration
 from lm_eval_codd.errors import end_quietly_in_lm_eval
 from lm_eval_codd.settings import DecodingConfig
 
@@ -86,9 +91,46 @@ def test_it_is_put_in_place_once(before):
     assert sys.excepthook is hook
 
 
-def test_it_comes_with_the_models(monkeypatch):
-    from lm_eval_codd.registration import register
+class TestOfLmEvalItself:
+    """A name that lm-eval does not know, in its own command."""
 
+    @pytest.fixture
+    def hook(self, before, monkeypatch):
+        """As `register` puts it in place."""
+        monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: before.append(error))
+        end_quietly_in_lm_eval(HOMES, registration._about_names)
+
+    @pytest.mark.usefixtures("hook")
+    @pytest.mark.parametrize("model", ["llada", "hf"])
+    def test_is_said_in_one_line_where_the_model_is_ours(self, before, capsys, model):
+        def execute():
+            cfg = EvaluatorConfig(model=model)  # noqa: F841 - read from the frame
+            raise ValueError("Tasks not found: codd_gsm8")
+
+        error = run(execute)
+        end_with(error)
+        said = capsys.readouterr().err
+        if model == "llada":
+            assert said.startswith("lm_eval: lm-eval knows no task codd_gsm8; did you mean codd_gsm8k? ")
+            assert said.count("\n") == 1
+            assert before == []
+        else:
+            assert (before, said) == ([error], "")
+
+    def test_is_raised_where_it_is_looked_for(self):
+        assert "cfg" in Run._execute.__code__.co_varnames
+        assert host_errors.UNKNOWN_TASKS in inspect.getsource(EvaluatorConfig.process_tasks)
+
+    @pytest.mark.usefixtures("hook")
+    def test_anything_else_is_shown_as_before(self, before, capsys):
+        error = run(of_a_library)
+        end_with(error)
+        assert before == [error]
+
+
+@pytest.mark.parametrize("function", ["register", "register_tasks"])
+def test_it_comes_with_the_models_and_the_tasks(monkeypatch, function):
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    register()
+    monkeypatch.setattr(TaskManager, "__init__", TaskManager.__init__)  # what is put in its place does not stay
+    getattr(registration, function)()
     assert sys.excepthook is not sys.__excepthook__

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lm_eval_codd import __main__ as command_line
-from lm_eval_codd import harness
+from lm_eval_codd import harness, host_errors
 from lm_eval_codd.registration import register, tasks_dir
 
 
@@ -203,9 +203,9 @@ class TestRun:
         from lm_eval.evaluator import simple_evaluate
 
         register()
-        with pytest.raises(ValueError, match=f"^{harness._UNKNOWN_MODEL}"):
+        with pytest.raises(ValueError, match=f"^{host_errors.UNKNOWN_MODEL}"):
             get_model("drem")
-        with pytest.raises(ValueError, match=f"^{harness._NO_TASKS}"):
+        with pytest.raises(ValueError, match=f"^{host_errors.NO_TASKS}"):
             simple_evaluate("dummy", tasks=[])
 
 
