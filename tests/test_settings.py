@@ -34,6 +34,24 @@ class TestNames:
             given = {"alg": "topprob", **plain, **cut}
             assert DecodingConfig.for_family("dream", **given).tells_topprob_apart(coupled=True)
 
+    @pytest.mark.parametrize(
+        ("settings", "coupled", "draws"),
+        [
+            ({}, False, False),
+            ({"temperature": 0.1}, False, True),
+            ({"alg": "random"}, False, True),
+            ({"alg_temp": 0.5}, False, True),
+            ({"decoder": "cad", "selection": "random"}, False, True),
+            ({"decoder": "p2", "score": "random"}, False, True),
+            ({"decoder": "corrective"}, False, False),
+            ({}, True, True),
+            ({"pc_sampling": "map"}, True, False),
+            ({"pc_sampling": "any_order"}, True, False),
+        ],
+    )
+    def test_answers_to_a_prompt_differ_where_something_is_drawn(self, settings, coupled, draws):
+        assert DecodingConfig(**settings).draws(coupled=coupled) is draws
+
     def test_ways_to_say_off_are_one(self):
         assert DecodingConfig(top_p=1, top_k=0, alg_temp=0) == DecodingConfig()
         assert DecodingConfig(temperature=1) == DecodingConfig(temperature=1.0)

@@ -11,8 +11,6 @@ from lm_eval_codd.older_records import filled_settings
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
-    from lm_eval_codd.settings import DecodingConfig
-
 _ROW: Final = "lm_eval_codd: how these answers were made"
 
 
@@ -45,14 +43,12 @@ def guard_cache(answers: MutableMapping[str, Any], made_by: Mapping[str, Any]) -
         )
 
 
-def refuse_repeats(instances: Iterable[Instance], config: DecodingConfig) -> None:
-    """Raise `ValueError` for repeats that differ: the cache keeps one answer a prompt and would return it for all.
+def refuse_repeats(drawn: Iterable[Instance]) -> None:
+    """Raise `ValueError` for repeats of drawn answers: the cache keeps one a prompt and would return it for all.
 
     lm-eval itself does not read answers back where the task says do_sample=True.
     """
-    if not (config.temperature or config.alg_temp or config.alg == "random"):
-        return
-    for instance in instances:
+    for instance in drawn:
         if (instance.repeats or 1) > 1 and not instance.args[1].get("do_sample"):
             raise ValueError(
                 f"`--use_cache` keeps one answer a prompt, and task {instance.task_name} draws {instance.repeats}; "

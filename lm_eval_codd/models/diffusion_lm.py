@@ -42,7 +42,7 @@ from lm_eval_codd.models.requests import Request, sort_out
 from lm_eval_codd.models.texts import Texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import torch
     from torch import Tensor
@@ -221,9 +221,14 @@ class DiffusionLM(TemplateLM):
         """
         evaluation = self._start_evaluation()
         check_room(self.config.gen_length, self.max_length)
-        keys, groups = sort_out(requests, lambda instance: self._config_of(instance, evaluation), self._prompt)
+        keys, groups = sort_out(
+            requests, lambda instance: self._config_of(instance, evaluation), self._prompt, self._draws
+        )
+        self._say(self._equal_repeats(groups))
         if self.cache_hook.dbdict is not None:
-            refuse_repeats(requests, self.config)
+            refuse_repeats(
+                request.instance for config, group in groups.items() if self._draws(config) for request in group
+            )
         self._record.log_warnings(self._setup())
         total = sum(map(len, groups.values()))
         totals, answers = self._record.totals, {}
@@ -267,6 +272,20 @@ class DiffusionLM(TemplateLM):
             if line not in self._said:
                 self._said.add(line)
                 eval_logger.warning("%s", line)
+
+    def _draws(self, config: DecodingConfig) -> bool:
+        return config.draws(coupled=self.circuit is not None)
+
+    def _equal_repeats(self, groups: Mapping[DecodingConfig, Sequence[Request]]) -> Iterator[str]:
+        """A line for each task that asks for several answers to a row, which nothing would tell apart."""
+        for config, group in groups.items():
+            asked = {request.instance.task_name: request.instance.repeats for request in group}
+            for task, repeats in asked.items() if not self._draws(config) else ():
+                if (repeats or 1) > 1:
+                    yield (
+                        f"{task}: nothing is drawn at `temperature={config.temperature:g}`, so the {repeats} answers "
+                        "to a row are equal and one is decoded; give a temperature above 0, such as 0.8"
+                    )
 
     def _config_of(self, instance: Instance, evaluation: Evaluation) -> DecodingConfig:
         config = self._settings.resolve(evaluation.gen_kwargs, instance.args[1], seed=evaluation.torch_seed)

@@ -27,29 +27,36 @@ def sort_out(
     instances: list[Instance],
     config_of: Callable[[Instance], DecodingConfig],
     prompt_of: Callable[[Instance, DecodingConfig], list[int]],
+    repeats_differ: Callable[[DecodingConfig], bool] = lambda config: True,
 ) -> tuple[list[Key], dict[DecodingConfig, list[Request]]]:
     """Which answer each instance gets, and the answers to decode under each config.
 
     The repeat index is counted per instance, so it depends neither on `--limit` nor on the number of ranks. lm-eval
     evens out the ranks with copies of a last instance beyond its `repeats`: these get an answer that is there anyway.
+    So do repeats that would not differ.
 
     Args:
         instances: as lm-eval passes them, the same object once for every repeat.
         config_of: the settings that an instance is decoded with.
         prompt_of: its prompt's token ids.
+        repeats_differ: whether answers under a config are drawn; where they are not, each instance has one.
 
     Returns:
         The key of each instance's answer, in order; and the requests, each key once, by config.
     """
     keys: list[Key] = []
     requests: dict[DecodingConfig, list[Request]] = defaultdict(list)
+    configs: dict[int, DecodingConfig] = {}
     counts: Counter[int] = Counter()
     for instance in instances:
         count = counts[id(instance)]
         counts[id(instance)] += 1
-        repeat = count % instance.repeats if instance.repeats else count
+        if not count:
+            configs[id(instance)] = config_of(instance)
+        config = configs[id(instance)]
+        number = (instance.repeats or None) if repeats_differ(config) else 1
+        repeat = count if number is None else count % number
         keys.append((id(instance), repeat))
         if repeat == count:
-            config = config_of(instance)
             requests[config].append(Request(keys[-1], instance, repeat, prompt_of(instance, config)))
     return keys, dict(requests)

@@ -272,6 +272,12 @@ class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
         is_plain = self.temperature == 0 and self.top_p is None and self.top_k is None
         return coupled and not self.goes_by_blocks and self.pc_windows == "best" and not is_plain
 
+    def draws(self, *, coupled: bool) -> bool:
+        """Whether answers to a prompt differ from one another, by chance; with a circuit (`coupled`) or without."""
+        chosen_at_random = "random" in (self.alg, self.selection, self.score)
+        of_circuit = coupled and self.pc_sampling == "latent"
+        return self.temperature > 0 or self.alg_temp is not None or chosen_at_random or of_circuit
+
     @property
     def approximations(self) -> tuple[str, ...]:
         """What sets the answers apart from an exact decode of a fixed schedule, as `cache=dual`; empty when nothing."""

@@ -119,6 +119,28 @@ class TestRepeats:
         assert len(set(answers)) == 6
         assert ask(lm, ["two", "one"], repeats=3) == answers[3:] + answers[:3]
 
+    @pytest.mark.parametrize(
+        "settings", [{}, {"decoder": "open_dllm", "block_length": 32}, {"decoder": "cad", "num_steps": None}]
+    )
+    def test_of_a_row_depend_neither_on_batches_nor_on_the_rows_beside_it(self, load, ask, settings):
+        lm = load("llada", temperature=1.0, **settings)
+        alone = [ask(lm, [prompt], repeats=4) for prompt in PROMPTS[:3]]
+        together = ask(load("llada", temperature=1.0, batch_size=7, **settings), PROMPTS[:3], repeats=4)
+        assert together == [answer for answers in alone for answer in answers]
+        assert all(len(set(answers)) == 4 for answers in alone)
+
+    @pytest.mark.parametrize("settings", [{}, {"decoder": "p2", "block_length": 32}])
+    def test_that_cannot_differ_are_decoded_once_and_said_to_be_equal(self, load, ask, decoded, harness_log, settings):
+        lm = load("llada", temperature=0.0, **settings)
+        answers = ask(lm, ["one", "two"], repeats=3)
+        assert answers == [answer for prompt in ("one", "two") for answer in ask(lm, [prompt]) * 3]
+        assert len(decoded) == 4
+        said = [record.message for record in harness_log.records if "answers to a row are equal" in record.message]
+        assert said == [
+            "tiny: nothing is drawn at `temperature=0`, so the 3 answers to a row are equal and one is decoded; give a "
+            "temperature above 0, such as 0.8"
+        ]
+
     def test_the_first_repeat_is_the_answer_without_repeats(self, load, ask):
         lm = load("dream", temperature=1.0)
         assert ask(lm, ["one"], repeats=3)[0] == ask(lm, ["one"])[0]
