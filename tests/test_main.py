@@ -216,6 +216,7 @@ class TestRun:
         ["report", "nowhere"],
         ["check", "nowhere", "--against", "nowhere.yaml"],
         ["train-circuit", "--backbone", "nowhere", "--data", "nowhere.jsonl", "--output", "circuit"],
+        ["train", "--objective", "papl", "--model", "nowhere", "--data", "nowhere.jsonl", "--output", "trained"],
         ["convert-circuit", "nowhere", "circuit.jpc"],
         ["trace", "--model", "llada", "--model_args", "pretrained=nowhere", "--prompt", "x"],
         ["launch", "--run", "x"],

@@ -40,6 +40,12 @@ class TestAFileInTheWay:
         said = refusal(["train-circuit", "--backbone", "none", "--data", "none.jsonl", "--output", str(taken)], capsys)
         assert f"`--output {taken}` is a file; give a folder" in said
 
+    def test_of_a_checkpoint_to_train(self, taken, capsys):
+        given = ["--objective", "papl", "--model", "none", "--data", "none.jsonl"]
+        assert f"`--output {taken}` is a file; give a folder" in refusal(
+            ["train", *given, "--output", str(taken)], capsys
+        )
+
     def test_of_a_circuit_to_convert(self, taken, capsys):
         out = taken / "c.safetensors"
         assert f"`OUT {out}` cannot be written" in refusal(["convert-circuit", "none", str(out)], capsys)

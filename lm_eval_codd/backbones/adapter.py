@@ -58,7 +58,7 @@ def add_adapter(model: PreTrainedModel, adapter: Checkpoint, layout: Layout) -> 
         if match is None:
             raise CheckpointError(f"adapter `{adapter.source}` has `{key}`, which is no LoRA matrix")
         original = match["module"]
-        module = _rename(original, layout)
+        module = layout.renamed(original)
         tensors[key.replace(original, module, 1)] = tensor
         alphas[module] = _alpha(original, settings)
         if match["part"] in ("lora_A", "lora_embedding_A"):
@@ -126,14 +126,6 @@ def _alpha(module: str, settings: dict[str, Any]) -> float:
         if re.match(rf"(.*\.)?({pattern})$", module):  # peft's own rule
             return alpha
     return settings["lora_alpha"]
-
-
-def _rename(module: str, layout: Layout) -> str:
-    for pattern, replacement in layout.key_mapping.items():
-        module, changed = re.subn(pattern, replacement, module)
-        if changed:
-            break
-    return module
 
 
 def _check_names(adapter: Checkpoint, layout: Layout, names: list[str]) -> None:

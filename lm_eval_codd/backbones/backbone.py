@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from functools import wraps
+from typing import TYPE_CHECKING, ClassVar, Concatenate, ParamSpec
 
 import torch
 from torch import nn
@@ -10,12 +11,29 @@ from torch import nn
 from lm_eval_codd.backbones.forward import Trunk, real_tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
     from transformers import PreTrainedModel
 
     from lm_eval_codd.backbones.key_values import KeyValues
     from lm_eval_codd.backbones.layout import Layout
     from lm_eval_codd.backbones.token_ids import TokenIds
+
+
+Given = ParamSpec("Given")
+
+
+def _no_grad_unless_learning(
+    method: Callable[Concatenate[Backbone, Given], Tensor],
+) -> Callable[Concatenate[Backbone, Given], Tensor]:
+    @wraps(method)
+    def with_gradients_if_any(self: Backbone, *args: Given.args, **kwargs: Given.kwargs) -> Tensor:
+        # Not inference_mode: callers may write into the logits or train a circuit on them.
+        with torch.set_grad_enabled(self.learns and torch.is_grad_enabled()):
+            return method(self, *args, **kwargs)
+
+    return with_gradients_if_any
 
 
 class Backbone:
@@ -36,6 +54,8 @@ class Backbone:
         source: the folder or hub id it was loaded from.
         identity: commit on the hub or hash of the files, with the adapter's after a `+`.
         model: the transformers model.
+        learns: whether `logits` has gradients of the model's parameters, to train them; False when loaded.
+        scored_by_previous: whether hidden state p-1 scores the token at position p, or hidden state p does.
         splits: of the class: whether `logits` is `head` of `hidden_at`, so that each may be asked for alone.
     """
 
@@ -74,9 +94,10 @@ class Backbone:
         self.device = self._trunk.device
         self.source = source
         self.identity = identity
-        self._scored_by_previous = layout.scored_by_previous
+        self.learns = False
+        self.scored_by_previous = layout.scored_by_previous
 
-    @torch.no_grad()  # not inference_mode: callers may write into the logits or train a circuit on them
+    @_no_grad_unless_learning
     def logits(self, tokens: Tensor, attention_mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
         """Logits of the token AT each asked position, in the backbone's own dtype.
 
@@ -99,7 +120,7 @@ class Backbone:
                 attention_mask = None
         return self.head(self.hidden_at(tokens, attention_mask, positions))
 
-    @torch.no_grad()
+    @_no_grad_unless_learning
     def hidden_at(
         self,
         tokens: Tensor,
@@ -140,13 +161,13 @@ class Backbone:
             columns = (start[:, None] + torch.arange(width, device=start.device)).clamp(max=tokens.shape[1] - 1)
         if self.block_length is not None and (attention_mask is None or attention_mask.ndim == 2):
             attention_mask = _block_causal(tokens, attention_mask, self.block_length)
-        if self._scored_by_previous:
+        if self.scored_by_previous:
             positions = _scoring_positions(tokens, real_tokens(attention_mask), positions, columns)
         if start is not None and positions is not None:
             positions = positions - start[:, None]
         return self._trunk(tokens, attention_mask, positions, cache, slots, columns)
 
-    @torch.no_grad()
+    @_no_grad_unless_learning
     def head(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:
         """Logits of what `hidden_at` gave, in the backbone's own dtype.
 

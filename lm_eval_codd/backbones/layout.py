@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,14 @@ class Layout:
     end_of_turn: str | None = None
     published: tuple[int, int] | None = None
     tokenizer_class: str | None = None
+
+    def renamed(self, name: str) -> str:
+        """The class's name of a checkpoint's module or tensor."""
+        for pattern, replacement in self.key_mapping.items():
+            name, changed = re.subn(pattern, replacement, name)
+            if changed:
+                break
+        return name
 
 
 class ConfigReader:

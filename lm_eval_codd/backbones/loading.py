@@ -91,7 +91,7 @@ def load_backbone(
     token_ids = find_token_ids(checkpoint, layout, config.vocab_size, mask_id=mask_id, eos_id=eos_id, eot_id=eot_id)
     block_length = _choose_blocks(checkpoint, layout, attention, block_length)
     config.is_causal = False  # for whoever calls `Backbone.model` itself; `forward` masks only what it is told to
-    model = _load_model(checkpoint, layout, config, dtype or _default_dtype(checkpoint), placement)
+    model = _load_model(checkpoint, layout, config, dtype or default_dtype(checkpoint), placement)
     num_parameters = model.num_parameters()
     identity = checkpoint.identity
     if peft is not None:
@@ -210,7 +210,8 @@ def _stored(checkpoint: Checkpoint) -> dict[str, Tensor]:
     return {name: tensor for path in checkpoint.weight_files for name, tensor in load_file(path).items()}
 
 
-def _default_dtype(checkpoint: Checkpoint) -> torch.dtype:
+def default_dtype(checkpoint: Checkpoint) -> torch.dtype:
+    """What config.json says, else what is stored: the dtype that `load_backbone` takes by itself."""
     configured = checkpoint.config.get("torch_dtype") or checkpoint.config.get("dtype")
     return _parse_dtype(configured) or _DTYPES[checkpoint.stored_dtype]
 

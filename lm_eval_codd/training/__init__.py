@@ -1,5 +1,6 @@
-"""`lm-eval-codd train-circuit`: a backbone, question-answer rows and a circuit to couple its predictions.
+"""Training: a circuit that couples a backbone's predictions (`train-circuit`), or the backbone itself (`train`).
 
-The mathematics is in `counts.py` and `updates.py`; the other files hold the rows, the noise, the backbone's evidence,
-the loop and its checkpoints.
+A circuit's mathematics is in `counts.py` and `updates.py`, its loop in `run.py` and `stages.py`. A backbone's
+objectives are in `objectives/`, its loop in `fine_tuning.py`. The other files hold what both need: the rows, the noise,
+the folder of a run and its checkpoints.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,57 @@ NAME = "checkpoint.safetensors"
 _TABLES = ("initial", "transition", "emission")
 
 
+def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> None:
+    """Write tensors, and what JSON can say with them, into `folder`, or leave the checkpoint there as it is.
+
+    Args:
+        folder: of the run.
+        tensors: by name.
+        said: with `key`, everything that must be the same for the run to go on.
+    """
+    from safetensors.torch import save_file
+
+    partial = folder / f".{NAME}.partial"
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"run": json.dumps(said)})
+        partial.replace(folder / NAME)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_checkpoint(folder: Path, key: Mapping[str, Any], device: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `write_checkpoint` was given.
+
+    Raises:
+        ValueError: it belongs to a run with another `key`, or cannot be read; one line.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / NAME
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            said = json.loads((file.metadata() or {})["run"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        had = dict(said["key"])
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise _unreadable(path, error) from None
+    for name, value in key.items():
+        if had.get(name) != value:
+            raise ValueError(
+                f"`{name}={value}` differs from the run in {folder}, which had {name}={had.get(name)}; "
+                "resume with the same settings and data, or give another `output`"
+            )
+    return tensors, said
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin with `prefix` and a dot, without it."""
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+
+
 @dataclass
 class Checkpoint:
-    """A moment of a run. Batches and noise are functions of the seed and the step, so there is no other state.
+    """A moment of a circuit's run. Batches and noise are functions of the seed and the step: there is no other state.
 
     Attributes:
         circuit: as it was.
@@ -40,20 +89,10 @@ class Checkpoint:
 
     def save(self, folder: Path) -> None:
         """Write it into `folder`, or leave the one there as it is."""
-        from safetensors.torch import save_file
-
         tensors = {f"circuit.{name}": getattr(self.circuit, name) for name in _TABLES}
         tensors |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.items()}
         said = {name: getattr(self, name) for name in ("stage", "step", "history", "seconds", "key")}
-        said["num_positions"] = self.circuit.num_positions
-        partial = folder / f".{NAME}.partial"
-        try:
-            save_file(
-                {name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"run": json.dumps(said)}
-            )
-            partial.replace(folder / NAME)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_checkpoint(folder, tensors, {**said, "num_positions": self.circuit.num_positions})
 
     @classmethod
     def load(cls, folder: Path, key: dict[str, Any], device: str) -> Checkpoint:
@@ -62,24 +101,14 @@ class Checkpoint:
         Raises:
             ValueError: it belongs to a run with other settings or data, or cannot be read; one line.
         """
-        from safetensors import SafetensorError, safe_open
-
-        path = folder / NAME
+        tensors, said = read_checkpoint(folder, key, device)
         try:
-            with safe_open(path, framework="pt", device=device) as file:
-                said = json.loads((file.metadata() or {})["run"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-                initial, transition, emission = (tensors.pop(f"circuit.{name}") for name in _TABLES)
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise ValueError(f"{path} cannot be read ({error}); start again with another `output`") from None
-        for name, value in key.items():
-            if said["key"].get(name) != value:
-                raise ValueError(
-                    f"`{name}={value}` differs from the run in {folder}, which had {name}={said['key'].get(name)}; "
-                    "resume with the same settings and data, or give another `output`"
-                )
-        return cls(
-            circuit=HMM(initial, transition, emission, said.pop("num_positions")),
-            optimizer={name.removeprefix("optimizer."): tensor for name, tensor in tensors.items()},
-            **said,
-        )
+            initial, transition, emission = (tensors[f"circuit.{name}"] for name in _TABLES)
+            circuit = HMM(initial, transition, emission, said.pop("num_positions"))
+        except KeyError as error:
+            raise _unreadable(folder / NAME, error) from None
+        return cls(circuit=circuit, optimizer=under("optimizer", tensors), **said)
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} cannot be read ({error}); start again with another `output`")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Final
@@ -54,12 +55,22 @@ _CHOICES: Final = {"objective": OBJECTIVES, "ml_update": ML_UPDATES}
 
 def main(argv: list[str] | None = None) -> int:
     """Train a circuit; the exit status."""
-    given = vars(_parser().parse_args(argv))
+    parser = make_parser(
+        "lm-eval-codd train-circuit",
+        "Train a circuit that couples a backbone's parallel predictions.",
+        _EXAMPLE,
+        TrainingConfig,
+        helps=_HELP,
+        choices=_CHOICES,
+        output="folder for the circuit, made when missing",
+    )
+    given = vars(parser.parse_args(argv))
     output, resume = Path(given.pop("output")).expanduser(), given.pop("resume")
     config = TrainingConfig(**given)
     check_folder("--output", output)
 
-    from lm_eval_codd.training.run import is_finished, train_circuit
+    from lm_eval_codd.training.run import train_circuit
+    from lm_eval_codd.training.run_folder import is_finished
 
     was_finished = is_finished(output)
     report = train_circuit(config, output, resume=resume)
@@ -73,15 +84,35 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser(
+    prog: str,
+    description: str,
+    epilog: str,
+    config: type,
+    *,
+    helps: Mapping[str, str],
+    choices: Mapping[str, Sequence[str]],
+    output: str,
+) -> argparse.ArgumentParser:
+    """The flags of a training command: one for each setting, `--output` and `--resume`.
+
+    Args:
+        prog: the command.
+        description: what it does.
+        epilog: an example.
+        config: a dataclass of settings.
+        helps: by their names.
+        choices: of those that have some.
+        output: the help of `--output`.
+    """
     parser = argparse.ArgumentParser(
-        prog="lm-eval-codd train-circuit",
-        description="Train a circuit that couples a backbone's parallel predictions.",
-        epilog=_EXAMPLE,
+        prog=prog,
+        description=description,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    for field in fields(TrainingConfig):
+    for field in fields(config):
         kind = field.type.partition(" | ")[0]
         is_needed = field.default is MISSING
         default = "" if is_needed or field.default is None else f" (default {field.default})"
@@ -90,11 +121,11 @@ def _parser() -> argparse.ArgumentParser:
             type={"int": int, "float": float, "str": str}[kind],
             required=is_needed,
             default=None if is_needed else field.default,
-            choices=_CHOICES.get(field.name),
-            metavar=None if field.name in _CHOICES else {"int": "N", "float": "X", "str": "NAME"}[kind],
-            help=(_HELP[field.name] + default).replace("%", "%%"),
+            choices=choices.get(field.name),
+            metavar=None if field.name in choices else {"int": "N", "float": "X", "str": "NAME"}[kind],
+            help=(helps[field.name] + default).replace("%", "%%"),
         )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the circuit, made when missing")
+    parser.add_argument("--output", required=True, metavar="DIR", help=output)
     parser.add_argument(
         "--resume",
         action="store_true",

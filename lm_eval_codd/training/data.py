@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from lm_eval_codd.backbones import Backbone
+    from lm_eval_codd.training.fine_tuning_settings import FineTuningConfig
     from lm_eval_codd.training.settings import TrainingConfig
 
 logger = logging.getLogger(__name__)
@@ -51,15 +52,17 @@ class Data:
     num_cut: int
 
 
-def load_data(config: TrainingConfig, tokenizer: PreTrainedTokenizerFast, backbone: Backbone) -> Data:
-    """Read, tokenize and split the rows that the settings name.
+def load_data(
+    config: TrainingConfig | FineTuningConfig, tokenizer: PreTrainedTokenizerFast, backbone: Backbone
+) -> Data:
+    """Read, tokenize and split the rows that the settings name; answers are filled to whole windows.
 
     Raises:
         ValueError: the data cannot be read, lack a column, or are too few.
     """
     pairs = read_pairs(config.data, config.question_column, config.answer_column, config.limit)
     digest = hashlib.sha256(json.dumps(pairs).encode())
-    examples = encode(pairs, tokenizer, backbone, config.window, config.gen_length)
+    examples = encode(pairs, tokenizer, backbone, config.window)
     num_cut = sum(len(example.answer) > (config.gen_length or len(example.answer)) for example in examples)
     if config.gen_length:
         examples = [Example(example.prompt, example.answer[: config.gen_length]) for example in examples]

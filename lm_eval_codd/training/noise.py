@@ -25,3 +25,17 @@ def draw_mask(seed: int, draw: int, row: int, length: int) -> Tensor:
     """
     uniforms = torch.rand(length + 1, generator=generator_for("noise", seed, draw, row))
     return uniforms[1:] < uniforms[0]
+
+
+class Order:
+    """Epochs over `size` items in batches; each epoch in an order of its own, made from the seed and its number."""
+
+    def __init__(self, size: int, batch_size: int, seed: int) -> None:
+        self._size, self._batch_size, self._seed = size, min(batch_size, size), seed
+        self.batches_per_epoch = -(-size // self._batch_size)
+
+    def batch(self, step: int) -> tuple[Tensor, int]:
+        """Indices of the items of a step, and the epoch it belongs to."""
+        epoch, place = divmod(step, self.batches_per_epoch)
+        order = torch.randperm(self._size, generator=generator_for("order", self._seed, epoch))
+        return order[place * self._batch_size :][: self._batch_size], epoch

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,11 @@ from tqdm import tqdm
 from lm_eval_codd.backbones import load_backbone, load_tokenizer
 from lm_eval_codd.circuits import HMM, load_circuit, save_circuit
 from lm_eval_codd.circuits.files.storage import SAFETENSORS_NAME
-from lm_eval_codd.training import checkpoint as checkpoints
 from lm_eval_codd.training.checkpoint import Checkpoint
 from lm_eval_codd.training.data import Data, load_data, windows_of
 from lm_eval_codd.training.evidence import CachedEvidence, LiveEvidence
 from lm_eval_codd.training.noise import generator_for
+from lm_eval_codd.training.run_folder import finish, finished_report, is_interrupted, settings_of
 from lm_eval_codd.training.stages import ConditionalLikelihood, MaximumLikelihood, Stage, measure
 from lm_eval_codd.training.updates import random_circuit
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from lm_eval_codd.backbones import Backbone
     from lm_eval_codd.training.evidence import Evidence
     from lm_eval_codd.training.settings import TrainingConfig
-
-REPORT_NAME = "training.json"
 
 logger = logging.getLogger(__name__)
 
@@ -55,20 +52,17 @@ def train_circuit(config: TrainingConfig, output: Path, *, resume: bool = False)
         ValueError: one line; something does not fit, or `output` holds a run and `resume` is not given, or one with
             other settings.
     """
-    report_path = output / REPORT_NAME
-    interrupted = (output / checkpoints.NAME).is_file()
-    if (interrupted or report_path.is_file()) and not resume:
-        raise ValueError(f"`output={output}` holds a run already; give --resume to go on with it, or another folder")
-    if report_path.is_file() and not interrupted:
-        return _finished(report_path, config)
+    if (report := finished_report(output, config, resume=resume)) is not None:
+        _warn_if_worse(report)
+        return report
 
     backbone = load_backbone(config.backbone, config.family, config.dtype, config.device, config.revision)
     tokenizer = load_tokenizer(config.backbone, config.family, config.revision)
     data = load_data(config, tokenizer, backbone)
-    key = {**_settings(config), "backbone identity": backbone.identity, "data identity": data.identity}
+    key = {**settings_of(config), "backbone identity": backbone.identity, "data identity": data.identity}
     windows = windows_of(data.train, config.window)
     state = Checkpoint(_initial_circuit(config, backbone, windows), key=key)
-    if interrupted:
+    if is_interrupted(output):
         state = Checkpoint.load(output, key, str(backbone.device))
     output.mkdir(parents=True, exist_ok=True)
 
@@ -104,34 +98,8 @@ def train_circuit(config: TrainingConfig, output: Path, *, resume: bool = False)
         "device": str(backbone.device),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
-    partial = report_path.with_suffix(".partial")
-    partial.write_text(json.dumps(report, indent=2) + "\n")
-    partial.replace(report_path)
-    (output / checkpoints.NAME).unlink(missing_ok=True)
+    finish(output, report)
     _warn_if_worse(report)
-    return report
-
-
-def is_finished(output: Path) -> bool:
-    """Whether `output` holds a whole run, which `train_circuit` would not go on with."""
-    return (output / REPORT_NAME).is_file() and not (output / checkpoints.NAME).is_file()
-
-
-def _finished(report_path: Path, config: TrainingConfig) -> dict[str, Any]:
-    """The report of a finished run. Raises `ValueError` when it is another run's than `config`."""
-    try:
-        report = json.loads(report_path.read_text(encoding="utf-8"))
-        had, figures = dict(report["settings"]), report["figures"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{report_path} cannot be read as the report of a run; give another `output`") from None
-    defaults = {field.name: field.default for field in fields(config)}  # a setting that is newer than the run
-    for name, value in _settings(config).items():
-        if had.get(name, defaults[name]) != value:
-            raise ValueError(
-                f"`{name}={value}` differs from the finished run in {report_path.parent}, which had "
-                f"{name}={had.get(name, defaults[name])}; give another `output`"
-            )
-    _warn_if_worse({"figures": figures})
     return report
 
 
@@ -221,8 +189,3 @@ def _evidence(config: TrainingConfig, backbone: Backbone, data: Data) -> Evidenc
             top_k=config.top_k_evidence,
             progress=bar.update,
         )
-
-
-def _settings(config: TrainingConfig) -> dict[str, Any]:
-    """Those that a resumed run must share: `device` may change, and `save_every` changes nothing that is learned."""
-    return {name: value for name, value in asdict(config).items() if name not in ("device", "save_every")}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.training.counts import Counts
-from lm_eval_codd.training.noise import HELD_OUT_DRAW, generator_for
+from lm_eval_codd.training.noise import HELD_OUT_DRAW, Order
 from lm_eval_codd.training.updates import (
     Anemone,
     ConditionalAscent,
@@ -49,20 +49,6 @@ class Stage(Protocol):
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on where `state` was taken."""
         ...
-
-
-class Order:
-    """Epochs over `size` items in batches; each epoch in an order of its own, made from the seed and its number."""
-
-    def __init__(self, size: int, batch_size: int, seed: int) -> None:
-        self._size, self._batch_size, self._seed = size, min(batch_size, size), seed
-        self.batches_per_epoch = -(-size // self._batch_size)
-
-    def batch(self, step: int) -> tuple[Tensor, int]:
-        """Indices of the items of a step, and the epoch it belongs to."""
-        epoch, place = divmod(step, self.batches_per_epoch)
-        order = torch.randperm(self._size, generator=generator_for("order", self._seed, epoch))
-        return order[place * self._batch_size :][: self._batch_size], epoch
 
 
 class MaximumLikelihood:

@@ -8,19 +8,64 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import kl_div
 
+from lm_eval_codd.backbones import load_backbone
 from lm_eval_codd.training.objectives.token_losses import NO_LABEL, token_losses
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from lm_eval_codd.backbones import Backbone
+    from lm_eval_codd.training.fine_tuning_settings import FineTuningConfig
+    from lm_eval_codd.training.objectives.batch import Batch
 
 INITIAL_LAMBDA: Final = 0.9
 FINAL_LAMBDA: Final = 0.5
 WARMUP: Final = 0.1
 # Each part of the loss is clamped to it; beyond it the gradient is zero.
 _LARGEST: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dscd:
+    """See the module.
+
+    Attributes:
+        teacher: frozen.
+        temperature: T.
+        nested: whether the teacher's masks are a part of the student's.
+    """
+
+    teacher: Backbone
+    temperature: float
+    nested: bool
+    trains_embeddings: ClassVar[bool] = True
+
+    @classmethod
+    def build(cls, config: FineTuningConfig, backbone: Backbone, tokenizer: PreTrainedTokenizerFast) -> Dscd:
+        """See `OBJECTIVES`."""
+        return cls(_load_teacher(config, backbone), config.temperature, nested=config.variant == "nested")
+
+    def loss(self, backbone: Backbone, batch: Batch, step: int, total: int) -> Tensor:
+        """See `Objective`."""
+        drawn = [self._masks(len(answer), generator) for answer, generator in batch.rows()]
+        for_student, for_teacher = (batch.stacked([row[i] for row in drawn]) for i in range(2))
+        teacher = batch.logits(self.teacher, batch.answers.masked_fill(for_teacher, self.teacher.mask_id))
+        student = batch.logits(backbone, batch.answers.masked_fill(for_student, backbone.mask_id))
+        labels = batch.labels(for_student if self.nested else batch.in_answer).to(student.device)
+        lam = dscd_lambda(step, total)
+        return dscd_loss(student, teacher.to(student.device), labels, lam, self.temperature)[0]
+
+    def _masks(self, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        if not self.nested:
+            return independent_masks(length, generator=generator)
+        return nested_masks(length, random.Random(generator.initial_seed()), generator)
 
 
 def dscd_loss(
@@ -117,3 +162,16 @@ def independent_masks(
 def _first(order: Tensor, count: int) -> Tensor:
     """[L] bool: True at the first `count` positions of `order`."""
     return torch.zeros(len(order), dtype=torch.bool).index_fill_(0, order[:count], True)
+
+
+def _load_teacher(config: FineTuningConfig, backbone: Backbone) -> Backbone:
+    if config.teacher is None:  # as it was before training
+        source, options = config.model, (config.family, "float32", backbone.device, config.revision)
+        return load_backbone(source, *options, mask_id=config.mask_id)
+    teacher = load_backbone(config.teacher, dtype="float32", device=backbone.device)
+    if teacher.vocab_size != backbone.vocab_size:
+        raise ValueError(
+            f"`teacher={config.teacher}` has {teacher.vocab_size} logit columns and the model {backbone.vocab_size}; "
+            "give a teacher of the same vocabulary"
+        )
+    return teacher

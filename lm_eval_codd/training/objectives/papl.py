@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from lm_eval_codd.backbones import Backbone
+    from lm_eval_codd.training.fine_tuning_settings import FineTuningConfig
+    from lm_eval_codd.training.objectives.batch import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Papl:
+    """See the module; `alpha` and `tau` are those of `papl_loss`."""
+
+    alpha: float
+    tau: float
+    trains_embeddings: ClassVar[bool] = True
+
+    @classmethod
+    def build(cls, config: FineTuningConfig, backbone: Backbone, tokenizer: PreTrainedTokenizerFast) -> Papl:
+        """See `OBJECTIVES`."""
+        return cls(config.alpha, config.tau)
+
+    def loss(self, backbone: Backbone, batch: Batch, step: int, total: int) -> Tensor:
+        """See `Objective`."""
+        masked, _ = batch.masks()
+        logits = batch.logits(backbone, batch.answers.masked_fill(masked, backbone.mask_id))
+        device = backbone.device
+        return papl_loss(logits, batch.answers.to(device), masked.to(device), self.alpha, self.tau)[0]
 
 
 def papl_loss(

@@ -108,7 +108,9 @@ class TestCorrective:
     @pytest.mark.parametrize("case", [case for case in cases("loss_path") if case["variant"] == "open_dllm_qwen2"])
     def test_with_nothing_replaced_it_is_the_path_loss(self, case):
         logits, labels = tensor(case["logits"], grad=True), torch.tensor(case["labels"])
-        loss = corrective_loss(logits, labels, torch.zeros_like(labels).bool(), tensor(case["mask_ratio"]))
+        loss = corrective_loss(
+            logits, labels, torch.zeros_like(labels).bool(), tensor(case["mask_ratio"]), "open_dcoder"
+        )
         assert loss.item() == pytest.approx(case["loss"], abs=1e-9)
         check_gradient(logits, loss, case["grad_logits"], 1e-9)
 
