@@ -11,6 +11,7 @@ from lm_eval_codd.reporting.cells import APPROXIMATE, BASE, Cell, CellKey, Colum
 from lm_eval_codd.reporting.pairs import Pair, compare_runs
 from lm_eval_codd.reporting.samples import count_unreadable
 from lm_eval_codd.reporting.stats import holm
+from lm_eval_codd.settings import REVISING
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.run import Run
@@ -74,7 +75,8 @@ def accuracy_table(group: Group) -> Table:
             rows.append([alg, f"{system} - base", *gains])
     header = ["rule", "system", *(_column(group, column) for column in group.columns)]
     what = "accuracy in percent ± binomial standard error; differences in points with McNemar's p"
-    return Table(f"{group.title}: {what}", header, rows, 2, [*_legend(group.columns, group), *notes.lines()])
+    legend = [*_legend(group.columns, group), *_who_revises(group)]
+    return Table(f"{group.title}: {what}", header, rows, 2, [*legend, *notes.lines()])
 
 
 def pair_table(group: Group) -> Table | None:
@@ -115,14 +117,21 @@ def decoder_table(group: Group) -> Table | None:
     fewer than its own, or with the most where all are.
     """
     notes = _Footnotes()
-    pairs = [(fixed, cell) for cell in _in_order(group) if (fixed := _fixed_steps(group, cell)) is not None]
+    pairs = against_fixed_steps(group)
     labels = [
-        [cell.key.benchmark, cell.key.system, cell.key.alg, _evaluations(cell), fixed.key.alg, _evaluations(fixed)]
+        [cell.key.benchmark, cell.key.system, cell.key.alg, *_efficiency(cell), fixed.key.alg, *_efficiency(fixed)]
         for fixed, cell in pairs
     ]
     title = f"{group.title}: other decoders against fixed steps over the same items ({_TESTS})"
-    header = ["benchmark", "system", "decoder", "NFE", "fixed steps", "NFE"]
-    return _paired_table(title, header, labels, pairs, notes, _legend([cell.key.column for _, cell in pairs], group))
+    figures = ["accuracy", "NFE", "tokens/NFE"]
+    header = ["benchmark", "system", "decoder", *figures, "fixed steps", *figures]
+    legend = [*_legend([cell.key.column for _, cell in pairs], group), *_who_revises(group)]
+    return _paired_table(title, header, labels, pairs, notes, legend)
+
+
+def against_fixed_steps(group: Group) -> list[tuple[Cell, Cell]]:
+    """(fixed steps, other decoder), as `decoder_table` has them."""
+    return [(fixed, cell) for cell in _in_order(group) if (fixed := _fixed_steps(group, cell)) is not None]
 
 
 def unreadable_table(group: Group) -> Table | None:
@@ -237,8 +246,13 @@ def _is_of_other_decoder(run: Run) -> bool:
     return bool(run.settings) and run.settings["decoder"] != "unmasking"
 
 
-def _evaluations(cell: Cell) -> str:
-    return _MISSING if cell.run is None or cell.run.nfe is None else f"{cell.run.nfe:.1f}"
+def _efficiency(cell: Cell) -> tuple[str, str, str]:
+    """Accuracy in percent, network evaluations, answer tokens for each of them."""
+    if cell.run is None or cell.run.nfe is None:
+        return _MISSING, _MISSING, _MISSING
+    tokens = tokens_per_evaluation(cell.run)
+    percent_ = f"{100 * cell.run.score_of_task:.2f}"
+    return percent_, f"{cell.run.nfe:.1f}", _MISSING if tokens is None else f"{tokens:.2f}"
 
 
 def _paired_table(
@@ -274,6 +288,20 @@ def _legend(columns: Sequence[Column], group: Group | None = None) -> list[str]:
         *([APPROXIMATE] if any(column.approximations for column in columns) else []),
         *([f"metric and filter: {named}"] if named else []),
     ]
+
+
+def _who_revises(group: Group) -> list[str]:
+    """Which of a group's rules may mask again what they have written; nothing where none does."""
+    rules = list(dict.fromkeys(alg.split()[0] for alg, _ in group.rows))
+    revising, keeping = ([rule for rule in rules if (rule in REVISING) is revises] for revises in (True, False))
+    if not revising:
+        return []
+    kept = f"; what {_listed(keeping)} wrote stays" if keeping else ""
+    return [f"{_listed(revising)} may mask again what was written, and look at the whole answer in each step{kept}"]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _accuracy(cell: Cell | None, notes: _Footnotes) -> str:
@@ -337,8 +365,13 @@ def _nfe(run: Run) -> str | None:
     """`85.3 (1.62)`: network evaluations, and answer tokens for each of them where they were counted."""
     if run.nfe is None:
         return None
-    each = f" ({run.answer_tokens / run.nfe:.2f})" if run.answer_tokens is not None and run.nfe else ""
-    return f"{run.nfe:.1f}{each}"
+    tokens = tokens_per_evaluation(run)
+    return f"{run.nfe:.1f}" if tokens is None else f"{run.nfe:.1f} ({tokens:.2f})"
+
+
+def tokens_per_evaluation(run: Run) -> float | None:
+    """Answer tokens for each network evaluation; None where either was not counted."""
+    return run.answer_tokens / run.nfe if run.answer_tokens is not None and run.nfe else None
 
 
 def _unreadable(run: Run) -> str:

@@ -18,7 +18,7 @@ from lm_eval_codd.settings.config import (
     rule_of,
     steps_follow_confidence,
 )
-from lm_eval_codd.settings.decoders import DECODERS, TAKE_PLANNERS, WITHOUT_CIRCUIT, only_read, reads
+from lm_eval_codd.settings.decoders import DECODERS, REVISING, TAKE_PLANNERS, WITHOUT_CIRCUIT, only_read, reads
 from lm_eval_codd.settings.fields import either, facts_of, unknown_value
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "FAMILY_DEFAULTS",
     "PARADIGMS",
     "PC_SAMPLING",
+    "REVISING",
     "TAKE_PLANNERS",
     "WITHOUT_CIRCUIT",
     "DecodingConfig",

@@ -119,6 +119,9 @@ OPTIONS: Final[Mapping[str, type]] = {
     "corrective": CorrectiveOptions,
 }
 
+# Those that may mask again what they have written (`Decoder.revises`).
+REVISING: Final = ("p2", "open_dllm", "corrective")
+
 # Those that take a second model, which scores what the first predicts.
 TAKE_PLANNERS: Final = ("p2",)
 

@@ -1,9 +1,14 @@
 """A decoder is an axis of its own: its runs stand in the tables of the others, in rows of their own."""
 
+from importlib import import_module
+
+from lm_eval_codd.decoding import decoders
+from lm_eval_codd.reporting.accuracy_plots import line_of
 from lm_eval_codd.reporting.cells import BASE, group_runs, key_of
-from lm_eval_codd.reporting.plots import _line_of, draw
+from lm_eval_codd.reporting.plots import draw
 from lm_eval_codd.reporting.runs import read_folder
-from lm_eval_codd.reporting.tables import decoder_table
+from lm_eval_codd.reporting.tables import accuracy_table, decoder_table
+from lm_eval_codd.settings import REVISING
 from tests.reporting.synthetic import write_run
 
 RIGHT, WORSE = [1, 1, 1, 0] * 5, [1, 0, 1, 0] * 5
@@ -50,13 +55,15 @@ class TestAgainstFixedSteps:
     def test_of_at_least_as_many_network_evaluations_over_the_same_items(self, tmp_path):
         for steps, right in ((64, RIGHT), (32, [0] * 20), (16, WORSE)):
             write_run(tmp_path, right, steps=steps)
-        write_run(tmp_path, RIGHT, name="cad", decoder="cad", config={"mean_nfe": 12.5})
+        few = {"mean_nfe": 12.5, "mean_answer_tokens": 50.0}
+        write_run(tmp_path, RIGHT, name="cad", decoder="cad", config=few)
         write_run(tmp_path, RIGHT, name="many", decoder="cad", max_per_step=1, config={"mean_nfe": 128.0})
         (group,) = group_runs(read_folder(tmp_path).runs)
         table = decoder_table(group)
-        few, many = sorted(table.rows, key=lambda row: float(row[3]))
-        assert few[1:9] == ["base", "cad", "12.5", "low_confidence", "16.0", "20", "5", "0"]
-        assert many[3:9] == ["128.0", "low_confidence", "64.0", "20", "0", "0"]
+        few, many = sorted(table.rows, key=lambda row: float(row[4]))
+        assert few[1:6] == ["base", "cad", "75.00", "12.5", "4.00"]
+        assert few[6:13] == ["low_confidence", "50.00", "16.0", "2.00", "20", "5", "0"]
+        assert many[4:13] == ["128.0", "0.25", "low_confidence", "75.00", "64.0", "0.50", "20", "0", "0"]
 
     def test_is_no_table_where_there_is_no_other_decoder(self, tmp_path):
         write_run(tmp_path, RIGHT)
@@ -64,10 +71,35 @@ class TestAgainstFixedSteps:
         assert decoder_table(group) is None
 
 
+class TestWhoRevises:
+    def test_is_said_below_the_tables_that_have_such_a_decoder(self, tmp_path):
+        write_run(tmp_path, RIGHT)
+        write_run(tmp_path, RIGHT, name="cad", decoder="cad")
+        (group,) = group_runs(read_folder(tmp_path).runs)
+        assert not [note for note in [*accuracy_table(group).notes, *decoder_table(group).notes] if "again" in note]
+        write_run(tmp_path, RIGHT, name="p2", decoder="p2", alg="low_confidence")
+        write_run(tmp_path, RIGHT, name="corrective", decoder="corrective", threshold=0.5)
+        (group,) = group_runs(read_folder(tmp_path).runs)
+        told = (
+            "corrective and p2 may mask again what was written, and look at the whole answer in each step; what "
+            "low_confidence and cad wrote stays"
+        )
+        assert told in accuracy_table(group).notes
+        assert told in decoder_table(group).notes
+
+    def test_is_what_the_decoders_themselves_say(self):
+        revising = []
+        for name, where in decoders.DECODERS.items():
+            module, _, attribute = where.partition(":")
+            if getattr(import_module(module), attribute).revises:
+                revising.append(name)
+        assert tuple(revising) == REVISING
+
+
 class TestPictures:
     def test_thresholds_are_points_of_one_line_and_other_options_are_not(self, tmp_path):
-        assert _line_of("cad threshold=0.5 max_per_step=8") == _line_of("cad threshold=0.9 max_per_step=8")
-        assert _line_of("cad selection=entropy entropy_threshold=-1") == "cad selection=entropy"
+        assert line_of("cad threshold=0.5 max_per_step=8") == line_of("cad threshold=0.9 max_per_step=8")
+        assert line_of("cad selection=entropy entropy_threshold=-1") == "cad selection=entropy"
         figures = dict(draw(group_runs(write_all(tmp_path))))
         (figure,) = [figure for name, figure in figures.items() if name.endswith("accuracy-nfe")]
         labels = [line.get_label() for line in figure.axes[0].get_lines()]
@@ -76,3 +108,23 @@ class TestPictures:
             for rule in ("low_confidence", "cad", "cad max_per_step=8")
             for system in ("base", "CoDD")
         )
+
+    def test_decoders_are_set_against_each_other_where_there_are_several_without_a_circuit(self, tmp_path):
+        for steps in (32, 64):
+            write_run(tmp_path, RIGHT, steps=steps)
+            write_run(tmp_path, WORSE, steps=steps, name=f"p2-{steps}", decoder="p2")
+        write_run(tmp_path, RIGHT, circuit="il18/llada-gsm-pc")
+        figures = dict(draw(group_runs(read_folder(tmp_path).runs)))
+        (axes,) = figures["llada-block-decoders-nfe"].axes
+        found = {line.get_label(): (list(line.get_xdata()), line.get_linestyle()) for line in axes.get_lines()}
+        assert found == {
+            "fixed steps, low_confidence": ([32.0, 64.0], "-"),
+            "p2 (masks again)": ([32.0, 64.0], ":"),
+        }
+        assert len({line.get_color() for line in axes.get_lines()}) == 2
+        (axes,) = figures["llada-block-accuracy-nfe"].axes
+        assert {line.get_label() for line in axes.get_lines()} == {"low_confidence, base", "low_confidence, CoDD"}
+
+    def test_there_is_no_picture_of_decoders_where_there_is_one(self, tmp_path):
+        write_run(tmp_path, RIGHT)
+        assert not [name for name, _ in draw(group_runs(read_folder(tmp_path).runs)) if "decoders" in name]
