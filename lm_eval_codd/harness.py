@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from lm_eval_codd.command_line import Parser
 from lm_eval_codd.host_errors import explained
 from lm_eval_codd.registration import MODELS, register, task_names, tasks_dir
 
@@ -85,7 +86,7 @@ def _import_model(name: str) -> None:
 
 def tasks(argv: list[str]) -> None:
     """Print the folder of the tasks."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="lm-eval-codd tasks",
         description='Print the folder of the tasks: lm_eval --include_path "$(python -m lm_eval_codd tasks)" ...',
     )

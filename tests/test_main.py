@@ -209,23 +209,54 @@ class TestRun:
             simple_evaluate("dummy", tasks=[])
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["inspect", "nowhere"],
-        ["report", "nowhere"],
-        ["check", "nowhere", "--against", "nowhere.yaml"],
-        ["train-circuit", "--backbone", "nowhere", "--data", "nowhere.jsonl", "--output", "circuit"],
-        ["train", "--objective", "papl", "--model", "nowhere", "--data", "nowhere.jsonl", "--output", "trained"],
-        ["convert-circuit", "nowhere", "circuit.jpc"],
-        ["trace", "--model", "llada", "--model_args", "pretrained=nowhere", "--prompt", "x"],
-        ["launch", "--run", "x"],
+MISTAKES = {
+    "inspect": [["nowhere"], [], ["demo", "--mask_id", "x"]],
+    "report": [["nowhere"], [], [".", "--formt", "csv"], [".", "--table", "9"]],
+    "check": [["nowhere", "--against", "nowhere.yaml"], [], ["."], [".", "--level", "x"]],
+    "train-circuit": [
+        ["--backbone", "nowhere", "--data", "nowhere.jsonl", "--output", "circuit"],
+        [],
+        ["--backbone", "demo", "--data", "x.jsonl", "--output", "circuit", "--epoch", "1"],
+        ["--backbone", "demo", "--data", "x.jsonl", "--output", "circuit", "--epochs", "0"],
     ],
-)
-def test_what_cannot_start_ends_with_2_and_one_line(arguments, capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert command_line.main(arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    "train": [
+        ["--objective", "papl", "--model", "nowhere", "--data", "nowhere.jsonl", "--output", "trained"],
+        [],
+        ["--objective", "x"],
+    ],
+    "convert-circuit": [["nowhere", "circuit.jpc"], [], ["demo", "circuit.pt"], ["demo", "circuit.jpc", "x"]],
+    "trace": [
+        ["--model", "llada", "--model_args", "pretrained=nowhere", "--prompt", "x"],
+        [],
+        ["--model", "lada", "--model_args", "pretrained=demo", "--prompt", "x"],
+    ],
+    "crb": [[], ["mak"], ["make"], ["make", "--tokenizer", "demo", "--output", "crb.jsonl", "--numbers", "9"]],
+    "launch": [["--run", "x"], [], ["--rn", "x"], ["--dry-run", "--run", "--task gsm8k"]],
+    "tasks": [["x"], ["--x"]],
+}
+
+
+class TestMistakes:
+    def test_every_command_is_tried(self):
+        assert MISTAKES.keys() == command_line.COMMANDS.keys() - {"run"}  # whose arguments are lm-eval's
+
+    @pytest.mark.parametrize(
+        ("name", "arguments"),
+        [(name, arguments) for name, several in MISTAKES.items() for arguments in several],
+        ids=lambda value: value if isinstance(value, str) else "-".join(value) or "nothing",
+    )
+    def test_end_with_2_and_one_line_that_begins_with_the_command(self, name, arguments, capsys, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("LMEVAL_LOG_LEVEL", raising=False)
+        assert command_line.main([name, *arguments]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith(f"lm-eval-codd {name}: ")
+        assert captured.err.count("\n") == 1
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_unknown_flag_is_named_with_the_nearest(self, capsys):
+        command_line.main(["report", ".", "--formt", "csv"])
+        assert capsys.readouterr().err.startswith(
+            "lm-eval-codd report: unknown flag `--formt`; did you mean `--format`?"
+        )

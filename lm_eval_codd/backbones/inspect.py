@@ -1,16 +1,15 @@
-"""`python -m lm_eval_codd inspect CKPT`: what a checkpoint is, and that it works."""
+"""`lm-eval-codd inspect CKPT`: what a checkpoint is, and that it works."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lm_eval_codd.backbones.checkpoint import CheckpointError, find_checkpoint
+from lm_eval_codd.backbones.checkpoint import find_checkpoint
 from lm_eval_codd.backbones.loading import load_backbone
 from lm_eval_codd.backbones.tokenizer import load_tokenizer
+from lm_eval_codd.command_line import Parser
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -72,10 +71,8 @@ def describe_checkpoint(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a checkpoint's description; 0, or 1 after one line on stderr."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lm_eval_codd inspect", description="Say what a checkpoint is, and check that it works."
-    )
+    """Print a checkpoint's description; the exit status. Raises `CheckpointError`, one line, where it has none."""
+    parser = Parser(prog="lm-eval-codd inspect", description="Say what a checkpoint is, and check that it works.")
     parser.add_argument("checkpoint", help="a folder, a hub id, or demo")
     parser.add_argument("--family", help="the layout of a checkpoint under another model_type")
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
@@ -85,12 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("mask_id", "eos_id", "eot_id"):
         parser.add_argument(f"--{name}", type=int, help="override the checkpoint's id")
     given = vars(parser.parse_args(argv))
-    try:
-        description = describe_checkpoint(given.pop("checkpoint"), **given)
-    except CheckpointError as error:
-        print(f"lm-eval-codd inspect: {error}", file=sys.stderr)
-        return 2
-    for label, text in _lines(description):
+    for label, text in _lines(describe_checkpoint(given.pop("checkpoint"), **given)):
         print(f"{label:<14} {text}")
     return 0
 

@@ -6,9 +6,10 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
 from lm_eval_codd.code_revision.cells import CELLS, DATASETS, ERROR_TYPES, NUMBERS, Cell
+from lm_eval_codd.command_line import Parser
 from lm_eval_codd.outputs import check_file
 
 __all__ = ["main"]
@@ -85,16 +86,9 @@ def _chosen(name: str, given: str | None, choices: Sequence[_T]) -> tuple[_T, ..
     return tuple(by_text[text] for text in texts)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(prog="lm-eval-codd crb", description=_ABOUT, formatter_class=formatter)
+    parser = Parser(prog="lm-eval-codd crb", description=_ABOUT, formatter_class=formatter)
     commands = parser.add_subparsers(metavar="make", required=True, dest="command")
     make = commands.add_parser("make", help="make a file of corrupted programs", description=_ABOUT)
     make.formatter_class = formatter

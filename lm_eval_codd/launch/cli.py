@@ -232,5 +232,5 @@ def _help() -> str:
 
 def _refuse(lines: Iterable[str]) -> int:
     for line in lines:
-        print(f"error: {line}", file=sys.stderr)
+        print(f"lm-eval-codd launch: {line}", file=sys.stderr)
     return REFUSED

@@ -6,9 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.command_line import Parser
 from lm_eval_codd.outputs import check_file, check_folder
 from lm_eval_codd.reporting.runs import Folder, read_folder
 from lm_eval_codd.reporting.samples import without_contradicted
@@ -169,22 +170,15 @@ def _write(path: Path, text: str, *, append: bool = False) -> None:
         raise ValueError(f"`{path}` cannot be written: {error.strerror}") from None
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
-def _parser(name: str, description: str) -> _Parser:
-    parser = _Parser(
+def _parser(name: str, description: str) -> Parser:
+    parser = Parser(
         prog=f"lm-eval-codd {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", type=Path, help="folder that runs were written to")
     return parser
 
 
-def _report_parser() -> _Parser:
+def _report_parser() -> Parser:
     parser = _parser("report", _REPORT)
     parser.add_argument("--table", type=int, choices=_TABLES, help="only what belongs to this table of the CoDD paper")
     parser.add_argument("--format", choices=_FORMATS, default="markdown", help="default: markdown; csv is a line a run")
@@ -194,7 +188,7 @@ def _report_parser() -> _Parser:
     return parser
 
 
-def _check_parser() -> _Parser:
+def _check_parser() -> Parser:
     parser = _parser("check", _CHECK)
     parser.add_argument("--against", type=Path, metavar="FILE", help="published tables or own references, YAML")
     parser.add_argument("--update", type=Path, metavar="FILE", help="make a reference of these results instead")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
@@ -10,13 +9,14 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from lm_eval_codd.command_line import Parser
 from lm_eval_codd.outputs import check_file
 from lm_eval_codd.registration import MODELS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the steps of a decode, or write them as a page; the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="lm-eval-codd trace",
         description="Decode one prompt and show every step: the canvas, the confidences, what was committed and, with "
         "a codd_ model, what the circuit changed, beside a decode by the backbone alone.",

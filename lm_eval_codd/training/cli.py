@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Final
 
+from lm_eval_codd.command_line import Parser
 from lm_eval_codd.outputs import check_folder
 from lm_eval_codd.training.settings import ML_UPDATES, OBJECTIVES, TrainingConfig
 
@@ -93,7 +94,7 @@ def make_parser(
     helps: Mapping[str, str],
     choices: Mapping[str, Sequence[str]],
     output: str,
-) -> argparse.ArgumentParser:
+) -> Parser:
     """The flags of a training command: one for each setting, `--output` and `--resume`.
 
     Args:
@@ -105,7 +106,7 @@ def make_parser(
         choices: of those that have some.
         output: the help of `--output`.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description=description,
         epilog=epilog,

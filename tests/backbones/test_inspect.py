@@ -7,6 +7,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers import models as tokenizer_models
 
+from lm_eval_codd.__main__ import main as command
 from lm_eval_codd.backbones.inspect import describe_checkpoint, main
 
 
@@ -59,8 +60,8 @@ class TestFailures:
             (["{models}/llada-tiny", "--mask_id", "9999"], "`mask_id=9999` is outside"),
         ],
     )
-    def test_one_line_and_status_1(self, models, capsys, monkeypatch, arguments, message):
+    def test_one_line_and_status_2(self, models, capsys, monkeypatch, arguments, message):
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-        assert main([argument.format(models=models) for argument in arguments]) == 2
+        assert command(["inspect", *(argument.format(models=models) for argument in arguments)]) == 2
         printed = capsys.readouterr()
         assert message in printed.err and printed.err.count("\n") == 1 and printed.out == ""

@@ -39,7 +39,7 @@ class TestDryRun:
         code, output = launcher([launcher.run_text(steps=16)], "--commands")
         assert (code, output) == (
             2,
-            "error: `--commands` shows the commands of a dry run; add --dry-run, or leave it out\n",
+            "lm-eval-codd launch: `--commands` shows the commands of a dry run; add --dry-run, or leave it out\n",
         )
 
     def test_of_a_table_of_the_paper_says_that_approximate_runs_are_not_its_cells(self, launcher):

@@ -139,7 +139,7 @@ class TestChecksBeforeTheFirstRun:
         launcher.results.write_text("")
         code, output = launcher([launcher.run_text(steps=16)])
         assert code == 2
-        assert output.startswith("error: `--output_dir ")
+        assert output.startswith("lm-eval-codd launch: `--output_dir ")
         assert len(output.splitlines()) == 1
 
     @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ class TestChecksBeforeTheFirstRun:
         process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=60)
         assert process.returncode == 2
         assert process.stdout == ""
-        assert process.stderr.startswith(f"error: {message}")
+        assert process.stderr.startswith(f"lm-eval-codd launch: {message}")
         assert len(process.stderr.splitlines()) == 1
 
 

@@ -315,7 +315,7 @@ class TestWrongSweepsOnTheCommandLine:
         assert (process.returncode, process.stdout) == (2, "")
         lines = process.stderr.splitlines()
         assert message in lines[0]
-        assert all(line.startswith("error: ") for line in lines)
+        assert all(line.startswith("lm-eval-codd launch: ") for line in lines)
         assert len(lines) == (2 if "100,101" in arguments[1] else 1)
 
 

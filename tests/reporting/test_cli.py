@@ -51,7 +51,7 @@ class TestReport:
             (["nowhere"], "`nowhere` is not a folder"),
             ([], "the following arguments are required: results"),
             ([".", "--table", "7"], "argument --table: invalid choice: 7"),
-            ([".", "--tabel", "1"], "unrecognized arguments: --tabel 1"),
+            ([".", "--tabel", "1"], "unknown flag `--tabel`; did you mean `--table` or "),
         ],
     )
     def test_errors_are_one_line(self, arguments, message, capsys):

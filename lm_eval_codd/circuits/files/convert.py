@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from pathlib import Path
 
+from lm_eval_codd.command_line import Parser
 from lm_eval_codd.outputs import check_file
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Read a circuit from anywhere `load_circuit` reads, write it in the format of OUT's suffix; the exit status."""
-    parser = argparse.ArgumentParser(
+    """Read a circuit from anywhere `load_circuit` reads, write it in the format of OUT's suffix; the exit status.
+
+    Raises:
+        ValueError: one line: there is no circuit, or it cannot be written there.
+    """
+    parser = Parser(
         prog="lm-eval-codd convert-circuit", description="Circuits between PyJuice's .jpc and .safetensors."
     )
     parser.add_argument("source", metavar="IN", help="a .jpc or .safetensors file, a folder, or a hub id")
@@ -21,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     target = Path(arguments.target)
     if target.suffix not in (".jpc", ".safetensors"):
-        return _fail(f"`OUT={target}` must end in .jpc (PyJuice) or .safetensors")
+        raise ValueError(f"`OUT={target}` must end in .jpc (PyJuice) or .safetensors")
 
     from lm_eval_codd.circuits.files import load_circuit, save_circuit
 
@@ -36,16 +39,7 @@ def main(argv: list[str] | None = None) -> int:
             f"{circuit.vocab_size} tokens, {circuit.identity}"
         )
         save_circuit(circuit, target)
-    except (ValueError, OSError) as error:
-        return _fail(str(error))
+    except OSError as error:
+        raise ValueError(str(error)) from None
     print(f"wrote {target}: {target.stat().st_size:,} bytes in {time.perf_counter() - started:.1f} s")
     return 0
-
-
-def _fail(message: str) -> int:
-    print(f"lm-eval-codd convert-circuit: {message}", file=sys.stderr)
-    return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

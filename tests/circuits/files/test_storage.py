@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from lm_eval_codd.__main__ import main
 from lm_eval_codd.circuits import load_circuit, load_unified_config, save_circuit, save_unified
 from lm_eval_codd.circuits.files.convert import main as convert
 
@@ -216,7 +217,7 @@ class TestConvert:
 
     @pytest.mark.parametrize(("source", "target"), [("none.jpc", "c.safetensors"), ("none.jpc", "c.pt")])
     def test_failures_are_one_line(self, tmp_path, capsys, source, target):
-        assert convert([str(tmp_path / source), str(tmp_path / target)]) == 2
+        assert main(["convert-circuit", str(tmp_path / source), str(tmp_path / target)]) == 2
         error = capsys.readouterr().err
         assert error.startswith("lm-eval-codd convert-circuit: ")
         assert error.count("\n") == 1
