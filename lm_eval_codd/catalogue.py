@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-# Families by the name that --model and --model_alias take.
-FAMILY_TITLES: Final[Mapping[str, str]] = {"llada": "LLaDA", "dream": "Dream"}
+FAMILY_TITLES: Final[Mapping[str, str]] = {"llada": "LLaDA", "dream": "Dream", "a2d": "A2D", "open_dllm": "Open-dLLM"}
 DEFAULT_CHECKPOINTS: Final[Mapping[str, str]] = {
     "llada": "GSAI-ML/LLaDA-8B-Instruct",
     "dream": "Dream-org/Dream-v0-Instruct-7B",
 }
+
+# What --model_alias of the launcher takes.
+MODEL_ALIASES: Final = tuple(DEFAULT_CHECKPOINTS)
 
 
 class Task(NamedTuple):

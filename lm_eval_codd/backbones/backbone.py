@@ -41,11 +41,13 @@ class Backbone:
 
     Attributes:
         family: whose rules of decoding apply, such as `llada` or `dream`.
+        recognised_by: why it was taken for one of that layout.
         layout: the family whose files these are; LLaDA-MoE's are its own, and it is decoded as LLaDA.
-        decodes: whether a decoder here follows the family's rules; else only `logits` is of use.
+        decodes: whether a decoder here follows the family's rules, and its attention; else only `logits` is of use.
         block_length: of block-causal attention, where a position sees its own block and those before it; None where
             every position sees every other one.
         mask_id, eos_id, eot_id: special tokens; `eot_id` is None where the checkpoint has none.
+        mask_source: where the mask's id comes from.
         vocab_size: number of logit columns, which may exceed the tokenizer's vocabulary.
         max_length: the longest sequence the checkpoint was made for, prompt included.
         num_parameters: of the checkpoint itself, without an adapter.
@@ -77,15 +79,19 @@ class Backbone:
         source: str,
         identity: str,
         block_length: int | None = None,
+        recognised_by: str = "",
     ) -> None:
         self.model = model
         self.family = layout.decoding or layout.family
         self.layout = layout.family
-        self.decodes = layout.decoding is not None
+        self.recognised_by = recognised_by
+        self.decodes = layout.decoding is not None and block_length is None
         self.block_length = block_length
+        self._blocks_from_the_end = layout.blocks_from_the_end
         self.mask_id = token_ids.mask_id
         self.eos_id = token_ids.eos_id
         self.eot_id = token_ids.eot_id
+        self.mask_source = token_ids.mask_source
         self.vocab_size = model.config.vocab_size
         self.max_length = model.config.max_position_embeddings
         self.num_parameters = num_parameters
@@ -160,7 +166,9 @@ class Backbone:
                 raise ValueError("`start` says which span of a cache to compute; give `cache=` and `width=` too")
             columns = (start[:, None] + torch.arange(width, device=start.device)).clamp(max=tokens.shape[1] - 1)
         if self.block_length is not None and (attention_mask is None or attention_mask.ndim == 2):
-            attention_mask = _block_causal(tokens, attention_mask, self.block_length)
+            attention_mask = _block_causal(
+                tokens, attention_mask, self.block_length, from_the_end=self._blocks_from_the_end
+            )
         if self.scored_by_previous:
             positions = _scoring_positions(tokens, real_tokens(attention_mask), positions, columns)
         if start is not None and positions is not None:
@@ -184,6 +192,11 @@ class Backbone:
             return head(hidden).to(hidden.device)
         return torch.mm(hidden, head.weight.T, out=out[: len(hidden)])
 
+    @property
+    def attention(self) -> str:
+        """`full`, or `block` where a position sees its own block and those before it."""
+        return "full" if self.block_length is None else "block"
+
     def new_cache(self, num_slots: int, length: int) -> KeyValues:
         """Keys and values of `num_slots` rows of `length` columns, for `hidden_at`; a full pass fills them."""
         return self._trunk.new_cache(num_slots, length)
@@ -199,10 +212,16 @@ def _is_plain_product(head: nn.Module) -> bool:
     return type(head) is nn.Linear and head.bias is None and not hooked and "forward" not in vars(head)
 
 
-def _block_causal(tokens: Tensor, attention_mask: Tensor | None, block_length: int) -> Tensor:
-    """[B, 1, L, L] bool: each position sees its own block and those before it, counted from its row's first token."""
+def _block_causal(tokens: Tensor, attention_mask: Tensor | None, block_length: int, *, from_the_end: bool) -> Tensor:
+    """[B, 1, L, L] bool: each position sees its own block and those before it.
+
+    Blocks are counted from a row's first token, or from its last one backwards.
+    """
     real = torch.ones_like(tokens, dtype=torch.bool) if attention_mask is None else attention_mask
-    blocks = (real.long().cumsum(-1) - 1).clamp(min=0) // block_length
+    place = (real.long().cumsum(-1) - 1).clamp(min=0)
+    if from_the_end:
+        place = place - real.sum(dim=-1, keepdim=True)
+    blocks = place.div(block_length, rounding_mode="floor")
     return ((blocks[:, :, None] >= blocks[:, None, :]) & real[:, None, :] & real[:, :, None])[:, None]
 
 

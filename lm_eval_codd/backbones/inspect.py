@@ -26,7 +26,7 @@ def describe_checkpoint(
         path_or_hub_id: as for `load_backbone`.
         family: as for `load_backbone`.
         revision: as for `load_backbone`.
-        options: its other arguments (dtype, device, peft, mask_id, eos_id, eot_id).
+        options: its other arguments (dtype, device, peft, attention, block_length, mask_id, eos_id, eot_id).
 
     Returns:
         One entry a line of `inspect`. `tokenizer` is None for a checkpoint without one; a chat template means that
@@ -47,6 +47,10 @@ def describe_checkpoint(
         "family": backbone.family,
         "layout": backbone.layout,
         "decodes": backbone.decodes,
+        "recognised_by": backbone.recognised_by,
+        "attention": backbone.attention,
+        "block_length": backbone.block_length,
+        "scored_by_previous": backbone.scored_by_previous,
         "model_type": checkpoint.config.get("model_type"),
         "architecture": type(backbone.model).__name__,
         "num_layers": config.num_hidden_layers,
@@ -61,6 +65,7 @@ def describe_checkpoint(
         "max_length": backbone.max_length,
         "vocab_size": backbone.vocab_size,
         "mask": _token(backbone.mask_id, tokenizer),
+        "mask_source": backbone.mask_source,
         "eos": _token(backbone.eos_id, tokenizer),
         "eot": _token(backbone.eot_id, tokenizer),
         "tokenizer": None if tokenizer is None else {"class": type(tokenizer).__name__, "vocab_size": len(tokenizer)},
@@ -79,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", help="auto, bfloat16, float16, float32")
     parser.add_argument("--device", help="such as cpu or cuda:0")
     parser.add_argument("--peft", help="folder or hub id of a LoRA adapter")
+    parser.add_argument("--attention", help="full or block, for a family that has checkpoints of either kind")
+    parser.add_argument("--block_length", type=int, help="of the blocks of attention=block")
     for name in ("mask_id", "eos_id", "eot_id"):
         parser.add_argument(f"--{name}", type=int, help="override the checkpoint's id")
     given = vars(parser.parse_args(argv))
@@ -96,7 +103,10 @@ def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("checkpoint", about["checkpoint"]),
         ("identity", about["identity"]),
         ("family", f"{_family_text(about)} (model_type {about['model_type']}, computed by {about['architecture']})"),
+        ("recognised", f"as {about['layout']}, since {about['recognised_by']}; the mask is {about['mask_source']}"),
         ("architecture", shape),
+        ("attention", _attention_text(about)),
+        ("scores", "the next position (shifted)" if about["scored_by_previous"] else "its own position (not shifted)"),
         ("parameters", f"{about['num_parameters']:,} in {about['num_files']} file(s)"),
         ("dtype", f"{about['dtype']} on {about['device']} (stored as {about['stored_dtype']})"),
         ("max length", f"{about['max_length']} tokens, prompt and answer together"),
@@ -109,7 +119,15 @@ def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _attention_text(about: dict[str, Any]) -> str:
+    if about["block_length"] is None:
+        return "full: every position sees every other one"
+    return f"block: a position sees its own block of {about['block_length']} and those before it"
+
+
 def _family_text(about: dict[str, Any]) -> str:
+    if not about["decodes"] and about["attention"] == "block":
+        return f"{about['family']} with blocks, which no decoder here follows yet: only its logits are of use"
     if not about["decodes"]:
         return f"{about['family']}, whose rules no decoder here follows yet: only its logits are of use"
     if about["layout"] != about["family"]:

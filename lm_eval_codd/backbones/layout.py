@@ -32,12 +32,21 @@ class Layout:
         convert: the stored tensors, by name -> those that `key_mapping` and the class know, where renaming alone does
             not do; None where it does.
         float32_rotary: whether queries and keys are rotated in float32 whatever the model's dtype.
+        is_plain: whether ordinary autoregressive checkpoints have this `model_type` too: then a mask token in the
+            tokenizer's files is the mark of this layout, and another one of the same class may be named instead.
         scored_by_previous: whether hidden state p-1 scores the token at position p (as in the autoregressive model
             it was trained from), or hidden state p does.
         block_length: field of config.json with the length of the blocks of block-causal attention, and its value where
             the file does not say; None for a family whose positions see all others.
-        mask_token: token string that stands for a masked position, for configurations that do not say its id.
+        blocks_if_named: the part of a checkpoint's name that says that it is block-causal, for a family which has
+            checkpoints of either kind; None where all are of one kind.
+        blocks_from_the_end: whether blocks are counted from a row's last token backwards, not from its first.
+        mask_tokens: token strings that may stand for a masked position, for configurations that do not say its id and
+            tokenizers that do not declare one.
+        mask_is_first_free: whether a tokenizer that has none of these gets one, with the first id that it leaves free.
+        end_of_text: token string that ends a text, for tokenizers whose eos is the end of a turn.
         end_of_turn: token string that ends an answer beside eos.
+        template_args: arguments of the chat template that the family's evaluation has.
         published: (logit columns, id of `end_of_turn`) of the published checkpoints, for folders without a tokenizer.
         tokenizer_class: transformers class for repositories that ship vocab.json and merges.txt, no tokenizer.json.
     """
@@ -50,10 +59,16 @@ class Layout:
     key_mapping: Mapping[str, str] = field(default_factory=dict)
     convert: Callable[[dict[str, Tensor], Any], dict[str, Tensor]] | None = None
     float32_rotary: bool = False
+    is_plain: bool = False
     scored_by_previous: bool = False
     block_length: tuple[str, int] | None = None
-    mask_token: str | None = None
+    blocks_if_named: str | None = None
+    blocks_from_the_end: bool = False
+    mask_tokens: tuple[str, ...] = ()
+    mask_is_first_free: bool = False
+    end_of_text: str | None = None
     end_of_turn: str | None = None
+    template_args: Mapping[str, Any] = field(default_factory=dict)
     published: tuple[int, int] | None = None
     tokenizer_class: str | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -16,7 +17,7 @@ from lm_eval_codd.backbones.adapter import ADAPTER_FILES, add_adapter
 from lm_eval_codd.backbones.backbone import Backbone
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError, find_checkpoint
 from lm_eval_codd.backbones.layout import ConfigReader, Layout
-from lm_eval_codd.backbones.registry import find_layout
+from lm_eval_codd.backbones.registry import find_layout, recognised_by
 from lm_eval_codd.backbones.self_test import check_bidirectional, check_trunk
 from lm_eval_codd.backbones.token_ids import find_token_ids
 from lm_eval_codd.settings import unknown_value
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 Attention = Literal["full", "block"]
 ATTENTIONS: Final[tuple[Attention, ...]] = get_args(Attention)
+
+_logger = logging.getLogger("lm_eval.codd")
 
 _DTYPES: Final = {name: getattr(torch, name) for name in ("bfloat16", "float16", "float32", "float64")}
 # What torch and other projects call them.
@@ -65,7 +68,8 @@ def load_backbone(
 
     Args:
         path_or_hub_id: a folder, a hub id (`owner/name`), or `demo` for the checkpoint that comes with this package.
-        family: such as `llada` or `dream`, for a checkpoint of that layout under another `model_type`. None reads it.
+        family: such as `llada` or `a2d`, for a checkpoint of that layout under another `model_type`. None reads it, and
+            refuses the autoregressive models whose `model_type` some diffusion models have too.
         dtype: of weights and logits, such as `bfloat16`. None or `auto`: what config.json says, else what is stored.
         device: such as `cuda:1`; None takes a GPU when there is one, else the CPU.
         revision: branch, tag or commit on the hub.
@@ -73,7 +77,9 @@ def load_backbone(
         peft_revision: branch, tag or commit of the adapter on the hub.
         device_map: spreads the layers over devices, as in transformers (`auto`, or module name -> device).
         attention: `full`, or `block` for block-causal attention: a position sees its own block and those before it,
-            counted from its row's first token. None: as the checkpoint's family has it.
+            counted from its row's first token (A2D: from its last one backwards, which is where blocks are counted from
+            the prompt's end, of an answer of whole blocks). None: as the checkpoint's family has it; of A2D, `block`
+            where `bd3lm` is in the name, which the log says.
         block_length: of block-causal attention; None: as config.json or the family says.
         mask_id: overrides the checkpoint's mask token.
         eos_id: overrides its end-of-text token.
@@ -107,6 +113,7 @@ def load_backbone(
         source=checkpoint.source,
         identity=identity,
         block_length=block_length,
+        recognised_by=recognised_by(checkpoint, layout, family),
     )
     check_bidirectional(backbone)
     check_trunk(backbone)
@@ -135,7 +142,7 @@ def _choose_blocks(
         raise CheckpointError(unknown_value("attention", attention, ATTENTIONS))
     name, usual = layout.block_length or ("", None)
     if attention is None:
-        attention = "full" if usual is None else "block"
+        attention = _usual_attention(checkpoint, layout)
     if attention == "full":
         if block_length is not None:
             raise CheckpointError(
@@ -152,6 +159,26 @@ def _choose_blocks(
     if not isinstance(chosen, int) or chosen < 4:
         raise CheckpointError(f"`block_length={chosen}` must be a whole number of 4 or more")
     return chosen
+
+
+def _usual_attention(checkpoint: Checkpoint, layout: Layout) -> Attention:
+    if layout.block_length is None:
+        return "full"
+    named = layout.blocks_if_named
+    if named is None:
+        return "block"
+    attention: Attention = "block" if named in checkpoint.source.lower() else "full"
+    there = "is" if attention == "block" else "is not"
+    _logger.info(
+        "`attention=%s`, since %s %s in the name of `%s`; nothing else tells the two kinds of %s apart, and the wrong "
+        "one gives fluent nonsense: say attention= where the name misleads",
+        attention,
+        named,
+        there,
+        checkpoint.source,
+        layout.family,
+    )
+    return attention
 
 
 def _load_model(

@@ -11,8 +11,10 @@ from lm_eval_codd.backbones.families.fast_dllm_v2 import FAST_DLLM_V2
 from lm_eval_codd.backbones.families.llada import LLADA
 from lm_eval_codd.backbones.families.llada2 import LLADA2
 from lm_eval_codd.backbones.families.lladamoe import LLADA_MOE
+from lm_eval_codd.backbones.families.open_dllm import OPEN_DLLM_QWEN2, OPEN_DLLM_QWEN3
 from lm_eval_codd.backbones.families.sdar import SDAR
 from lm_eval_codd.settings import unknown_value
+from lm_eval_codd.token_files import find_mask
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.layout import Layout
@@ -24,10 +26,15 @@ LAYOUTS: Final[list[Layout]] = [
     LLADA_MOE,
     A2D_QWEN3,
     A2D_QWEN2,
+    OPEN_DLLM_QWEN2,
+    OPEN_DLLM_QWEN3,
     SDAR,
     LLADA2,
     FAST_DLLM_V2,
 ]
+
+# Families that lm-eval has a model of; `masked_lm` takes all.
+_OWN_MODELS: Final = ("llada", "dream")
 
 
 def find_layout(checkpoint: Checkpoint, family: str | None = None) -> Layout:
@@ -39,7 +46,8 @@ def find_layout(checkpoint: Checkpoint, family: str | None = None) -> Layout:
             rules the checkpoint's own is decoded.
 
     Raises:
-        CheckpointError: the checkpoint is of another family, or `family` contradicts what it says of itself.
+        CheckpointError: the checkpoint is of another family, or autoregressive, or `family` contradicts what it says of
+            itself.
     """
     families = list(dict.fromkeys(layout.family for layout in LAYOUTS))
     if family is not None and family not in families:
@@ -47,7 +55,11 @@ def find_layout(checkpoint: Checkpoint, family: str | None = None) -> Layout:
     model_type = checkpoint.config.get("model_type")
     for layout in LAYOUTS:
         if layout.model_type == model_type:
+            if layout.is_plain and family is None and _mark(checkpoint) is None:
+                raise CheckpointError(_autoregressive(checkpoint, layout))
             if family not in (None, layout.family, layout.decoding):
+                if (other := _as_plain(layout, family)) is not None:
+                    return other
                 raise CheckpointError(
                     f"`family={family}`: checkpoint `{checkpoint.source}` is {layout.family} (`model_type: "
                     f"{model_type}`); {_instead(layout)}"
@@ -68,7 +80,40 @@ def find_layout(checkpoint: Checkpoint, family: str | None = None) -> Layout:
     )
 
 
+def recognised_by(checkpoint: Checkpoint, layout: Layout, family: str | None) -> str:
+    """Why a checkpoint is taken for one of this layout."""
+    model_type = checkpoint.config.get("model_type")
+    why = f"its model_type is {model_type}"
+    if family is not None and (layout.is_plain or layout.model_type != model_type):
+        return f"family={family} was given, and {why}"
+    return f"{why}, and {_mark(checkpoint)}" if layout.is_plain else why
+
+
+def _mark(checkpoint: Checkpoint) -> str | None:
+    """What tells a diffusion model from the autoregressive one that it was made from; None where nothing does."""
+    if checkpoint.config.get("mask_token_id") is not None:
+        return "its config.json has a mask_token_id"
+    mask = find_mask(checkpoint.read_json)
+    return None if mask is None else f"{mask.file} has the mask token {mask.token}"
+
+
+def _as_plain(layout: Layout, family: str) -> Layout | None:
+    """The family's layout of the same class, where the `model_type` of `layout` says no more than that class."""
+    alike = [one for one in LAYOUTS if (one.family, one.architecture) == (family, layout.architecture)]
+    return alike[0] if layout.is_plain and alike else None
+
+
+def _autoregressive(checkpoint: Checkpoint, layout: Layout) -> str:
+    families = [one.family for one in LAYOUTS if one.architecture == layout.architecture and one.decoding is not None]
+    return (
+        f"checkpoint `{checkpoint.source}` is `model_type: {layout.model_type}` and its tokenizer's files have no mask "
+        "token, as an ordinary autoregressive model, which is not evaluated as a diffusion model; if it is one, give "
+        f"both family= ({', '.join(dict.fromkeys(families))}) and mask_id="
+    )
+
+
 def _instead(layout: Layout) -> str:
     if layout.decoding is None:
         return "it loads with load_backbone alone: no decoder here follows its rules yet"
-    return f"use family={layout.family} (`--model {layout.decoding}` in lm_eval)"
+    model = layout.decoding if layout.decoding in _OWN_MODELS else "masked_lm"
+    return f"use family={layout.family} (`--model {model}` in lm_eval)"

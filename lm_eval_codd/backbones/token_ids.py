@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lm_eval_codd import token_files
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError
 
 if TYPE_CHECKING:
@@ -13,11 +14,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TokenIds:
-    """Ids below the number of logit columns; `eot_id` is None where a checkpoint has no end-of-turn token."""
+    """Ids below the number of logit columns; `eot_id` is None where a checkpoint has no end-of-turn token.
+
+    mask_source: where the mask's id comes from, for people.
+    """
 
     mask_id: int
     eos_id: int
     eot_id: int | None
+    mask_source: str = "as given"
 
 
 def find_token_ids(
@@ -34,18 +39,21 @@ def find_token_ids(
     Raises:
         CheckpointError: there is no mask or eos id, or an id has no logit column.
     """
+    mask_source = "as given"
     if mask_id is None:
-        mask_id = _configured(checkpoint, "mask_token_id")
-    if mask_id is None and layout.mask_token is not None:
-        mask_id = find_token(checkpoint, layout.mask_token)
-    if eos_id is None:
-        eos_id = _configured(checkpoint, "eos_token_id")
-    if eos_id is None:
-        eos_id = _end_of_text(checkpoint)
+        mask_id, mask_source = _find_mask_id(checkpoint, layout)
+    ends = _configured(checkpoint, "eos_token_id")
     if eot_id is None and layout.end_of_turn is not None:
-        eot_id = find_token(checkpoint, layout.end_of_turn)
+        eot_id = _id_of(checkpoint, layout.end_of_turn)
+    elif eot_id is None and len(ends) > 1:
+        eot_id = ends[1]
     if eot_id is None and layout.published is not None and vocab_size == layout.published[0]:
         eot_id = layout.published[1]
+    if eos_id is None:
+        eos_id = ends[0] if ends else _end_of_text(checkpoint)
+        if eos_id == eot_id and layout.end_of_text is not None:
+            of_text = _id_of(checkpoint, layout.end_of_text)
+            eos_id = eos_id if of_text is None else of_text
     for name, value in (("mask_id", mask_id), ("eos_id", eos_id), ("eot_id", eot_id)):
         if value is None and name != "eot_id":
             raise CheckpointError(
@@ -66,37 +74,33 @@ def find_token_ids(
     if mask_id == eot_id:
         raise CheckpointError(f"`mask_id={mask_id}` and `eot_id={eot_id}` must differ; give the right `eot_id=`")
     assert mask_id is not None and eos_id is not None  # or the loop has raised
-    return TokenIds(mask_id, eos_id, eot_id)
+    return TokenIds(mask_id, eos_id, eot_id, mask_source)
 
 
-def find_token(checkpoint: Checkpoint, token: str) -> int | None:
-    """Id of a token string in tokenizer_config.json, added_tokens.json or tokenizer.json; None when in none."""
-    listed = checkpoint.read_json("tokenizer_config.json").get("added_tokens_decoder") or {}
-    for index, entry in listed.items():
-        if entry.get("content") == token:
-            return int(index)
-    added = checkpoint.read_json("added_tokens.json")
-    if token in added:
-        return added[token]
-    if (checkpoint.folder / "tokenizer.json").is_file():
-        from tokenizers import Tokenizer
-
-        try:
-            return Tokenizer.from_file(str(checkpoint.folder / "tokenizer.json")).token_to_id(token)
-        except Exception as error:  # the library raises nothing narrower
-            raise CheckpointError(
-                f"checkpoint `{checkpoint.source}`: tokenizer.json cannot be read ({error}); fetch the file again"
-            ) from None
-    return None
+def _find_mask_id(checkpoint: Checkpoint, layout: Layout) -> tuple[int | None, str]:
+    configured = _configured(checkpoint, "mask_token_id")
+    if configured:
+        return configured[0], "mask_token_id of config.json"
+    found = token_files.find_mask(checkpoint.read_json, layout.mask_tokens)
+    if found is not None:
+        return found.id, f"the mask token of {found.file}"
+    # Under the family's own model_type only: to another model its training has added none.
+    if layout.mask_is_first_free and checkpoint.config.get("model_type") == layout.model_type:
+        return token_files.first_free_id(checkpoint.read_json), "the first id that the tokenizer leaves free"
+    return None, ""
 
 
 def _end_of_text(checkpoint: Checkpoint) -> int | None:
-    token = checkpoint.read_json("tokenizer_config.json").get("eos_token")
-    token = token.get("content") if isinstance(token, dict) else token
-    return find_token(checkpoint, token) if isinstance(token, str) else None
+    found = token_files.end_of_text(checkpoint.read_json)
+    return None if found is None else found.id
 
 
-def _configured(checkpoint: Checkpoint, name: str) -> int | None:
+def _id_of(checkpoint: Checkpoint, token: str) -> int | None:
+    found = token_files.find_token(checkpoint.read_json, token)
+    return None if found is None else found.id
+
+
+def _configured(checkpoint: Checkpoint, name: str) -> list[Any]:
+    """What config.json says, as a list: an eos may be one of several, the end of text first."""
     value: Any = checkpoint.config.get(name)
-    # A list names every end token, the end of text first.
-    return value[0] if isinstance(value, list) and value else value
+    return value if isinstance(value, list) else [] if value is None else [value]

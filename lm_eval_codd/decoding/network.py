@@ -13,6 +13,7 @@ from torch import Tensor
 from lm_eval_codd.backbones.full_pass import FullPass, Head, splits
 from lm_eval_codd.decoding.logits import Logits
 from lm_eval_codd.decoding.transfer import to_device
+from lm_eval_codd.settings import SHIFTED
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
@@ -95,7 +96,7 @@ class Cached:
         self._to_the_end = config.cache == "prefix"
         # Where a position is scored by the one before it (Dream), a cached pass over a block has not got what scores
         # the block's first. Unmasking decides that one in the full pass; for the others the pass begins one earlier.
-        self._margin = int(backbone.family == "dream" and config.decoder != "unmasking")
+        self._margin = int(backbone.family in SHIFTED and config.decoder != "unmasking")
         self._cache: KeyValues | None = None
         self._width = 0
         self._free: list[int] = []

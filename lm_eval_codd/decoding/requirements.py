@@ -52,6 +52,7 @@ def check_room(
 ) -> None:
     """Raise `ValueError` for prompts, drafts or a circuit that the backbone cannot take."""
     if not getattr(backbone, "decodes", True):
+        check_attention(backbone)
         raise ValueError(
             f"`{backbone.family}` checkpoints are decoded by rules of their own, which no decoder here follows yet; "
             "`backbone.logits` works"
@@ -71,6 +72,16 @@ def check_room(
     _check_vocabulary("prompt", prompts, backbone.vocab_size)
     if circuit is not None:
         check_vocabulary(backbone, circuit)
+
+
+def check_attention(backbone: Backbone) -> None:
+    """Raise `ValueError` for a block-causal backbone."""
+    if getattr(backbone, "attention", "full") == "block":
+        raise ValueError(
+            f"`attention=block`: {backbone.family} checkpoints with block-causal attention are decoded by rules of "
+            "their own, which no decoder here follows yet; `backbone.logits` works, and attention=full decodes one "
+            "that was not trained with blocks"
+        )
 
 
 def check_takes_planner(config: DecodingConfig) -> None:

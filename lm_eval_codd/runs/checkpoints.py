@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd import hub_ids
-from lm_eval_codd.settings import FAMILIES
+from lm_eval_codd.catalogue import MODEL_ALIASES
 
 DEMO: Final = "demo"
 
@@ -113,7 +113,7 @@ def check_model(flag: str, folder: str, family: str, gen_length: int) -> int | N
     """
     config = _read_config(flag, folder)
     model_type = str(config.get("model_type", "")).lower()
-    if model_type in FAMILIES and model_type != family:
+    if model_type in MODEL_ALIASES and model_type != family:
         raise ValueError(f"`--{flag} {folder}` is a {model_type} checkpoint; use --model_alias {model_type}")
     length = next((config[name] for name in _LENGTHS if isinstance(config.get(name), int)), None)
     if length is not None and gen_length >= length:

@@ -17,14 +17,15 @@ def block_gates(config: DecodingConfig, family: Family) -> tuple[bool, ...] | No
     0.5 (the comparison is strict).
 
     This assumes that the backbone never predicts the mask token, which would stay masked and raise later ratios.
-    Confidence thresholds commit as many as are sure, the full paradigm's windows move, and a time grid inside a block
-    (Dream's with a cache) counts in its own way, as other decoders do: none of them is known here.
+    Confidence thresholds commit as many as are sure, rounded counts let masks of earlier blocks compete, the full
+    paradigm's windows move, and a time grid inside a block (Dream's with a cache) counts in its own way, as other
+    decoders do: none of them is known here.
     A cache by itself moves no gate.
     """
     has_table = (
         config.decoder == "unmasking" and config.paradigm == "block" and (config.cache == "none" or family == "llada")
     )
-    if not has_table or config.steps_follow_confidence:
+    if not has_table or config.steps_follow_confidence or config.has_rounded_counts(family):
         return None
     num_steps = config.steps // config.num_blocks
     base, extra = divmod(config.block_length, num_steps)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd import demo
-from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, TASK_PREFIX, TASKS
+from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MODEL_ALIASES, TASK_PREFIX, TASKS
 from lm_eval_codd.names import translate
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
@@ -23,7 +23,7 @@ from lm_eval_codd.runs.run_flags import (
     PROTOCOLS,
     SETTINGS,
 )
-from lm_eval_codd.settings import DEFAULT_NUM_STEPS, FAMILIES, DecodingConfig, Family, unknown_value
+from lm_eval_codd.settings import DEFAULT_NUM_STEPS, DecodingConfig, Family, unknown_value
 
 # The official harness cuts prompts to 2048 - 256 tokens for LLaDA, whatever the answer's length. For Dream it reads
 # the checkpoint's own length (131,072), which cuts nothing.
@@ -69,7 +69,7 @@ def _flags(text: str) -> tuple[dict[str, Any], list[str]]:
     except ValueError as error:
         raise ValueError(f"{str(error).lower()}: a quote or a backslash is left open") from None
     given = parse(tokens, FLAGS, ELSEWHERE)
-    here = {**NAMES_HERE, "pretrained": f"{given.get('model_alias', FAMILIES[0])}_ckpt"}
+    here = {**NAMES_HERE, "pretrained": f"{given.get('model_alias', MODEL_ALIASES[0])}_ckpt"}
     return translate(given, [flag.name for flag in FLAGS], kind="flag", here=here)
 
 
@@ -79,8 +79,8 @@ def make_run(given: Mapping[str, Any]) -> Run:
         if not given.get(name):
             raise ValueError(f"`--{name}` is missing")
     family = given["model_alias"]
-    if family not in FAMILIES:
-        raise ValueError(unknown_value("model_alias", family, FAMILIES))
+    if family not in MODEL_ALIASES:
+        raise ValueError(unknown_value("model_alias", family, MODEL_ALIASES))
     for name, allowed in (("dtype", DTYPES), ("protocol", PROTOCOLS)):
         if name in given and given[name] not in allowed:
             raise ValueError(unknown_value(name, given[name], allowed))
@@ -228,7 +228,7 @@ def _drop_circuit_settings(given: Mapping[str, Any], settings: dict[str, Any]) -
 
 
 def _checkpoint(family: Family, given: Mapping[str, Any]) -> tuple[str, str]:
-    for other in FAMILIES:
+    for other in MODEL_ALIASES:
         if other != family and f"{other}_ckpt" in given:
             raise ValueError(f"`--{other}_ckpt` is not read with --model_alias {family}; use --{family}_ckpt")
     flag = f"{family}_ckpt"

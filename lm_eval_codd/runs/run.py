@@ -82,8 +82,11 @@ class Run:
 
         Where the confidences say how much a step commits, that is one token a step; such rows need far fewer.
         """
-        most = self.config.gen_length
-        return most if self.config.steps_follow_confidence else min(self.config.steps, most)
+        config, most = self.config, self.config.gen_length
+        if config.steps_follow_confidence:
+            return most
+        rounded = config.has_rounded_counts(self.family)
+        return min(config.steps_of_block * config.num_blocks if rounded else config.steps, most)
 
     @property
     def cost(self) -> float:

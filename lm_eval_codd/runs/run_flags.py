@@ -7,10 +7,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS
+from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MODEL_ALIASES
 from lm_eval_codd.names import READ_AS
 from lm_eval_codd.runs.flags import Flag
-from lm_eval_codd.settings import CIRCUIT_SETTINGS, FAMILIES, FAMILY_DEFAULTS, DecodingConfig, facts_of
+from lm_eval_codd.settings import CIRCUIT_SETTINGS, FAMILY_DEFAULTS, DecodingConfig, facts_of
 from lm_eval_codd.settings.decoders import DECODERS, OPTIONS
 
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
@@ -37,7 +37,8 @@ def _default(field: dataclasses.Field) -> str:
     """The default as help shows it: one value, or one a family where they differ."""
     if field.name == "num_steps":
         return "256"
-    values = {family: FAMILY_DEFAULTS[family].get(field.name, field.default) for family in FAMILIES}
+    shown = {family: defaults for family, defaults in FAMILY_DEFAULTS.items() if family in MODEL_ALIASES}
+    values = {family: defaults.get(field.name, field.default) for family, defaults in shown.items()}
     if len(set(values.values())) == 1:
         return "" if field.default is None else str(field.default).lower()
     return ", ".join(f"{family} {'off' if value is None else value}" for family, value in values.items())
@@ -47,7 +48,7 @@ _ALL_SETTINGS: Final = [_setting(field) for field in dataclasses.fields(Decoding
 
 GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
     "a run: model": (
-        Flag("model_alias", "str", "family of the model; required", choices=FAMILIES),
+        Flag("model_alias", "str", "family of the model; required", choices=MODEL_ALIASES),
         Flag(
             "llada_ckpt",
             "str",

@@ -65,6 +65,7 @@ def _has_table(run: Run) -> bool:
     """Whether each step of a block commits as many as LLaDA's table says."""
     config = run.config
     goes_by_table = config.paradigm == "block" and (config.cache == "none" or run.family == "llada")
+    goes_by_table &= not config.has_rounded_counts(run.family)
     return goes_by_table and config.decoder == "unmasking" and not config.steps_follow_confidence
 
 

@@ -33,7 +33,7 @@ from lm_eval_codd.settings.fields import (
     unknown_value,
 )
 
-Family = Literal["llada", "dream"]
+Family = Literal["llada", "dream", "a2d", "open_dllm"]
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
 
 ALGS: Final = ("low_confidence", "topprob", "margin", "entropy", "random")
@@ -48,6 +48,7 @@ PARADIGMS: Final = ("block", "full")
 PC_SAMPLING: Final = ("latent", "any_order", "marginal", "map")
 PC_WINDOWS: Final = ("best", "cover")
 CACHES: Final = ("none", "prefix", "dual")
+COUNTS: Final = ("even", "rounded")
 
 DEFAULT_NUM_STEPS: Final = 256
 
@@ -55,7 +56,14 @@ FAMILY_DEFAULTS: Final[Mapping[Family, Mapping[str, Any]]] = {
     "llada": {},
     # What CoDD's harness really ran (top_k=50 was slipped in by transformers 4.x, and the published numbers have it).
     "dream": {"paradigm": "full", "alg": "entropy", "temperature": 0.2, "top_p": 0.95, "top_k": 50},
+    "a2d": {"counts": "rounded"},
+    "open_dllm": {"paradigm": "full", "alg": "entropy"},
 }
+
+# Families whose confidences are of the distribution that tokens are drawn from; of all others, the untempered one.
+SCORE_WHAT_IS_DRAWN: Final = ("dream", "open_dllm")
+# Families whose logits at a position are computed one position earlier.
+SHIFTED: Final = ("dream", "open_dllm")
 
 
 @explains_unknown_names("setting")
@@ -76,6 +84,9 @@ class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
         tokens_per_step: the same said the other way; must agree with `num_steps` when both are given.
         gen_length: tokens to decode.
         block_length: length of a semi-autoregressive block; read by the block paradigm, and by both with a `cache`.
+        counts: how many tokens each step of a block commits: `even` (LLaDA's table, `num_steps` must divide over the
+            blocks) or `rounded` (dLLM's: the rounded share of what is left, masks of earlier blocks compete, and
+            neither `num_steps` nor `gen_length` need divide). None: `rounded` for A2D checkpoints, `even` for others.
         paradigm: `block` (LLaDA: blocks left to right, a fixed number of tokens each step) or `full` (Dream: the whole
             canvas, on a time grid). With a `cache` both go block by block, and the paradigm says how many tokens a
             step of a block commits: `full` by the time grid, stretched over the block; `block` by LLaDA's fixed
@@ -141,6 +152,12 @@ class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
     )
     paradigm: str = setting(
         "block", "block: blocks left to right; full: the whole canvas on a time grid", choices=PARADIGMS
+    )
+    counts: str | None = setting(
+        None,
+        "how many tokens a step of a block commits: even, num_steps split over blocks and tokens; rounded, dLLM's, "
+        "which take any num_steps",
+        choices=COUNTS,
     )
     temperature: float = setting(0.0, "0 takes the most likely token, otherwise tokens are drawn", range=AT_LEAST_0)
     top_p: float | None = setting(
@@ -233,7 +250,7 @@ class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
             self._refuse_approximations_that_cannot_be()
         if reads(self.decoder, "num_steps"):
             self._resolve_steps()
-        if self.goes_by_blocks:
+        if self.goes_by_blocks and not self.has_rounded_counts():
             self._check_blocks()
         if self.decoder == "cad":
             self._check_bounds()
@@ -247,10 +264,21 @@ class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
             return self.paradigm == "block" or self.cache != "none"
         return reads(self.decoder, "block_length")
 
+    def has_rounded_counts(self, family: str | None = None) -> bool:
+        """Whether a step of a block commits a rounded share, in a family or whatever the family is."""
+        counts = self.counts or ("rounded" if family == "a2d" else "even")
+        follows_a_plan = self.decoder == "unmasking" and self.paradigm == "block" and not self.steps_follow_confidence
+        return follows_a_plan and counts == "rounded"
+
     @property
     def num_blocks(self) -> int:
-        """Blocks of the answer, where it `goes_by_blocks`."""
-        return self.gen_length // self.block_length
+        """Blocks of the answer, where it `goes_by_blocks`; the last may be shorter with `counts=rounded`."""
+        return -(-self.gen_length // self.block_length)
+
+    @property
+    def steps_of_block(self) -> int:
+        """Of `num_steps`, those of one block, rounded up."""
+        return -(-self.steps // self.num_blocks)
 
     @property
     def steps(self) -> int:

@@ -93,8 +93,8 @@ class CorrectiveOptions:
 # What each decoder reads beside that which all of them read.
 DECODERS: Final[dict[str, tuple[str, ...]]] = {
     "unmasking": (
-        *("alg", "num_steps", "tokens_per_step", "block_length", "paradigm", "top_p", "top_k", "alg_temp", "eps"),
-        *("logits_eos_inf", "confidence_eos_eot_inf", "pc_windows", "cache", "threshold", "factor"),
+        *("alg", "num_steps", "tokens_per_step", "block_length", "paradigm", "counts", "top_p", "top_k", "alg_temp"),
+        *("eps", "logits_eos_inf", "confidence_eos_eot_inf", "pc_windows", "cache", "threshold", "factor"),
     ),
     "cad": (
         *("block_length", "cache", "threshold", "compat"),

@@ -69,7 +69,7 @@ def checked(field: dataclasses.Field[Any], value: Any, ranges: Mapping[str, Rang
     """
     name, facts = field.name, facts_of(field)
     _check_type(field, value)
-    if facts.choices and value not in facts.choices:
+    if facts.choices and value is not None and value not in facts.choices:
         raise ValueError(unknown_value(name, value, facts.choices))
     if value is None or (kind := {"int": int, "float": float}.get(str(field.type).split(" ")[0])) is None:
         return value

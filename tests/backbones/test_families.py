@@ -19,6 +19,7 @@ BLOCKS = {"sdar": 4, "llada2": 8, "fast_dllm_v2": 8}
 NAMES = ("a2d_qwen2", "a2d_qwen3", "lladamoe", *BLOCKS)
 # float64 shows that nothing but rounding is left; the kernels of experts do not take it.
 PRECISE = {name: ("float32", 4e-5) if name in ("lladamoe", "llada2") else ("float64", 1e-6) for name in NAMES}
+DECODED = ("lladamoe", "a2d_qwen2", "a2d_qwen3")
 DTYPES = ("float32", "bfloat16")
 CASES = ("full", "padded", "block8", "block4")
 
@@ -97,6 +98,31 @@ class TestOfficialLogits:
         tokens, _, expected = golden(official, name, f"block{BLOCKS[name]}")
         backbone = load(name, attention="full", block_length=None)
         assert (backbone.logits(tokens) - shifted(backbone, expected)).abs().max() > 1
+
+    @pytest.mark.parametrize("name", ["a2d_qwen2", "a2d_qwen3"])
+    def test_a_family_with_checkpoints_of_either_kind_has_blocks_where_asked(self, load, official, name):
+        tokens, _, expected = golden(official, name, "block8")
+        backbone = load(name, attention="block", block_length=8)
+        assert (backbone.attention, backbone.block_length, backbone.decodes) == ("block", 8, False)
+        assert (backbone.logits(tokens) - expected).abs().max() < 2e-5
+        assert (load(name).attention, load(name, attention="block").block_length) == ("full", 32)
+
+    @pytest.mark.parametrize("side", ["left", "right"])
+    def test_its_blocks_are_counted_backwards_from_the_end_of_a_row(self, load, side):
+        backbone, rows = load("a2d_qwen3", attention="block", block_length=4, dtype="float64"), []
+        for length in (9, 14):
+            tokens = torch.arange(10, 10 + length)[None]
+            blocks = (torch.arange(length) - length).div(4, rounding_mode="floor")
+            seen = (blocks[:, None] >= blocks)[None, None]
+            rows.append(load("a2d_qwen3", dtype="float64").logits(tokens, seen)[0])
+            torch.testing.assert_close(backbone.logits(tokens)[0], rows[-1], atol=1e-6, rtol=0)
+        tokens, mask = torch.full((2, 14), backbone.eos_id), torch.ones(2, 14, dtype=torch.bool)
+        own = slice(5, None) if side == "left" else slice(0, 9)
+        tokens[0, own], tokens[1], mask[0] = torch.arange(10, 19), torch.arange(10, 24), False
+        mask[0, own] = True
+        together = backbone.logits(tokens, mask)
+        torch.testing.assert_close(together[0, own], rows[0], atol=1e-6, rtol=0)
+        torch.testing.assert_close(together[1], rows[1], atol=1e-6, rtol=0)
 
     def test_a_family_with_full_attention_takes_a_mask_of_blocks(self, load, official):
         tokens, mask, expected = golden(official, "a2d_qwen3", "block8")
@@ -184,7 +210,10 @@ class TestLoading:
     @pytest.mark.parametrize(
         "name, options, message",
         [
-            ("a2d_qwen3", {"attention": "block"}, "`attention=block`: a a2d checkpoint has no blocks of its own"),
+            ("lladamoe", {"attention": "block"}, "`attention=block`: a lladamoe checkpoint has no blocks of its own"),
+            ("a2d_qwen3", {"block_length": 8}, "`block_length=8` is the length of a block of `attention=block`"),
+            ("a2d_qwen3", {"family": "llada"}, r"is a2d .*use family=a2d \(`--model masked_lm` in lm_eval\)"),
+            ("a2d_qwen3", {"attention": "causal"}, "`attention=causal` is not known; use one of full, block"),
             ("sdar", {"attention": "blocks"}, "`attention=blocks` is not known.*did you mean block"),
             ("sdar", {"block_length": 2}, "`block_length=2` must be a whole number of 4 or more"),
             ("sdar", {"attention": "full", "block_length": 4}, "`block_length=4` is the length of a block of"),
@@ -202,19 +231,27 @@ class TestLoading:
 
 
 class TestDecoding:
-    def test_a_family_that_is_decoded_by_llada_s_rules_equals_its_official_decodes(self, load, families):
-        cases = json.loads((families / "lladamoe" / "decoded.json").read_text())
+    @pytest.mark.parametrize("name", ["lladamoe", "a2d_qwen2", "a2d_qwen3"])
+    def test_a_family_equals_its_official_decodes(self, load, families, name):
+        cases = json.loads((families / name / "decoded.json").read_text())
         assert cases
         for case in cases:
-            args = dict(case["args"])
-            config = codd.DecodingConfig(num_steps=args.pop("steps"), stop_at_eos=False, **args)
-            outputs = codd.generate(load("lladamoe"), case["prompt"], config)
-            assert [p + o.tokens for p, o in zip(case["prompt"], outputs, strict=True)] == case["output"]
+            config = config_of(case)
+            outputs = codd.generate(load(name), case["prompt"], config)
+            for prompt, output, official in zip(case["prompt"], outputs, case["output"], strict=True):
+                assert prompt + output.tokens == official[: len(prompt) + config.gen_length], case["name"]
+            assert {output.num_forward for output in outputs} == {case["num_forward"]}
 
-    @pytest.mark.parametrize("name", [name for name in NAMES if name != "lladamoe"])
+    @pytest.mark.parametrize("name", [name for name in NAMES if name not in DECODED])
     def test_a_family_with_rules_of_its_own_is_not_decoded_by_others(self, load, name):
         with pytest.raises(ValueError, match="decoded by rules of their own"):
             codd.generate(load(name), [[1, 2]], codd.DecodingConfig(gen_length=8, block_length=8, num_steps=8))
+
+    def test_blocks_of_a_family_that_is_decoded_with_full_attention_are_said_to_be_the_reason(self, load):
+        with pytest.raises(
+            ValueError, match=r"`attention=block`: a2d checkpoints with block-causal .* no decoder here"
+        ):
+            codd.generate(load("a2d_qwen3", attention="block"), [[1, 2]], codd.DecodingConfig(gen_length=32))
 
     def test_model_llada_takes_a_checkpoint_that_is_decoded_by_its_rules(self, families):
         facts = json.loads((families / "lladamoe" / "facts.json").read_text())
@@ -222,6 +259,14 @@ class TestDecoding:
             families / "lladamoe", "llada", mask_id=facts["mask_id"], eos_id=facts["eos_id"], device="cpu"
         )
         assert (backbone.family, backbone.layout, backbone.decodes) == ("llada", "lladamoe", True)
+
+
+def config_of(case: dict) -> codd.DecodingConfig:
+    """The settings of an official decode, whose arguments have the names of LLaDA's or of dLLM's sampler."""
+    names = {"max_new_tokens": "gen_length", "block_size": "block_length", "steps": "num_steps"}
+    given = {names.get(name, name): value for name, value in case["args"].items()}
+    family = "a2d" if case["family"].startswith("a2d") else "llada"
+    return codd.DecodingConfig.for_family(family, stop_at_eos=False, **given)
 
 
 def golden(official, name, case):

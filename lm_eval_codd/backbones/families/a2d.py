@@ -1,28 +1,33 @@
-"""dLLM's A2D layouts: autoregressive Qwen2 and Qwen3 checkpoints, trained on to denoise, with names unchanged."""
+"""dLLM's A2D layouts: autoregressive Qwen2 and Qwen3 checkpoints, trained on to denoise, with names unchanged.
+
+Two trainings share them: `mdlm` sees every position, `bd3lm` is block-causal, and nothing but the name says which.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from lm_eval_codd.backbones.families.qwen import qwen2_config, qwen3_config
 from lm_eval_codd.backbones.layout import Layout
 
-A2D_QWEN2: Final = Layout(
-    model_type="a2d-qwen2",
-    family="a2d",
-    decoding=None,
-    architecture="Qwen2ForCausalLM",
-    build_config=qwen2_config,
-    mask_token="<|mask|>",
-    end_of_turn="<|im_end|>",
-)
-
 A2D_QWEN3: Final = Layout(
     model_type="a2d-qwen3",
     family="a2d",
-    decoding=None,
+    decoding="a2d",
     architecture="Qwen3ForCausalLM",
     build_config=qwen3_config,
-    mask_token="<|mask|>",
+    block_length=("block_size", 32),
+    blocks_if_named="bd3lm",
+    blocks_from_the_end=True,
+    mask_tokens=("<|mask|>", "<|MASK|>"),
+    mask_is_first_free=True,
+    end_of_text="<|endoftext|>",
     end_of_turn="<|im_end|>",
+    template_args={"enable_thinking": False},
+    tokenizer_class="Qwen2Tokenizer",
+)
+
+A2D_QWEN2: Final = replace(
+    A2D_QWEN3, model_type="a2d-qwen2", architecture="Qwen2ForCausalLM", build_config=qwen2_config
 )

@@ -15,6 +15,6 @@ FAST_DLLM_V2: Final = Layout(
     build_config=qwen2_config,
     scored_by_previous=True,
     block_length=("bd_size", 32),
-    mask_token="|<MASK>|",  # spelled so in the published tokenizer
+    mask_tokens=("|<MASK>|",),  # spelled so in the published tokenizer
     end_of_turn="<|im_end|>",
 )

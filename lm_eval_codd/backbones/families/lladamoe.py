@@ -57,6 +57,6 @@ LLADA_MOE: Final = Layout(
     decoding="llada",
     architecture="Qwen3MoeForCausalLM",
     build_config=_build_config,
-    mask_token="<|mask|>",
+    mask_tokens=("<|mask|>",),
     end_of_turn="<|role_end|>",
 )

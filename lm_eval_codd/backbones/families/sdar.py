@@ -14,6 +14,6 @@ SDAR: Final = Layout(
     architecture="Qwen3ForCausalLM",
     build_config=qwen3_config,
     block_length=("block_size", 4),
-    mask_token="<|MASK|>",
+    mask_tokens=("<|MASK|>",),
     end_of_turn="<|im_end|>",
 )

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 from lm_eval_codd.circuits.files.jpc import write_jpc
 from lm_eval_codd.circuits.files.storage import FILE_NAMES, UNIFIED_JPC_NAME
 from lm_eval_codd.names import check_names
-from lm_eval_codd.settings import FAMILIES, unknown_value
+from lm_eval_codd.settings import unknown_value
 
 if TYPE_CHECKING:
     from lm_eval_codd.circuits.hmm import HMM
 
+_BASE_MODELS: Final = ("llada", "dream")
 CONFIG_NAME: Final = "codd_config.json"
 
 # CoDDConfig's fields. A field that is left out takes the official default when the folder is loaded there.
@@ -98,5 +99,5 @@ def _check_config(config: Mapping[str, Any]) -> None:
     for name, value in config.items():
         if not isinstance(value, _FIELDS[name]) or (isinstance(value, bool) and _FIELDS[name] is not bool):
             raise ValueError(f"`{name}={value!r}` is of the wrong type for codd_config.json")
-    if config["base_model_type"] not in FAMILIES:
-        raise ValueError(unknown_value("base_model_type", config["base_model_type"], FAMILIES))
+    if config["base_model_type"] not in _BASE_MODELS:
+        raise ValueError(unknown_value("base_model_type", config["base_model_type"], _BASE_MODELS))

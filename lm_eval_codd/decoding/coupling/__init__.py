@@ -51,6 +51,11 @@ def check_window(config: DecodingConfig, num_positions: int) -> None:
             f"`block_length={config.block_length}` must equal the circuit's window of {num_positions} positions; "
             f"set block_length={num_positions} or use another circuit"
         )
+    if config.goes_by_blocks and config.gen_length % num_positions:
+        raise ValueError(
+            f"`gen_length={config.gen_length}` leaves a last block that is shorter than the circuit's window of "
+            f"{num_positions} positions; use a multiple of it"
+        )
     if config.gen_length < num_positions:
         raise ValueError(
             f"`gen_length={config.gen_length}` is shorter than the circuit's window of {num_positions} positions; "

@@ -7,6 +7,7 @@ steps. Steps that commit nothing are skipped: they would need no forward pass.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from lm_eval_codd.decoding.noise import Stream, uniforms
 from lm_eval_codd.decoding.transfer import to_device
+from lm_eval_codd.settings import SHIFTED
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
@@ -27,7 +29,7 @@ class Plan:
     step: [B] int64, its number in the schedule.
     block: [B] int64, the active block; 0 where the whole answer is one.
     open: [B, G] bool, masked positions of the active block.
-    committable: [B, G] bool, those of `open` that the step may commit.
+    committable: [B, G] bool, masked positions that the step may commit.
     budget: [B] int64, how many it commits, at most; 0 where a row's schedule is over.
     """
 
@@ -47,21 +49,37 @@ class Schedule(Protocol):
 
 
 def make_schedule(config: DecodingConfig, family: str, device: torch.device) -> Schedule:
-    """The schedule of the config's paradigm; with a cache, that of the family's cached decode (Fast-dLLM's)."""
+    """The schedule of the config's paradigm; with a cache, that of the family's cached decode (Fast-dLLM's).
+
+    Raises:
+        ValueError: `counts` is given where a cached decode has counts of its own.
+    """
     num_blocks = config.num_blocks if config.goes_by_blocks else 1
-    block_length = config.gen_length // num_blocks
-    # Dream scores a position by the one before it, which a cached pass over the block has not got for the block's
+    block_length = config.block_length if config.goes_by_blocks else config.gen_length
+    # Where a position is scored by the one before it, a cached pass over the block has not got what scores the block's
     # first. So the full pass at the block's start decides that one, and nothing else.
-    leads = family == "dream" and config.cache != "none"
+    leads = family in SHIFTED and config.cache != "none"
+    if leads and config.counts is not None:
+        raise ValueError(
+            f"`counts={config.counts}` is not read with `cache={config.cache}` by a {family} checkpoint, whose cached "
+            "blocks go by the time grid; leave out one of them"
+        )
     if config.steps_follow_confidence:
         steps = _until_full(block_length)
+    elif config.has_rounded_counts(family):
+        last = config.gen_length - (num_blocks - 1) * block_length
+        widths = [block_length] * (num_blocks - 1) + [last]
+        tables = [_rounded_table(config.steps_of_block, width) for width in widths]
+        # A cached pass has computed nothing before the block.
+        return BlockSchedule(widths, tables, leftovers=config.cache == "none", device=device)
     elif config.paradigm == "block" and not leads:
         steps = _transfer_table(config.steps // num_blocks, block_length)
     elif config.alg == "random" and config.paradigm == "full":
         return BernoulliSchedule(config, device)
     else:
         steps = _time_grid(config.steps // num_blocks, config.eps)
-    return BlockSchedule(num_blocks, block_length, steps, leads=leads and len(steps) > 1, device=device)
+    leads = leads and len(steps) > 1
+    return BlockSchedule([block_length] * num_blocks, [steps] * num_blocks, leads=leads, device=device)
 
 
 class BlockStep(NamedTuple):
@@ -72,34 +90,44 @@ class BlockStep(NamedTuple):
 
 
 class BlockSchedule:
-    """Blocks from left to right, each with the same steps. The whole answer may be one block.
+    """Blocks from left to right, each with as many steps. The whole answer may be one block.
 
     Args:
-        num_blocks, block_length: of the answer.
-        steps: of a block.
+        widths: of the blocks, all alike but for a shorter last one.
+        steps: of each block.
         leads: the first step of a block commits the block's first position and no other.
+        leftovers: masks that an earlier block was left with may be committed in the place of the block's own.
         device: of the canvas.
     """
 
     def __init__(
-        self, num_blocks: int, block_length: int, steps: list[BlockStep], *, leads: bool, device: torch.device
+        self,
+        widths: list[int],
+        steps: list[list[BlockStep]],
+        *,
+        leads: bool = False,
+        leftovers: bool = False,
+        device: torch.device,
     ) -> None:
-        self._num_blocks = num_blocks
-        self._columns = torch.arange(num_blocks * block_length, device=device)
-        self._block_of_column = self._columns // block_length
-        self._is_first_column = self._columns % block_length == 0
-        self._step = torch.arange(num_blocks * len(steps), device=device)
-        self._block = self._step // len(steps)
-        self._quota = to_device([step.quota for step in steps], device).repeat(num_blocks)
+        self._num_blocks, self._leftovers = len(widths), leftovers
+        self._missing = widths[0] - widths[-1]
+        self._columns = torch.arange(sum(widths), device=device)
+        self._block_of_column = self._columns // widths[0]
+        self._is_first_column = self._columns % widths[0] == 0
+        self._step = torch.arange(len(steps) * len(steps[0]), device=device)
+        self._block = self._step // len(steps[0])
+        flat = list(chain(*steps))
+        self._quota = to_device([step.quota for step in flat], device)
         # float32 through and through, as the official grid is.
-        self._share = to_device([step.share for step in steps], device, torch.float32)
-        self._share = self._share.repeat(num_blocks)
-        self._leads = (self._step % len(steps) == 0) if leads else None
+        self._share = to_device([step.share for step in flat], device, torch.float32)
+        self._leads = (self._step % len(steps[0]) == 0) if leads else None
 
     def next(self, canvas: Canvas) -> Plan:
         """See `Schedule.next`."""
         masked = canvas.masked
-        num_masked = masked.view(len(masked), self._num_blocks, -1).sum(dim=2)[:, self._block]
+        whole = torch.nn.functional.pad(masked, (0, self._missing)) if self._missing else masked
+        num_masked = whole.view(len(masked), self._num_blocks, -1).sum(dim=2)
+        num_masked = (num_masked.cumsum(dim=1) if self._leftovers else num_masked)[:, self._block]
         budgets = (num_masked.float() * self._share).long() + self._quota
         if self._leads is not None:
             budgets = budgets.masked_fill(self._leads, 1)
@@ -108,6 +136,8 @@ class BlockSchedule:
         block = self._block[entry]
         open_ = masked & (self._block_of_column == block[:, None]) & found[:, None]
         committable = open_
+        if self._leftovers:
+            committable = masked & (self._block_of_column <= block[:, None]) & found[:, None]
         if self._leads is not None:
             committable = open_ & (self._is_first_column | ~self._leads[entry][:, None])
         return Plan(entry, block, open_, committable, budgets.gather(1, entry[:, None])[:, 0] * found)
@@ -120,6 +150,22 @@ def _transfer_table(num_steps: int, block_length: int) -> list[BlockStep]:
     """
     base, extra = divmod(block_length, num_steps)
     return [BlockStep(quota=base + (step < extra)) for step in range(num_steps)]
+
+
+def _rounded_table(num_steps: int, block_length: int) -> list[BlockStep]:
+    """The counts of dLLM (spec/decoders.md 6.1): step j of S commits round(m q_j) of m masks left, q_j = 1 / (S - j).
+
+    As it is computed there, which decides ties: quotients of float32 times in float64, rounded half to even.
+    """
+    times = torch.arange(num_steps, -1, -1, dtype=torch.float64) / num_steps
+    masked_share = 1 - (1 - times.float())
+    stays = masked_share[1:] / masked_share[:-1]
+    counts = []
+    left = block_length
+    for share in (1 - stays.double()).tolist():
+        counts.append(min(left, round(left * share)))
+        left -= counts[-1]
+    return [BlockStep(quota=count) for count in counts]
 
 
 def _time_grid(num_steps: int, eps: float) -> list[BlockStep]:

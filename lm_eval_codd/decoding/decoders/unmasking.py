@@ -1,8 +1,8 @@
 """Unmasking, as LLaDA, Dream and Fast-dLLM do it: each step commits the surest masked positions, and they stay.
 
 The schedule says how many; the family says which distribution confidences come from: LLaDA takes the untempered,
-untruncated one, Dream the one that it draws from. `topprob` takes them from the most likely token of the former in
-either family where it differs at all, in a circuit's best windows (spec/decoding.md 2.4).
+untruncated one, Dream and Open-dLLM the one that they draw from. `topprob` takes them from the most likely token of the
+former in any family where it differs at all, in a circuit's best windows (spec/decoding.md 2.4).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from lm_eval_codd.decoding.coupling import make_coupling
 from lm_eval_codd.decoding.decoders.schedule import make_schedule
 from lm_eval_codd.decoding.noise import Stream, gumbel
 from lm_eval_codd.decoding.step import Decision, Look, Step
+from lm_eval_codd.settings import SCORE_WHAT_IS_DRAWN
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids
@@ -42,7 +43,7 @@ class Unmasking:
         self._config = config
         coupled = circuit is not None
         self._scores_most_likely = config.alg == "topprob" and config.tells_topprob_apart(coupled=coupled)
-        self._scores_drawn_support = family == "dream"
+        self._scores_drawn_support = family in SCORE_WHAT_IS_DRAWN
         self._rule = RULES[config.alg]
         self._unsure = ids.ends if config.confidence_eos_eot_inf else ()
         self._floor = make_floor(config)
@@ -58,7 +59,7 @@ class Unmasking:
         going = plan.budget > 0
         if self._config.stop_at_eos:
             going &= ~canvas.ended()
-        wanted = plan.open if self._coupling.needs_all_open else plan.committable
+        wanted = plan.open | plan.committable if self._coupling.needs_all_open else plan.committable
         return Look(
             step=plan.step,
             block=plan.block,

@@ -1,0 +1,81 @@
+"""Tokens that a checkpoint's tokenizer files name, read as JSON: no tokenizer is built for that.
+
+Of a checkpoint with the configuration of an ordinary autoregressive model, a mask token in these files is the one mark
+of a diffusion model (spec/decoders.md 6). Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+# A JSON file of the checkpoint by its name; empty where it is not there.
+Read = Callable[[str], Mapping[str, Any]]
+
+_CONFIG: Final = "tokenizer_config.json"
+_SPECIAL: Final = "special_tokens_map.json"
+# How trainings of diffusion models spell it where they add it to another model's tokenizer.
+MASK_SPELLINGS: Final = ("<M>", "<|mask|>", "<|MASK|>", "|<MASK|>", "<mask>", "[MASK]", "<|mdm_mask|>")
+
+
+class Found(NamedTuple):
+    """A token: its string, its id, and the file that says so."""
+
+    token: str
+    id: int
+    file: str
+
+
+def find_mask(read: Read, spellings: tuple[str, ...] = MASK_SPELLINGS) -> Found | None:
+    """The mask token: the one that is declared as such, else one that is spelled as one; None where there is none."""
+    for file in (_CONFIG, _SPECIAL):
+        declared = _text(read(file).get("mask_token"))
+        if declared and (found := find_token(read, declared)) is not None:
+            return Found(declared, found.id, file)
+    return find_token(read, *spellings)
+
+
+def find_token(read: Read, *spellings: str) -> Found | None:
+    """A token of the tokenizer's by its string, or by the first of several; None where no file has it."""
+    for file, tokens in _vocabularies(read):
+        for token in spellings:
+            if token in tokens:
+                return Found(token, tokens[token], file)
+    return None
+
+
+def end_of_text(read: Read) -> Found | None:
+    """The tokenizer's eos token."""
+    declared = _text(read(_CONFIG).get("eos_token"))
+    return find_token(read, declared) if declared else None
+
+
+def first_free_id(read: Read) -> int | None:
+    """One more than the largest id that a file has; None where no file has any."""
+    ids = [number for _, tokens in _vocabularies(read) for number in tokens.values()]
+    return max(ids) + 1 if ids else None
+
+
+def _vocabularies(read: Read) -> Iterator[tuple[str, Mapping[str, int]]]:
+    """Every file that gives tokens their ids, the smallest first."""
+    listed = read(_CONFIG).get("added_tokens_decoder") or {}
+    yield _CONFIG, {str(_text(entry)): int(number) for number, entry in listed.items()}
+    yield "added_tokens.json", _numbered(read("added_tokens.json"))
+    whole = read("tokenizer.json")
+    added = whole.get("added_tokens") or []
+    yield "tokenizer.json", {entry["content"]: entry["id"] for entry in added}
+    vocabulary = (whole.get("model") or {}).get("vocab") or {}
+    if isinstance(vocabulary, list):  # of a Unigram model: pairs of a token and its score, in order
+        vocabulary = {entry[0]: number for number, entry in enumerate(vocabulary)}
+    yield "tokenizer.json", vocabulary
+    yield "vocab.json", _numbered(read("vocab.json"))
+
+
+def _numbered(content: Mapping[str, Any]) -> dict[str, int]:
+    return {token: number for token, number in content.items() if isinstance(number, int)}
+
+
+def _text(token: Any) -> str | None:
+    """A token's string, which these files hold bare or in an object."""
+    content = token.get("content") if isinstance(token, Mapping) else token
+    return content if isinstance(content, str) else None
