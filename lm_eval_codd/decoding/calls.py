@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from lm_eval_codd.settings import DecodingConfig
 
 
-def check_call(backbone: Any, prompts: Any, config: Any, circuit: Any) -> None:
+def check_call(backbone: Any, prompts: Any, config: Any, circuit: Any, drafts: Any = None) -> None:
     """Raise `TypeError` for an argument that is not of the kind that decoding takes."""
     for name, value, how in (
         ("backbone", backbone, "load_backbone"),
@@ -26,14 +27,38 @@ def check_call(backbone: Any, prompts: Any, config: Any, circuit: Any) -> None:
         )
     if not isinstance(config, DecodingConfig):
         raise TypeError(f"`config` is a {type(config).__name__}; give a DecodingConfig")
-    if isinstance(prompts, str) or (_is_list(prompts) and any(isinstance(prompt, str) for prompt in prompts)):
+    _check_rows("prompts", "prompt", prompts)
+    if drafts is not None:
+        _check_rows("drafts", "draft", drafts)
+
+
+def _check_rows(name: str, one: str, rows: Any) -> None:
+    """Raise `TypeError` unless these are lists of token ids, a list a row; a row may be a tensor or an array too."""
+    if isinstance(rows, str) or (isinstance(rows, Sequence) and any(isinstance(row, str) for row in rows)):
         raise TypeError(
-            "`prompts` holds text, and decoding takes token ids; give [tokenizer.encode(text)], with the checkpoint's "
+            f"`{name}` holds text, and decoding takes token ids; give [tokenizer.encode(text)], with the checkpoint's "
             "own tokenizer (lm_eval_codd.backbones.load_tokenizer) and its chat template where it has one"
         )
-    if _is_list(prompts) and any(isinstance(prompt, int) for prompt in prompts):
-        raise TypeError("`prompts` is one prompt, and decoding takes a list of them; give [prompt]")
+    if not isinstance(rows, Sequence):
+        raise TypeError(
+            f"`{name}` is a {type(rows).__name__}, and decoding takes a list with a list of token ids a row; give that "
+            "(a tensor's `tolist()`, a tokenizer's `input_ids`)"
+        )
+    for number, row in enumerate(rows):
+        if isinstance(row, int):
+            raise TypeError(f"`{name}` is one {one}, and decoding takes a list of them; give [{one}]")
+        if not hasattr(row, "__len__") or not hasattr(row, "__getitem__") or getattr(row, "ndim", 1) != 1:
+            raise TypeError(f"`{name}[{number}]` is a {type(row).__name__}; give a list of token ids")
+        for position, token in enumerate(row):
+            if not _is_whole(token):
+                raise TypeError(f"`{name}[{number}][{position}]={token!r}` is no token id; give whole numbers")
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence)
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, int):  # nearly always
+        return not isinstance(value, bool)
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True

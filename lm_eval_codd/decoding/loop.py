@@ -112,7 +112,7 @@ def stream(
         TypeError: text, names or plain data in place of token ids, of what is loaded or of a `DecodingConfig`.
         ValueError: settings that this backbone or circuit cannot serve.
     """
-    check_call(backbone, prompts, config, circuit)
+    check_call(backbone, prompts, config, circuit, drafts)
     if not prompts:
         return
     ids = resolve_ids(backbone, config)

@@ -60,7 +60,7 @@ def check_room(
     max_length = getattr(backbone, "max_length", None)
     longest = max(map(len, prompts))
     if drafts is not None:
-        _check_vocabulary("draft", drafts.tokens, backbone.vocab_size)
+        _check_vocabulary("drafts", drafts.tokens, backbone.vocab_size)
         most = max(len(prompt) + len(draft) for prompt, draft in zip(prompts, drafts.tokens, strict=True))
         if max_length is not None and most > max_length:
             raise ValueError(f"a prompt and its draft have {most} tokens and exceed the model's {max_length}")
@@ -69,7 +69,7 @@ def check_room(
             f"`gen_length={config.gen_length}` after a prompt of {longest} tokens exceeds the model's {max_length}; "
             f"shorten the prompt to {max_length - config.gen_length} tokens or lower `gen_length`"
         )
-    _check_vocabulary("prompt", prompts, backbone.vocab_size)
+    _check_vocabulary("prompts", prompts, backbone.vocab_size)
     if circuit is not None:
         check_vocabulary(backbone, circuit)
 
@@ -131,6 +131,10 @@ def check_decoder(decoder: Decoder, config: DecodingConfig, drafts: Drafts | Non
 
 
 def _check_vocabulary(name: str, rows: Sequence[Sequence[int]], vocab_size: int) -> None:
-    for row in rows:
+    for number, row in enumerate(rows):
         if len(row) and not 0 <= min(row) <= max(row) < vocab_size:
-            raise ValueError(f"a {name} holds a token id outside the vocabulary of {vocab_size} tokens")
+            position = next(index for index, token in enumerate(row) if not 0 <= token < vocab_size)
+            raise ValueError(
+                f"`{name}[{number}][{position}]={int(row[position])}` is outside the vocabulary of {vocab_size} tokens "
+                f"(0 to {vocab_size - 1}); is it of the checkpoint's own tokenizer?"
+            )

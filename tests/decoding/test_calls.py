@@ -1,6 +1,8 @@
 """What a caller of `generate` mixes up."""
 
+import numpy as np
 import pytest
+import torch
 
 import lm_eval_codd as codd
 
@@ -15,6 +17,17 @@ CONFIG = codd.DecodingConfig(gen_length=8, block_length=8, num_steps=2)
             "`prompts` holds text, and decoding takes token ids; give [tokenizer.enc",
         ),
         ({"prompts": ["two", "and two"]}, "`prompts` holds text"),
+        ({"prompts": None}, "`prompts` is a NoneType, and decoding takes a list with a list of token ids a row; "),
+        ({"prompts": {"input_ids": [[1]]}}, "`prompts` is a dict, and decoding takes a list"),
+        ({"prompts": torch.tensor([[1, 2]])}, "`prompts` is a Tensor, and decoding takes a list"),
+        ({"prompts": [[1], 1.5]}, "`prompts[1]` is a float; give a list of token ids"),
+        ({"prompts": [torch.tensor([[1]])]}, "`prompts[0]` is a Tensor; give a list of token ids"),
+        ({"prompts": [[1], [1, 1.5]]}, "`prompts[1][1]=1.5` is no token id; give whole numbers"),
+        ({"prompts": [[None]]}, "`prompts[0][0]=None` is no token id"),
+        ({"prompts": [[True]]}, "`prompts[0][0]=True` is no token id"),
+        ({"prompts": [torch.tensor([1.0])]}, "`prompts[0][0]=tensor(1.)` is no token id"),
+        ({"drafts": [[1, 1.5]]}, "`drafts[0][1]=1.5` is no token id"),
+        ({"drafts": [1]}, "`drafts` is one draft, and decoding takes a list of them; give [draft]"),
         ({"prompts": [1, 2, 3]}, "`prompts` is one prompt, and decoding takes a list of them; give [prompt]"),
         (
             {"config": {"num_steps": 4}},
@@ -34,6 +47,30 @@ def test_is_said_in_one_sentence(load, changed, message):
         codd.generate(**arguments)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("rows", [[[1], [5, 6, 512]], [[1], [1, 1, -3]]])
+def test_an_id_outside_the_vocabulary_is_named_with_its_place(load, rows):
+    with pytest.raises(ValueError) as error:
+        codd.generate(load("llada-tiny"), rows, CONFIG)
+    assert str(error.value) == (
+        f"`prompts[1][2]={rows[1][2]}` is outside the vocabulary of 512 tokens (0 to 511); is it of the checkpoint's "
+        "own tokenizer?"
+    )
+
+
+def test_one_in_a_draft_too(load):
+    config = codd.DecodingConfig(decoder="p2", gen_length=8, num_steps=2)
+    with pytest.raises(ValueError, match=r"^`drafts\[0\]\[1\]=600` is outside the vocabulary of 512 tokens"):
+        codd.generate(load("llada-tiny"), [[1]], config, drafts=[[1, 600]])
+
+
+def test_a_row_may_be_a_tensor_or_an_array(load):
+    answers = [
+        codd.generate(load("llada-tiny"), [row], CONFIG)[0].tokens
+        for row in ([1, 2], (1, 2), torch.tensor([1, 2]), np.array([1, 2]), [np.int64(1), 2])
+    ]
+    assert all(answer == answers[0] for answer in answers)
 
 
 def test_no_prompts_are_no_answers_but_wrong_settings_are_said_even_then(load):

@@ -145,7 +145,7 @@ class TestDrafts:
             ({"drafts": [[1]]}, "`drafts` has 1 lists for 7 prompts"),
             ({"fixed": [[True]]}, "`fixed` says which positions of `drafts` never change; give `drafts` too"),
             ({"drafts": DRAFTS, "fixed": [[True]] * 7}, "`fixed` needs a bool for each token of each draft"),
-            ({"drafts": [[10**6]] * 7}, "a draft holds a token id outside the vocabulary"),
+            ({"drafts": [[10**6]] * 7}, "is outside the vocabulary"),
             ({"drafts": [[1] * 10**5] * 7}, "a prompt and its draft have 100009 tokens and exceed the model's"),
         ],
     )

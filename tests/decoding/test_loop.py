@@ -189,7 +189,7 @@ class TestRefusals:
     def test_an_id_outside_the_vocabulary(self, backbone):
         with pytest.raises(ValueError, match=r"`eos_id=99999` is outside the vocabulary"):
             codd.generate(backbone, PROMPTS[:1], codd.DecodingConfig(eos_id=99999, **SMALL))
-        with pytest.raises(ValueError, match="a prompt holds a token id outside"):
+        with pytest.raises(ValueError, match="is outside the vocabulary of"):
             codd.generate(backbone, [[5, 99999]], codd.DecodingConfig(**SMALL))
 
     @pytest.mark.parametrize(
