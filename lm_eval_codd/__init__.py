@@ -12,17 +12,30 @@ if TYPE_CHECKING:
     from lm_eval_codd.backbones import load_backbone
     from lm_eval_codd.circuits import load_circuit
     from lm_eval_codd.decoding import Generation, generate
-    from lm_eval_codd.settings import DecodingConfig
+    from lm_eval_codd.likelihood import Likelihood, log_likelihood
+    from lm_eval_codd.settings import DecodingConfig, LikelihoodConfig
 
-__all__ = ["DecodingConfig", "Generation", "generate", "load_backbone", "load_circuit"]
+__all__ = [
+    "DecodingConfig",
+    "Generation",
+    "Likelihood",
+    "LikelihoodConfig",
+    "generate",
+    "load_backbone",
+    "load_circuit",
+    "log_likelihood",
+]
 __version__ = "0.1.0"
 
 _HOME: Final = {
     "DecodingConfig": "lm_eval_codd.settings",
     "Generation": "lm_eval_codd.decoding",
+    "Likelihood": "lm_eval_codd.likelihood",
+    "LikelihoodConfig": "lm_eval_codd.settings",
     "generate": "lm_eval_codd.decoding",
     "load_backbone": "lm_eval_codd.backbones",
     "load_circuit": "lm_eval_codd.circuits",
+    "log_likelihood": "lm_eval_codd.likelihood",
 }
 
 

@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "backbones": {"hub_ids", "settings", "demo", "command_line", "token_files"},
     "circuits": {"hub_ids", "settings", "names", "demo", "outputs", "command_line"},
     "decoding": {"settings", "backbones", "circuits"},
+    "likelihood": {"settings", "backbones", "circuits", "decoding"},
     "models": {"catalogue", "settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"},
     "training": {"settings", "backbones", "circuits", "outputs", "command_line"},
     "trace": {

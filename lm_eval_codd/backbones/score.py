@@ -69,6 +69,11 @@ class Reading:
         conditional, unconditional = self._full_pass.head(torch.cat(given)).chunk(2)
         return unconditional + (self._cfg_scale + 1) * (conditional - unconditional)
 
+    def at(self, rows: Tensor) -> Reading:
+        """Some of the positions, [n] int64."""
+        rows = rows.to(self.device)
+        return Reading(tuple(each.index_select(0, rows) for each in self._given), self._full_pass, self._cfg_scale)
+
     def score(self, targets: Tensor, *, tops: bool = False) -> Scores:
         """Scores of the tokens `targets` [N], with `tops` of the most likely tokens too."""
         scores, start = [], 0

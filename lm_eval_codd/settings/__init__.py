@@ -22,14 +22,17 @@ from lm_eval_codd.settings.config import (
 )
 from lm_eval_codd.settings.decoders import DECODERS, REVISING, TAKE_PLANNERS, WITHOUT_CIRCUIT, only_read, reads
 from lm_eval_codd.settings.fields import either, facts_of, unknown_value
+from lm_eval_codd.settings.likelihood import ESTIMATORS, LONGEST_EXACT, LikelihoodConfig
 
 __all__ = [
     "ALGS",
     "CIRCUIT_SETTINGS",
     "DECODERS",
     "DEFAULT_NUM_STEPS",
+    "ESTIMATORS",
     "FAMILIES",
     "FAMILY_DEFAULTS",
+    "LONGEST_EXACT",
     "PARADIGMS",
     "PC_SAMPLING",
     "REVISING",
@@ -39,6 +42,7 @@ __all__ = [
     "WITHOUT_CIRCUIT",
     "DecodingConfig",
     "Family",
+    "LikelihoodConfig",
     "approximations_of",
     "either",
     "facts_of",

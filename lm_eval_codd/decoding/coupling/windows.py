@@ -15,7 +15,7 @@ from lm_eval_codd.decoding.transfer import to_device
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
     from lm_eval_codd.decoding.step import Step
-    from lm_eval_codd.settings import DecodingConfig
+    from lm_eval_codd.settings import DecodingConfig, LikelihoodConfig
 
 
 # [B, P] bool: the positions of a step that the backbone alone, with logits [N, V], would commit.
@@ -66,7 +66,7 @@ class WindowRule(Protocol):
 class Gate:
     """Opens where the share of masked positions is strictly below `pc_frac`, or above it with `reverse_frac`."""
 
-    def __init__(self, config: DecodingConfig) -> None:
+    def __init__(self, config: DecodingConfig | LikelihoodConfig) -> None:
         self._threshold = config.pc_frac
         self._reverse = config.reverse_frac
 

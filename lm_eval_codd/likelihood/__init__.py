@@ -1,0 +1,7 @@
+"""What a model thinks of a given text; see `log_likelihood`."""
+
+from lm_eval_codd.likelihood.requirements import check_circuit
+from lm_eval_codd.likelihood.results import Finished, Likelihood
+from lm_eval_codd.likelihood.run import log_likelihood, stream
+
+__all__ = ["Finished", "Likelihood", "check_circuit", "log_likelihood", "stream"]

@@ -1,0 +1,56 @@
+"""What cannot be scored, said before anything is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lm_eval_codd.settings import LikelihoodConfig
+
+if TYPE_CHECKING:
+    from lm_eval_codd.backbones.protocols import Backbone
+    from lm_eval_codd.circuits.hmm import HMM
+
+Pair = tuple[Sequence[int], Sequence[int]]
+
+
+def check_call(backbone: Any, pairs: Any, config: Any, circuit: Any) -> None:
+    """Raise `TypeError` for an argument that is not of the kind that `log_likelihood` takes."""
+    for name, value, how in (("backbone", backbone, "load_backbone"), ("circuit", circuit, "load_circuit")):
+        if isinstance(value, str | os.PathLike):
+            raise TypeError(f"`{name}={value}` is a name; give what is loaded: {how}({str(value)!r})")
+    if not isinstance(config, LikelihoodConfig):
+        raise TypeError(f"`config` is a {type(config).__name__}; give a LikelihoodConfig")
+    for index, pair in enumerate(pairs):
+        if isinstance(pair, str | int) or len(pair) != 2 or any(isinstance(part, str | int) for part in pair):
+            raise TypeError(f"`pairs[{index}]` is not a pair of lists of token ids; give (prompt, target)")
+
+
+def check_pairs(backbone: Backbone, pairs: Sequence[Pair]) -> None:
+    """Raise `ValueError` for a pair that the backbone cannot take."""
+    max_length = getattr(backbone, "max_length", None)
+    for index, (prompt, target) in enumerate(pairs):
+        if not len(target):
+            raise ValueError(f"the target of `pairs[{index}]` is empty, and nothing has no likelihood; leave it out")
+        length = len(prompt) + len(target)
+        if max_length is not None and length > max_length:
+            raise ValueError(
+                f"`pairs[{index}]`: a target of {len(target)} tokens after a prompt of {len(prompt)} exceeds the "
+                f"model's {max_length}; shorten "
+                + ("the prompt from its left" if len(target) <= max_length else "the target, or cut it into windows")
+            )
+        both = (*prompt, *target)
+        if not 0 <= min(both) <= max(both) < backbone.vocab_size:
+            raise ValueError(
+                f"`pairs[{index}]` holds a token id outside the vocabulary of {backbone.vocab_size} tokens"
+            )
+
+
+def check_circuit(backbone: Backbone, circuit: HMM) -> None:
+    """Raise `ValueError` when the circuit does not know all of the backbone's tokens."""
+    if circuit.vocab_size < backbone.vocab_size:
+        raise ValueError(
+            f"the circuit's vocabulary of {circuit.vocab_size} tokens is smaller than the backbone's "
+            f"{backbone.vocab_size}; use a circuit made for this backbone"
+        )

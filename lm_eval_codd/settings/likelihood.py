@@ -1,0 +1,120 @@
+"""`LikelihoodConfig`: every setting of a log-likelihood."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lm_eval_codd.names import explains_unknown_names
+from lm_eval_codd.settings.config import DecodingConfig
+from lm_eval_codd.settings.fields import AT_LEAST_1, Range, checked, setting, unknown_value
+
+# What each estimator reads beside `seed`-free settings that all of them read.
+ESTIMATORS: Final[Mapping[str, tuple[str, ...]]] = {
+    "mc": ("num_samples", "ladder", "ladder_size", "target_stderr", "seed"),
+    "mc_bernoulli": ("num_samples", "ladder_size", "target_stderr", "seed"),
+    "chain": ("order",),
+    "exact": (),
+}
+LADDERS: Final = ("unbiased", "official")
+ORDERS: Final = ("left", "confident")
+# 2^n - 1 canvases.
+LONGEST_EXACT: Final = 14
+
+_DECODING: Final = {field.name: field for field in dataclasses.fields(DecodingConfig)}
+
+
+def _as_in_decoding(name: str) -> Any:
+    """A setting that decoding has too: the same default, range and help."""
+    return dataclasses.field(default=_DECODING[name].default, metadata=_DECODING[name].metadata)
+
+
+@explains_unknown_names("setting")
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodConfig:
+    """Every setting that can change a log-likelihood. Frozen, validated at construction, written into results.
+
+    Args:
+        estimator: `mc`: the Monte Carlo bound of masked diffusion, the mean over l uniform on 1..n and l random masks
+            of n / l times the log probability of the masked tokens (LLaDA); `mc_bernoulli`: Dream's form of it, each
+            token masked with probability p and the sum divided by p; `chain`: the chain rule in one order, exact for
+            it; `exact`: the mean of `mc` over all masks, for short targets.
+        num_samples: masks drawn for a target; with `target_stderr` at most that many.
+        ladder: how `mc` spreads the numbers of masked tokens: `unbiased`, one in each of num_samples equal strata; or
+            `official`, LLaDA's ladders of `ladder_size` evenly spaced numbers from a random start, whose rounding
+            favours some numbers.
+        ladder_size: masks of an official ladder, and of Dream's; with `target_stderr`, of a round.
+        target_stderr: stop drawing once the standard error, in nats, is no larger; None draws num_samples.
+        order: of `chain`: `left` to right, or `confident`: always the position that the model is surest of.
+        seed: of the masks. They depend on it and on the prompt, so all targets of one prompt are seen through the same.
+        cfg_scale: classifier-free guidance, as in decoding; 0 is off.
+        is_greedy: whether to find out if decoding one token a step, the surest first, would write the target.
+        pc_temperature, pc_frac, reverse_frac: of a circuit, as in decoding.
+
+    Raises:
+        ValueError: one line with the argument, its value, what is allowed and what to do.
+    """
+
+    estimator: str = setting(
+        "mc",
+        "log-likelihoods: mc, Monte Carlo over masks; mc_bernoulli, Dream's form of it; chain, one order; exact, all "
+        "masks of a short target",
+    )
+    num_samples: int = setting(128, "log-likelihoods: masks drawn for a target", range=AT_LEAST_1)
+    ladder: str = setting(
+        "unbiased", "log-likelihoods: how numbers of masks are spread; official: LLaDA's rounding", choices=LADDERS
+    )
+    ladder_size: int = setting(16, "log-likelihoods: masks of an official ladder, or of Dream's", range=AT_LEAST_1)
+    target_stderr: float | None = setting(
+        None,
+        "log-likelihoods: draw no more masks once the standard error is this small",
+        range=Range(lambda v: v > 0, "above 0 (nats)"),
+    )
+    order: str = setting("left", "log-likelihoods: the order of estimator=chain", choices=ORDERS)
+    seed: int = _as_in_decoding("seed")
+    cfg_scale: float = _as_in_decoding("cfg_scale")
+    is_greedy: bool = setting(False, "log-likelihoods: whether greedy decoding would write the target")
+    pc_temperature: float = _as_in_decoding("pc_temperature")
+    pc_frac: float = _as_in_decoding("pc_frac")
+    reverse_frac: bool = _as_in_decoding("reverse_frac")
+
+    def __post_init__(self) -> None:
+        if self.estimator not in ESTIMATORS:
+            raise ValueError(unknown_value("estimator", self.estimator, ESTIMATORS))
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, checked(field, getattr(self, field.name), {}))
+            given = getattr(self, field.name)
+            if not self.reads(field.name) and given != field.default and field.name != "seed":
+                readers = " or ".join(name for name, names in ESTIMATORS.items() if field.name in names)
+                raise ValueError(
+                    f"`{field.name}={given}` is read by estimator={readers}, not by `estimator={self.estimator}`; "
+                    "leave out one of them"
+                )
+        if self.estimator == "mc" and self.ladder == "official" and self.num_samples % self.ladder_size:
+            raise ValueError(
+                f"`num_samples={self.num_samples}` is not made of whole ladders of `ladder_size={self.ladder_size}` "
+                f"(ladder=official); use a multiple, ladder_size={self.num_samples}, or ladder=unbiased"
+            )
+
+    def reads(self, name: str) -> bool:
+        """Whether the estimator reads a setting."""
+        return name in ESTIMATORS[self.estimator] or not any(name in names for names in ESTIMATORS.values())
+
+    def meaning(self, *, coupled: bool) -> str:
+        """What the values are, for results.
+
+        Args:
+            coupled: whether a circuit takes part.
+        """
+        if self.estimator == "chain":
+            return f"log-likelihood by the chain rule in the order `{self.order}`, exact for that order"
+        how = "exact over all masks" if self.estimator == "exact" else f"over {self.num_samples} random masks"
+        if coupled:
+            return f"estimate by the objective of a circuit (arXiv 2603.00045, Eq. 7), {how}; not a bound"
+        if self.estimator == "mc" and self.ladder == "official":
+            how += ", whose official ladder is biased by rounding"
+        if self.estimator == "mc_bernoulli":
+            how += ", whose last token is never masked"
+        return f"lower bound of the log-likelihood, {how}"
