@@ -220,8 +220,7 @@ def _jobs(selection: Selection, output_dir: Path, revisions: Mapping[str, str], 
     short = labels({name: run for name, run in selection.runs.items() if name not in selection.finished})
     for name, run in selection.runs.items():
         if name not in selection.finished:
-            sources = (run.checkpoint, run.peft, run.circuit)
-            own = {source: revisions[source] for source in sources if source is not None and source in revisions}
+            own = {source: revisions[source] for source in run.sources.values() if source in revisions}
             jobs.append(Job(run, name, output_dir / name, own, anew, short[name]))
     return jobs
 

@@ -39,13 +39,18 @@ def model_args(run: Run, revisions: Mapping[str, str] = _NONE) -> dict[str, Any]
     A checkpoint's own defaults stay out of a run: its flags and its name say everything.
     """
     args: dict[str, Any] = {}
-    for name, source in (("pretrained", run.checkpoint), ("peft", run.peft), ("pc", run.circuit)):
-        if source is not None:
-            args[name], pinned = split_revision(source)
-            if revision := revisions.get(source, pinned):
-                args["revision" if name == "pretrained" else f"{name}_revision"] = revision
+    for name, source in run.sources.items():
+        args[name], pinned = split_revision(source)
+        if name != "tokenizer" and (revision := revisions.get(source, pinned)):
+            args["revision" if name == "pretrained" else f"{name}_revision"] = revision
     args["own_defaults"] = False
-    for name, value in (("dtype", run.dtype), ("max_length", run.max_length)):
+    template_args = None if run.chat_template_args is None else json.loads(run.chat_template_args)
+    for name, value in (
+        ("dtype", run.dtype),
+        ("max_length", run.max_length),
+        ("add_bos_token", run.add_bos_token),
+        ("chat_template_args", template_args),
+    ):
         if value is not None:
             args[name] = value
     usual = run.config.usual(run.family)
@@ -97,6 +102,8 @@ def build_command(
         command += ["--apply_chat_template", *([run.chat_template] if isinstance(run.chat_template, str) else [])]
     if run.num_shot is not None:
         command += ["--num_fewshot", str(run.num_shot)]
+    if run.metadata is not None:
+        command += ["--metadata", run.metadata]
     if run.confirm_run_unsafe_code:
         command.append("--confirm_run_unsafe_code")
     if run.limit is not None:

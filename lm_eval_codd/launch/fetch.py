@@ -31,8 +31,8 @@ def needs(runs: Mapping[str, Run]) -> dict[str, dict[str, list[str]]]:
     models: dict[str, list[str]] = {}
     tasks: dict[str, list[str]] = {}
     for name, run in runs.items():
-        for checkpoint in (run.checkpoint, run.peft, run.circuit):
-            if checkpoint is not None and checkpoints.is_hub_id(checkpoint):
+        for checkpoint in run.sources.values():
+            if checkpoints.is_hub_id(checkpoint):
                 models.setdefault(checkpoint, []).append(name)
         if not _is_local(run):
             tasks.setdefault(run.task, []).append(name)

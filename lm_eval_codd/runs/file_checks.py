@@ -137,6 +137,21 @@ def _check_weights(checkpoint: str, folder: Path) -> None:
             raise ValueError(f"weights {folder / name} of a checkpoint: the file {error}; fetch it again") from None
 
 
+def _check_planner(run: Run) -> None:
+    """A planner's weights and its vocabulary against the backbone's, where they are on this machine."""
+    path = None if run.planner is None else checkpoints.folder_of(run.planner, demo.CHECKPOINT)
+    if run.planner is None or path is None or checkpoints.is_hub_id(run.planner):
+        return
+    _check_weights(run.planner, path)
+    folder = checkpoints.folder_of(run.checkpoint, demo.CHECKPOINT)
+    own, size = (None if at is None else vocabulary(checkpoints.read_json(at / "config.json")) for at in (path, folder))
+    if own is not None and size is not None and own != size:
+        raise ValueError(
+            f"`--planner_ckpt {run.planner}` knows {own} tokens, and {run.checkpoint} {size}; use a model with the "
+            "backbone's own tokenizer"
+        )
+
+
 def _check_circuit(run: Run) -> None:
     """A circuit against the run's blocks and the backbone's vocabulary, as far as both are on this machine."""
     path = None if run.circuit is None else checkpoints.folder_of(run.circuit, demo.CIRCUIT)
@@ -177,4 +192,10 @@ def vocabulary(config: Mapping[str, Any]) -> int | None:
     return next((config[name] for name in _VOCABULARY if isinstance(config.get(name), int) and config[name]), None)
 
 
-_CHECKS: Final[tuple[Callable[[Run], None], ...]] = (_check_task, _check_data, _check_checkpoint, _check_circuit)
+_CHECKS: Final[tuple[Callable[[Run], None], ...]] = (
+    _check_task,
+    _check_data,
+    _check_checkpoint,
+    _check_planner,
+    _check_circuit,
+)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd import demo
-from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MODEL_ALIASES, TASK_PREFIX, TASKS
+from lm_eval_codd.catalogue import MODEL_ALIASES, TASK_PREFIX, TASKS
 from lm_eval_codd.names import translate
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
@@ -22,6 +23,13 @@ from lm_eval_codd.runs.run_flags import (
     NAMES_HERE,
     PROTOCOLS,
     SETTINGS,
+)
+from lm_eval_codd.runs.run_sources import (
+    read_adapter,
+    read_checkpoint,
+    read_circuit,
+    read_planner,
+    read_tokenizer,
 )
 from lm_eval_codd.settings import DEFAULT_NUM_STEPS, DecodingConfig, Family, unknown_value
 
@@ -85,14 +93,14 @@ def make_run(given: Mapping[str, Any]) -> Run:
         if name in given and given[name] not in allowed:
             raise ValueError(unknown_value(name, given[name], allowed))
     config = _config(family, given)
-    flag, checkpoint = _checkpoint(family, given)
+    flag, checkpoint = read_checkpoint(family, given)
     own_length = None
     if not checkpoints.is_hub_id(checkpoint):
         folder = str(demo.CHECKPOINT) if checkpoint == checkpoints.DEMO else checkpoint
         own_length = checkpoints.check_model(flag, folder, family, config.gen_length)
     limit, samples = _documents(given)
     protocol = given.get("protocol", "paper")
-    max_length = None
+    max_length = _max_length(given, config, own_length)
     if protocol == "official" and family == "llada" and checkpoint != checkpoints.DEMO:
         max_length = min(filter(None, (_OFFICIAL_PROMPT_LENGTH + config.gen_length, own_length)))
     task = task_name(given["task"])
@@ -101,8 +109,13 @@ def make_run(given: Mapping[str, Any]) -> Run:
         checkpoint=checkpoint,
         task=task,
         config=config,
-        peft=_adapter(given),
-        circuit=_circuit(given),
+        peft=read_adapter(given),
+        circuit=read_circuit(given),
+        planner=read_planner(given, config),
+        tokenizer=read_tokenizer(given),
+        add_bos_token=given.get("add_bos_token"),
+        chat_template_args=_json_object("chat_template_args", given.get("chat_template_args")),
+        metadata=_metadata(given.get("metadata")),
         dtype=given.get("dtype"),
         batch_size=_batch_size(given.get("batch_size", "1")),
         chat_template=_chat_template(given, checkpoint),
@@ -182,11 +195,6 @@ def _chat_template(given: Mapping[str, Any], checkpoint: str) -> bool | str:
     return value
 
 
-def _circuit(given: Mapping[str, Any]) -> str | None:
-    value = given.get("pc_ckpt", "none")
-    return None if value == "none" else checkpoints.resolve("pc_ckpt", value, file_allowed=True)
-
-
 def _config(family: Family, given: Mapping[str, Any]) -> DecodingConfig:
     """The run's decoding, with the switches of the official eval.py turned into the settings that they stand for."""
     settings = {name: given[name] for name in SETTINGS if name in given}
@@ -227,24 +235,38 @@ def _drop_circuit_settings(given: Mapping[str, Any], settings: dict[str, Any]) -
         settings.pop(name, None)
 
 
-def _checkpoint(family: Family, given: Mapping[str, Any]) -> tuple[str, str]:
-    for other in MODEL_ALIASES:
-        if other != family and f"{other}_ckpt" in given:
-            raise ValueError(f"`--{other}_ckpt` is not read with --model_alias {family}; use --{family}_ckpt")
-    flag = f"{family}_ckpt"
-    checkpoint = checkpoints.resolve(flag, given.get(flag, DEFAULT_CHECKPOINTS[family]))
-    if checkpoint == checkpoints.DEMO and family != "llada":
-        raise ValueError(f"`--{flag} demo`: the demo is a LLaDA checkpoint; use --model_alias llada --llada_ckpt demo")
-    return flag, checkpoint
-
-
-def _adapter(given: Mapping[str, Any]) -> str | None:
-    if "peft_ckpt" not in given:
+def _max_length(given: Mapping[str, Any], config: DecodingConfig, own_length: int | None) -> int | None:
+    length = given.get("max_length")
+    if length is None:
         return None
-    adapter = checkpoints.resolve("peft_ckpt", given["peft_ckpt"])
-    if not checkpoints.is_hub_id(adapter):
-        checkpoints.check_adapter("peft_ckpt", adapter)
-    return adapter
+    if given.get("protocol") == "official":
+        raise ValueError("`--max_length` and `--protocol official` both say how long prompts may be; leave one out")
+    if length <= config.gen_length or (own_length is not None and length > own_length):
+        most = "" if own_length is None else f" and at most {own_length}, the checkpoint's"
+        raise ValueError(f"`--max_length {length}` must be more than `--gen_length {config.gen_length}`{most}")
+    return length
+
+
+def _metadata(text: str | None) -> str | None:
+    """Arguments of a task: a JSON object, or `name=value` and more of them after commas."""
+    if text is None or text.lstrip().startswith("{"):
+        return _json_object("metadata", text)
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise ValueError(f"`--metadata {text}` must be name=value, such as clean=off, or a JSON object")
+    return json.dumps({name.strip(): value for name, _, value in pairs}, sort_keys=True)
+
+
+def _json_object(name: str, text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f'`--{name} {text}` must be a JSON object, such as {{"enable_thinking": false}}')
+    return json.dumps(content, sort_keys=True) if content else None
 
 
 def _documents(given: Mapping[str, Any]) -> tuple[float | None, tuple[int, int] | None]:

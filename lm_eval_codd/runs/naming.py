@@ -73,6 +73,15 @@ def _parts(run: Run, *, names_no_shots: bool = True) -> list[str]:
         parts.append(f"peft-{_short(run.peft)}")
     if run.circuit is not None:
         parts.append(f"pc-{_short(run.circuit)}")
+    if run.planner is not None:
+        parts.append(f"planner-{_short(run.planner)}")
+    if run.tokenizer is not None:
+        parts.append(f"tokenizer-{_short(run.tokenizer)}")
+    if run.add_bos_token is not None:
+        parts.append("bos" if run.add_bos_token else "no-bos")
+    parts += _written(run.chat_template_args) + _written(run.metadata)
+    if run.max_length is not None and run.protocol == "paper":
+        parts.append(f"max_length-{run.max_length}")
     parts += _settings(run)
     if run.protocol != "paper":
         parts.append(run.protocol)
@@ -123,9 +132,14 @@ def _settings(run: Run) -> list[str]:
     return parts
 
 
+def _written(json_object: str | None) -> list[str]:
+    return [] if json_object is None else [f"{name}-{value}" for name, value in json.loads(json_object).items()]
+
+
 def _free_values(run: Run) -> list[str]:
     template = run.chat_template if isinstance(run.chat_template, str) else None
-    values = (run.checkpoint, run.peft, run.circuit, template, run.include_path, run.tag)
+    texts = (template, run.include_path, run.tag, run.chat_template_args, run.metadata)
+    values = (*run.sources.values(), *texts)
     return [value for value in values if value is not None]
 
 

@@ -32,9 +32,10 @@ _ALWAYS_WRITTEN: Final = frozenset(_FIRST_FIELDS.split())
 class Run:
     """Everything that makes a run what it is. Two equal runs give the same answers.
 
-    `checkpoint`, `peft` and `circuit` are in the spelling of `checkpoints.resolve`. `task` is the name given to
-    lm-eval. `chat_template` is whether prompts go through one, or its name; `num_shot` None is the task's own number of
-    examples. `samples` is the slice (first, first left out) of documents; `max_length` in tokens, prompt and answer.
+    `checkpoint`, `peft`, `circuit`, `planner` and `tokenizer` are in the spelling of `checkpoints.resolve`. `task` is
+    the name given to lm-eval. `chat_template` is whether prompts go through one, or its name; `num_shot` None is the
+    task's own number of examples. `chat_template_args` and `metadata` (arguments of the task) are JSON objects with
+    sorted keys. `samples` is the slice (first, first left out) of documents; `max_length` in tokens, prompt and answer.
     """
 
     family: Family
@@ -53,8 +54,25 @@ class Run:
     protocol: str = "paper"
     max_length: int | None = None
     tag: str | None = None
+    planner: str | None = None
+    tokenizer: str | None = None
+    add_bos_token: bool | None = None
+    chat_template_args: str | None = None
+    metadata: str | None = None
     # A permission, which changes no answer.
     confirm_run_unsafe_code: bool = dataclasses.field(default=False, compare=False)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Where its parts come from, by the names of their model arguments."""
+        named = (
+            ("pretrained", self.checkpoint),
+            ("peft", self.peft),
+            ("pc", self.circuit),
+            ("planner", self.planner),
+            ("tokenizer", self.tokenizer),
+        )
+        return {name: source for name, source in named if source is not None}
 
     @property
     def short_task(self) -> str:
@@ -95,13 +113,16 @@ class Run:
         if size is None:
             size = _DEMO_BYTES if self.checkpoint == checkpoints.DEMO else _HUB_BYTES
         halves = 2 if self.config.cfg_scale else 1  # guidance evaluates two rows for one
-        return halves * self.num_forward * (self.num_rows or _UNKNOWN_ROWS) * size * self.config.gen_length
+        models = halves + (self.planner is not None)
+        return models * self.num_forward * (self.num_rows or _UNKNOWN_ROWS) * size * self.config.gen_length
 
     def fingerprints(self) -> dict[str, str]:
         """What the run's local files are now (`checkpoints.fingerprint`), by field; hub ids have none."""
         sources = {
             "checkpoint": (self.checkpoint, demo.CHECKPOINT),
             "peft": (self.peft, demo.CHECKPOINT),
+            "planner": (self.planner, demo.CHECKPOINT),
+            "tokenizer": (self.tokenizer, demo.CHECKPOINT),
             "circuit": (self.circuit, demo.CIRCUIT),
         }
         prints = {name: checkpoints.fingerprint(path, own) for name, (path, own) in sources.items() if path is not None}

@@ -11,7 +11,7 @@ from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MODEL_ALIASES
 from lm_eval_codd.names import READ_AS
 from lm_eval_codd.runs.flags import Flag
 from lm_eval_codd.settings import CIRCUIT_SETTINGS, FAMILY_DEFAULTS, DecodingConfig, facts_of
-from lm_eval_codd.settings.decoders import DECODERS, OPTIONS
+from lm_eval_codd.settings.decoders import DECODERS, OPTIONS, TAKE_PLANNERS
 
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 PROTOCOLS: Final = ("paper", "official")
@@ -44,6 +44,9 @@ def _default(field: dataclasses.Field) -> str:
     return ", ".join(f"{family} {'off' if value is None else value}" for family, value in values.items())
 
 
+_PLANNER: Final = Flag(
+    "planner_ckpt", "str", "a model of the same vocabulary that scores what is decided; folder or hub id"
+)
 _ALL_SETTINGS: Final = [_setting(field) for field in dataclasses.fields(DecodingConfig)]
 
 GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
@@ -57,6 +60,8 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
         ),
         Flag("dream_ckpt", "str", "folder or hub id", default=DEFAULT_CHECKPOINTS["dream"]),
         Flag("peft_ckpt", "str", "LoRA adapter, folder or hub id"),
+        Flag("tokenizer", "str", "folder or hub id of another tokenizer than the checkpoint's"),
+        Flag("add_bos_token", "bool", "whether bos begins every prompt", default="as the tokenizer does by itself"),
         Flag(
             "chat_template",
             "str",
@@ -64,6 +69,13 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
             "where it has one, so not for a base checkpoint",
             default="auto",
             choices=(*TEMPLATE_WORDS, "NAME"),
+        ),
+        Flag("chat_template_args", "str", "more arguments of the chat template, a JSON object"),
+        Flag(
+            "max_length",
+            "int",
+            "tokens of prompt and answer; longer prompts are cut",
+            default="the model's",
         ),
         Flag("dtype", "str", "of the weights", default="the model's own choice", choices=DTYPES),
         Flag("batch_size", "str", "rows decoded together, a number or `auto`", default="1"),
@@ -76,6 +88,7 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
             "or of --include_path; several, separated by commas, are a run each; required",
         ),
         Flag("num_shot", "int", "examples in the prompt, for tasks of lm-eval", default="the task's own number"),
+        Flag("metadata", "str", "arguments of the task, name=value or a JSON object: clean=off of gpqa"),
         Flag("include_path", "str", "a folder with task files of your own, searched before lm-eval's tasks"),
         Flag("confirm_run_unsafe_code", "bool", "let a task of lm-eval execute programs that the model has written"),
         Flag("limit", "float", "only the first N documents, or that share of them below 1"),
@@ -96,7 +109,10 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
         Flag("dream_window", "bool", "Dream on the whole canvas with circuit windows, --paradigm full"),
     ),
     **{
-        f"a run: decoder {decoder}": tuple(flag for flag in _ALL_SETTINGS if flag.name in names)
+        f"a run: decoder {decoder}": (
+            *(flag for flag in _ALL_SETTINGS if flag.name in names),
+            *([_PLANNER] if decoder in TAKE_PLANNERS else []),
+        )
         for decoder, names in _OPTIONS.items()
     },
     "a run: circuit": (
@@ -107,7 +123,7 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
 FLAGS: Final = tuple(flag for group in GROUPS.values() for flag in group)
 
 # Where a flag has another name than the argument of the model.
-NAMES_HERE: Final[Mapping[str, str]] = {"peft": "peft_ckpt", "pc": "pc_ckpt"}
+NAMES_HERE: Final[Mapping[str, str]] = {"peft": "peft_ckpt", "pc": "pc_ckpt", "planner": "planner_ckpt"}
 
 
 def _elsewhere() -> list[Flag]:

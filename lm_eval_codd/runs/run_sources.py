@@ -1,0 +1,61 @@
+"""Where a run's parts come from: the flags that name a checkpoint, an adapter, a circuit, a planner, a tokenizer.
+
+Each takes the flags that were given, and raises `ValueError`, one line, for one that names nothing or is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MODEL_ALIASES
+from lm_eval_codd.runs import checkpoints
+from lm_eval_codd.settings import TAKE_PLANNERS, DecodingConfig, Family, either
+
+
+def read_checkpoint(family: Family, given: Mapping[str, Any]) -> tuple[str, str]:
+    """The family's flag and the checkpoint."""
+    for other in MODEL_ALIASES:
+        if other != family and f"{other}_ckpt" in given:
+            raise ValueError(f"`--{other}_ckpt` is not read with --model_alias {family}; use --{family}_ckpt")
+    flag = f"{family}_ckpt"
+    checkpoint = checkpoints.resolve(flag, given.get(flag, DEFAULT_CHECKPOINTS[family]))
+    if checkpoint == checkpoints.DEMO and family != "llada":
+        raise ValueError(f"`--{flag} demo`: the demo is a LLaDA checkpoint; use --model_alias llada --llada_ckpt demo")
+    return flag, checkpoint
+
+
+def read_adapter(given: Mapping[str, Any]) -> str | None:
+    """The LoRA adapter."""
+    if "peft_ckpt" not in given:
+        return None
+    adapter = checkpoints.resolve("peft_ckpt", given["peft_ckpt"])
+    if not checkpoints.is_hub_id(adapter):
+        checkpoints.check_adapter("peft_ckpt", adapter)
+    return adapter
+
+
+def read_circuit(given: Mapping[str, Any]) -> str | None:
+    """The circuit."""
+    value = given.get("pc_ckpt", "none")
+    return None if value == "none" else checkpoints.resolve("pc_ckpt", value, file_allowed=True)
+
+
+def read_planner(given: Mapping[str, Any], config: DecodingConfig) -> str | None:
+    """The model that scores what is decided."""
+    if "planner_ckpt" not in given:
+        return None
+    if config.decoder not in TAKE_PLANNERS:
+        readers = either(f"--decoder {name}" for name in TAKE_PLANNERS)
+        raise ValueError(f"`--planner_ckpt {given['planner_ckpt']}` is read by {readers}; add that, or leave it out")
+    return checkpoints.resolve("planner_ckpt", given["planner_ckpt"])
+
+
+def read_tokenizer(given: Mapping[str, Any]) -> str | None:
+    """Another tokenizer than the checkpoint's."""
+    if "tokenizer" not in given:
+        return None
+    tokenizer = checkpoints.resolve("tokenizer", given["tokenizer"])
+    if checkpoints.split_revision(tokenizer)[1] is not None:
+        raise ValueError(f"`--tokenizer {tokenizer}`: a tokenizer is not pinned to a revision; give owner/name")
+    return tokenizer
