@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import datasets
 
@@ -25,6 +25,9 @@ except ModuleNotFoundError:  # lm-eval 0.4: one class for all
 
 from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.grading import INVALID
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
 
 __all__ = [
     "BenchmarkTask",
@@ -141,6 +144,16 @@ class BenchmarkTask(GenerateTask):
     def about(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What else a result says of the rows, in its metadata; for tasks that change them."""
         return {}
+
+    def build_all_requests(self, **given: Any) -> list[Instance] | None:
+        """As lm-eval's; says so where a chat template is applied to a task that is evaluated without."""
+        if given.get("apply_chat_template") and (self.config.metadata or {}).get("chat_template") is False:
+            _logger.warning(
+                "%s: its protocol has no chat template; leave out --apply_chat_template to compare with published "
+                "numbers",
+                self.config.task,
+            )
+        return super().build_all_requests(**given)
 
     def test_docs(self) -> datasets.Dataset:
         """The rows as the task processes them; done once, where lm-eval would do it at each access."""

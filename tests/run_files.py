@@ -21,8 +21,8 @@ def circuit_file(path: Path) -> Path:
 
 
 def data_folder(folder: Path) -> None:
-    """A row for each of the paper's tasks."""
-    for path in tasks_dir().glob("*/codd_*.yaml"):
+    """A row for each task of the package."""
+    for path in tasks_dir().glob("*/*.yaml"):
         rows = read_task_file(path)["dataset_kwargs"]
         file = folder / rows["file"]
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -17,4 +17,5 @@ def pass_at_k(num_answers: int, num_passed: int, k: int) -> float:
         raise ValueError(
             f"pass@{k} needs {k} answers to a row or more, and there are {num_answers}; set `repeats: {k}`"
         )
-    return 1.0 - math.comb(num_answers - num_passed, k) / math.comb(num_answers, k)
+    choices = math.comb(num_answers, k)
+    return (choices - math.comb(num_answers - num_passed, k)) / choices

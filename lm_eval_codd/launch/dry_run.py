@@ -65,11 +65,19 @@ def _row(number: int, job: Job, about: Estimate | None, more: Sequence[str]) -> 
         "-" if run.config.steps_follow_confidence else str(run.config.num_steps),
         "-" if run.circuit is None else run.circuit.rstrip("/").rpartition("/")[2],
         f"{most}{run.num_forward}",
-        _UNKNOWN if run.num_rows is None else str(run.num_rows),
+        _rows(run),
         _UNKNOWN if passes is None else f"{most}{passes}",
         _UNKNOWN if about is None else f"{'<= ' if about.is_bound else ''}{_hours(about.seconds)}",
         " ".join(more),
     )
+
+
+def _rows(run: Run) -> str:
+    """Documents, and how many answers each gets where there are several."""
+    if run.num_rows is None or run.num_answers is None:
+        return _UNKNOWN
+    repeats = run.num_answers // max(1, run.num_rows)
+    return str(run.num_rows) if repeats <= 1 else f"{run.num_rows} x{repeats}"
 
 
 def _sum(jobs: Sequence[Job], estimates: Sequence[Estimate | None]) -> tuple[str, ...]:
@@ -84,7 +92,7 @@ def _sum(jobs: Sequence[Job], estimates: Sequence[Estimate | None]) -> tuple[str
 
 def num_passes(run: Run) -> int | None:
     """Forward passes of a row that a run takes at most; None where the size of its task is not known."""
-    return None if run.num_rows is None else run.num_forward * run.num_rows
+    return None if run.num_answers is None else run.num_forward * run.num_answers
 
 
 def _notes(jobs: Sequence[Job], estimates: Sequence[Estimate | None]) -> list[str]:

@@ -182,7 +182,7 @@ class DiffusionLM(TemplateLM):
         if kept is not None:
             kept.start(surroundings(self.backbone.device))
         self._answering = Answering(self.backbone, self.circuit, self._batch_size, kept, self.planner)
-        self.has_applied_chat_template = False
+        self.has_applied_chat_template = self._is_plain = False
 
     @classmethod
     def create_from_arg_string(cls: type[L], arg_string: str, additional_config: dict | None = None) -> L:
@@ -206,7 +206,8 @@ class DiffusionLM(TemplateLM):
             planner=self.planner,
             max_length=self.max_length,
             world_size=self.world_size,
-            lacks_template=bool(self.tokenizer.chat_template) and not self.has_applied_chat_template,
+            lacks_template=bool(self.tokenizer.chat_template)
+            and not (self.has_applied_chat_template or self._is_plain),
         )
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
@@ -257,6 +258,7 @@ class DiffusionLM(TemplateLM):
             self._record = Record(**self._made_from)
             # With --cache_requests the prompts are there already, and nothing is applied any more.
             self.has_applied_chat_template = bool(evaluation.chat_template)
+            self._is_plain = evaluation.wants_no_template
             if not evaluation.use_cache:
                 self.cache_hook = CacheHook(None)  # lm-eval leaves an earlier evaluation's in place
         evaluation = evaluation or Evaluation()

@@ -52,6 +52,12 @@ class Evaluation:
     typed_device: str | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
 
+    @property
+    def wants_no_template(self) -> bool:
+        """Whether each of the tasks says in its metadata that its protocol has no chat template."""
+        said = [(getattr(task.config, "metadata", None) or {}).get("chat_template") for task in self.tasks.values()]
+        return bool(said) and all(wanted is False for wanted in said)
+
 
 def running_evaluation() -> Evaluation | None:
     """The evaluation that this code runs in; None outside of one.

@@ -75,10 +75,10 @@ def stated(seconds_per_forward: float) -> Estimator:
         raise ValueError(f"`--seconds_per_forward {seconds_per_forward:g}` must be above 0")
 
     def estimate(run: Run, place: Place) -> Estimate | None:
-        if run.num_rows is None:
+        if run.num_answers is None:
             return None
         return Estimate(
-            seconds_per_forward * run.num_forward * run.num_rows,
+            seconds_per_forward * run.num_forward * run.num_answers,
             f"{seconds_per_forward:g} s a forward pass",
             run.config.steps_follow_confidence,
         )
@@ -95,7 +95,7 @@ def from_past(past: Sequence[Past]) -> Estimator:
     """
 
     def estimate(run: Run, place: Place) -> Estimate | None:
-        if run.num_rows is None:
+        if run.num_answers is None:
             return None
         kind = place.device.partition(":")[0]
         comparable = [
@@ -115,7 +115,7 @@ def from_past(past: Sequence[Past]) -> Estimator:
         growth = tokens if follows and not differs else run.num_forward / nearest.num_forward
         per_row = nearest.seconds_per_row * growth
         is_bound = differs and (follows or run.config.cache != nearest.config.get("cache"))
-        return Estimate(per_row * run.num_rows, f"as {nearest.name}, {per_row:.3g} s a row", is_bound)
+        return Estimate(per_row * run.num_answers, f"as {nearest.name}, {per_row:.3g} s a row", is_bound)
 
     return estimate
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd import demo
-from lm_eval_codd.catalogue import MODEL_ALIASES, TASK_PREFIX, TASKS
+from lm_eval_codd.catalogue import MODEL_ALIASES, TASKS, Task, short_name
+from lm_eval_codd.catalogue import task_name as own_task_name
 from lm_eval_codd.names import translate
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
@@ -92,6 +93,10 @@ def make_run(given: Mapping[str, Any]) -> Run:
     for name, allowed in (("dtype", DTYPES), ("protocol", PROTOCOLS)):
         if name in given and given[name] not in allowed:
             raise ValueError(unknown_value(name, given[name], allowed))
+    task = task_name(given["task"])
+    own = _own(task)
+    if own is not None and own.gen_length is not None:
+        given = {"gen_length": own.gen_length, **given}
     config = _config(family, given)
     flag, checkpoint = read_checkpoint(family, given)
     own_length = None
@@ -103,7 +108,6 @@ def make_run(given: Mapping[str, Any]) -> Run:
     max_length = _max_length(given, config, own_length)
     if protocol == "official" and family == "llada" and checkpoint != checkpoints.DEMO:
         max_length = min(filter(None, (_OFFICIAL_PROMPT_LENGTH + config.gen_length, own_length)))
-    task = task_name(given["task"])
     return Run(
         family=family,
         checkpoint=checkpoint,
@@ -118,7 +122,7 @@ def make_run(given: Mapping[str, Any]) -> Run:
         metadata=_metadata(given.get("metadata")),
         dtype=given.get("dtype"),
         batch_size=_batch_size(given.get("batch_size", "1")),
-        chat_template=_chat_template(given, checkpoint),
+        chat_template=_chat_template(given, checkpoint, task),
         num_shot=_num_shot(given, task),
         include_path=_include_path(given, task),
         limit=limit,
@@ -140,17 +144,23 @@ def task_name(name: str) -> str:
         raise ValueError(f"`--task {name}` is not the name of a task; give one, such as gsm8k")
     if name.startswith(_STOCK):
         return name.removeprefix(_STOCK)
-    return f"{TASK_PREFIX}{name}" if name in TASKS else name
+    return own_task_name(name) if name in TASKS else name
+
+
+def _own(task: str) -> Task | None:
+    """What is known of a task by lm-eval's name, if it comes with this package."""
+    short = short_name(task)
+    return None if short is None else TASKS[short]
 
 
 def _num_shot(given: Mapping[str, Any], task: str) -> int | None:
     number = given.get("num_shot")
     if number is not None:
         _within("num_shot", number, 0, _MOST_SHOTS)
-    if not is_own_task(task):
+    short = short_name(task)
+    if short is None:
         return number
     if number:
-        short = task.removeprefix(TASK_PREFIX)
         stock = TASKS[short].stock
         or_else = "" if stock is None else f", or use lm-eval's ({_STOCK}{stock})"
         raise ValueError(f"`--num_shot {number}`: {short} is zero-shot; leave it out{or_else}")
@@ -168,13 +178,14 @@ def _include_path(given: Mapping[str, Any], task: str) -> str | None:
     return None if is_own_task(task) else str(folder.resolve())
 
 
-def _chat_template(given: Mapping[str, Any], checkpoint: str) -> bool | str:
-    """Whether prompts go through a chat template, or its name.
+def _chat_template(given: Mapping[str, Any], checkpoint: str, task: str) -> bool | str:
+    """Whether prompts go through a chat template, or its name; by default as the task's protocol has it.
 
     A checkpoint that is not on this machine yet is taken to have one.
     """
     value = given.get("chat_template", "auto")
-    if value == "false":
+    own = _own(task)
+    if value == "false" or (value == "auto" and own is not None and not own.chat_template):
         return False
     folder = checkpoints.folder_of(checkpoint, demo.CHECKPOINT)
     names = None if folder is None else checkpoints.chat_templates(folder)
@@ -287,7 +298,7 @@ def _documents(given: Mapping[str, Any]) -> tuple[float | None, tuple[int, int] 
         raise ValueError("`--limit` and `--sample_sid`, `--sample_eid` exclude each other; use one")
     if not 0 <= first < end:
         raise ValueError(f"`--sample_sid {first} --sample_eid {end}` is an empty slice; sid must be below eid, from 0")
-    rows = num_documents(given["task"].removeprefix(TASK_PREFIX))
+    rows = num_documents(short_name(task_name(given["task"])) or given["task"])
     if rows is not None and end > rows:
         raise ValueError(f"`--sample_eid {end}` is beyond the {rows} documents of {given['task']}")
     # Every one of them is named to lm-eval.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lm_eval_codd import demo
-from lm_eval_codd.catalogue import TASK_PREFIX, TASKS
+from lm_eval_codd.catalogue import TASKS, short_name
 from lm_eval_codd.older_records import filled_settings
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.settings import DecodingConfig, Family
@@ -77,10 +77,10 @@ class Run:
     @property
     def short_task(self) -> str:
         """`gsm8k` for `codd_gsm8k`, and `stock-gsm8k` for lm-eval's own task of that name."""
-        short = self.task.removeprefix(TASK_PREFIX)
-        if short not in TASKS:
-            return self.task
-        return f"stock-{short}" if short == self.task else short
+        own = short_name(self.task)
+        if own is None:
+            return f"stock-{self.task}" if self.task in TASKS else self.task
+        return own
 
     @property
     def num_rows(self) -> int | None:
@@ -95,8 +95,18 @@ class Run:
         return None if total is None else math.ceil(total * self.limit)
 
     @property
+    def num_answers(self) -> int | None:
+        """Answers that will be decoded; None where `num_rows` is.
+
+        Repeats of a row that nothing is drawn for are one.
+        """
+        own = short_name(self.task)
+        repeats = TASKS[own].repeats if own and self.config.draws(coupled=self.circuit is not None) else 1
+        return None if self.num_rows is None else self.num_rows * repeats
+
+    @property
     def num_forward(self) -> int:
-        """Network evaluations of one row at most: a step that commits nothing needs none.
+        """Network evaluations of one answer at most: a step that commits nothing needs none.
 
         Where the confidences say how much a step commits, that is one token a step; such rows need far fewer.
         """
@@ -108,13 +118,13 @@ class Run:
 
     @property
     def cost(self) -> float:
-        """What the run takes, in units that only compare runs: forwards x rows x weights x answer length."""
+        """What the run takes, in units that only compare runs: forwards x answers x weights x answer length."""
         size: float | None = checkpoints.weight_bytes(self.checkpoint)
         if size is None:
             size = _DEMO_BYTES if self.checkpoint == checkpoints.DEMO else _HUB_BYTES
         halves = 2 if self.config.cfg_scale else 1  # guidance evaluates two rows for one
         models = halves + (self.planner is not None)
-        return models * self.num_forward * (self.num_rows or _UNKNOWN_ROWS) * size * self.config.gen_length
+        return models * self.num_forward * (self.num_answers or _UNKNOWN_ROWS) * size * self.config.gen_length
 
     def fingerprints(self) -> dict[str, str]:
         """What the run's local files are now (`checkpoints.fingerprint`), by field; hub ids have none."""
@@ -146,7 +156,7 @@ def num_documents(short: str) -> int | None:
 
 def is_own_task(task: str) -> bool:
     """Whether a task, by lm-eval's name, comes with this package."""
-    return task.startswith(TASK_PREFIX) and task.removeprefix(TASK_PREFIX) in TASKS
+    return short_name(task) is not None
 
 
 def filled(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
             "chat_template",
             "str",
             "whether prompts go through the tokenizer's chat template, or the NAME of one of its templates; auto: "
-            "where it has one, so not for a base checkpoint",
+            "where it has one (a base checkpoint has none) and the task's protocol uses it",
             default="auto",
             choices=(*TEMPLATE_WORDS, "NAME"),
         ),

@@ -24,6 +24,12 @@ class TestDryRun:
         assert output.count("--apply_chat_template") == 2
         assert "1. llada_gsm8k_low_confidence_steps16_" in output
 
+    def test_counts_every_answer_to_a_row(self, launcher):
+        run = launcher.run_text(steps=32, task="humaneval_opendllm", more="--gen_length 32 --temperature 0.8 --limit 3")
+        _, output = launcher([run], "--dry-run", "--commands")
+        assert "  3 x10  " in output and "  960  " in output
+        assert "chat template: none  [run 1]" in output and "--apply_chat_template" not in output
+
     def test_plans_for_gpus_that_are_not_here(self, launcher):
         code, output = launcher([launcher.run_text(steps=16)], "--dry-run", gpus="0,7")
         assert code == 0

@@ -236,6 +236,22 @@ class TestTasks:
         assert parse_run("--model_alias llada --task minerva_math").num_shot is None
         assert llada().num_shot == llada("--num_shot 0").num_shot == 0
 
+    def test_of_other_papers_bring_their_length_and_their_want_of_a_template(self, checkpoint):
+        run = parse_run("--model_alias llada --task humaneval_opendllm")
+        assert (run.task, run.short_task, run.num_shot) == ("humaneval_opendllm", "humaneval_opendllm", 0)
+        assert (run.config.gen_length, run.chat_template) == (128, False)
+        assert parse_run("--model_alias llada --task math500_cd4lm").config.gen_length == 512
+        given = "--model_alias llada --task gsm8k_cd4lm --gen_length 512 --chat_template true"
+        assert (parse_run(given).config.gen_length, parse_run(given).chat_template) == (512, True)
+
+    def test_with_several_answers_to_a_row_cost_as_many_where_they_are_drawn(self):
+        run = parse_run("--model_alias llada --task mbpp_opendllm --limit 8")
+        assert (run.num_rows, run.num_answers) == (8, 8)
+        drawn = parse_run("--model_alias llada --task mbpp_opendllm --limit 8 --temperature 0.8")
+        assert (drawn.num_rows, drawn.num_answers) == (8, 80)
+        assert drawn.cost == 10 * run.cost
+        assert parse_run("--model_alias llada --task mbpp --temperature 0.8").num_answers == 500
+
     def test_several_are_a_run_each(self):
         runs = parse_runs("--model_alias llada --task gsm8k,math500 --num_steps 64")
         assert [(run.task, run.num_rows) for run in runs] == [("codd_gsm8k", 1319), ("codd_math500", 500)]

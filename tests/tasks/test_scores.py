@@ -5,7 +5,7 @@ import sys
 import pytest
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from lm_eval_codd import sandbox
+from lm_eval_codd import programs, sandbox
 
 SLOW_REFERENCE = 123  # its own reference takes about 7 s, beyond MBPP's 3
 
@@ -14,7 +14,7 @@ SLOW_REFERENCE = 123  # its own reference takes about 7 s, beyond MBPP's 3
 def mbpp_utils(tasks_dir):
     """The module beside the YAML, as lm-eval imports it."""
     config = load_yaml(tasks_dir / "mbpp" / "codd_mbpp.yaml")
-    return sys.modules[config["process_results"].__module__]
+    return sys.modules[config["filter_list"][0]["filter"][0]["filter_fn"].__module__]
 
 
 class TestGSM8K:
@@ -106,10 +106,10 @@ class TestMBPP:
         code, status, detail = task._instances[0].filtered_resps["extract_code"][0]
         assert (code, status, detail) == ("def double(x): return x", "failed", "AssertionError:")
 
-    def test_repeated_answers_of_a_row_are_averaged(self, mbpp_utils):
+    def test_repeated_answers_of_a_row_are_averaged(self):
         ended = [["x", "passed", ""], ["", "failed", ""], ["x", "timeout", ""], ["x", "passed", ""]]
         for results in (ended, [ended]):  # as lm-eval 0.5 and 0.4 hand them over
-            assert mbpp_utils.process_results({}, results) == {"pass_at_1": 0.5, "unreadable": 0.25}
+            assert programs.pass_at_1({}, results) == {"pass_at_1": 0.5, "unreadable": 0.25}
 
     def test_asks_for_confirmation_only_where_the_kernel_does_not_confine(self, load_task, invented_dir, monkeypatch):
         monkeypatch.setattr(sandbox, "isolation", lambda: {"files": "landlock 7", "network": "seccomp"})
