@@ -234,6 +234,7 @@ def _protocol(run: Run) -> dict[str, Any]:
         "peft": None if run.peft is None else short_name(run.peft),
         **settings,
         **run.task_arguments,
+        **{n: short_name(v) if n in ("planner", "tokenizer") else v for n, v in run.model_arguments.items()},
         "num_fewshot": run.num_fewshot,
         "limit": run.limit,
         "dtype": run.dtype,

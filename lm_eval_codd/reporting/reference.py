@@ -71,6 +71,7 @@ def identity_of(run: Run) -> dict[str, Any]:
         "settings": _given(run),
         # Left out where there are none, as in references from before there were any.
         **({"task_arguments": dict(run.task_arguments)} if run.task_arguments else {}),
+        **({"model_arguments": dict(run.model_arguments)} if run.model_arguments else {}),
     }
     return _clean(identity)
 
@@ -178,7 +179,9 @@ def read_references(path: Path, data: Mapping[str, Any] | None = None) -> list[R
 def _reference(cell: Mapping[str, Any], keys: Sequence[Key]) -> Reference:
     outcomes = re.sub(r"\s", "", cell["outcomes"])
     names = ("task", "family", "checkpoint", "peft", "circuit", "dtype", "max_length", "num_fewshot", "settings")
-    identity = {name: cell[name] for name in (*names, "task_arguments") if name in names or name in cell}
+    identity = {
+        name: cell[name] for name in (*names, "task_arguments", "model_arguments") if name in names or name in cell
+    }
     surroundings = cell["surroundings"]
     run = Run(
         name=cell["run"],

@@ -38,6 +38,7 @@ class Run:
         seconds_per_sample: in the decoding loop, of one device.
         seconds_stderr: its standard error; answers that were decoded together share their time and count as one.
         task_arguments: the task's own arguments that are not their default.
+        model_arguments: a planner, another tokenizer, and how prompts are made, where they were given.
         seconds: wall time of the whole run.
         samples: the file with the answers; None when they were not logged.
     """
@@ -78,6 +79,7 @@ class Run:
     seconds_stderr: float | None = None
     seconds: float | None = None
     task_arguments: Mapping[str, Any] = field(default_factory=dict)
+    model_arguments: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     date: float = 0.0
     samples: Path | None = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lm_eval_codd.clean_text import shortened
 from lm_eval_codd.grading import UNREADABLE
@@ -18,6 +18,9 @@ from lm_eval_codd.reporting.run import Run
 from lm_eval_codd.reporting.schema import OF_FILE, OF_RECORD, check_fields, check_settings, of_task
 
 __all__ = ["Folder", "read_folder", "read_runs"]
+
+# Beside the checkpoint, its adapter and the circuit, what answers depend on and no setting of a decode says.
+_MODEL_ARGUMENTS: Final = ("planner", "tokenizer", "add_bos_token", "chat_template_args")
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def _read_harness_folder(folder: Path, problems: list[str]) -> list[Run]:
         for run in read:
             what = (run.task, run.metric, run.family, run.settings, run.checkpoint, run.peft, run.circuit)
             how = (run.num_fewshot, run.limit, run.dtype, run.max_length, run.chat_template_sha, run.system_prompt)
-            latest[repr((*what, *how, run.task_arguments))] = run
+            latest[repr((*what, *how, run.task_arguments, run.model_arguments))] = run
     return list(latest.values())
 
 
@@ -196,6 +199,7 @@ def _from_results(
         seconds_stderr=None if seconds is None else _seconds_stderr(config, requests),
         seconds=record.get("seconds"),
         task_arguments=task_arguments(metadata),
+        model_arguments=_model_arguments(config),
         warnings=(*older, *(config.get("warnings") or ())),
         date=results.get("date") or 0.0,
         samples=samples if samples.is_file() else None,
@@ -208,6 +212,12 @@ def _seconds_stderr(config: Mapping[str, Any], requests: int) -> float | None:
     if deviation is None or not batch_size.isdecimal() or batch_size == "0":
         return None
     return float(deviation * math.sqrt(min(int(batch_size), requests) / requests))
+
+
+def _model_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that were given; a word or number as it is, anything else as its JSON."""
+    given = {name: value for name in _MODEL_ARGUMENTS if (value := config.get(name)) not in (None, {})}
+    return {n: v if isinstance(v, str | int | float) else json.dumps(v, sort_keys=True) for n, v in given.items()}
 
 
 def _unfinished(name: str, status: str, record: Mapping[str, Any]) -> Run:

@@ -57,7 +57,7 @@ OF_FILE: Final[Mapping[Keys, Kind]] = {
         for kind, names in (
             (_MAPPING, ("settings", "settings_of_tasks", "versions")),
             (_TEXT, ("family", "pretrained", "peft", "pc", "checkpoint_identity", "circuit_identity")),
-            (_TEXT, ("model_dtype", "device_name")),
+            (_TEXT, ("model_dtype", "device_name", "planner", "tokenizer")),
             (_COUNT, ("model_max_length", "requests", "world_size", "decoding_version")),
             (_AMOUNT, ("limit", "decoding_seconds", "seconds_deviation")),
             (_AMOUNT, ("mean_nfe", "mean_circuit_calls", "mean_answer_tokens")),

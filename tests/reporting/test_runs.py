@@ -3,6 +3,8 @@ import shutil
 
 import pytest
 
+from lm_eval_codd.reporting.cells import group_runs
+from lm_eval_codd.reporting.reference import identity_of
 from lm_eval_codd.reporting.runs import read_folder, read_runs
 from tests.reporting.synthetic import GOLDEN, STAMP, outcomes, write_run
 
@@ -93,6 +95,26 @@ class TestLmEvalAlone:
             shutil.copy(folder / f"results_{STAMP}.json", together / f"results_{stamp}.json")
         runs = read_folder(together).runs
         assert {run.settings["num_steps"]: run.value for run in runs} == {64: 1.0, 128: 0.5}
+
+    @pytest.mark.parametrize(
+        "argument",
+        [{"planner": "owner/name"}, {"tokenizer": "/a/b"}, {"add_bos_token": True}, {"chat_template_args": {"a": 1}}],
+    )
+    def test_tells_runs_apart_by_what_their_model_was_given(self, tmp_path, argument):
+        write_run(tmp_path, outcomes(20, 10), name="without", config={"chat_template_args": {}, "planner": None})
+        write_run(tmp_path, outcomes(20, 12), name="with", config=argument)
+        folder = read_folder(tmp_path)
+        assert [bool(run.model_arguments) for run in folder.runs] == [True, False]
+        ((name, value),) = argument.items()
+        (given,) = (group for group in group_runs(folder.runs) if name in group.title)
+        assert f"{name}={value if name in ('planner', 'add_bos_token') else ''}" in given.title
+        assert len({repr(identity_of(run)) for run in folder.runs}) == 2
+        alone = tmp_path / "alone"
+        alone.mkdir()
+        for run in ("without", "with"):
+            (tmp_path / run / "run.json").unlink()
+            (alone / f"results_{run}.json").write_bytes(next((tmp_path / run).glob("results_*.json")).read_bytes())
+        assert len(read_folder(alone).runs) == 2
 
     def test_reads_every_task_of_a_file_without_sharing_its_cost(self, tmp_path):
         folder = write_run(tmp_path, [1, 0], name="a")
