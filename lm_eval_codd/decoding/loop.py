@@ -15,15 +15,18 @@ from lm_eval_codd.decoding.queue import Clock, Queue
 from lm_eval_codd.decoding.requirements import (
     check_decoder,
     check_drafts,
+    check_keeps_rounds,
     check_planner,
     check_room,
     check_rows,
     resolve_ids,
 )
 from lm_eval_codd.decoding.results import Finished, Generation, StepEvent, event_of, generations
+from lm_eval_codd.decoding.rounds import Rounds
 from lm_eval_codd.decoding.step import Step
 
 if TYPE_CHECKING:
+    from lm_eval_codd.decoding.canvas import Canvas
     from lm_eval_codd.decoding.protocols import Backbone, Circuit, MovableCircuit
     from lm_eval_codd.settings import DecodingConfig
 
@@ -41,6 +44,7 @@ def generate(
     repeats: Sequence[int] | None = None,
     batch_size: int | None = None,
     compare: bool = False,
+    keep_rounds: bool = False,
 ) -> list[Generation]:
     """Decode an answer to each prompt.
 
@@ -61,6 +65,8 @@ def generate(
         repeats: which repetition of its prompt a row is (for several draws of one prompt); 0 by default.
         batch_size: rows under way at once; where one is through, the next prompt takes its place. None: all of them.
         compare: have each `StepEvent` say what the backbone alone would have decided, at the cost of deciding twice.
+        keep_rounds: have each `Generation` say what every step made of it (`rounds`) and how sure the backbone was of
+            its first tokens (`first_confidence`), for `decoder=corrective`.
 
     Returns:
         A `Generation` a prompt, in order.
@@ -81,6 +87,7 @@ def generate(
         repeats=repeats,
         batch_size=batch_size,
         compare=compare,
+        keep_rounds=keep_rounds,
     )
     by_index = {one.index: one.generation for one in finished}
     return [by_index[index] for index in range(len(prompts))]
@@ -100,6 +107,7 @@ def stream(
     repeats: Sequence[int] | None = None,
     batch_size: int | None = None,
     compare: bool = False,
+    keep_rounds: bool = False,
 ) -> Iterator[Finished]:
     """Decode as `generate` does, and yield each answer when its row is through.
 
@@ -127,7 +135,17 @@ def stream(
     without_circuit = make_decoder(config, backbone.family, ids, device, planner=planner) if compare else None
     check_decoder(decoder, config, begun)
     takes_pieces = getattr(decoder, "takes_pieces", False)
-    queue = Queue(prompts, repeats, batch_size, config, ids, device, start=decoder.start, drafts=begun)
+    rounds = None
+    if keep_rounds:
+        check_keeps_rounds(decoder, config)
+        rounds = Rounds(config.steps)
+
+    def start(canvas: Canvas) -> None:
+        decoder.start(canvas)
+        if rounds is not None:
+            rounds.start(canvas)
+
+    queue = Queue(prompts, repeats, batch_size, config, ids, device, start=start, drafts=begun)
     network = make_network(backbone, config)
     clock = Clock()
 
@@ -156,6 +174,8 @@ def stream(
         decision = decoder.decide(canvas, step, logits)
         canvas.num_nonfinite += step.spread(~source.are_finite, False).any(dim=1)
         del logits, source  # not beside the next step's
+        if rounds is not None:
+            rounds.note(canvas, step, decision)
         before = canvas.tokens.clone() if on_step is not None and decoder.revises else None
         canvas.commit(step.columns, decision.tokens, decision.commit)
         canvas.state.update(decision.state)

@@ -130,6 +130,14 @@ def check_decoder(decoder: Decoder, config: DecodingConfig, drafts: Drafts | Non
         )
 
 
+def check_keeps_rounds(decoder: Decoder, config: DecodingConfig) -> None:
+    """Raise `ValueError` where the decoder does not say what it had before it masked again."""
+    if not getattr(decoder, "keeps_rounds", False):
+        raise ValueError(
+            f"`keep_rounds` is for `decoder=corrective`, and `decoder={config.decoder}` keeps no rounds; leave it out"
+        )
+
+
 def _check_vocabulary(name: str, rows: Sequence[Sequence[int]], vocab_size: int) -> None:
     for number, row in enumerate(rows):
         if len(row) and not 0 <= min(row) <= max(row) < vocab_size:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lm_eval_codd.decoding.rounds import Rounds
+
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
     from lm_eval_codd.decoding.step import Decision, Step
@@ -29,6 +31,10 @@ class Generation:
     num_nonfinite: steps in which the backbone's logits held NaN or +inf at a position that the step looked at, or
         nothing but -inf. What such a step decides means nothing; a token of -inf is merely ruled out.
     num_planner: evaluations of a planner, which are not in `num_forward`.
+    rounds: with `keep_rounds`, of each of the `num_steps` steps the answer as it was before any of it was masked again,
+        never cut at an end token; None otherwise.
+    first_confidence: with `keep_rounds`, of each token of the answer its confidence in the first step, which is that of
+        the draft's own tokens; NaN where that step did not look.
     """
 
     tokens: list[int]
@@ -38,6 +44,8 @@ class Generation:
     num_impossible: int = 0
     num_nonfinite: int = 0
     num_planner: int = 0
+    rounds: list[list[int]] | None = None
+    first_confidence: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +102,8 @@ def generations(done: Canvas, config: DecodingConfig) -> Iterator[tuple[int, Gen
     counted = (done.num_forward, done.num_circuit, done.num_impossible, done.num_nonfinite, done.num_planner)
     columns = (answer, length, *counted)
     rows = zip(done.indices, done.answer_lengths, *(column.tolist() for column in columns), strict=True)
-    for index, own_length, tokens, *counts in rows:
-        yield index, Generation(tokens[:own_length], *counts)
+    for (index, own_length, tokens, *counts), kept in zip(rows, Rounds.of(done), strict=True):
+        yield index, Generation(tokens[:own_length], *counts, *kept)
 
 
 def event_of(

@@ -125,12 +125,14 @@ class Decision:
     Writing the mask id takes back what was committed before.
 
     state: what of `Canvas.state` the step changes.
+    filled: [B, P], of a decoder that keeps rounds: the tokens as they were before some were masked again.
     """
 
     tokens: Tensor
     confidence: Tensor
     commit: Tensor
     state: Mapping[str, Tensor] = field(default_factory=dict)
+    filled: Tensor | None = None
 
     def then(self, later: Decision) -> Decision:
         """Both decisions, one after the other."""

@@ -182,7 +182,9 @@ class Journal:
 
 
 def _line_of(key: str, answer: Answer) -> bytes:
-    record = {"key": key, **vars(answer.generation), "seconds": round(answer.seconds, 6)}
+    # Lines of answers without rounds are as they were before there were any.
+    generation = {name: value for name, value in vars(answer.generation).items() if value is not None}
+    record = {"key": key, **generation, "seconds": round(answer.seconds, 6)}
     tokens = record["tokens"]
     record["length"] = len(tokens)
     # What follows an answer's end is one token over and over; one of them is enough.

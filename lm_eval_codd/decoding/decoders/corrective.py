@@ -36,6 +36,8 @@ _SMALLEST_MAD: Final = 1e-10
 class Corrective(Revising):
     """See `Decoder`."""
 
+    keeps_rounds = True
+
     @staticmethod
     def shares(config: DecodingConfig) -> list[float]:
         """See `Revising`: all of the positions until a rule says which, and none after the last step.
@@ -74,7 +76,7 @@ class Corrective(Revising):
         state = {}
         if self._config.remask_schedule is None:
             state["frozen"] = canvas.state["frozen"] | ~unsure.any(dim=1)
-        return replace(decided, state=state)
+        return replace(decided, state=state, filled=tokens)
 
     def _propose(self, logits: Tensor, current: Tensor, drawn: Tensor | None) -> tuple[Tensor, Tensor]:
         """The tokens that stand there once masks are filled, and their probabilities."""
