@@ -37,12 +37,15 @@ MAY_IMPORT = {
     "benchmarks": {"catalogue", "grading"},
     "programs": {"benchmarks", "sandbox", "grading"},
     "harness": {"command_line", "host_errors", "registration"},
-    "code_revision": {"benchmarks", "sandbox", "backbones", "outputs", "command_line"},
+    "code_revision": {"benchmarks", "catalogue", "sandbox", "backbones", "outputs", "command_line"},
     "backbones": {"hub_ids", "settings", "demo", "command_line", "token_files"},
     "circuits": {"hub_ids", "settings", "names", "demo", "outputs", "command_line"},
     "decoding": {"settings", "backbones", "circuits"},
     "likelihood": {"settings", "backbones", "circuits", "decoding"},
-    "models": {"catalogue", "settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"},
+    "models": {
+        *("catalogue", "settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"),
+        "code_revision",
+    },
     "training": {"settings", "backbones", "circuits", "outputs", "command_line"},
     "trace": {
         *("settings", "registration", "backbones", "circuits", "decoding", "models", "reporting", "outputs"),

@@ -20,7 +20,7 @@ _ABOUT: Final = """Corrupted programs for the tasks codd_crb_*, one file with ev
 
   lm-eval-codd crb make --tokenizer fredzzp/open-dcoder-0.5B --output crb.jsonl
   lm-eval-codd crb make --tokenizer CHECKPOINT --datasets mbpp --error_types operator --numbers 1,2 --output crb.jsonl
-  lm_eval --tasks codd_crb_mbpp_operator_1 --metadata '{"inputs": "crb.jsonl"}' ...
+  lm_eval --tasks codd_crb_mbpp_operator_1 --metadata inputs=crb.jsonl ...
 
 Positions of errors are counted in the tokenizer's tokens: use that of the models to evaluate. Programs are run in the
 sandbox, because only those that fail their tests are to be revised. Operators come out as in the published files;

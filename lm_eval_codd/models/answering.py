@@ -57,8 +57,20 @@ class Answering:
         self, config: DecodingConfig, group: list[Request], progress: Progress
     ) -> Iterator[tuple[Request, Answer]]:
         """Decode requests that share their settings; an answer is journalled before it is yielded."""
+        drafted = [request for request in group if request.draft is not None]
+        for part in (drafted, [request for request in group if request.draft is None]):
+            if part:
+                yield from self._decode(config, part, progress)
+
+    def _decode(
+        self, config: DecodingConfig, group: list[Request], progress: Progress
+    ) -> Iterator[tuple[Request, Answer]]:
+        """As `decode`, of requests that all have a draft, or all none."""
+        drafts = [request.draft for request in group if request.draft is not None]
         # Logits, a circuit's evidence and what it makes of it, in float32, at every position that a step looks at.
         num_positions = config.block_length if config.goes_by_blocks else config.gen_length
+        if drafts:
+            num_positions = max(map(len, drafts))
         self._batch_size.start(self._backbone.device, 3 * 4 * num_positions * self._backbone.vocab_size)
         keys = self._keys(config, group)
 
@@ -69,9 +81,11 @@ class Answering:
                 config,
                 circuit=self._circuit,
                 on_step=progress.on_step,
+                drafts=[drafts[index] for index in indices] if drafts else None,
                 planner=self._planner,
                 repeats=[group[index].repeat for index in indices],
                 batch_size=batch_size,
+                keep_rounds=bool(drafts),
             )
             return ((one.index, Answer(one.generation, one.seconds)) for one in finished)
 
@@ -84,4 +98,4 @@ class Answering:
 
     def _keys(self, config: DecodingConfig, requests: list[Request]) -> list[str]:
         keys = Keys(made_by(config, self._backbone, self._circuit, self._planner))
-        return [keys.of(request.prompt, request.repeat) for request in requests]
+        return [keys.of(request.prompt, request.repeat, request.draft) for request in requests]

@@ -10,6 +10,7 @@ from lm_eval.api.model import CacheHook, TemplateLM
 from lm_eval.utils import simple_parse_args_string
 
 from lm_eval_codd import decoding
+from lm_eval_codd.code_revision.tokens import Tokens
 from lm_eval_codd.models.answering import Answering
 from lm_eval_codd.models.arguments import (
     Kind,
@@ -24,6 +25,7 @@ from lm_eval_codd.models.arguments import (
 )
 from lm_eval_codd.models.batching import BatchSize
 from lm_eval_codd.models.cache_guard import guard_cache, refuse_repeats
+from lm_eval_codd.models.drafts import is_draft, read_draft, revised
 from lm_eval_codd.models.evaluation import Evaluation, applied_chat_template, running_evaluation
 from lm_eval_codd.models.front_door import (
     check_system_instruction,
@@ -38,7 +40,7 @@ from lm_eval_codd.models.parts import Sources, load_parts, load_tokenizer_of
 from lm_eval_codd.models.progress import Progress
 from lm_eval_codd.models.ranks import Ranks
 from lm_eval_codd.models.record import Record, Setup, surroundings
-from lm_eval_codd.models.requests import Request, sort_out
+from lm_eval_codd.models.requests import Prompt, Request, sort_out
 from lm_eval_codd.models.texts import Texts
 
 if TYPE_CHECKING:
@@ -165,6 +167,7 @@ class DiffusionLM(TemplateLM):
         computed_on = choose_device(device, self._ranks.local_rank) if device_map is None else device
         self.tokenizer = load_tokenizer_of(sources, self.family)
         self._texts = Texts(self.tokenizer, tokenizer or pretrained, add_bos_token, chat_template_args)
+        self._tokens = Tokens(self.tokenizer, tokenizer or pretrained)
         self.backbone, self.circuit, self.planner = load_parts(
             sources, self.config, self.family, dtype=dtype, device=computed_on, device_map=device_map
         )
@@ -296,15 +299,21 @@ class DiffusionLM(TemplateLM):
             self._record.note_settings_of_task(instance.task_name, config, self.config)
         return config
 
-    def _prompt(self, instance: Instance, config: DecodingConfig) -> list[int]:
+    def _prompt(self, instance: Instance, config: DecodingConfig) -> Prompt:
+        if is_draft(instance):
+            return read_draft(instance, config, self._tokens, self.max_length)
         prompt = self.tok_encode(instance.args[0])
         room = self.max_length - config.gen_length
         self._record.totals.truncated_prompts += len(prompt) > room
-        return prompt[-room:]
+        return Prompt(prompt[-room:])
 
     def _text(self, request: Request, generation: Generation, config: DecodingConfig) -> str:
         tokens = generation.tokens[: generation.num_answer_tokens] if config.stop_at_eos else generation.tokens
-        text = self._texts.answer(tokens, stop_strings(request.instance.args[1]))
+        text = (
+            self._texts.answer(tokens, stop_strings(request.instance.args[1]))
+            if request.draft is None
+            else revised(generation, self._tokens)
+        )
         self.cache_hook.add_partial("generate_until", request.instance.args, text)
         return text
 

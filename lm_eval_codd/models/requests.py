@@ -14,19 +14,27 @@ if TYPE_CHECKING:
 Key: TypeAlias = tuple[int, int]
 
 
+class Prompt(NamedTuple):
+    """Token ids of a prompt, and of the answer that is to be revised where there is one."""
+
+    tokens: list[int]
+    draft: list[int] | None = None
+
+
 class Request(NamedTuple):
-    """One answer to decode: to `instance`, for the `repeat`-th time."""
+    """One answer to decode: to `instance`, for the `repeat`-th time; of a `draft` a revision."""
 
     key: Key
     instance: Instance
     repeat: int
     prompt: list[int]
+    draft: list[int] | None = None
 
 
 def sort_out(
     instances: list[Instance],
     config_of: Callable[[Instance], DecodingConfig],
-    prompt_of: Callable[[Instance, DecodingConfig], list[int]],
+    prompt_of: Callable[[Instance, DecodingConfig], Prompt],
     repeats_differ: Callable[[DecodingConfig], bool] = lambda config: True,
 ) -> tuple[list[Key], dict[DecodingConfig, list[Request]]]:
     """Which answer each instance gets, and the answers to decode under each config.
@@ -38,7 +46,7 @@ def sort_out(
     Args:
         instances: as lm-eval passes them, the same object once for every repeat.
         config_of: the settings that an instance is decoded with.
-        prompt_of: its prompt's token ids.
+        prompt_of: its prompt and draft.
         repeats_differ: whether answers under a config are drawn; where they are not, each instance has one.
 
     Returns:
@@ -58,5 +66,5 @@ def sort_out(
         repeat = count if number is None else count % number
         keys.append((id(instance), repeat))
         if repeat == count:
-            requests[config].append(Request(keys[-1], instance, repeat, prompt_of(instance, config)))
+            requests[config].append(Request(keys[-1], instance, repeat, *prompt_of(instance, config)))
     return keys, dict(requests)

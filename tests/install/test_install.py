@@ -72,7 +72,8 @@ class TestMetadata:
     def test_every_library_that_is_imported_is_required(self):
         parser = setup_cfg()
         required = {"setuptools"}
-        for lines in (parser["options"]["install_requires"], parser["options.extras_require"]["peft"]):
+        extras = parser["options.extras_require"]
+        for lines in (parser["options"]["install_requires"], extras["peft"], extras["crb"]):
             lines = [line for line in lines.strip().splitlines() if not line.startswith("#")]
             required |= {Requirement(line).name.lower().replace("-", "_") for line in lines if line}
         imported = set()
