@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from lm_eval_codd.backbones import load_backbone, load_tokenizer
+from lm_eval_codd.backbones.checkpoint import find_checkpoint
 from lm_eval_codd.backbones.saving import Saver
 from lm_eval_codd.training.checkpoint import read_checkpoint, under, write_checkpoint
 from lm_eval_codd.training.data import Example, load_data
@@ -88,6 +89,8 @@ def fine_tune(config: FineTuningConfig, output: Path, *, resume: bool = False) -
     objective = OBJECTIVES[config.objective](config, backbone, tokenizer)
     learner = _Learner(backbone, objective, config)
     key = {**settings_of(config), "backbone identity": backbone.identity, "data identity": data.identity}
+    if config.teacher is not None:
+        key["teacher identity"] = find_checkpoint(config.teacher, kind="teacher").identity
     state = _State()
     if is_interrupted(output):
         tensors, said = read_checkpoint(output, key, str(backbone.device))

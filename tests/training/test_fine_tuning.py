@@ -190,6 +190,19 @@ class TestResuming:
         with pytest.raises(ValueError, match=r"`replaced=0.2` differs from the run in .*, which had replaced=0.1"):
             fine_tune(settings(replaced=0.2), tmp_path / "out", resume=True)
 
+    def test_another_teacher_in_the_same_folder_is_refused(self, settings, tmp_path, kill_at, monkeypatch, learned_dir):
+        teacher = tmp_path / "teacher"
+        shutil.copytree(learned_dir, teacher)
+        config = settings("dscd", teacher=str(teacher))
+        kill_at(6)
+        with pytest.raises(Killed):
+            fine_tune(config, tmp_path / "out")
+        monkeypatch.undo()
+        fine_tune(settings("path", steps=1, model=str(learned_dir)), tmp_path / "other")
+        shutil.copy(tmp_path / "other" / "model.safetensors", teacher)
+        with pytest.raises(ValueError, match=r"`teacher identity=sha256:\w+` differs from the run in"):
+            fine_tune(config, tmp_path / "out", resume=True)
+
     def test_a_finished_run_stays_as_it_is(self, settings, tmp_path):
         report = fine_tune(settings(), tmp_path / "out", resume=True)
         assert fine_tune(settings(device=None, save_every=3), tmp_path / "out", resume=True) == report

@@ -34,7 +34,7 @@ _LARGEST: Final = 5.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dscd:
-    """See the module.
+    """See the module. Neither of the two sees padding; in the authors' code the teacher does.
 
     Attributes:
         teacher: frozen.
