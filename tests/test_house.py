@@ -52,6 +52,7 @@ MAY_IMPORT = {
         "command_line",
     },
     "reporting": {
+        "code_revision",
         *("catalogue", "runs", "settings", "grading", "older_records", "clean_text", "columns", "outputs"),
         "command_line",
     },

@@ -104,11 +104,16 @@ def check_main(argv: Sequence[str]) -> int:
 def _compare(folder: Folder, against: Path, table: int | None, level: float) -> Any:
     from lm_eval_codd.reporting.against_own import check_against_own
     from lm_eval_codd.reporting.against_paper import check_against_paper
+    from lm_eval_codd.reporting.against_revision import check_against_revision, is_revision, read_revision
     from lm_eval_codd.reporting.published import read_published
     from lm_eval_codd.reporting.reference import is_reference, read_references
     from lm_eval_codd.runs.yaml_file import read_yaml
 
     data = read_yaml(against)
+    if is_revision(data):
+        if table is not None:
+            raise ValueError(f"`--table {table}` selects from tables of the CoDD paper; `{against}` is one of its own")
+        return check_against_revision(folder, read_revision(against, data), against=str(against), level=level)
     if not is_reference(data):
         name = None if table is None else f"table{table}"
         return check_against_paper(folder, read_published(against, data), against=str(against), level=level, table=name)

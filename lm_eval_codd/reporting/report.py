@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lm_eval_codd.catalogue import PAPER_TASKS, TASKS
 from lm_eval_codd.reporting.cells import Group, group_runs, settings_given
+from lm_eval_codd.reporting.revision import cell_of, revision_table
 from lm_eval_codd.reporting.tables import (
     Table,
     ablation_tables,
@@ -62,9 +63,11 @@ def build_report(folder: Folder, number: int | None = None) -> Report:
     remarks = _remarks(folder)
     runs = [run for run in folder.runs if run.value is not None and run.settings]
     if number is None:
-        groups = group_runs(runs)
+        groups = group_runs(run for run in runs if cell_of(run) is None)
+        revised = group_runs(run for run in runs if cell_of(run) is not None)
         tables = [table for group in groups for table in _all_tables(group)]
-        return Report(tables, groups, remarks)
+        tables += [table for group in revised if (table := revision_table(group)) is not None]
+        return Report(tables, [*groups, *revised], remarks)
     wanted = PAPER_TABLES[number]
     of_table = [run for run in runs if _is_of(run, wanted)]
     fitting = []

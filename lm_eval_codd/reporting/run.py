@@ -41,6 +41,7 @@ class Run:
         model_arguments: a planner, another tokenizer, and how prompts are made, where they were given.
         seconds: wall time of the whole run.
         samples: the file with the answers; None when they were not logged.
+        scores: every figure of the task, its standard errors too, as lm-eval spells them.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Run:
     warnings: tuple[str, ...] = ()
     date: float = 0.0
     samples: Path | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def benchmark(self) -> str:

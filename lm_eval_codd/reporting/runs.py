@@ -203,6 +203,7 @@ def _from_results(
         warnings=(*older, *(config.get("warnings") or ())),
         date=results.get("date") or 0.0,
         samples=samples if samples.is_file() else None,
+        scores={name: value for name, found in scores.items() if (value := number(found)) is not None},
     )
 
 
