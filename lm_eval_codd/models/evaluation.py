@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import CodeType, FrameType
@@ -38,6 +38,7 @@ class Evaluation:
         chat_template: whether prompts go through the tokenizer's chat template, or through which of its templates.
         system_instruction: put in front of what tasks say to the system.
         limit: documents of each task, or a share of them below 1; None for all.
+        samples: the numbers of the documents of some tasks, by the task's name, where they were given.
         use_cache: whether lm-eval keeps the answers in a store of its own.
         typed_device: the device that somebody chose; None where lm-eval filled in its default.
         tasks: those of the run, by name; empty before lm-eval has loaded them.
@@ -48,6 +49,7 @@ class Evaluation:
     chat_template: bool | str = False
     system_instruction: str | None = None
     limit: float | None = None
+    samples: Mapping[str, Sequence[int]] = field(default_factory=dict)
     use_cache: bool = False
     typed_device: str | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
@@ -76,6 +78,7 @@ def running_evaluation() -> Evaluation | None:
             "gen_kwargs": simple_parse_args_string(typed) if isinstance(typed, str) else dict(typed),
             "torch_seed": _argument(simple, _SIMPLE, "torch_random_seed"),
             "limit": _argument(simple, _SIMPLE, "limit"),
+            "samples": _argument(simple, _SIMPLE, "samples") or {},
             "use_cache": _argument(simple, _SIMPLE, "use_cache") is not None,
             "typed_device": _typed_device(simple),
         }

@@ -28,6 +28,12 @@ def refuse_idle_ranks(evaluation: Evaluation, world_size: int) -> None:
             f"`--limit {evaluation.limit:g}` gives {world_size} processes {evaluation.limit:g} document(s) of a task, "
             f"and lm-eval stops in one that has none; use --limit {world_size} or more, or fewer processes"
         )
+    for name, documents in evaluation.samples.items():
+        if len(documents) < world_size:
+            raise ValueError(
+                f"`--samples` gives {world_size} processes {len(documents)} document(s) of {name}, and lm-eval stops "
+                f"in one that has none; name {world_size} or more, or use fewer processes"
+            )
 
 
 def no_likelihood(who: str) -> NotImplementedError:

@@ -66,6 +66,12 @@ def test_a_limit_that_says_no_number_of_documents_is_not(limit):
     refuse_idle_ranks(Evaluation(limit=limit), 8)
 
 
+def test_fewer_samples_than_processes_are_refused():
+    with pytest.raises(ValueError, match="`--samples` gives 2 processes 1 document"):
+        refuse_idle_ranks(Evaluation(samples={"a": [0, 1], "b": [7]}), 2)
+    refuse_idle_ranks(Evaluation(samples={"a": [0, 1], "b": [7]}), 1)
+
+
 def test_the_limit_of_the_running_evaluation_is_what_counts(checkpoints, evaluate, monkeypatch):
     monkeypatch.setattr(Ranks, "__init__", lambda self: vars(self).update(rank=0, world_size=2, local_rank=0))
     with pytest.raises(ValueError, match="`--limit 1` gives 2 processes 1 document"):
