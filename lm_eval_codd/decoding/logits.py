@@ -28,6 +28,7 @@ class Logits:
         self._given, self._head = given, head
         self.shape, self.device = (len(given[0]), vocab_size), given[0].device
         self._are_finite: list[Tensor] = []
+        self._overwritten: tuple[Tensor, Tensor] | None = None
 
     def element_size(self) -> int:
         """Bytes of a number."""
@@ -40,15 +41,32 @@ class Logits:
         self._are_finite = [_are_finite(logits)]
         return logits
 
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """[n, V], some rows [n] of them as the head has them; the caller's to keep and to overwrite."""
+        return self._head(*(values[rows] for values in self._given)).clone()
+
+    def overwrite(self, taken: Tensor, others: Tensor) -> None:
+        """Put the rows `taken` [N] of `others` [M, V] in place of what the head has; -1 leaves a row as it is.
+
+        So `split` gives them from now on; `are_finite` is of the head's.
+        """
+        self._overwritten = taken, others
+
     def split(self, size: int) -> Iterator[Tensor]:
         """`size` rows at a time, each until the next ones are asked for."""
         room = _ROOM // (self.shape[1] * self.element_size()) if self.device.type == "cpu" else 0
         at_once = max(1, room // size) * size
-        self._are_finite = []
+        self._are_finite, start = [], 0
         for some in zip(*(values.split(at_once) for values in self._given), strict=True):
             logits = self._head(*some)
             self._are_finite.append(_are_finite(logits))
-            yield from logits.split(size)
+            for piece in logits.split(size):
+                if self._overwritten is not None:
+                    taken, others = self._overwritten
+                    taken = taken[start : start + len(piece)]
+                    piece = others[taken.clamp(min=0)].where(taken[:, None] >= 0, piece)
+                yield piece
+                start += len(piece)
 
     @property
     def are_finite(self) -> Tensor:

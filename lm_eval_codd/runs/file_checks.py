@@ -17,6 +17,7 @@ from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.circuit_header import CircuitHeader, find_circuit, read_header, read_safetensors_header
 from lm_eval_codd.runs.run import Run, is_own_task
 from lm_eval_codd.runs.task_files import read_task_file, task_files
+from lm_eval_codd.settings import REVISING
 
 _WEIGHTS: Final = "model.safetensors"
 _VOCABULARY: Final = ("embedding_size", "vocab_size")
@@ -173,7 +174,7 @@ def _check_circuit(run: Run) -> None:
 
 def _check_window(run: Run, header: CircuitHeader) -> None:
     window, config = header.num_positions, run.config
-    if window is None:
+    if window is None or config.decoder in REVISING:
         return
     if config.goes_by_blocks and config.block_length != window:
         raise ValueError(

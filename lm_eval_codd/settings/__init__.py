@@ -17,10 +17,11 @@ from lm_eval_codd.settings.config import (
     DecodingConfig,
     Family,
     approximations_of,
+    extensions_of,
     rule_of,
     steps_follow_confidence,
 )
-from lm_eval_codd.settings.decoders import DECODERS, REVISING, TAKE_PLANNERS, WITHOUT_CIRCUIT, only_read, reads
+from lm_eval_codd.settings.decoders import DECODERS, REVISING, TAKE_PLANNERS, only_read, reads
 from lm_eval_codd.settings.fields import either, facts_of, unknown_value
 from lm_eval_codd.settings.likelihood import ESTIMATORS, LONGEST_EXACT, LikelihoodConfig
 
@@ -39,12 +40,12 @@ __all__ = [
     "SCORE_WHAT_IS_DRAWN",
     "SHIFTED",
     "TAKE_PLANNERS",
-    "WITHOUT_CIRCUIT",
     "DecodingConfig",
     "Family",
     "LikelihoodConfig",
     "approximations_of",
     "either",
+    "extensions_of",
     "facts_of",
     "only_read",
     "reads",

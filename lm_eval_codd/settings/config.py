@@ -13,6 +13,7 @@ from lm_eval_codd.settings.decoders import (
     ONE_OF,
     OWN_DEFAULTS,
     OWN_RANGES,
+    REVISING,
     CadOptions,
     CorrectiveOptions,
     OpenDllmOptions,
@@ -254,6 +255,11 @@ class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
             self._check_blocks()
         if self.decoder == "cad":
             self._check_bounds()
+        if self.decoder in REVISING and self.pc_sampling == "any_order":
+            raise ValueError(
+                f"`pc_sampling=any_order` commits a step's tokens one by one, and `decoder={self.decoder}` writes them "
+                f"at once; use {either(way for way in PC_SAMPLING if way != 'any_order')}"
+            )
         if self.form == "paper" and self.score != "logp":
             raise ValueError(f"`score={self.score}` is not read with `form=paper`; leave out one of them")
 
@@ -411,6 +417,12 @@ def approximations_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
     exact = _EXACT if _decoder(settings) == "unmasking" else {"cache": "none"}
     given = {name: value for name, off in exact.items() if (value := settings.get(name, off)) != off}
     return tuple(f"{name}={_shown(value)}" for name, value in given.items())
+
+
+def extensions_of(settings: Mapping[str, Any], *, coupled: bool) -> tuple[str, ...]:
+    """What of a decode is this project's own and has no reference, with a circuit (`coupled`) or without."""
+    decoder = _decoder(settings)
+    return (f"circuit with decoder={decoder}",) if coupled and decoder in REVISING else ()
 
 
 def steps_follow_confidence(settings: Mapping[str, Any]) -> bool:

@@ -119,14 +119,12 @@ OPTIONS: Final[Mapping[str, type]] = {
     "corrective": CorrectiveOptions,
 }
 
-# Those that may mask again what they have written (`Decoder.revises`).
+# Those that may mask again what they have written (`Decoder.revises`). A circuit's windows tile their answer, which is an
+# extension of this project's, without a reference.
 REVISING: Final = ("p2", "open_dllm", "corrective")
 
 # Those that take a second model, which scores what the first predicts.
 TAKE_PLANNERS: Final = ("p2",)
-
-# Those that a circuit cannot be coupled with.
-WITHOUT_CIRCUIT: Final = ("p2", "open_dllm", "corrective")
 
 # Where a decoder has a default or a range of its own for a setting that it shares.
 OWN_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {

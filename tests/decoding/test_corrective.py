@@ -298,11 +298,6 @@ class TestSettings:
         with pytest.raises(ValueError, match=message):
             codd.DecodingConfig(decoder="corrective", **settings)
 
-    def test_so_is_a_circuit(self, backbone, make_circuit):
-        circuit = make_circuit(vocab_size=backbone.vocab_size)
-        with pytest.raises(ValueError, match="a circuit does not go with `decoder=corrective`; use decoder=unmasking"):
-            codd.generate(backbone, PROMPTS, codd.DecodingConfig(**SMALL), circuit)
-
     def test_its_options_are_refused_by_others(self):
         for name, value in (("remask_schedule", "linear"), ("mad_k", 2.5)):
             for decoder in ("unmasking", "cad"):

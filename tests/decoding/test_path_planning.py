@@ -15,7 +15,6 @@ from lm_eval_codd.decoding.decoders.revision import Plan
 from lm_eval_codd.settings import decoders as options
 from tests.decoding.stub_backbone import StubBackbone
 from tests.decoding.test_batches import an_end
-from tests.decoding.test_coupling import random_circuit
 from tests.decoding.test_loop import PROMPTS
 
 FOLDER = Path(__file__).parent.parent / "golden" / "decoders"
@@ -242,12 +241,6 @@ class TestSettings:
         backbone, planner = StubBackbone({"vocab": 32}), StubBackbone({"vocab": 33})
         with pytest.raises(ValueError, match="planner's vocabulary of 33 tokens is not the backbone's of 32; use"):
             codd.generate(backbone, [[1]], codd.DecodingConfig(**SMALL), planner=planner)
-
-    @pytest.mark.parametrize("decoder", ["p2", "open_dllm"])
-    def test_a_circuit_is_refused(self, decoder):
-        config = codd.DecodingConfig(decoder=decoder, gen_length=24, num_steps=8)
-        with pytest.raises(ValueError, match=f"a circuit does not go with `decoder={decoder}`; use decoder=unmasking"):
-            codd.generate(StubBackbone({"vocab": 32}), [[1]], config, random_circuit(32, 8, 4))
 
     def test_a_planner_is_refused_by_other_decoders(self):
         backbone = StubBackbone({"vocab": 32})

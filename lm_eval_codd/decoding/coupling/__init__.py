@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lm_eval_codd.decoding.coupling.sampling import COUPLED_LOGITS, AnyOrder, Coupling, Independent, OneShot
+from lm_eval_codd.decoding.coupling.tiles import Tiles
 from lm_eval_codd.decoding.coupling.windows import BestWindow, BlockWindow, CoveringWindows, Members, WindowRule
-from lm_eval_codd.settings import WITHOUT_CIRCUIT
+from lm_eval_codd.settings import REVISING
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.protocols import Backbone, Chooser, Circuit
@@ -36,16 +37,15 @@ def make_coupling(
     return OneShot(chooser, rule, circuit, config.pc_temperature, COUPLED_LOGITS[config.pc_sampling])
 
 
-def check_window(config: DecodingConfig, num_positions: int) -> None:
-    """Raise `ValueError` when a circuit's window of `num_positions` fits neither the blocks nor the answer.
+def make_tiles(config: DecodingConfig, circuit: Circuit | None) -> Tiles | None:
+    """The coupling of a decoder that masks again; None without a circuit."""
+    return None if circuit is None else Tiles(config, circuit)
 
-    So does a decoder that no circuit can be coupled with.
-    """
-    if config.decoder in WITHOUT_CIRCUIT:
-        raise ValueError(
-            f"a circuit does not go with `decoder={config.decoder}`; use decoder=unmasking or decoder=cad, or leave "
-            "the circuit out"
-        )
+
+def check_window(config: DecodingConfig, num_positions: int) -> None:
+    """Raise `ValueError` when a circuit's window of `num_positions` fits neither the blocks nor the answer."""
+    if config.decoder in REVISING:  # a tile may be longer than the answer
+        return
     if config.goes_by_blocks and config.block_length != num_positions:
         raise ValueError(
             f"`block_length={config.block_length}` must equal the circuit's window of {num_positions} positions; "

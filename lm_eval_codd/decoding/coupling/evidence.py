@@ -14,6 +14,7 @@ from lm_eval_codd.decoding.noise import Stream, uniforms
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
     from lm_eval_codd.decoding.coupling.windows import Windows
+    from lm_eval_codd.decoding.logits import Logits
     from lm_eval_codd.decoding.protocols import Circuit, Posterior
     from lm_eval_codd.decoding.step import Step
 
@@ -38,14 +39,18 @@ class Evidence:
         canvas: Canvas,
         step: Step,
         windows: Windows,
-        logits: Tensor,
+        logits: Tensor | Logits,
         pc_temperature: float,
     ) -> Evidence:
         """Condition the circuit on tempered logits [N, V] where a position is masked, else on its token."""
-        row = windows.row[:, None]
-        tokens = canvas.tokens[row, windows.columns]
+        row, columns = windows.row[:, None], windows.columns
+        if windows.silent is not None:
+            columns = columns.clamp(max=canvas.tokens.shape[1] - 1)
+        tokens = canvas.tokens[row, columns]
         masked = tokens == canvas.ids.mask
-        source = _sources(canvas, step)[row, windows.columns]
+        source = _sources(canvas, step)[row, columns]
+        if windows.silent is not None:
+            masked, source = masked | windows.silent, source.masked_fill(windows.silent, -1)
         places = _places(masked, windows.num_masked)
         spoken = source.flatten()[places]
         # Their scale may be any: it goes into log Z, and the coupled distribution is the same.
@@ -75,6 +80,18 @@ class Evidence:
         size = rows_at_a_time(logits)
         for rows, new, keeps in zip(source.split(size), coupled.split(size), impossible.split(size), strict=True):
             logits[rows] = torch.where(keeps[:, None], logits[rows], new.to(logits.dtype))
+
+    def places_in(self, logits: Logits) -> Tensor:
+        """[N] int64: which of the M coupled rows takes the place of each row of `logits` [N, V], -1 where none does.
+
+        None of windows whose evidence the circuit rules out.
+        """
+        places = self.posterior.places
+        source, number = self.source.flatten()[places], logits.shape[0]
+        stays = (source < 0) | self.posterior.impossible[places // self.source.shape[1]]
+        taken = source.new_full((number + 1,), -1)
+        taken[source.masked_fill(stays, number)] = torch.arange(len(source), device=source.device)
+        return taken[:number]
 
     def of_rows(self, keep: Tensor) -> Evidence:
         """The windows of the rows [B] bool to keep."""

@@ -29,17 +29,22 @@ class Windows:
     row: [W] int64, row of the batch.
     columns: [W, T] int64, columns of the canvas.
     takes: [W, T] bool, masked positions that take the coupled distribution.
-    num_masked: masked positions in all windows together, where that is known without asking the device.
+    num_masked: masked positions in all windows together, where that is known without asking the device; the `silent`
+        ones are among them.
+    silent: [W, T] bool, positions of which nothing is known, whatever stands there or beyond the canvas; None: there
+        are none.
     """
 
     row: Tensor
     columns: Tensor
     takes: Tensor
     num_masked: int | None = None
+    silent: Tensor | None = None
 
     def select(self, keep: Tensor) -> Windows:
         """Some of the windows, [W] bool or indices."""
-        return Windows(self.row[keep], self.columns[keep], self.takes[keep])
+        silent = None if self.silent is None else self.silent[keep]
+        return Windows(self.row[keep], self.columns[keep], self.takes[keep], silent=silent)
 
 
 @dataclass(frozen=True)
@@ -71,10 +76,10 @@ class Gate:
         self._reverse = config.reverse_frac
 
     @overload
-    def __call__(self, num_masked: Tensor, length: int) -> Tensor: ...
+    def __call__(self, num_masked: Tensor, length: int | Tensor) -> Tensor: ...
     @overload
     def __call__(self, num_masked: int, length: int) -> bool: ...
-    def __call__(self, num_masked: Tensor | int, length: int) -> Tensor | bool:
+    def __call__(self, num_masked: Tensor | int, length: int | Tensor) -> Tensor | bool:
         """A bool for each number of masked positions."""
         # In Python's floats, or in float64: a float32 share may fall on the other side.
         share = num_masked.double() / length if isinstance(num_masked, Tensor) else num_masked / length

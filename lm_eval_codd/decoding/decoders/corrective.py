@@ -65,8 +65,8 @@ class Corrective(Revising):
             num_open=open_.sum(dim=1),
         )
 
-    def decide(self, canvas: Canvas, step: Step, logits: Logits) -> Decision:
-        """See `Decoder`."""
+    def revise(self, canvas: Canvas, step: Step, logits: Logits) -> Decision:
+        """See `Revising`."""
         current = canvas.at(step.columns)
         drawn = step.uniforms(Stream.TOKEN) if self._config.temperature > 0 else None
         tokens, confidence = in_pieces(step, logits, self._propose, current, drawn)

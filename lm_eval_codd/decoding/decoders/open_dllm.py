@@ -61,8 +61,8 @@ class OpenDllm(Revising):
         budget = variable.sum(dim=1) - num_masked
         return Look(canvas.step, torch.zeros_like(canvas.step), wanted, masked.sum(dim=1), budget=budget)
 
-    def decide(self, canvas: Canvas, step: Step, logits: Logits) -> Decision:
-        """See `Decoder`."""
+    def revise(self, canvas: Canvas, step: Step, logits: Logits) -> Decision:
+        """See `Revising`."""
         drawn = step.uniforms(Stream.TOKEN) if self._config.temperature > 0 else None
         present = canvas.at(step.columns)
         masked = present == self._mask

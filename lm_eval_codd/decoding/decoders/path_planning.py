@@ -93,8 +93,8 @@ class PathPlanning(Revising):
             budget=budget,
         )
 
-    def decide(self, canvas: Canvas, step: Step, logits: Logits) -> Decision:
-        """See `Decoder`."""
+    def revise(self, canvas: Canvas, step: Step, logits: Logits) -> Decision:
+        """See `Revising`."""
         drawn = step.uniforms(Stream.TOKEN) if self._config.temperature > 0 else None
         rank = step.uniforms(Stream.RANK) if self._config.score == "random" else None
         tokens, score = in_pieces(step, logits, self._propose, drawn, rank)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lm_eval_codd.decoding.coupling import check_window
+from lm_eval_codd.decoding.coupling import make_tiles
 from lm_eval_codd.decoding.step import Decision, Step
 from lm_eval_codd.decoding.transfer import to_device
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_eval_codd.decoding.canvas import Canvas, Ids
+    from lm_eval_codd.decoding.logits import Logits
     from lm_eval_codd.decoding.protocols import Circuit
     from lm_eval_codd.settings import DecodingConfig
 
@@ -49,11 +50,10 @@ class Revising:
     def __init__(
         self, config: DecodingConfig, family: str, ids: Ids, device: torch.device, circuit: Circuit | None = None
     ) -> None:
-        if circuit is not None:
-            check_window(config, circuit.num_positions)
         self._config = config
         self._mask = ids.mask
         self._plan = Plan(self.shares(config), device)
+        self._tiles = make_tiles(config, circuit)
 
     @staticmethod
     def shares(config: DecodingConfig) -> list[float]:
@@ -64,6 +64,16 @@ class Revising:
         """Fix what a draft gives, where the caller did not say what is fixed."""
         if canvas.fixed is None:
             canvas.fixed = canvas.inside & ~canvas.masked
+
+    def decide(self, canvas: Canvas, step: Step, logits: Logits) -> Decision:
+        """See `Decoder`; with a circuit, `logits` are coupled where its tiles say so."""
+        if self._tiles is not None:
+            self._tiles.couple(canvas, step, logits)
+        return self.revise(canvas, step, logits)
+
+    def revise(self, canvas: Canvas, step: Step, logits: Logits) -> Decision:
+        """What the step writes."""
+        raise NotImplementedError
 
 
 def revision(step: Step, tokens: Tensor, score: Tensor, masked: Tensor, kept: Tensor, mask_id: int) -> Decision:
