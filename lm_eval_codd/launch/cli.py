@@ -22,7 +22,14 @@ from lm_eval_codd.launch.schedule import StopRequest, run_all
 from lm_eval_codd.runs.estimate import from_past, read_past, stated
 from lm_eval_codd.runs.flags import Flag, format_help, parse
 from lm_eval_codd.runs.naming import labels
-from lm_eval_codd.runs.paper import GRID_MAX, GRID_REMARK, SELECT, approximation_remarks, table_sweeps
+from lm_eval_codd.runs.paper import (
+    GRID_MAX,
+    GRID_REMARK,
+    SELECT,
+    approximation_remarks,
+    extension_remarks,
+    table_sweeps,
+)
 from lm_eval_codd.runs.run_flags import GROUPS
 from lm_eval_codd.runs.sweep import FIXED, Sweep, is_file, parse_changes, parse_sweep, read_sweeps
 from lm_eval_codd.settings import unknown_value
@@ -162,8 +169,8 @@ def _is_demo_alone(options: Mapping[str, Any]) -> bool:
 
 def _remarks(options: Mapping[str, Any], selection: Selection) -> list[str]:
     grid = [GRID_REMARK] if options.get("select") == GRID_MAX else []
-    approximate = approximation_remarks(selection.runs.values()) if "paper" in options else []
-    return [*selection.remarks, *grid, *approximate]
+    runs = selection.runs.values() if "paper" in options else []
+    return [*selection.remarks, *grid, *approximation_remarks(runs), *extension_remarks(runs)]
 
 
 def _launch(

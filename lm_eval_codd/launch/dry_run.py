@@ -96,9 +96,10 @@ def num_passes(run: Run) -> int | None:
 
 
 def _notes(jobs: Sequence[Job], estimates: Sequence[Estimate | None]) -> list[str]:
-    """What the table cannot say: where its times come from, and what is approximate."""
+    """What the table cannot say: where its times come from, what is approximate, and what an extension."""
     sources: dict[str, list[int]] = {}
     approximate: dict[str, list[int]] = {}
+    extensions: dict[str, list[int]] = {}
     templates: dict[str, list[int]] = {}
     for number, (job, about) in enumerate(zip(jobs, estimates, strict=True), start=1):
         if about is not None:
@@ -106,8 +107,11 @@ def _notes(jobs: Sequence[Job], estimates: Sequence[Estimate | None]) -> list[st
         templates.setdefault(_template(job.run), []).append(number)
         if job.run.config.approximations:
             approximate.setdefault(", ".join(job.run.config.approximations), []).append(number)
+        for what in job.run.extensions:
+            extensions.setdefault(what, []).append(number)
     lines = [f"chat template: {what}  [{_numbers(numbers)}]" for what, numbers in templates.items()]
     lines += [f"approximate: {what}  [{_numbers(numbers)}]" for what, numbers in approximate.items()]
+    lines += [f"extension, without a reference: {what}  [{_numbers(numbers)}]" for what, numbers in extensions.items()]
     return lines + [f"time: {source}  [{_numbers(numbers)}]" for source, numbers in sources.items()]
 
 

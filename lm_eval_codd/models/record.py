@@ -16,7 +16,7 @@ import transformers
 import lm_eval_codd
 from lm_eval_codd.code_version import code_version
 from lm_eval_codd.older_records import DECODING_VERSION
-from lm_eval_codd.settings import DecodingConfig
+from lm_eval_codd.settings import DecodingConfig, extensions_of
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.backbone import Backbone
@@ -167,13 +167,20 @@ class Record:
         """For lm-eval's results file: settings, what the answers were made from and on, counts, warnings."""
         totals = Totals.over_ranks(self.totals_of_ranks or [self.totals])
         config, backbone = setup.config, setup.backbone
+        settings, coupled = dataclasses.asdict(config), setup.circuit is not None
         return {
             "family": backbone.family,
-            "settings": dataclasses.asdict(config),
+            "settings": settings,
             "settings_of_tasks": self._settings_of_tasks,
             # Empty for answers of an exact decode; what it holds is in the settings too.
             "approximations": list(config.approximations),
             "approximations_of_tasks": self._approximations_of_tasks,
+            # Empty for what somebody else's code can be held against.
+            "extensions": list(extensions_of(settings, coupled=coupled)),
+            "extensions_of_tasks": {
+                task: list(extensions_of({**settings, **given}, coupled=coupled))
+                for task, given in self._settings_of_tasks.items()
+            },
             **self.made_from,
             "token_ids": {name: getattr(backbone, name) for name in _TOKEN_IDS},
             "checkpoint_identity": backbone.identity,

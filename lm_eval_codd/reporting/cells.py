@@ -43,6 +43,8 @@ __all__ = [
 BASE: Final = "base"
 PARADIGM_NAMES: Final = {"block": "block diffusion", "full": "full diffusion"}
 
+# Of a system that is an extension of this project's.
+_EXTENSION: Final = " (extension)"
 # Marks the columns of approximate decodes; tables that have one explain it.
 DAGGER: Final = "†"
 APPROXIMATE: Final = (
@@ -103,6 +105,11 @@ class CellKey(NamedTuple):
     def column(self) -> Column:
         """The cell's column."""
         return Column(*self[2:])
+
+    @property
+    def compared_system(self) -> str:
+        """The system with the default decoder: there it is no extension."""
+        return self.system.replace(_EXTENSION, "")
 
 
 @dataclass(frozen=True)
@@ -180,13 +187,16 @@ def key_of(run: Run) -> CellKey:
 
 
 def system_of(run: Run) -> str:
-    """The run's system: `base`, `CoDD`, or CoDD with the uses of the circuit that are not the default ones."""
-    if run.circuit is None and run.circuit_identity is None:
+    """The run's system: `base`, `CoDD`, or CoDD with the uses of the circuit that are not the default ones.
+
+    One that is an extension is called that, and is in no cell of another.
+    """
+    if not run.has_circuit:
         return BASE
     defaults = DecodingConfig()
     skipped = _NOT_IN.get(str(run.settings.get("paradigm")), ())
     others = [f"{n}={v}" for n in _KINDS if n not in skipped and (v := run.settings.get(n)) != getattr(defaults, n)]
-    return " ".join(["CoDD", *others])
+    return " ".join([f"CoDD{_EXTENSION if run.extensions else ''}", *others])
 
 
 def family_defaults(family: str | None) -> Mapping[str, Any]:
@@ -311,6 +321,7 @@ def _marks(runs: Sequence[Run]) -> dict[int, list[str]]:
             marks[id(run)].append(f"partial: {run.n} of {run.total} documents")
         if run.has_other_rows:
             marks[id(run)].append("not the benchmark's published rows")
+        marks[id(run)] += [f"this project's extension, without a reference: {what}" for what in run.extensions]
         marks[id(run)] += run.warnings
     return marks
 

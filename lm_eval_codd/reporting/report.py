@@ -95,6 +95,8 @@ def objections(run: Run) -> list[str]:
         reasons.append("its rows are not the published ones")
     if run.approximations:
         reasons.append(f"approximate ({', '.join(run.approximations)}), the paper's decodes are exact")
+    if run.extensions:
+        reasons.append(f"an extension ({', '.join(run.extensions)}), of which the paper has none")
     departures = {name: value for name, value in settings_given(run).items() if name not in (*_FREE, "limit")}
     reasons += [f"{name}={value} is not the paper's" for name, value in departures.items()]
     return reasons

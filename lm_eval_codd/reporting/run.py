@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_eval_codd.catalogue import TASK_PREFIX
-from lm_eval_codd.settings import approximations_of
+from lm_eval_codd.settings import approximations_of, extensions_of
 
 __all__ = ["Run"]
 
@@ -98,6 +98,16 @@ class Run:
         return approximations_of(self.settings)
 
     @property
+    def has_circuit(self) -> bool:
+        """Whether a circuit coupled its predictions."""
+        return self.circuit is not None or self.circuit_identity is not None
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """What of it is this project's own and has no reference, as `circuit with decoder=p2`."""
+        return extensions_of(self.settings, coupled=self.has_circuit)
+
+    @property
     def is_partial(self) -> bool:
         """Whether the score is of a part of the task only."""
         return self.n is not None and self.total is not None and self.n < self.total
@@ -139,5 +149,6 @@ class Run:
         of = f" of {self.total}" if self.is_partial else ""
         rows = "; not the published rows" if self.has_other_rows else ""
         approximate = "; approximate" if self.approximations else ""
+        extension = "; an extension" if self.extensions else ""
         unreadable = f"; {self.unreadable} unreadable" if self.unreadable else ""
-        return f"{self.metric} {self.value:.3f}{spread} (n={self.n}{of}{unreadable}{rows}{approximate})"
+        return f"{self.metric} {self.value:.3f}{spread} (n={self.n}{of}{unreadable}{rows}{approximate}{extension})"

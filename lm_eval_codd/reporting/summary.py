@@ -35,6 +35,8 @@ def format_table(rows: Sequence[Run]) -> str:
         lines.append("! other rows than the published ones: not a score of the benchmark")
     if any(row.approximations for row in rows):
         lines.append("~ approximate: made with a cache, or a threshold on confidences, that its name tells")
+    if any(row.extensions for row in rows):
+        lines.append("^ an extension of this project's without a reference: a circuit with a decoder that masks again")
     return "\n".join(lines)
 
 
@@ -44,7 +46,11 @@ def _cells(row: Run) -> tuple[str, ...]:
         row.name,
         row.task,
         row.metric or "-",
-        value + "*" * row.is_partial + "!" * row.has_other_rows + "~" * bool(row.approximations),
+        value
+        + "*" * row.is_partial
+        + "!" * row.has_other_rows
+        + "~" * bool(row.approximations)
+        + "^" * bool(row.extensions),
         _text(row.stderr, ".4f"),
         _text(row.n, "d"),
         _text(row.nfe, "g"),

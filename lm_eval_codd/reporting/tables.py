@@ -230,7 +230,7 @@ def _fixed_steps(group: Group, cell: Cell) -> Cell | None:
     fixed = [
         (other.run.nfe, other)
         for other in _in_order(group)
-        if (other.key.benchmark, other.key.system) == (cell.key.benchmark, cell.key.system)
+        if (other.key.benchmark, other.key.system) == (cell.key.benchmark, cell.key.compared_system)
         and not other.key.approximations
         and other.run is not None
         and other.run.nfe is not None

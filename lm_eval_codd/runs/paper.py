@@ -36,6 +36,12 @@ def approximation_remarks(runs: Iterable[Run]) -> list[str]:
     ]
 
 
+def extension_remarks(runs: Iterable[Run]) -> list[str]:
+    """A line where runs that were asked for with a table of the paper are extensions, which it has none of."""
+    found = dict.fromkeys(itertools.chain(*(run.extensions for run in runs)))
+    return [f"{', '.join(found)}: an extension, which is no cell of the paper's tables"] if found else []
+
+
 def table_sweeps(name: str, select: str = FIXED) -> list[Sweep]:
     """The sweeps of a table's cells; raises `ValueError` for a table that does not exist."""
     if name not in TABLES:

@@ -12,7 +12,7 @@ from lm_eval_codd import demo
 from lm_eval_codd.catalogue import TASKS, short_name
 from lm_eval_codd.older_records import filled_settings
 from lm_eval_codd.runs import checkpoints
-from lm_eval_codd.settings import DecodingConfig, Family
+from lm_eval_codd.settings import REVISING, DecodingConfig, Family, extensions_of
 
 _DEMO_BYTES: Final = 2e6
 _HUB_BYTES: Final = 16e9
@@ -108,13 +108,21 @@ class Run:
     def num_forward(self) -> int:
         """Network evaluations of one answer at most: a step that commits nothing needs none.
 
-        Where the confidences say how much a step commits, that is one token a step; such rows need far fewer.
+        Where the confidences say how much a step commits, that is one token a step; such rows need far fewer. A step
+        that may mask again needs one whatever it commits.
         """
         config, most = self.config, self.config.gen_length
+        if config.decoder in REVISING:
+            return config.steps
         if config.steps_follow_confidence:
             return most
         rounded = config.has_rounded_counts(self.family)
         return min(config.steps_of_block * config.num_blocks if rounded else config.steps, most)
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """What of it is this project's own and has no reference, as `circuit with decoder=p2`."""
+        return extensions_of(vars(self.config), coupled=self.circuit is not None)
 
     @property
     def cost(self) -> float:

@@ -119,8 +119,8 @@ OPTIONS: Final[Mapping[str, type]] = {
     "corrective": CorrectiveOptions,
 }
 
-# Those that may mask again what they have written (`Decoder.revises`). A circuit's windows tile their answer, which is an
-# extension of this project's, without a reference.
+# Those that may mask again what they have written (`Decoder.revises`). A circuit's windows tile their answer, which is
+# an extension of this project's, without a reference.
 REVISING: Final = ("p2", "open_dllm", "corrective")
 
 # Those that take a second model, which scores what the first predicts.

@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(frame)
     if comparison.approximations:
         print(f"\napproximate: {', '.join(comparison.approximations)}")
+    if comparison.extensions:
+        print(f"\nextension, without a reference: {', '.join(comparison.extensions)}")
     for decode, trace in comparison.traces.items():
         generation = trace.generation
         print(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
-from lm_eval_codd.settings import rule_of
+from lm_eval_codd.settings import extensions_of, rule_of
 from lm_eval_codd.trace.recording import Trace, record
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Comparison:
         model: the checkpoint, and the circuit when there is one.
         alg: the remasking rule, which says what a confidence is.
         approximations: settings that set the decode apart from an exact one, such as `cache=dual`.
+        extensions: what of the decode with the circuit has no reference, such as `circuit with decoder=p2`.
         settings: what else was decided, by name: those that count here and those that are not the defaults.
         prompt: its text, as the network reads it.
         traces: the decodes by name, one or two.
@@ -39,6 +40,7 @@ class Comparison:
     model: str
     alg: str
     approximations: tuple[str, ...]
+    extensions: tuple[str, ...]
     settings: Mapping[str, object]
     prompt: str
     traces: Mapping[str, Trace]
@@ -75,6 +77,7 @@ def compare(lm: DiffusionLM, question: str) -> Comparison:
         model=model,
         alg=rule_of(vars(lm.config)),
         approximations=lm.config.approximations,
+        extensions=extensions_of(vars(lm.config), coupled=lm.circuit is not None),
         settings=_settings(lm.config, has_circuit=lm.circuit is not None),
         prompt=prompt,
         traces=traces,

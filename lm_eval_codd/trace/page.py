@@ -19,6 +19,7 @@ def build_page(comparison: Comparison) -> str:
         "model": comparison.model,
         "alg": comparison.alg,
         "approximations": comparison.approximations,
+        "extensions": comparison.extensions,
         "settings": {name: str(value) for name, value in comparison.settings.items()},
         "prompt": comparison.prompt,
         "mask": comparison.mask_id,

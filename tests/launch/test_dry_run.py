@@ -7,6 +7,7 @@ import sys
 from lm_eval_codd import demo
 from lm_eval_codd.launch.jobs import demo_sweeps, select
 from lm_eval_codd.runs.gates import block_gates
+from tests.run_files import circuit_file
 
 
 class TestDryRun:
@@ -54,6 +55,13 @@ class TestDryRun:
         assert "runs are approximate (cache=dual) and the paper's tables exact: `report --table` and" in output
         _, output = launcher([], "--paper", "table1", "--dry-run")
         assert "approximate" not in output
+
+    def test_names_what_is_an_extension(self, launcher, tmp_path):
+        circuit = circuit_file(tmp_path / "circuit.safetensors")
+        texts = [launcher.run_text(steps=16), launcher.run_text(steps=16, more=f"--decoder p2 --pc_ckpt {circuit}")]
+        code, output = launcher(texts, "--dry-run")
+        assert code == 0
+        assert output.count("extension, without a reference: circuit with decoder=p2  [run 2]\n") == 1
 
     def test_of_the_demo_lists_its_five_step_counts_and_the_decoder_without(self, launcher):
         code, output = launcher([], "--demo", "--dry-run")

@@ -5,6 +5,7 @@ from lm_eval_codd import backbones, circuits
 from lm_eval_codd.circuits.hmm import HMM
 from lm_eval_codd.models.codd import CoddDream, CoddLLaDA
 from lm_eval_codd.models.llada import LLaDA
+from lm_eval_codd.settings import REVISING
 
 SHORT = {"num_steps": 4, "gen_length": 16, "block_length": 16, "device": "cpu"}
 PROMPTS = ["a", "bb bb", "c" * 9]
@@ -40,13 +41,23 @@ class TestCircuit:
         assert warning.startswith("the circuit never acted")
         assert warning in harness_log.text
 
-    def test_a_decoder_that_it_cannot_be_coupled_with_is_said_before_the_checkpoint_is_loaded(
-        self, checkpoints, monkeypatch
-    ):
+    @pytest.mark.parametrize("decoder", REVISING)
+    def test_with_a_decoder_that_masks_again_the_result_calls_it_an_extension(self, checkpoints, ask, decoder):
+        settings = {"decoder": decoder, "num_steps": 4, "gen_length": 24, "device": "cpu"}
+        lm = CoddLLaDA(checkpoints["llada"], pc="a.jpc", pc_frac=1.5, **settings)
+        alone = LLaDA(checkpoints["llada"], **settings)
+        assert ask(lm, PROMPTS) != ask(alone, PROMPTS)
+        info = lm.get_model_info()
+        assert info["circuit_calls"] > 0 and info["warnings"] == []
+        assert info["extensions"] == [f"circuit with decoder={decoder}"]
+        assert alone.get_model_info()["extensions"] == []
+        assert CoddLLaDA(checkpoints["llada"], pc="a.jpc", **SHORT).get_model_info()["extensions"] == []
+
+    def test_a_use_that_a_decoder_has_not_is_said_before_the_checkpoint_is_loaded(self, checkpoints, monkeypatch):
         monkeypatch.setattr(backbones, "load_backbone", lambda *args, **settings: pytest.fail("loaded"))
-        for decoder in ("p2", "open_dllm", "corrective"):
-            with pytest.raises(ValueError, match=f"a circuit does not go with `decoder={decoder}`"):
-                CoddLLaDA(checkpoints["llada"], pc="a.jpc", decoder=decoder, gen_length=16, num_steps=4, device="cpu")
+        for decoder in REVISING:
+            with pytest.raises(ValueError, match=f"`pc_sampling=any_order` commits .* `decoder={decoder}` writes"):
+                CoddLLaDA(checkpoints["llada"], pc="a.jpc", decoder=decoder, pc_sampling="any_order", device="cpu")
 
     def test_it_and_an_adapter_can_be_pinned(self, checkpoints, monkeypatch, circuit):
         asked = {}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from lm_eval_codd.settings import DecodingConfig
+from lm_eval_codd.settings import DecodingConfig, only_read
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "reporting"
 REPORTED = {
@@ -59,7 +59,7 @@ def write_run(
     """A run's folder, with its answers' scores in `right`. `change` updates the results, `config` their config."""
     task = f"codd_{benchmark}"
     pc = {k: settings.pop(k) for k in list(settings) if k.startswith("pc_") or k == "reverse_frac"}
-    paced = {} if settings.get("decoder") == "cad" else {"alg": alg, "num_steps": steps}
+    paced = only_read(settings.get("decoder", "unmasking"), {"alg": alg, "num_steps": steps})
     full = asdict(DecodingConfig.for_family(family, **paced, **settings, **(pc if circuit else {})))
     points = "".join(f"_{key}-{value}" for key, value in pc.items())
     name = name or f"{family}_{benchmark}_{alg}_steps{steps}{'_pc' if circuit else ''}{points}"

@@ -6,7 +6,9 @@ from lm_eval_codd.decoding import decoders
 from lm_eval_codd.reporting.accuracy_plots import line_of
 from lm_eval_codd.reporting.cells import BASE, group_runs, key_of
 from lm_eval_codd.reporting.plots import draw
+from lm_eval_codd.reporting.report import objections
 from lm_eval_codd.reporting.runs import read_folder
+from lm_eval_codd.reporting.summary import format_table
 from lm_eval_codd.reporting.tables import accuracy_table, decoder_table
 from lm_eval_codd.settings import REVISING
 from tests.reporting.synthetic import write_run
@@ -94,6 +96,51 @@ class TestWhoRevises:
             if getattr(import_module(module), attribute).revises:
                 revising.append(name)
         assert tuple(revising) == REVISING
+
+
+class TestExtensions:
+    """A circuit with a decoder that masks again has no reference."""
+
+    def write(self, results):
+        for circuit, right in ((None, WORSE), ("il18/llada-gsm-pc", RIGHT)):
+            write_run(results, right, steps=64, circuit=circuit)
+            write_run(results, right, steps=64, circuit=circuit, decoder="p2", name=f"p2 {circuit is None}")
+        return read_folder(results).runs
+
+    def test_are_called_that_in_rows_of_their_own_with_a_footnote_at_each_score(self, tmp_path):
+        (group,) = group_runs(self.write(tmp_path))
+        assert group.rows == [
+            ("low_confidence", "base"),
+            ("low_confidence", "CoDD"),
+            ("p2", "base"),
+            ("p2", "CoDD (extension)"),
+        ]
+        table = accuracy_table(group)
+        (score,) = [row[2] for row in table.rows if row[:2] == ["p2", "CoDD (extension)"]]
+        assert score.endswith(" [a]")
+        assert table.notes[-1] == "[a] this project's extension, without a reference: circuit with decoder=p2"
+
+    def test_are_paired_with_the_base_of_their_decoder_and_held_against_fixed_steps_with_the_circuit(self, tmp_path):
+        (group,) = group_runs(self.write(tmp_path))
+        assert [(base.key[:2], codd.key[:2]) for base, codd in group.pairs()] == [
+            (("low_confidence", "base"), ("low_confidence", "CoDD")),
+            (("p2", "base"), ("p2", "CoDD (extension)")),
+        ]
+        rows = {row[1]: row for row in decoder_table(group).rows}
+        assert rows["CoDD (extension)"][6:8] == ["low_confidence", "75.00"]
+
+    def test_are_no_cells_of_the_paper(self, tmp_path):
+        runs = {run.name: run for run in self.write(tmp_path)}
+        said = "an extension (circuit with decoder=p2), of which the paper has none"
+        assert said in objections(runs["p2 False"])
+        assert not any("extension" in reason for reason in objections(runs["p2 True"]))
+
+    def test_say_so_beside_a_score(self, tmp_path):
+        runs = {run.name: run for run in self.write(tmp_path)}
+        assert runs["p2 False"].score().endswith("; an extension)") and "extension" not in runs["p2 True"].score()
+        lines = format_table([runs["p2 False"], runs["p2 True"]]).splitlines()
+        assert " 0.7500^ " in lines[2] and "^" not in lines[3]
+        assert lines[4].startswith("^ an extension of this project's without a reference")
 
 
 class TestPictures:

@@ -4,6 +4,7 @@ import pytest
 
 from lm_eval_codd.runs.make_run import make_run, parse_run, parse_runs
 from lm_eval_codd.runs.run import Run
+from lm_eval_codd.settings import REVISING
 
 
 def llada(more: str = "") -> Run:
@@ -80,6 +81,10 @@ class TestMeaning:
         assert plain.num_forward == guided.num_forward == 64
         assert guided.cost == 2 * plain.cost
         assert llada("--num_steps 1024").num_forward == 512
+
+    def test_a_step_that_may_mask_again_is_never_empty(self):
+        for decoder in REVISING:
+            assert llada(f"--decoder {decoder} --num_steps 1024").num_forward == 1024
 
     def test_steps_are_not_read_where_the_confidences_decide(self):
         assert llada("--threshold 0.9 --num_steps 64") == llada("--threshold 0.9 --tokens_per_step 4")

@@ -40,6 +40,12 @@ class TestTrace:
         cli.main(ARGUMENTS)
         assert "\napproximate: cache=dual, threshold=0.9\n" in capsys.readouterr().out
 
+    def test_an_extension_too(self, make_lm, monkeypatch, capsys):
+        lm = make_lm(decoder="p2", block_length=32)
+        monkeypatch.setattr(CoddLLaDA, "create_from_arg_string", lambda _: lm)
+        cli.main(ARGUMENTS)
+        assert "\nextension, without a reference: circuit with decoder=p2\n" in capsys.readouterr().out
+
     def test_a_page_is_written_instead(self, tmp_path, capsys):
         cli.main([*ARGUMENTS, "--html", str(tmp_path / "out.html")])
         assert capsys.readouterr().out.startswith(f"{tmp_path / 'out.html'}\n")

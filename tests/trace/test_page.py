@@ -21,6 +21,11 @@ class TestPage:
         cached = compare(make_lm(cache="dual"), "two and two")
         assert data_of(build_page(cached))["approximations"] == ["cache=dual"]
 
+    def test_and_what_an_extension(self, comparison, make_lm):
+        assert data_of(build_page(comparison))["extensions"] == []
+        own = compare(make_lm(decoder="p2", block_length=32), "two and two")
+        assert data_of(build_page(own))["extensions"] == ["circuit with decoder=p2"]
+
     def test_it_asks_for_nothing_outside_of_itself(self, comparison):
         assert not re.search(r'(src|href)="(?!data:)', build_page(comparison))
 

@@ -190,7 +190,8 @@ function play() {
 }
 
 const approximate = data.approximations.length ? [`approximate: ${data.approximations.join(", ")}`] : [];
-by("model").textContent = [data.model, data.alg, ...approximate].join(" · ");
+const own = data.extensions.length ? [`extension, without a reference: ${data.extensions.join(", ")}`] : [];
+by("model").textContent = [data.model, data.alg, ...approximate, ...own].join(" · ");
 by("settings").textContent = Object.entries(data.settings).map(([name, value]) => `${name}=${value}`).join(" · ");
 by("prompt").textContent = data.prompt;
 by("slider").max = numFrames - 1;
