@@ -24,6 +24,7 @@ class Run:
         metric: as lm-eval spells it ("metric,filter"); None when the one that the task reports is not there.
         is_one_of_several: the task does not say which of its metrics is reported; each is a `Run`.
         is_mean: the score is the mean over the documents.
+        repeats: answers to a document.
         unreadable: answers that the metric's filter could not read, where the result counts them.
         invalid: what the filter made of such an answer, where it is one that does so.
         n: documents that were answered; `total`: documents of the task.
@@ -52,6 +53,7 @@ class Run:
     stderr: float | None = None
     is_one_of_several: bool = False
     is_mean: bool = True
+    repeats: int = 1
     unreadable: int | None = None
     invalid: str | None = None
     n: int | None = None
@@ -115,7 +117,7 @@ class Run:
     @property
     def correct(self) -> int | None:
         """Right answers; None without a score, or when a document may score other than 0 or 1."""
-        if self.value is None or not self.n:
+        if self.value is None or not self.n or self.repeats > 1:
             return None
         count = round(self.value * self.n)
         return count if abs(self.value * self.n - count) < 1e-6 * self.n else None

@@ -171,6 +171,7 @@ def _from_results(
         value=None if metric is None else scores[metric],
         stderr=None if metric is None else number(scores.get(metric.replace(",", "_stderr,", 1))),
         is_mean=is_mean(task_config, of_metric),
+        repeats=task_config.get("repeats") or 1,
         unreadable=None if unreadable is None else round(unreadable * (documents.get("effective") or 0)),
         invalid=invalid_mark(task_config, of_filter),
         n=documents.get("effective"),

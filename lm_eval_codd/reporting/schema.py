@@ -83,6 +83,7 @@ def of_task(task: str) -> Mapping[Keys, Kind]:
         **dict.fromkeys([("results", task), ("configs", task), ("n-samples", task)], _MAPPING),
         **dict.fromkeys([("config", "settings_of_tasks", task), ("configs", task, "metadata")], _MAPPING),
         ("configs", task, "description"): _TEXT,
+        ("configs", task, "repeats"): _COUNT,
         ("configs", task, "metadata", "reported"): _TEXT,
         ("configs", task, "metadata", "data", "is_published_set"): _TRUTH,
         ("n-samples", task, "effective"): _COUNT,

@@ -85,6 +85,15 @@ class TestAFolder:
         (run,) = read_folder(tmp_path).runs
         assert (run.status, run.value) == ("failed", None)
 
+    def test_counts_no_right_answers_where_a_document_has_several(self, tmp_path):
+        folder = write_run(tmp_path, [0.75, 0.25, 1, 0])
+        path = next(folder.glob("results_*.json"))
+        data = json.loads(path.read_text())
+        data["configs"]["codd_gsm8k"]["repeats"] = 4
+        path.write_text(json.dumps(data))
+        (run,) = read_folder(tmp_path).runs
+        assert (run.value, run.correct, run.binomial_stderr) == (0.5, None, 0.01)
+
 
 class TestLmEvalAlone:
     def test_tells_runs_in_one_folder_apart_and_takes_the_latest_of_each(self, tmp_path):
