@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from typing import Final
 
-from lm_eval_codd.names import unknown_name
+from lm_eval_codd.names import near_names, unknown_name
 
 # How these errors begin.
 UNKNOWN_TASKS: Final = "Tasks not found: "
@@ -26,7 +25,7 @@ def explained(error: str, model: str, *, models: Collection[str], tasks: Collect
     """
     if error.startswith(UNKNOWN_TASKS):
         names = error.removeprefix(UNKNOWN_TASKS)
-        near = [near for name in names.split(", ") for near in difflib.get_close_matches(name, tasks, n=1)]
+        near = [near for name in names.split(", ") for near in near_names(name, tasks, most=1)]
         hint = f"did you mean {', '.join(near)}? " if near else ""
         return f"lm-eval knows no task {names}; {hint}`{command} ls tasks` lists them all"
     if error.startswith(NO_TASKS):

@@ -90,6 +90,10 @@ EXPLAINED: Final[Mapping[str, str]] = {
 }
 
 
+# More names than anybody reads.
+_MOST_SHOWN: Final = 200
+
+
 def translate(
     given: Mapping[str, Any],
     known: Collection[str],
@@ -146,7 +150,7 @@ def check_names(given: Iterable[str], known: Iterable[str], *, kind: str = "argu
 def unknown_name(name: str, known: Iterable[str], *, kind: str = "argument") -> str:
     """One line: this name is not known; what it is called or means here, or which names are near."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=3)
+    near = near_names(name, known)
     if name in READ_AS:
         own = READ_AS[name].here
         elsewhere = EXPLAINED.get(own, "it is an argument of the model (--model_args)")
@@ -155,9 +159,20 @@ def unknown_name(name: str, known: Iterable[str], *, kind: str = "argument") -> 
         hint = EXPLAINED[name]
     elif near:
         hint = f"did you mean {' or '.join(f'`{n}`' for n in near)}?"
-    else:
+    elif len(known) <= _MOST_SHOWN:
         hint = f"known are {', '.join(known)}"
+    else:
+        hint = f"none of the {len(known)} known is like it"
     return f"unknown {kind} `{name}`; {hint}"
+
+
+def near_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """Those of the names that are like it, in capitals or not, the nearest first."""
+    by_lower: dict[str, list[str]] = {}
+    for one in known:
+        by_lower.setdefault(one.lower(), []).append(one)
+    near = difflib.get_close_matches(name.lower(), by_lower, n=most)
+    return [one for lower in near for one in by_lower[lower]][:most]
 
 
 def explains_unknown_names(kind: str) -> Callable[[type[T]], type[T]]:

@@ -23,7 +23,9 @@ def circuit_file(path: Path) -> Path:
 def data_folder(folder: Path) -> None:
     """A row for each task of the package."""
     for path in tasks_dir().glob("*/*.yaml"):
-        rows = read_task_file(path)["dataset_kwargs"]
+        rows = read_task_file(path).get("dataset_kwargs", {})
+        if "file" not in rows:  # a group of tasks, or one that is told its file
+            continue
         file = folder / rows["file"]
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(dict.fromkeys(rows["columns"], "")) + "\n")

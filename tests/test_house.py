@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "runs": {"hub_ids", "catalogue", "settings", "names", "older_records", "registration", "demo", "clean_text"},
     "launch": {
         *("runs", "reporting", "settings", "catalogue", "names", "older_records", "registration", "demo"),
-        *("program", "columns"),
+        *("program", "columns", "outputs"),
     },
     "__main__": {"errors", "settings", "names", "registration", "clean_text", "columns"},
 }

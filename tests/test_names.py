@@ -6,7 +6,7 @@ import pytest
 
 from lm_eval_codd import DecodingConfig
 from lm_eval_codd.models.llada import LLaDA
-from lm_eval_codd.names import EXPLAINED, READ_AS, translate, unknown_name
+from lm_eval_codd.names import EXPLAINED, READ_AS, near_names, translate, unknown_name
 
 SETTINGS = {*DecodingConfig.__dataclass_fields__}
 ARGUMENTS = SETTINGS | {*inspect.signature(LLaDA).parameters}
@@ -94,3 +94,13 @@ class TestUnknownNames:
 
     def test_a_config_shows_its_own_signature(self):
         assert "num_steps" in inspect.signature(DecodingConfig).parameters
+
+
+def test_names_are_near_in_capitals_too():
+    assert unknown_name("GSM8K", ["gsm8k", "arc"], kind="task") == "unknown task `GSM8K`; did you mean `gsm8k`?"
+    assert near_names("LLADA", ["llada", "LLaDA", "dream"], most=1) == ["llada"]
+
+
+def test_thousands_of_names_are_not_listed():
+    said = unknown_name("x", [f"name_{number}" for number in range(14_000)], kind="task")
+    assert said == "unknown task `x`; none of the 14000 known is like it"

@@ -19,6 +19,7 @@ from lm_eval_codd.launch.fetch import fetch, list_include_paths, needs
 from lm_eval_codd.launch.jobs import Selection, demo_sweeps, prepare_folder, select
 from lm_eval_codd.launch.live import say, view
 from lm_eval_codd.launch.schedule import StopRequest, run_all
+from lm_eval_codd.outputs import check_folder
 from lm_eval_codd.runs.estimate import from_past, read_past, stated
 from lm_eval_codd.runs.flags import Flag, format_help, parse
 from lm_eval_codd.runs.naming import labels
@@ -122,6 +123,7 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
         if options.get("commands") and not is_dry:
             raise ValueError("`--commands` shows the commands of a dry run; add --dry-run, or leave it out")
         if is_dry:
+            check_folder("--output_dir", output_dir)
             figure = options.get("seconds_per_forward")
             estimate = from_past(read_past(output_dir)) if figure is None else stated(figure)
             for remark in _remarks(options, selection):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Final
 
 _QUERY: Final = ("nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader")
 _QUERY_SECONDS: Final = 60
+_ID: Final = re.compile(r"cpu|\d+|(?:GPU|MIG)-[\w/-]+")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ def make_slots(gpus: str | None, *, of_other_machine: bool = False) -> list[Slot
     names = [name.strip() for name in gpus.split(",")]
     if not all(names):
         raise ValueError(f"`--gpus {gpus}` has an empty place; separate ids with single commas, as in 0,1 or cpu,cpu")
+    for name in names:
+        if not _ID.fullmatch(name):
+            raise ValueError(f"`--gpus {gpus}`: `{name}` is no id of a GPU; separate numbers or UUIDs by commas")
     present = {} if set(names) == {"cpu"} else _present_gpus()
     if of_other_machine:
         present = {**dict.fromkeys(names, ""), **(present or {})}

@@ -24,6 +24,7 @@ from lm_eval_codd.runs.run_flags import (
     NAMES_HERE,
     PROTOCOLS,
     SETTINGS,
+    TEMPLATE_WORDS,
 )
 from lm_eval_codd.runs.run_sources import (
     read_adapter,
@@ -40,6 +41,9 @@ _OFFICIAL_PROMPT_LENGTH: Final = 2048 - 256
 
 # How lm-eval's own tasks are named beside ours.
 _STOCK: Final = "stock:"
+
+# What is typed for `--chat_template false` and true, and is no template's name.
+_NO_TEMPLATES: Final = ("no", "yes", "off", "on", "none", "0", "1")
 
 # Far above what anybody means; more is a slip of the finger, which would be noticed hours later.
 _MOST_DOCUMENTS: Final = 10**9
@@ -184,6 +188,10 @@ def _chat_template(given: Mapping[str, Any], checkpoint: str, task: str) -> bool
     A checkpoint that is not on this machine yet is taken to have one.
     """
     value = given.get("chat_template", "auto")
+    if value.lower() in (*TEMPLATE_WORDS, *_NO_TEMPLATES):
+        value = value.lower()
+    if value in _NO_TEMPLATES:
+        raise ValueError(f"`--chat_template {value}` must be auto, true, false, or the name of a template")
     own = _own(task)
     if value == "false" or (value == "auto" and own is not None and not own.chat_template):
         return False

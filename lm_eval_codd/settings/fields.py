@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+
+from lm_eval_codd.names import near_names
 
 
 class Range(NamedTuple):
@@ -83,7 +84,7 @@ def checked(field: dataclasses.Field[Any], value: Any, ranges: Mapping[str, Rang
 def unknown_value(name: str, value: object, allowed: Iterable[str]) -> str:
     """One line: this value is not allowed for `name`, these are."""
     allowed = list(allowed)
-    near = difflib.get_close_matches(str(value), allowed, n=1)
+    near = near_names(str(value), allowed, most=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     return f"`{name}={value}` is not known; use one of {', '.join(allowed)}{hint}"
 

@@ -22,6 +22,15 @@ def no_gpu(tmp_path, monkeypatch):
 
 
 class TestGpus:
+    @pytest.mark.parametrize(("gpus", "wrong"), [("0 1", "0 1"), ("0,b", "b"), ("0;1", "0;1"), ("-1", "-1")])
+    def test_what_can_be_no_id_is_refused_for_other_machines_too(self, gpus, wrong):
+        with pytest.raises(ValueError, match=f"^`--gpus {gpus}`: `{wrong}` is no id of a GPU; separate"):
+            make_slots(gpus, of_other_machine=True)
+
+    def test_ids_of_other_machines_are_taken_as_they_are(self):
+        slots = make_slots("7,GPU-1a2b-3c,MIG-1a2b/1/0,cpu", of_other_machine=True)
+        assert [slot.label for slot in slots] == ["gpu 7", "gpu GPU-1a2b-3c", "gpu MIG-1a2b/1/0", "cpu"]
+
     def test_each_id_is_a_slot_that_sees_that_gpu_only(self, two_gpus):
         slots = make_slots("1,0")
         assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["1", "0"]

@@ -31,6 +31,12 @@ class TestDryRun:
         assert "  3 x10  " in output and "  960  " in output
         assert "chat template: none  [run 1]" in output and "--apply_chat_template" not in output
 
+    def test_refuses_a_file_for_the_output_folder_as_a_run_does(self, launcher):
+        launcher.results.touch()
+        code, output = launcher([launcher.run_text(steps=16)], "--dry-run")
+        assert (code, output.count("\n")) == (2, 1)
+        assert output.startswith(f"lm-eval-codd launch: `--output_dir {launcher.results}` is a file; give a folder")
+
     def test_plans_for_gpus_that_are_not_here(self, launcher):
         code, output = launcher([launcher.run_text(steps=16)], "--dry-run", gpus="0,7")
         assert code == 0

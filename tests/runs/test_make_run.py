@@ -280,3 +280,14 @@ class TestCircuits:
         assert llada("--pc_ckpt il18/llada-math-pc").circuit == "il18/llada-math-pc"
         with pytest.raises(ValueError, match="there is no such file or folder"):
             llada(f"--pc_ckpt {tmp_path}/d.jpc")
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "None", "on", "0"])
+def test_a_word_for_true_or_false_is_no_chat_templates_name(word):
+    with pytest.raises(ValueError, match=f"^`--chat_template {word.lower()}` must be auto, true, false, or the name"):
+        llada(f"--chat_template {word}")
+
+
+def test_capitals_of_true_and_false_do_not_matter():
+    assert llada("--chat_template True") == llada("--chat_template true")
+    assert llada("--chat_template False").chat_template is False
