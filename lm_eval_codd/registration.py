@@ -14,8 +14,10 @@ from lm_eval_codd.host_errors import explained
 MODELS: Final = {
     "llada": "lm_eval_codd.models.llada:LLaDA",
     "dream": "lm_eval_codd.models.dream:Dream",
+    "masked_lm": "lm_eval_codd.models.masked_lm:MaskedLM",
     "codd_llada": "lm_eval_codd.models.codd:CoddLLaDA",
     "codd_dream": "lm_eval_codd.models.codd:CoddDream",
+    "codd_masked_lm": "lm_eval_codd.models.codd:CoddMaskedLM",
 }
 
 

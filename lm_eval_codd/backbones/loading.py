@@ -95,7 +95,7 @@ def load_backbone(
     config = _build_config(checkpoint, layout)
     checkpoint.refuse_unusable_weights()  # pickles and missing shards too, before anything is loaded
     token_ids = find_token_ids(checkpoint, layout, config.vocab_size, mask_id=mask_id, eos_id=eos_id, eot_id=eot_id)
-    block_length = _choose_blocks(checkpoint, layout, attention, block_length)
+    block_length = choose_blocks(checkpoint, layout, attention, block_length)
     config.is_causal = False  # for whoever calls `Backbone.model` itself; `forward` masks only what it is told to
     model = _load_model(checkpoint, layout, config, dtype or default_dtype(checkpoint), placement)
     num_parameters = model.num_parameters()
@@ -134,7 +134,7 @@ def _build_config(checkpoint: Checkpoint, layout: Layout) -> transformers.PreTra
         ) from None
 
 
-def _choose_blocks(
+def choose_blocks(
     checkpoint: Checkpoint, layout: Layout, attention: str | None, block_length: int | None
 ) -> int | None:
     """The length of the blocks of block-causal attention; None for full attention."""
@@ -152,8 +152,8 @@ def _choose_blocks(
         return None
     if usual is None:
         raise CheckpointError(
-            f"`attention=block`: a {layout.family} checkpoint has no blocks of its own; leave it out, or give `logits` "
-            "an attention_mask [B, 1, L, L] that says what each position sees"
+            f"`attention=block`: {layout.family} checkpoints have no blocks of their own; leave it out, or give "
+            "`logits` an attention_mask [B, 1, L, L] that says what each position sees"
         )
     chosen = block_length or checkpoint.config.get(name) or usual
     if not isinstance(chosen, int) or chosen < 4:

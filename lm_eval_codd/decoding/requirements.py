@@ -52,7 +52,8 @@ def check_room(
 ) -> None:
     """Raise `ValueError` for prompts, drafts or a circuit that the backbone cannot take."""
     if not getattr(backbone, "decodes", True):
-        check_attention(backbone)
+        if getattr(backbone, "attention", "full") == "block":
+            raise ValueError(no_blocks(backbone.family))
         raise ValueError(
             f"`{backbone.family}` checkpoints are decoded by rules of their own, which no decoder here follows yet; "
             "`backbone.logits` works"
@@ -74,14 +75,12 @@ def check_room(
         check_vocabulary(backbone, circuit)
 
 
-def check_attention(backbone: Backbone) -> None:
-    """Raise `ValueError` for a block-causal backbone."""
-    if getattr(backbone, "attention", "full") == "block":
-        raise ValueError(
-            f"`attention=block`: {backbone.family} checkpoints with block-causal attention are decoded by rules of "
-            "their own, which no decoder here follows yet; `backbone.logits` works, and attention=full decodes one "
-            "that was not trained with blocks"
-        )
+def no_blocks(family: str) -> str:
+    """One line: block-causal checkpoints of a family are not decoded."""
+    return (
+        f"`attention=block`: {family} checkpoints with block-causal attention are decoded by rules of their own, which "
+        "no decoder here follows yet; `backbone.logits` works, and attention=full is for one whose name misleads"
+    )
 
 
 def check_takes_planner(config: DecodingConfig) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS
 from lm_eval_codd.models.evaluation import running_evaluation
 from lm_eval_codd.models.gen_kwargs import SETTINGS
 from lm_eval_codd.names import check_names, translate
@@ -32,13 +33,15 @@ class Kind:
     """What tells one model class from another.
 
     Attributes:
-        family: whose checkpoints it takes.
+        name: as `--model` says it, of the one without a circuit.
+        family: whose checkpoints it takes; None for those of any.
         example: a checkpoint, for messages.
         takes_circuit: whether it needs a circuit, or has none.
         arguments: what its constructor takes, settings of a decode included.
     """
 
-    family: Family
+    name: str
+    family: Family | None
     example: str
     takes_circuit: bool
     arguments: frozenset[str]
@@ -93,8 +96,9 @@ def check_arguments(
     check_names(settings, kind.arguments)
     if not pretrained:
         raise ValueError(f"`pretrained` is missing; give a folder or a hub id, such as pretrained={kind.example}")
-    if family not in (None, kind.family):
-        raise ValueError(f"`family={family}` is another model's; use --model {family}")
+    if kind.family is not None and family not in (None, kind.family):
+        other = family if family in DEFAULT_CHECKPOINTS else "masked_lm"
+        raise ValueError(f"`family={family}` is another model's; use --model {other}")
     if trust:
         eval_logger.warning("`trust_remote_code` does nothing: no code of a checkpoint is ever run")
     if attn_implementation not in (None, "sdpa"):
@@ -105,14 +109,14 @@ def check_arguments(
         )
     if kind.takes_circuit:
         if not pc or not isinstance(pc, str | os.PathLike):
-            raise ValueError(f"`pc` is missing; give a circuit (file, folder or hub id), or use --model {kind.family}")
+            raise ValueError(f"`pc` is missing; give a circuit (file, folder or hub id), or use --model {kind.name}")
         return pretrained
     if pc is not None:
-        raise ValueError(f"`pc={pc}` needs a model with a circuit; use --model codd_{kind.family}")
+        raise ValueError(f"`pc={pc}` needs a model with a circuit; use --model codd_{kind.name}")
     for name in CIRCUIT_SETTINGS:
         if name in settings and settings[name] != SETTINGS[name].default:
             raise ValueError(
-                f"`{name}={settings[name]}` does nothing without a circuit; use --model codd_{kind.family} with pc="
+                f"`{name}={settings[name]}` does nothing without a circuit; use --model codd_{kind.name} with pc="
             )
     return pretrained
 

@@ -1,4 +1,4 @@
-"""The lm-eval model class: requests in, answers out. Subclasses say which family they are."""
+"""The lm-eval model class: requests in, answers out. Subclasses say of which family they are, if of one."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ from lm_eval_codd.models.own_defaults import read_own_defaults
 from lm_eval_codd.models.parts import Sources, load_parts, load_tokenizer_of
 from lm_eval_codd.models.progress import Progress
 from lm_eval_codd.models.ranks import Ranks
+from lm_eval_codd.models.recognition import of_family, recognise
 from lm_eval_codd.models.record import Record, Setup, surroundings
 from lm_eval_codd.models.requests import Prompt, Request, sort_out
 from lm_eval_codd.models.texts import Texts
@@ -70,7 +71,8 @@ class DiffusionLM(TemplateLM):
         dtype: of the weights; None or `auto` is the checkpoint's own.
         peft: folder or hub id of a LoRA adapter.
         revision, peft_revision, pc_revision: branch, tag or commit on the hub, of the checkpoint, adapter and circuit.
-        family: accepted when it is this class's own.
+        family: accepted when it is this class's own; of `masked_lm`, as for `load_backbone`.
+        attention: `full` or `block`, for a family that has checkpoints of either kind, as for `load_backbone`.
         device: see `choose_device`.
         device_map: as in transformers (`auto`), to spread a checkpoint over several devices instead.
         max_length: prompt and answer together, in tokens; the checkpoint's by default. A prompt that is longer than
@@ -94,7 +96,7 @@ class DiffusionLM(TemplateLM):
         ValueError: one line, for an argument that is unknown, impossible or missing.
     """
 
-    family: ClassVar[Family]
+    family: ClassVar[Family | None] = None
     example: ClassVar[str]
     takes_circuit: ClassVar[bool] = False
 
@@ -107,6 +109,7 @@ class DiffusionLM(TemplateLM):
         peft: str | None = None,
         revision: str | None = None,
         family: str | None = None,
+        attention: str | None = None,
         device: str | None = None,
         device_map: str | dict[str, Any] | None = None,
         max_length: int | None = None,
@@ -149,10 +152,16 @@ class DiffusionLM(TemplateLM):
             tokenizer=tokenizer,
         )
         max_length = None if max_length is None else whole_number("max_length", max_length)
+        recognised = (
+            recognise(pretrained, sources.revision, family, attention)
+            if self.family is None
+            else of_family(self.family, attention)
+        )
+        chat_template_args = {**recognised.template_args, **chat_template_args}
         of_checkpoint, longest = read_own_defaults(pretrained, sources.revision)
         of_checkpoint = of_checkpoint if own_defaults else {}
         longest = min((length for length in (max_length, longest) if length is not None), default=None)
-        self._settings = Settings(self.family, settings, of_checkpoint, longest)
+        self._settings = Settings(recognised.family, settings, of_checkpoint, longest)
         self._said: set[str] = set()
         evaluation = running_evaluation() or Evaluation()
         self.config = self._resolve(evaluation)
@@ -165,11 +174,11 @@ class DiffusionLM(TemplateLM):
         self._rank, self._world_size = self._ranks.rank, self._ranks.world_size
         refuse_idle_ranks(evaluation, self._world_size)
         computed_on = choose_device(device, self._ranks.local_rank) if device_map is None else device
-        self.tokenizer = load_tokenizer_of(sources, self.family)
+        self.tokenizer = load_tokenizer_of(sources, recognised)
         self._texts = Texts(self.tokenizer, tokenizer or pretrained, add_bos_token, chat_template_args)
         self._tokens = Tokens(self.tokenizer, tokenizer or pretrained)
         self.backbone, self.circuit, self.planner = load_parts(
-            sources, self.config, self.family, dtype=dtype, device=computed_on, device_map=device_map
+            sources, self.config, recognised, dtype=dtype, device=computed_on, device_map=device_map
         )
         self._device = self.backbone.device
         self._max_length = choose_max_length(max_length, self.backbone.max_length)
@@ -199,7 +208,7 @@ class DiffusionLM(TemplateLM):
 
     @classmethod
     def _kind(cls) -> Kind:
-        return Kind(cls.family, cls.example, cls.takes_circuit, argument_names(cls))
+        return Kind(cls.family or "masked_lm", cls.family, cls.example, cls.takes_circuit, argument_names(cls))
 
     def _setup(self) -> Setup:
         return Setup(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lm_eval_codd import backbones, circuits, decoding
 from lm_eval_codd.backbones.tokenizer import load_tokenizer
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from lm_eval_codd.backbones.backbone import Backbone
+    from lm_eval_codd.backbones.loading import Attention
     from lm_eval_codd.circuits.hmm import HMM
-    from lm_eval_codd.settings import DecodingConfig, Family
+    from lm_eval_codd.models.recognition import Recognised
+    from lm_eval_codd.settings import DecodingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +50,17 @@ class Parts(NamedTuple):
     planner: Backbone | None
 
 
-def load_tokenizer_of(sources: Sources, family: Family) -> PreTrainedTokenizerFast:
+def load_tokenizer_of(sources: Sources, recognised: Recognised) -> PreTrainedTokenizerFast:
     """The checkpoint's tokenizer, or the one that is given in its place. Raises `ValueError`, one line, without one."""
     if sources.tokenizer:
-        return load_tokenizer(sources.tokenizer, family, is_apart=True)
-    return load_tokenizer(sources.pretrained, family, sources.revision)
+        return load_tokenizer(sources.tokenizer, recognised.tokenizer_layout, is_apart=True)
+    return load_tokenizer(sources.pretrained, recognised.layout, sources.revision)
 
 
 def load_parts(
     sources: Sources,
     config: DecodingConfig,
-    family: Family,
+    recognised: Recognised,
     *,
     dtype: str | torch.dtype | None,
     device: str | torch.device | None,
@@ -74,7 +76,8 @@ def load_parts(
         decoding.check_window(config, circuit.num_positions)
     backbone = backbones.load_backbone(
         sources.pretrained,
-        family=family,
+        family=recognised.layout,
+        attention=cast("Attention | None", recognised.attention),
         dtype=dtype,
         device=device,
         revision=sources.revision,

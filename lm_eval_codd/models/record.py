@@ -170,6 +170,8 @@ class Record:
         settings, coupled = dataclasses.asdict(config), setup.circuit is not None
         return {
             "family": backbone.family,
+            "recognised_by": backbone.recognised_by,
+            "attention": backbone.attention,
             "settings": settings,
             "settings_of_tasks": self._settings_of_tasks,
             # Empty for answers of an exact decode; what it holds is in the settings too.

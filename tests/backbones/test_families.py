@@ -210,7 +210,7 @@ class TestLoading:
     @pytest.mark.parametrize(
         "name, options, message",
         [
-            ("lladamoe", {"attention": "block"}, "`attention=block`: a lladamoe checkpoint has no blocks of its own"),
+            ("lladamoe", {"attention": "block"}, "`attention=block`: lladamoe checkpoints have no blocks of their own"),
             ("a2d_qwen3", {"block_length": 8}, "`block_length=8` is the length of a block of `attention=block`"),
             ("a2d_qwen3", {"family": "llada"}, r"is a2d .*use family=a2d \(`--model masked_lm` in lm_eval\)"),
             ("a2d_qwen3", {"attention": "causal"}, "`attention=causal` is not known; use one of full, block"),

@@ -110,8 +110,8 @@ class TestOpenDllm:
         folder = make("qwen2", tokenizer=tokenizer(**ENDS, **{"<M>": 111}), tokenizer_config={"mask_token": "<M>"})
         lines = described(folder, capsys)
         assert lines["recognised"] == (
-            "as open_dllm, since its model_type is qwen2, and tokenizer_config.json has the mask token <M>; the mask is "
-            "the mask token of tokenizer_config.json"
+            "as open_dllm, since its model_type is qwen2, and tokenizer_config.json has the mask token <M>; the mask "
+            "is the mask token of tokenizer_config.json"
         )
         assert lines["mask"] == "111 <M>"
         assert lines["scores"] == "the next position (shifted)"

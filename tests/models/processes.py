@@ -12,6 +12,7 @@ from typing import Any
 
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
+from lm_eval.api.registry import get_model
 from lm_eval.tasks import TaskManager
 
 from lm_eval_codd.models.dream import Dream
@@ -56,3 +57,13 @@ def evaluate_in_four_ways(checkpoint: str, settings: dict[str, Any], tasks: str,
         if result:
             with open(out, "a") as file:
                 file.write(json.dumps(result, default=str) + "\n")
+
+
+def answer_as(model: str, checkpoint: str, settings: dict[str, Any], prompts: Sequence[str], folder: Path) -> None:
+    """Answer this rank's share of the prompts by a model of this name, and write all ranks' answers to `folder`."""
+    lm = get_model(model)(checkpoint, **settings)
+    own = range(lm.rank, len(prompts), lm.world_size)
+    requests = [Instance("generate_until", {}, (prompts[at], {}), idx=0, metadata=("tiny", at, 1)) for at in own]
+    parts = lm._ranks.all_gather_object(dict(zip(own, lm.generate_until(requests, disable_tqdm=True), strict=True)))
+    answers = {at: text for part in parts for at, text in part.items()}
+    (folder / f"{lm.rank}.json").write_text(json.dumps([answers[at] for at in range(len(prompts))]))

@@ -1,0 +1,69 @@
+"""What a checkpoint is, known from its small files before anything else is loaded or decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, find_checkpoint
+from lm_eval_codd.backbones.loading import choose_blocks
+from lm_eval_codd.backbones.registry import find_layout
+from lm_eval_codd.decoding import no_blocks
+
+if TYPE_CHECKING:
+    from lm_eval_codd.settings import Family
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """A checkpoint that a decoder here can decode.
+
+    Attributes:
+        family: by whose rules, and with whose published defaults.
+        layout: the family that `load_backbone` and `load_tokenizer` are told; None where its files say it.
+        tokenizer_layout: the family whose tokenizers stand in for its own.
+        attention: what `load_backbone` is told; None where the family has one kind.
+        template_args: arguments of the chat template that the family's evaluation has.
+    """
+
+    family: Family
+    layout: str | None
+    tokenizer_layout: str
+    attention: str | None = None
+    template_args: Mapping[str, Any] = field(default_factory=dict)
+
+
+def of_family(family: Family, attention: str | None) -> Recognised:
+    """A checkpoint that is to be of a family; whether it is, is said where it is loaded."""
+    return Recognised(family=family, layout=family, tokenizer_layout=family, attention=attention)
+
+
+def recognise(pretrained: str, revision: str | None, family: str | None, attention: str | None) -> Recognised:
+    """The family that a checkpoint is decoded as.
+
+    Args:
+        pretrained: folder or hub id.
+        revision: on the hub.
+        family: what the user says that it is, or None.
+        attention: what the user says that it has, or None.
+
+    Raises:
+        ValueError: one line: it cannot be found or is none of those that a decoder here can decode.
+    """
+    checkpoint = find_checkpoint(pretrained, revision, files=CONFIG_FILES)
+    layout = find_layout(checkpoint, family)
+    if layout.decoding is None:
+        raise ValueError(
+            f"checkpoint `{pretrained}` is {layout.family}, which is decoded by rules of its own, and no decoder here "
+            "follows them yet; load_backbone and its `logits` work"
+        )
+    if choose_blocks(checkpoint, layout, attention, None) is not None:
+        raise ValueError(no_blocks(layout.family))
+    return Recognised(
+        family=layout.decoding,
+        layout=family,
+        tokenizer_layout=layout.family,
+        attention="full",
+        template_args=layout.template_args,
+    )
