@@ -153,8 +153,8 @@ def _distinct(
     for where, count in repeated.items():
         points = "1 point is" if count == 1 else f"{count} points are"
         remarks.append(
-            f"merged   {points} the same as another: settings that are not read (of a circuit without one, num_steps "
-            f"with a threshold or factor), or asked for twice [{where}]"
+            f"merged   {points} the same as another: settings that are not read (of a circuit without one, of "
+            f"another decoder, num_steps with a threshold or factor), or asked for twice [{where}]"
         )
     missing: Counter[str] = Counter()
     for sweep in sweeps:

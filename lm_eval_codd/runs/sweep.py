@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from lm_eval_codd.names import READ_AS, unknown_name
 from lm_eval_codd.runs.flags import convert
-from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS, FLAGS, NAMES_HERE
+from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS, FLAGS, NAMES_HERE, SETTINGS
+from lm_eval_codd.settings import DECODERS, reads
 
 Values = tuple[str, ...]
 
@@ -38,12 +39,16 @@ class Sweep:
     by_task: Mapping[tuple[str, str], Values | None]
 
     def points(self) -> Iterator[dict[str, str]]:
-        """The flags of every run as text, tasks slowest. Runs that miss a value are left out."""
+        """The flags of every run as text, tasks slowest. Runs that miss a value are left out.
+
+        Over several decoders, each has the settings that it reads; then points may be equal.
+        """
         for lists in self._lists():
             given = [values for values in lists.values() if values is not None]
             if len(given) == len(lists):
                 for combination in itertools.product(*given):
-                    yield dict(zip(lists, combination, strict=True))
+                    point = dict(zip(lists, combination, strict=True))
+                    yield _without_others(point, lists.get("decoder") or ())
 
     def missing(self) -> dict[str, int]:
         """Flags that the user has to give, and how many runs are left out without each."""
@@ -73,6 +78,18 @@ class Sweep:
         for task in self.values["task"] or ():
             own = {name: values for (name, of), values in self.by_task.items() if of == task}
             yield {"task": (task,), **{name: values for name, values in self.values.items() if name != "task"}, **own}
+
+
+def _without_others(point: dict[str, str], decoders: Sequence[str]) -> dict[str, str]:
+    """A point without what its decoder does not read and another one of the sweep does."""
+    if len(decoders) < 2 or not DECODERS.keys() >= set(decoders):
+        return point
+    own = point["decoder"]
+    return {
+        name: value
+        for name, value in point.items()
+        if name not in SETTINGS or reads(own, name) or not any(reads(other, name) for other in decoders)
+    }
 
 
 def typed(point: Mapping[str, str]) -> dict[str, Any]:

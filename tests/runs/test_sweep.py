@@ -51,6 +51,30 @@ class TestTheProduct:
         assert run.checkpoint == str(checkpoint)
 
 
+class TestOverDecoders:
+    def test_each_has_the_settings_that_it_reads(self):
+        found = set(runs(f"{BASE} decoder=unmasking,cad,p2 num_steps=32,64 alg=margin eta=0.5 max_per_step=4,8"))
+        configs = [run.config for run in found]
+        assert {(one.decoder, one.num_steps, one.eta, one.max_per_step) for one in configs} == {
+            ("unmasking", 32, 1.0, 32),
+            ("unmasking", 64, 1.0, 32),
+            ("cad", None, 1.0, 4),
+            ("cad", None, 1.0, 8),
+            ("p2", 32, 0.5, 32),
+            ("p2", 64, 0.5, 32),
+        }
+        assert len(found) == 2 * 6 and {run.config.alg for run in found} == {"margin", "low_confidence"}
+
+    def test_one_that_none_of_them_reads_is_refused_as_with_one_decoder(self):
+        for decoders in ("p2", "p2,cad"):
+            with pytest.raises(ValueError, match="`alg=margin` is read by decoder=unmasking, not by `decoder=p2`"):
+                runs(f"{BASE} decoder={decoders} alg=margin")
+
+    def test_an_unknown_one_is_named(self):
+        with pytest.raises(ValueError, match=r"`decoder=cda` is not known; .*did you mean cad"):
+            runs(f"{BASE} decoder=p2,cda num_steps=8")
+
+
 class TestSettingsThatGoTogether:
     def test_do_not_multiply(self):
         found = runs(f"{BASE} pc_ckpt@gsm8k=il18/llada-gsm-pc pc_ckpt@math500=il18/llada-math-pc num_steps=64,128")
