@@ -26,7 +26,8 @@ class Comparison:
 
     Attributes:
         model: the checkpoint, and the circuit when there is one.
-        alg: the remasking rule, which says what a confidence is.
+        alg: the remasking rule.
+        is_log: whether its confidences are logarithms (of a probability, or an entropy with its sign turned).
         approximations: settings that set the decode apart from an exact one, such as `cache=dual`.
         extensions: what of the decode with the circuit has no reference, such as `circuit with decoder=p2`.
         settings: what else was decided, by name: those that count here and those that are not the defaults.
@@ -39,6 +40,7 @@ class Comparison:
 
     model: str
     alg: str
+    is_log: bool
     approximations: tuple[str, ...]
     extensions: tuple[str, ...]
     settings: Mapping[str, object]
@@ -76,6 +78,7 @@ def compare(lm: DiffusionLM, question: str) -> Comparison:
     return Comparison(
         model=model,
         alg=rule_of(vars(lm.config)),
+        is_log=_is_log(lm.config),
         approximations=lm.config.approximations,
         extensions=extensions_of(vars(lm.config), coupled=lm.circuit is not None),
         settings=_settings(lm.config, has_circuit=lm.circuit is not None),
@@ -88,14 +91,23 @@ def compare(lm: DiffusionLM, question: str) -> Comparison:
     )
 
 
+def _is_log(config: DecodingConfig) -> bool:
+    if config.decoder == "p2":
+        return config.form == "released" and config.score != "diff_top2"
+    return "entropy" in (config.alg, config.selection)
+
+
 def _settings(config: DecodingConfig, *, has_circuit: bool) -> dict[str, object]:
-    always = ["num_steps", "gen_length"]
+    """What is not the default, and what counts in any case; the decoder comes first."""
+    always = [] if config.steps_follow_confidence else ["num_steps"]
+    always += ["gen_length"]
     always += ["paradigm"] if config.reads("paradigm") else []
     always += ["block_length"] if config.goes_by_blocks else []
     always += ["pc_frac", "pc_temperature"] if has_circuit else []
     defaults = {field.name: field.default for field in fields(config)}
-    values = {name: getattr(config, name) for name in defaults}
-    return {name: value for name, value in values.items() if name in always or (value != defaults[name])}
+    names = sorted(defaults, key=lambda name: (name != "decoder", name not in always))
+    values = {name: getattr(config, name) for name in names}
+    return {name: value for name, value in values.items() if name in always or value != defaults[name]}
 
 
 def token_text(lm: DiffusionLM, token: int) -> str:

@@ -18,6 +18,7 @@ def build_page(comparison: Comparison) -> str:
     data = {
         "model": comparison.model,
         "alg": comparison.alg,
+        "is_log": comparison.is_log,
         "approximations": comparison.approximations,
         "extensions": comparison.extensions,
         "settings": {name: str(value) for name, value in comparison.settings.items()},

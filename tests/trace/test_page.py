@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from lm_eval_codd.settings import DecodingConfig
 from lm_eval_codd.trace.comparison import END, compare, token_text
 from lm_eval_codd.trace.page import build_page
 
@@ -57,7 +58,7 @@ class TestBrowser:
     def visit(self, comparison, tmp_path):
         """`visit(script)`: the page's DOM after the script, with what it reported in `#report`."""
 
-        def visit(script):
+        def visit(script, comparison=comparison):
             path = tmp_path / "trace.html"
             report = (
                 "document.body.append(Object.assign(document.createElement('pre'), {id: 'report', textContent: %s}))"
@@ -108,6 +109,55 @@ class TestBrowser:
         assert report[0] == "3 of 8"
         assert [json.loads(report[1]), json.loads(report[3])] == [texts[changed.token], texts[changed.alone_token]]
         assert report[2] == f"{changed.confidence:.3f}"
+
+    def test_what_was_taken_back_shows_the_token_that_stood_there(self, visit, make_lm):
+        comparison = compare(of_decoder(make_lm, decoder="p2", num_steps=8, eta=2.0), "two and two")
+        frames = comparison.traces["backbone"].frames
+        place = next(place for place, frame in enumerate(frames) if frame.taken_back)
+        report = visit(
+            f"""
+            by("slider").value = {place};
+            by("slider").dispatchEvent(new Event("input"));
+            const back = [...document.querySelectorAll(".canvas .back")];
+            const report = back.map((cell) => [Number(cell.dataset.column), cell.textContent]);
+            """,
+            comparison,
+        )
+        before = frames[place - 1].canvas
+        shown = {
+            column: comparison.texts[before[column]].replace("\n", "↵\n") or "∅" for column in frames[place].taken_back
+        }
+        assert dict(report) == shown
+        assert comparison.texts[comparison.mask_id] not in shown.values()
+
+
+def of_decoder(make_lm, **settings):
+    lm = make_lm(with_circuit=False)
+    lm.config = DecodingConfig(gen_length=32, **settings)
+    return lm
+
+
+def test_the_settings_of_another_decoder_begin_with_it_and_leave_out_what_it_does_not_read(make_lm):
+    of_cad = compare(of_decoder(make_lm, decoder="cad"), "two")
+    assert list(of_cad.settings) == ["decoder", "gen_length", "block_length", "threshold"]
+    of_p2 = compare(of_decoder(make_lm, decoder="p2", num_steps=4, eta=2.0), "two")
+    assert list(of_p2.settings) == ["decoder", "num_steps", "gen_length", "eta"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_log"),
+    [
+        ({}, False),
+        ({"alg": "entropy"}, True),
+        ({"decoder": "cad"}, False),
+        ({"decoder": "cad", "selection": "entropy"}, True),
+        ({"decoder": "p2"}, True),
+        ({"decoder": "p2", "form": "paper"}, False),
+    ],
+)
+def test_the_page_knows_which_confidences_are_logarithms(make_lm, settings, is_log):
+    steps = {} if settings.get("decoder") == "cad" else {"num_steps": 4}
+    assert data_of(build_page(compare(of_decoder(make_lm, **steps, **settings), "two")))["is_log"] is is_log
 
 
 def test_the_settings_are_shown(comparison):

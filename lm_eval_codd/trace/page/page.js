@@ -30,10 +30,10 @@ function candidate([column, token, confidence, committed, aloneToken, aloneConfi
 const changed = (one) => one.token !== one.alone.token;
 const promoted = (one) => one.committed && !one.alone.committed;
 
-// Negative entropies become likelihoods; the other rules' confidences are between 0 and 1 already.
+// 0 to 1: logarithms become likelihoods, and the lead of a candidate may be above 1.
 function strength(confidence) {
   if (confidence === null) return 0;
-  return data.alg.includes("entropy") ? Math.exp(confidence) : confidence;
+  return Math.min(1, data.is_log ? Math.exp(confidence) : confidence);
 }
 
 function canvasAfter(decode, index) {
@@ -61,6 +61,7 @@ function decisions(decode, index) {
 
 function drawCanvas(decode) {
   const canvas = canvasAfter(decode, shown);
+  const before = canvasAfter(decode, shown - 1);
   const decided = decisions(decode, shown);
   const frame = decode.frames[shown];
   const open = new Map((frame ? frame.candidates.map(candidate) : []).map((one) => [one.column, one]));
@@ -71,12 +72,14 @@ function drawCanvas(decode) {
   canvas.forEach((token, column) => {
     const masked = token === data.mask;
     const one = masked ? open.get(column) : decided.get(column);
-    const ghost = masked && ghosts && one;
-    const text = masked ? (ghost ? tokenText(one.token) : "·") : tokenText(token);
+    const wasTaken = back.has(column);
+    const ghost = masked && ghosts && one && !wasTaken;
+    // Of what was taken back, the token that stood there; the step itself wrote the mask.
+    const text = wasTaken ? tokenText(before[column]) : !masked ? tokenText(token) : ghost ? tokenText(one.token) : "·";
     const cell = element("span", text.replaceAll("\n", "↵\n") || "∅", "token");
     cell.dataset.column = column;
     cell.classList.toggle("masked", masked);
-    cell.classList.toggle("back", back.has(column));
+    cell.classList.toggle("back", wasTaken);
     cell.classList.toggle("beyond", ended && !masked);
     if (one && (!masked || ghost)) {
       const now = !masked && one.place === shown;
@@ -126,7 +129,8 @@ function drawDetail() {
   const table = element("table");
   table.append(element("caption", `Position ${inspected + 1} at step ${shown + 1}`));
   const head = element("tr");
-  for (const name of ["decode", "candidate", "confidence", "the backbone alone", "confidence", ""]) {
+  const confidence = data.is_log ? "log confidence" : "confidence";
+  for (const name of ["decode", "candidate", confidence, "the backbone alone", confidence, ""]) {
     head.append(element("th", name));
   }
   table.append(head);
@@ -137,14 +141,14 @@ function drawDetail() {
     const one = frame && frame.candidates.map(candidate).find((some) => some.column === inspected);
     const earlier = decisions(decode, shown).get(inspected);
     if (one) {
-      row.append(element("td", JSON.stringify(tokenText(one.token))), number(one.confidence));
-      row.append(element("td", JSON.stringify(tokenText(one.alone.token))), number(one.alone.confidence));
+      row.append(element("td", quoted(one.token)), number(one.confidence));
+      row.append(element("td", quoted(one.alone.token)), number(one.alone.confidence));
       const back = takenBack(frame).includes(inspected);
       const stays = canvasAfter(decode, shown)[inspected] === data.mask ? "stays masked" : "stays";
       row.append(element("td", back ? "taken back" : one.committed ? "committed" : stays));
     } else if (earlier) {
-      row.append(element("td", JSON.stringify(tokenText(earlier.token))), number(earlier.confidence));
-      row.append(element("td", JSON.stringify(tokenText(earlier.alone.token))), number(earlier.alone.confidence));
+      row.append(element("td", quoted(earlier.token)), number(earlier.confidence));
+      row.append(element("td", quoted(earlier.alone.token)), number(earlier.alone.confidence));
       row.append(element("td", `committed at step ${decode.frames[earlier.place].number + 1}`));
     } else {
       const cell = element("td", "not looked at in this step");
@@ -154,6 +158,11 @@ function drawDetail() {
     table.append(row);
   }
   detail.append(table);
+}
+
+// As it is listed: the mask has a sign, as on the canvas.
+function quoted(id) {
+  return id === data.mask ? "·" : JSON.stringify(tokenText(id));
 }
 
 function number(value) {
