@@ -52,7 +52,11 @@ FLAGS: Final = (
         choices=SELECT,
     ),
     Flag("set", "str", "values for every --sweep and --paper, in their words, in place of what they say", repeat=True),
-    Flag("demo", "bool", "evaluate the demo checkpoint at 2 to 32 steps and by CAD, on the CPU and without a download"),
+    Flag(
+        "demo",
+        "bool",
+        "evaluate the demo checkpoint at 2 to 32 steps and by every decoder, on the CPU, without a download",
+    ),
     Flag("gpus", "str", "slots, one run each at a time: GPU ids, or cpu", default="all GPUs, else cpu"),
     Flag("output_dir", "str", "where every run gets its folder", default="results"),
     Flag("tag", "str", "a word for the name of every run that has no tag of its own"),

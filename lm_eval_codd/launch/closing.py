@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.program import command, shown_path
 from lm_eval_codd.reporting.cells import BASE, Cell, CellKey, Group
+from lm_eval_codd.reporting.decoder_table import against_fixed_steps
 from lm_eval_codd.reporting.runs import Folder, read_folder
 from lm_eval_codd.reporting.summary import format_table, read_rows
-from lm_eval_codd.reporting.tables import Table, paired
+from lm_eval_codd.reporting.table import Table, paired, who_revises
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.pairs import Pair
@@ -56,43 +57,60 @@ def show_demo(names: Iterable[str], output_dir: Path) -> None:
         '--prompt "Emma has 17 books. Emma drops 7. How many are left?"'
     )
     _check_demo(folder)
-    for line in adaptive_lines(report.groups[0]):
-        print(line)
-    print(f"\n{to_markdown(demo_table(report.groups[0]))}", flush=True)
+    for table in demo_tables(report.groups[0]):
+        print(f"\n{to_markdown(table)}", flush=True)
 
 
-def demo_table(group: Group) -> Table:
+def demo_tables(group: Group) -> list[Table]:
+    """The README's: fixed steps with and without the circuit, and the other decoders."""
+    decoders = _decoders_table(group)
+    return [_steps_table(group), *([decoders] if decoders.rows else [])]
+
+
+def _steps_table(group: Group) -> Table:
     """Accuracy of the backbone and of CoDD at each number of steps, and the difference with McNemar's p."""
     (alg, *_), columns = group.rows[0], [c for c in group.columns if c.steps and not c.approximations]
     rows = [
         ["backbone", *(_percent(group.cells.get(CellKey(alg, BASE, *column))) for column in columns)],
         ["CoDD", *(_percent(group.cells.get(CellKey(alg, "CoDD", *column))) for column in columns)],
-        ["difference (McNemar's p)", *(_difference(group, alg, *column) for column in columns)],
+        [
+            "difference (McNemar's p)",
+            *(_difference(*(group.cells.get(CellKey(alg, s, *column)) for s in (BASE, "CoDD"))) for column in columns),
+        ],
     ]
-    counts = sorted({cell.run.n or 0 for cell in group.cells.values() if cell.run is not None})
-    header = [f"accuracy in %, n = {', '.join(map(str, counts))}", *(f"{column.steps} steps" for column in columns)]
+    header = [f"accuracy in %, n = {_documents(group)}", *(f"{column.steps} steps" for column in columns)]
     return Table(group.title, header, rows, 1)
 
 
-def adaptive_lines(group: Group) -> list[str]:
-    """`cad: base 92.3 at 6.3 network evaluations an answer, CoDD 92.3 at 3.1`, for each decoder that sets its pace."""
-    said: dict[str, list[str]] = {}
-    for key, cell in group.cells.items():
-        if not key.steps and not key.approximations and cell.run is not None and cell.run.nfe is not None:
-            said.setdefault(key.alg, []).append(f"{key.system} {_percent(cell)} at {cell.run.nfe:.1f}")
-    return [
-        f"{alg}: {', '.join(sorted(systems, key=str.lower))} network evaluations an answer"
-        for alg, systems in said.items()
+def _decoders_table(group: Group) -> Table:
+    """Every other decoder beside the fixed steps of at least as many network evaluations."""
+    rows = []
+    for fixed, cell in against_fixed_steps(group):
+        name = cell.key.alg if cell.key.system == BASE else f"{cell.key.alg}, {cell.key.system}"
+        tokens = None if cell.run is None else cell.run.tokens_per_evaluation
+        cost = [f"{_nfe(cell):.1f}", "-" if tokens is None else f"{tokens:.1f}"]
+        rows.append([name, _percent(cell), *cost, f"{_percent(fixed)} at {_nfe(fixed):.0f}", _difference(fixed, cell)])
+    header = [
+        *(f"decoder, n = {_documents(group)}", "accuracy in %", "NFE", "tokens / NFE"),
+        *("fixed steps, at NFE", "difference (McNemar's p)"),
     ]
+    return Table(f"{group.title}: decoders", header, rows, 1, who_revises(group))
+
+
+def _documents(group: Group) -> str:
+    return ", ".join(map(str, sorted({cell.run.n or 0 for cell in group.cells.values() if cell.run is not None})))
+
+
+def _nfe(cell: Cell) -> float:
+    return 0.0 if cell.run is None or cell.run.nfe is None else cell.run.nfe
 
 
 def _percent(cell: Cell | None) -> str:
     return "-" if cell is None or cell.run is None else f"{100 * cell.run.score_of_task:.1f}"
 
 
-def _difference(group: Group, alg: str, *column: Any) -> str:
-    base, codd = (group.cells.get(CellKey(alg, system, *column)) for system in (BASE, "CoDD"))
-    pair = "no pair" if base is None or codd is None else paired(base, codd)
+def _difference(first: Cell | None, second: Cell | None) -> str:
+    pair = "no pair" if first is None or second is None else paired(first, second)
     return "-" if isinstance(pair, str) else difference_text(pair)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.reporting.cells import BASE
 from lm_eval_codd.reporting.pairs import Pair, compare_outcomes
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lm_eval_codd.reporting.runs import Folder
 
 __all__ = ["check_against_own"]
+
+_VERSION: Final = "version of "
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def _differences(measured: Sequence[_Measured]) -> list[str]:
     lines: dict[str, int] = {}
     for one in measured:
         now, then = _flat(surroundings_of(one.run)), _flat(one.reference.surroundings)
-        for name in now.keys() | then.keys():
+        # What a reference does not have is from before it was written down; another version's absence is a difference.
+        for name in {*then, *(name for name in now if name.startswith(_VERSION))}:
             if now.get(name) != then.get(name):
                 line = f"{name}: {now.get(name)} here, {then.get(name)} in the reference"
                 lines[line] = lines.get(line, 0) + 1
@@ -156,7 +159,7 @@ def _differences(measured: Sequence[_Measured]) -> list[str]:
 
 def _flat(surroundings: Mapping[str, Any]) -> dict[str, Any]:
     versions = surroundings.get("versions") or {}
-    return {**surroundings, **{f"version of {name}": version for name, version in versions.items()}, "versions": None}
+    return {**surroundings, **{f"{_VERSION}{name}": version for name, version in versions.items()}, "versions": None}
 
 
 def _share(outcomes: Outcomes, keys: set[Key]) -> str:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.formats import markdown_line, to_markdown
-from lm_eval_codd.reporting.tables import Table, probability
+from lm_eval_codd.reporting.table import Table, probability
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.stats import DetectableChange

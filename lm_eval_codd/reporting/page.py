@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lm_eval_codd.reporting.report import Report
     from lm_eval_codd.reporting.run import Run
     from lm_eval_codd.reporting.runs import Folder
+    from lm_eval_codd.reporting.table import Table
 
 __all__ = ["as_script_data", "build_page"]
 
@@ -41,7 +42,7 @@ def build_page(report: Report, folder: Folder, title: str) -> str:
     with_answers, damaged = _with_answers(runs)
     data = {
         "title": title,
-        "tables": [asdict(table) for table in report.tables],
+        "tables": [_titled(table, report.groups) for table in report.tables],
         "plots": [{"name": name, "source": _data_uri(to_svg(figure))} for name, figure in draw(report.groups)],
         "remarks": [*report.remarks, *damaged],
         "runs": [_describe(run) for run in runs],
@@ -62,6 +63,14 @@ def as_script_data(data: object) -> str:
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _titled(table: Table, groups: Iterable[Group]) -> dict[str, Any]:
+    """A table, its title in two parts: the group, which stands above all of its tables, and what the table shows."""
+    for group in groups:
+        if table.title.startswith(f"{group.title}: "):
+            return {**asdict(table), "group": group.title, "title": table.title.removeprefix(f"{group.title}: ")}
+    return {**asdict(table), "group": ""}
 
 
 def _describe(run: Run) -> dict[str, Any]:

@@ -104,6 +104,7 @@ def surroundings_of(run: Run) -> dict[str, Any]:
         "batch_size": run.batch_size,
         "nfe": run.nfe,
         "circuit_calls": run.circuit_calls,
+        "answer_tokens": run.answer_tokens,
     }
     return _clean(surroundings)
 

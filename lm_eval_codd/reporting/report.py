@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lm_eval_codd.catalogue import PAPER_TASKS, TASKS
 from lm_eval_codd.reporting.cells import Group, group_runs, settings_given
+from lm_eval_codd.reporting.decoder_table import decoder_table
 from lm_eval_codd.reporting.revision import cell_of, revision_table
 from lm_eval_codd.reporting.tables import (
-    Table,
     ablation_tables,
     accuracy_table,
     approximation_table,
     cost_tables,
-    decoder_table,
     pair_table,
     unreadable_table,
 )
@@ -23,6 +22,7 @@ from lm_eval_codd.reporting.tables import (
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.run import Run
     from lm_eval_codd.reporting.runs import Folder
+    from lm_eval_codd.reporting.table import Table
 
 __all__ = ["PAPER_TABLES", "Report", "build_report", "objections"]
 

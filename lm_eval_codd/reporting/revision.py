@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lm_eval_codd.catalogue import TASK_PREFIX
 from lm_eval_codd.code_revision.cells import CELLS, DATASETS
-from lm_eval_codd.reporting.tables import Table
+from lm_eval_codd.reporting.table import Table
 
 if TYPE_CHECKING:
     from lm_eval_codd.code_revision.cells import Cell

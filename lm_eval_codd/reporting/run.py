@@ -123,6 +123,11 @@ class Run:
         return count if abs(self.value * self.n - count) < 1e-6 * self.n else None
 
     @property
+    def tokens_per_evaluation(self) -> float | None:
+        """Answer tokens for each network evaluation; None where either was not counted."""
+        return self.answer_tokens / self.nfe if self.answer_tokens is not None and self.nfe else None
+
+    @property
     def score_of_task(self) -> float:
         """`value`, of a run that has one. Raises `ValueError` for another."""
         if self.value is None:

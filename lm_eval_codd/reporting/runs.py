@@ -133,7 +133,8 @@ def _checked_run(
         check_settings(run.settings, where=str(path))
     for value, what in ((run.value, run.metric), (run.stderr, f"the standard error of {run.metric}")):
         if value is not None and not 0 <= value <= 1:
-            raise ValueError(f"{path}: `{task}`, {what} is {shortened(value)}, which is no share (0 to 1)")
+            told = f"{path}: `{task}`, {what} is {shortened(value)}, which is no share (0 to 1)"
+            raise ValueError(f"{told}; tables hold nothing else, so read it in that file")
     return [run]
 
 

@@ -1,4 +1,4 @@
-"""The check against the demo's own reference passes as things are, and fails when the circuit is broken."""
+"""The check against the demo's own reference passes as things are, and fails when a circuit or a decoder is broken."""
 
 import os
 from pathlib import Path
@@ -13,22 +13,11 @@ from tests.forked import start
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "demo" / "reference.yaml"
 
-# What the launcher runs for a cell of the demo, on the first 100 problems.
-ARGUMENTS = [
-    "--model",
-    "codd_llada",
-    "--tasks",
-    "codd_demo",
-    "--apply_chat_template",
-    "--log_samples",
-    "--limit",
-    "100",
-    "--batch_size",
-    "50",
-    "--model_args",
-    "pretrained=demo,pc=demo,num_steps=8,gen_length=32,pc_frac=1.1,dtype=float32",
-    "--output_path",
-]
+# What the launcher runs for cells of the demo, but for the number of problems.
+ARGUMENTS = "--tasks codd_demo --apply_chat_template --log_samples --batch_size 50 --limit"
+CIRCUIT = ("codd_llada", "pc=demo,num_steps=8,pc_frac=1.1", 100)
+PLANNED = ("llada", "decoder=p2,num_steps=8,eta=2.0", 60)
+CORRECTED = ("llada", "decoder=corrective,num_steps=8,threshold=0.5", 60)
 
 
 def turn_the_gate():
@@ -43,20 +32,44 @@ def drop_the_circuit():
     sampling.OneShot.decide = sampling.Independent.decide
 
 
-def evaluate(change, folder):
+def keep_the_least_sure():
+    from lm_eval_codd.decoding.decoders import path_planning
+
+    above = path_planning._above_the_cut
+    path_planning._above_the_cut = lambda score, step: above(-score, step)
+
+
+def mask_the_sure_again():
+    from lm_eval_codd.decoding.decoders.corrective import Corrective
+
+    unsure = Corrective._unsure
+    Corrective._unsure = lambda self, confidence, among, most: among & ~unsure(self, confidence, among, most)
+
+
+def evaluate(change, cell, folder):
     os.chdir(ROOT)
     change()
-    harness.run([*ARGUMENTS, str(folder)])
+    model, settings, limit = cell
+    settings = f"pretrained=demo,gen_length=32,dtype=float32,{settings}"
+    arguments = [*ARGUMENTS.split(), str(limit), "--model", model, "--model_args", settings]
+    harness.run([*arguments, "--output_path", str(folder)])
 
 
 @pytest.mark.parametrize(
-    ("change", "status"),
-    [(lambda: None, 0), (turn_the_gate, 1), (drop_the_circuit, 1)],
-    ids=["none", "the gate's comparison is turned around", "the circuit is dropped"],
+    ("change", "cell", "status"),
+    [
+        pytest.param(lambda: None, CIRCUIT, 0, id="none"),
+        pytest.param(turn_the_gate, CIRCUIT, 1, id="the gate's comparison is turned around"),
+        pytest.param(drop_the_circuit, CIRCUIT, 1, id="the circuit is dropped"),
+        pytest.param(lambda: None, PLANNED, 0, id="none, p2"),
+        pytest.param(keep_the_least_sure, PLANNED, 1, id="p2 keeps what it is least sure of"),
+        pytest.param(lambda: None, CORRECTED, 0, id="none, corrective"),
+        pytest.param(mask_the_sure_again, CORRECTED, 1, id="corrective masks what is sure"),
+    ],
 )
-def test_the_paired_check(change, status, tmp_path, capsys):
+def test_the_paired_check(change, cell, status, tmp_path, capsys):
     assert CoddLLaDA  # imported here, once for all
-    process = start(evaluate, change, tmp_path)
+    process = start(evaluate, change, cell, tmp_path)
     process.join(120)
     assert process.exitcode == 0
     assert check_main([str(tmp_path), "--against", str(REFERENCE)]) == status, capsys.readouterr().out

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from lm_eval_codd.catalogue import CALLED_AS
-from lm_eval_codd.launch.closing import DEMO_REFERENCE, adaptive_lines, demo_table, difference_text, show_demo
+from lm_eval_codd.launch.closing import DEMO_REFERENCE, demo_tables, difference_text, show_demo
 from lm_eval_codd.reporting.cells import BASE, group_runs
 from lm_eval_codd.reporting.pairs import compare_outcomes
 from lm_eval_codd.reporting.reference import read_references
@@ -20,18 +20,44 @@ def rows(markdown: str) -> list[list[str]]:
 
 
 def test_the_readmes_table_is_the_reference():
-    references = {(one.key.system, one.key.steps): one.outcomes for one in read_references(DEMO_REFERENCE)}
-    steps = sorted({steps for _, steps in references if steps}, reverse=True)
-    share = {key: f"{100 * sum(values.values()) / len(values):.1f}" for key, values in references.items()}
+    fixed = [one for one in read_references(DEMO_REFERENCE) if one.key.alg == "low_confidence"]
+    references = {(one.key.system, one.key.steps): one.outcomes for one in fixed}
+    steps = sorted({steps for _, steps in references}, reverse=True)
+    shares = {key: f"{100 * sum(values.values()) / len(values):.1f}" for key, values in references.items()}
     pairs = [compare_outcomes(references[BASE, step], references["CoDD", step]) for step in steps]
     wanted = [
         ["accuracy in %, n = 300", *(f"{step} steps" for step in steps)],
-        ["backbone", *(share[BASE, step] for step in steps)],
-        ["CoDD", *(share["CoDD", step] for step in steps)],
+        ["backbone", *(shares[BASE, step] for step in steps)],
+        ["CoDD", *(shares["CoDD", step] for step in steps)],
         ["difference (McNemar's p)", *map(difference_text, pairs)],
     ]
     table = [row for row in rows(README.read_text(encoding="utf-8")) if row[0] in {line[0] for line in wanted}]
     assert table == wanted
+
+
+def test_the_readmes_decoders_are_those_of_the_reference():
+    references = read_references(DEMO_REFERENCE)
+    others = [one for one in references if one.key.alg != "low_confidence"]
+    wanted = set()
+    for one in others:
+        nfe, tokens = one.surroundings["nfe"], one.surroundings["answer_tokens"]
+        enough = [
+            other
+            for other in references
+            if other not in others and other.key.system == one.key.system and other.surroundings["nfe"] >= nfe
+        ]
+        fixed = min(enough, key=lambda other: other.key.steps)
+        pair = compare_outcomes(fixed.outcomes, one.outcomes)
+        name = one.key.alg if one.key.system == BASE else f"{one.key.alg}, {one.key.system}"
+        figures = (share(one), f"{nfe:.1f}", f"{tokens / nfe:.1f}", f"{share(fixed)} at {fixed.key.steps}")
+        wanted.add((name, *figures, difference_text(pair)))
+    table = rows(README.read_text(encoding="utf-8").partition("| decoder, n = 300 |")[2].partition("\n\n")[0])
+    assert len(wanted) == 13
+    assert {tuple(row) for row in table[1:]} == wanted
+
+
+def share(reference) -> str:
+    return f"{100 * sum(reference.outcomes.values()) / len(reference.outcomes):.1f}"
 
 
 class TestTheDemosEnd:
@@ -46,22 +72,35 @@ class TestTheDemosEnd:
         assert re.search(rf"'\./my eval\.sh' report {tmp_path}\n", out)
         assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
         assert len(list((tmp_path / "plots").glob("*.png"))) == 2
+        assert "decoder, n = 300" not in out
         header, _, base, codd, difference = rows(out[out.rindex("\n**") :])
         assert header == ["accuracy in %, n = 300", "8 steps", "4 steps"]
         assert base == ["backbone", "64.3", "75.3"]
         assert codd == ["CoDD", "92.7", "93.0"]
         assert [cell.partition(" ")[0] for cell in difference] == ["difference", "+28.3", "+17.7"]
 
-    def test_says_what_a_decoder_that_sets_its_pace_has_beside_the_table(self, tmp_path):
-        write_run(tmp_path, outcomes(300, 193), **DEMO)
+    def test_is_a_table_of_the_other_decoders_too(self, tmp_path, capsys):
+        write_run(tmp_path, outcomes(300, 193), steps=8, **DEMO)
+        write_run(tmp_path, outcomes(300, 278), steps=8, circuit="demo", **DEMO)
         for circuit, nfe in ((None, 6.28), ("demo", 3.13)):
-            of_cad = DEMO | {"decoder": "cad", "circuit": circuit, "name": f"cad{circuit}", "config": {"mean_nfe": nfe}}
+            config = {"mean_nfe": nfe, "mean_answer_tokens": 18.0}
+            of_cad = DEMO | {"decoder": "cad", "circuit": circuit, "name": f"cad{circuit}", "config": config}
             write_run(tmp_path, outcomes(300, 277), **of_cad)
-        (group,) = group_runs(read_folder(tmp_path).runs)
-        assert demo_table(group).header[1:] == ["64 steps"]
-        assert adaptive_lines(group) == ["cad: base 92.3 at 6.3, CoDD 92.3 at 3.1 network evaluations an answer"]
+        write_run(tmp_path, outcomes(300, 259), **DEMO, steps=8, decoder="p2", eta=2.0, name="p2")
+        show_demo([folder.name for folder in tmp_path.iterdir()], tmp_path)
+        out = capsys.readouterr().out
+        table = rows(out[out.rindex("\n**") :])
+        assert table[0][0] == "decoder, n = 300"
+        assert [row[:5] for row in table[2:]] == [
+            ["cad", "92.3", "6.3", "2.9", "64.3 at 8"],
+            ["cad, CoDD", "92.3", "3.1", "5.8", "92.7 at 8"],
+            ["p2 eta=2", "86.3", "8.0", "4.0", "64.3 at 8"],
+        ]
+        assert table[2][5].startswith("+28.0 (")
+        assert len(list((tmp_path / "plots").glob("*decoders*.png"))) == 1
 
     def test_has_no_difference_without_a_circuit(self, tmp_path):
         write_run(tmp_path, outcomes(300, 193), **DEMO)
         (group,) = group_runs(read_folder(tmp_path).runs)
-        assert [row[1] for row in demo_table(group).rows] == ["64.3", "-", "-"]
+        (table,) = demo_tables(group)
+        assert [row[1] for row in table.rows] == ["64.3", "-", "-"]

@@ -69,18 +69,20 @@ class TestDryRun:
         assert code == 0
         assert output.count("extension, without a reference: circuit with decoder=p2  [run 2]\n") == 1
 
-    def test_of_the_demo_lists_its_five_step_counts_and_the_decoder_without(self, launcher):
+    def test_of_the_demo_lists_its_five_step_counts_and_the_other_decoders(self, launcher):
         code, output = launcher([], "--demo", "--dry-run")
         assert code == 0
-        steps = [line.split()[3] for line in output.splitlines() if line.split()[:1] and line.split()[0].isdigit()]
-        assert list(dict.fromkeys(steps)) == ["32", "-", "16", "8", "4", "2"]
+        lines = [line.split() for line in output.splitlines() if line.split()[:1] and line.split()[0].isdigit()]
+        steps = [line[3] for line in lines if line[2] == "low_confidence"]
+        assert list(dict.fromkeys(steps)) == ["32", "16", "8", "4", "2"]
+        assert list(dict.fromkeys(line[2] for line in lines))[1:] == ["cad", "p2", "open_dllm", "corrective"]
 
     def test_of_the_demo_is_alone_and_with_the_circuit_where_there_is_one(self, tmp_path, monkeypatch):
-        for circuit, number in ((tmp_path / "none", 6), (demo.CIRCUIT, 12)):
+        for circuit, number in ((tmp_path / "none", 17), (demo.CIRCUIT, 23)):
             monkeypatch.setattr(demo, "CIRCUIT", circuit)
             runs = select([], demo_sweeps(), tmp_path, {}).runs.values()
             assert len(runs) == number
-            assert sum(run.circuit == "demo" for run in runs) == number - 6
+            assert sum(run.circuit == "demo" for run in runs) == number - 17
             fixed = [run for run in runs if run.circuit and run.config.decoder == "unmasking"]
             assert all(any(block_gates(run.config, "llada")) for run in fixed)
 

@@ -184,3 +184,13 @@ class TestWhatCannotBeCompared:
         assert found.exit_status == 0
         assert "hardware: NVIDIA H200 here, cpu (x86_64) in the reference (10 of 10 runs)" in found.notes
         assert any(note.startswith("version of torch: 2.6.0 here, 2.13.0+cpu") for note in found.notes)
+
+    def test_what_a_reference_does_not_have_is_no_difference_but_a_version_is(self, tmp_path, reference):
+        old = yaml.safe_load(reference.read_text())
+        for cell in old["cells"]:
+            del cell["surroundings"]["answer_tokens"], cell["surroundings"]["versions"]["torch"]
+        path = tmp_path / "old.yaml"
+        path.write_text(yaml.safe_dump(old))
+        found = check(write_demo(tmp_path / "runs"), path)
+        assert found.exit_status == 0
+        assert [note.partition(" here")[0] for note in found.notes] == ["version of torch: 2.13.0+cpu"]

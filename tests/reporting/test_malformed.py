@@ -45,7 +45,11 @@ class TestOneMalformedResult:
         ("path", "value", "message"),
         [
             (("results", TASK, METRIC), float("nan"), "exact_match,none is nan, which is no share"),
-            (("results", TASK, METRIC), 5.0, "exact_match,none is 5.0, which is no share (0 to 1)"),
+            (
+                ("results", TASK, METRIC),
+                5.0,
+                "exact_match,none is 5.0, which is no share (0 to 1); tables hold",
+            ),
             (("results", TASK, METRIC), -0.1, "exact_match,none is -0.1, which is no share"),
             (
                 ("results", TASK, "exact_match_stderr,none"),

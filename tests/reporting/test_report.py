@@ -7,7 +7,7 @@ from lm_eval_codd.reporting.cells import BASE, CellKey, group_runs
 from lm_eval_codd.reporting.formats import cells_as_csv, to_html, to_latex, to_markdown
 from lm_eval_codd.reporting.report import build_report
 from lm_eval_codd.reporting.runs import read_folder
-from lm_eval_codd.reporting.tables import Table
+from lm_eval_codd.reporting.table import Table
 from tests.reporting.synthetic import outcomes, write_run
 
 PC = "il18/llada-gsm-pc"

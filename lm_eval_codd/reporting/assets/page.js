@@ -50,7 +50,7 @@
     show(rows);
     const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body);
     // A heading above, not a caption: that one would be as wide as the table and scroll away with it.
-    const heading = caption ? [element("h3", { class: "caption" }, caption)] : [];
+    const heading = caption ? [element("h4", { class: "caption" }, caption)] : [];
     return element("div", {}, ...heading, element("div", { class: "scroll" }, table));
   }
 
@@ -58,7 +58,10 @@
 
   function showTables() {
     const section = byId("tables");
+    let group = "";
     for (const table of data.tables) {
+      if (table.group !== group) section.append(element("h3", {}, table.group));
+      group = table.group;
       const rows = table.rows.map((cells) => ({ cells }));
       section.append(sortableTable(table.title, table.header, rows, table.num_labels, (row) =>
         element("tr", {}, ...row.cells.map((text, i) => cellOf(text, i < table.num_labels)))));

@@ -1,0 +1,104 @@
+"""Bring everything that shows the demo's results up to date with a run of it.
+
+    ./eval.sh --demo --output_dir demo-results
+    python scripts/update_demo.py demo-results
+
+Writes results/demo/reference.yaml, the README's tables, docs/plot.png and docs/decoders.png; and, with a Chromium on
+the path, docs/page.png and docs/trace.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from PIL import Image
+
+from lm_eval_codd.launch.closing import DEMO_REFERENCE, demo_tables
+from lm_eval_codd.reporting.cells import group_runs
+from lm_eval_codd.reporting.plots import save_plots
+from lm_eval_codd.reporting.reference import write_references
+from lm_eval_codd.reporting.runs import read_folder
+
+if TYPE_CHECKING:
+    from lm_eval_codd.reporting.table import Table
+
+ROOT: Final = Path(__file__).parents[1]
+PLOTS: Final = {"accuracy-nfe": "plot.png", "decoders-nfe": "decoders.png"}
+TRACE: Final = (
+    *("trace", "--model", "codd_llada", "--model_args", "pretrained=demo,pc=demo,num_steps=4,pc_frac=1.1"),
+    *("--prompt", "Emma has 17 books. Emma drops 7 and sells 5. How many are left?"),
+)
+BROWSER: Final = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=3000")
+
+
+def main() -> None:
+    """Update them all, and print what was written."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="the demo's output folder")
+    results = parser.parse_args().results
+    runs = read_folder(results).runs
+    (group,) = group_runs(runs)
+    print(f"{DEMO_REFERENCE}: {write_references(DEMO_REFERENCE, runs)} runs")
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    for table in demo_tables(group):
+        text = with_table(text, table)
+    readme.write_text(text, encoding="utf-8")
+    print(readme)
+    with tempfile.TemporaryDirectory() as folder:
+        for path in save_plots([group], Path(folder)):
+            for name, picture in PLOTS.items():
+                if path.name.endswith(f"{name}.png"):
+                    shutil.copy(path, ROOT / "docs" / picture)
+                    reduce_colours(ROOT / "docs" / picture)
+                    print(ROOT / "docs" / picture)
+        if browser := shutil.which("chromium"):
+            trace = Path(folder) / "trace.html"
+            subprocess.run([sys.executable, "-m", "lm_eval_codd", *TRACE, "--html", str(trace)], check=True)
+            take_picture(browser, results / "report.html", "page.png", (800, 820))
+            take_picture(browser, trace, "trace.png", (800, 360))
+
+
+def with_table(text: str, table: Table) -> str:
+    """Markdown with a table in place of the one there whose first heading is the same.
+
+    Raises:
+        ValueError: there is none, or more than one.
+    """
+    rule = ["---" if column < table.num_labels else "---:" for column in range(len(table.header))]
+    lines = [f"| {' | '.join(cells)} |" for cells in (table.header, rule, *table.rows)]
+    pattern = rf"^\| {re.escape(table.header[0])} \|.*\n(?:\|.*\n)*"
+    replaced, count = re.subn(pattern, lambda _: "\n".join(lines) + "\n", text, flags=re.MULTILINE)
+    if count != 1:
+        raise ValueError(f"there are {count} tables that begin with `{table.header[0]}`, not one")
+    return replaced
+
+
+def take_picture(browser: str, page: Path, name: str, size: Sequence[int]) -> None:
+    """A page as docs/NAME, as a window of (width, height) shows it."""
+    width, height = size
+    target = ROOT / "docs" / name
+    window = f"--window-size={width},{height}"
+    target.unlink(missing_ok=True)
+    command = [browser, *BROWSER, window, f"--screenshot={target}", page.resolve(strict=True).as_uri()]
+    subprocess.run(command, check=True, capture_output=True)
+    reduce_colours(target)
+    print(target)
+
+
+def reduce_colours(picture: Path) -> None:
+    """A PNG of 64 colours: a third of the bytes, and nobody sees it."""
+    image = Image.open(picture).convert("RGB").quantize(64)
+    image.save(picture, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
