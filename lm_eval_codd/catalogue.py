@@ -14,8 +14,9 @@ DEFAULT_CHECKPOINTS: Final[Mapping[str, str]] = {
     "dream": "Dream-org/Dream-v0-Instruct-7B",
 }
 
-# What --model_alias of the launcher takes.
-MODEL_ALIASES: Final = tuple(DEFAULT_CHECKPOINTS)
+# The model that takes a checkpoint of any family, and what --model_alias of the launcher takes.
+MASKED_LM: Final = "masked_lm"
+MODEL_ALIASES: Final = (*DEFAULT_CHECKPOINTS, MASKED_LM)
 
 
 TASK_PREFIX: Final = "codd_"

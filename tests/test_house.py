@@ -56,7 +56,10 @@ MAY_IMPORT = {
         *("catalogue", "runs", "settings", "grading", "older_records", "clean_text", "columns", "outputs"),
         "command_line",
     },
-    "runs": {"hub_ids", "catalogue", "settings", "names", "older_records", "registration", "demo", "clean_text"},
+    "runs": {
+        *("hub_ids", "token_files", "catalogue", "settings", "names", "older_records", "registration", "demo"),
+        "clean_text",
+    },
     "launch": {
         *("runs", "reporting", "settings", "catalogue", "names", "older_records", "registration", "demo"),
         *("program", "columns", "outputs"),

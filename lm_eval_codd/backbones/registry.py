@@ -85,8 +85,9 @@ def recognised_by(checkpoint: Checkpoint, layout: Layout, family: str | None) ->
     model_type = checkpoint.config.get("model_type")
     why = f"its model_type is {model_type}"
     if family is not None and (layout.is_plain or layout.model_type != model_type):
-        return f"family={family} was given, and {why}"
-    return f"{why}, and {_mark(checkpoint)}" if layout.is_plain else why
+        why = f"family={family} was given, {why}"
+    mark = _mark(checkpoint) if layout.is_plain else None
+    return why if mark is None else f"{why}, and {mark}"
 
 
 def _mark(checkpoint: Checkpoint) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MASKED_LM
 from lm_eval_codd.registration import tasks_dir
 from lm_eval_codd.runs.checkpoints import split_revision
 from lm_eval_codd.runs.naming import number
@@ -28,7 +29,8 @@ JOURNAL: Final = "journal"
 
 def model_name(run: Run) -> str:
     """The run's model as lm-eval knows it."""
-    return run.family if run.circuit is None else f"codd_{run.family}"
+    name = run.family if run.family in DEFAULT_CHECKPOINTS else MASKED_LM
+    return name if run.circuit is None else f"codd_{name}"
 
 
 def model_args(run: Run, revisions: Mapping[str, str] = _NONE) -> dict[str, Any]:
@@ -43,9 +45,12 @@ def model_args(run: Run, revisions: Mapping[str, str] = _NONE) -> dict[str, Any]
         args[name], pinned = split_revision(source)
         if name != "tokenizer" and (revision := revisions.get(source, pinned)):
             args["revision" if name == "pretrained" else f"{name}_revision"] = revision
+    if run.family not in DEFAULT_CHECKPOINTS:
+        args["family"] = run.family
     args["own_defaults"] = False
     template_args = None if run.chat_template_args is None else json.loads(run.chat_template_args)
     for name, value in (
+        ("attention", run.attention),
         ("dtype", run.dtype),
         ("max_length", run.max_length),
         ("add_bos_token", run.add_bos_token),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd import hub_ids
-from lm_eval_codd.catalogue import MODEL_ALIASES
 
 DEMO: Final = "demo"
 
@@ -105,16 +104,13 @@ def _hub_cache() -> Path:
     return Path(home).expanduser() / "hub"
 
 
-def check_model(flag: str, folder: str, family: str, gen_length: int) -> int | None:
+def check_model(flag: str, folder: str, gen_length: int) -> int | None:
     """Check a checkpoint folder against a run; returns the longest sequence it can take, None where unsaid.
 
     Raises:
-        ValueError: one line for a folder without a config, of the other family, or shorter than the answer.
+        ValueError: one line for a folder without a config, or shorter than the answer.
     """
     config = _read_config(flag, folder)
-    model_type = str(config.get("model_type", "")).lower()
-    if model_type in MODEL_ALIASES and model_type != family:
-        raise ValueError(f"`--{flag} {folder}` is a {model_type} checkpoint; use --model_alias {model_type}")
     length = next((config[name] for name in _LENGTHS if isinstance(config.get(name), int)), None)
     if length is not None and gen_length >= length:
         raise ValueError(
@@ -122,6 +118,11 @@ def check_model(flag: str, folder: str, family: str, gen_length: int) -> int | N
             f"use a smaller gen_length"
         )
     return length
+
+
+def model_type(folder: str) -> str:
+    """What config.json says it is, in small letters; empty where it does not say."""
+    return str(read_json(Path(folder) / "config.json").get("model_type", "")).lower()
 
 
 def check_adapter(flag: str, folder: str) -> None:

@@ -7,17 +7,21 @@ import os
 from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd import demo
+from lm_eval_codd import demo, token_files
 from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.names import unknown_name
 from lm_eval_codd.registration import tasks_dir
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.circuit_header import CircuitHeader, find_circuit, read_header, read_safetensors_header
+from lm_eval_codd.runs.recognition import mask_token, reader
 from lm_eval_codd.runs.run import Run, is_own_task
 from lm_eval_codd.runs.task_files import read_task_file, task_files
 from lm_eval_codd.settings import REVISING
+
+if TYPE_CHECKING:
+    from lm_eval_codd.settings import Family
 
 _WEIGHTS: Final = "model.safetensors"
 _VOCABULARY: Final = ("embedding_size", "vocab_size")
@@ -103,7 +107,7 @@ def _check_checkpoint(run: Run) -> None:
     config = checkpoints.read_json(folder / "config.json")
     _check_weights(run.checkpoint, folder)
     own = [folder / "tokenizer.json"], [folder / name for name in ("vocab.json", "merges.txt")]
-    if not any(all(path.is_file() for path in files) for files in own[: 2 if run.family == "dream" else 1]):
+    if not any(all(path.is_file() for path in files) for files in own[: 1 if run.family == "llada" else 2]):
         raise ValueError(f"checkpoint {run.checkpoint} has no tokenizer.json; add its tokenizer's files")
     size = vocabulary(config)
     for name in _TOKEN_IDS:
@@ -114,9 +118,18 @@ def _check_checkpoint(run: Run) -> None:
             value = value[0] if isinstance(value, list) and value else value
             source = f"`{name.replace('_id', '_token_id')}` {value} of its config.json"
             if value is None:
+                value, source = _by_tokenizer(folder, name, run.family), f"`{name}` of its tokenizer's files"
+            if value is None:
                 raise ValueError(f"checkpoint {run.checkpoint} names no {name.replace('_', ' ')}; give --{name}")
         if size is not None and isinstance(value, int) and not 0 <= value < size:
             raise ValueError(f"{source} is outside the {size} tokens of {run.checkpoint}; give another --{name}")
+
+
+def _by_tokenizer(folder: Path, name: str, family: Family) -> int | None:
+    if name == "mask_id":
+        return mask_token(folder, family)
+    found = token_files.end_of_text(reader(folder))
+    return None if found is None else found.id
 
 
 def _check_weights(checkpoint: str, folder: Path) -> None:

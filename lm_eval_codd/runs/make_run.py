@@ -7,16 +7,18 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from lm_eval_codd import demo
-from lm_eval_codd.catalogue import MODEL_ALIASES, TASKS, Task, short_name
+from lm_eval_codd.catalogue import MASKED_LM, MODEL_ALIASES, TASKS, Task, short_name
 from lm_eval_codd.catalogue import task_name as own_task_name
 from lm_eval_codd.names import translate
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
+from lm_eval_codd.runs.recognition import check_family, recognise
 from lm_eval_codd.runs.run import Run, is_own_task, num_documents
 from lm_eval_codd.runs.run_flags import (
+    ATTENTIONS,
     CIRCUIT_SETTINGS,
     DTYPES,
     ELSEWHERE,
@@ -82,7 +84,8 @@ def _flags(text: str) -> tuple[dict[str, Any], list[str]]:
     except ValueError as error:
         raise ValueError(f"{str(error).lower()}: a quote or a backslash is left open") from None
     given = parse(tokens, FLAGS, ELSEWHERE)
-    here = {**NAMES_HERE, "pretrained": f"{given.get('model_alias', MODEL_ALIASES[0])}_ckpt"}
+    alias = given.get("model_alias", given.get("model", MODEL_ALIASES[0]))
+    here = {**NAMES_HERE, "pretrained": f"{alias}_ckpt"}
     return translate(given, [flag.name for flag in FLAGS], kind="flag", here=here)
 
 
@@ -91,9 +94,9 @@ def make_run(given: Mapping[str, Any]) -> Run:
     for name in ("model_alias", "task"):
         if not given.get(name):
             raise ValueError(f"`--{name}` is missing")
-    family = given["model_alias"]
-    if family not in MODEL_ALIASES:
-        raise ValueError(unknown_value("model_alias", family, MODEL_ALIASES))
+    alias = given["model_alias"]
+    if alias not in MODEL_ALIASES:
+        raise ValueError(unknown_value("model_alias", alias, MODEL_ALIASES))
     for name, allowed in (("dtype", DTYPES), ("protocol", PROTOCOLS)):
         if name in given and given[name] not in allowed:
             raise ValueError(unknown_value(name, given[name], allowed))
@@ -101,12 +104,14 @@ def make_run(given: Mapping[str, Any]) -> Run:
     own = _own(task)
     if own is not None and own.gen_length is not None:
         given = {"gen_length": own.gen_length, **given}
+    family = _family(alias, given)
     config = _config(family, given)
-    flag, checkpoint = read_checkpoint(family, given)
+    flag, checkpoint = read_checkpoint(alias, given)
     own_length = None
     if not checkpoints.is_hub_id(checkpoint):
         folder = str(demo.CHECKPOINT) if checkpoint == checkpoints.DEMO else checkpoint
-        own_length = checkpoints.check_model(flag, folder, family, config.gen_length)
+        own_length = checkpoints.check_model(flag, folder, config.gen_length)
+        check_family(flag, folder, checkpoints.model_type(folder), family)
     limit, samples = _documents(given)
     protocol = given.get("protocol", "paper")
     max_length = _max_length(given, config, own_length)
@@ -117,6 +122,7 @@ def make_run(given: Mapping[str, Any]) -> Run:
         checkpoint=checkpoint,
         task=task,
         config=config,
+        attention=given.get("attention"),
         peft=read_adapter(given),
         circuit=read_circuit(given),
         planner=read_planner(given, config),
@@ -136,6 +142,17 @@ def make_run(given: Mapping[str, Any]) -> Run:
         tag=given.get("tag") or None,
         confirm_run_unsafe_code=given.get("confirm_run_unsafe_code", False),
     )
+
+
+def _family(alias: str, given: Mapping[str, Any]) -> Family:
+    if alias == MASKED_LM:
+        if given.get("attention") not in (None, *ATTENTIONS):
+            raise ValueError(unknown_value("attention", given["attention"], ATTENTIONS))
+        return recognise(*read_checkpoint(alias, given), given)
+    for name in ("family", "attention"):
+        if given.get(name) is not None:
+            raise ValueError(f"`--{name} {given[name]}` is read with --model_alias {MASKED_LM}; leave it out")
+    return cast("Family", alias)
 
 
 def task_name(name: str) -> str:

@@ -67,8 +67,10 @@ def _parts(run: Run, *, names_no_shots: bool = True) -> list[str]:
     parts = [run.family, run.short_task, run.config.alg if run.config.reads("alg") else run.config.decoder]
     if not run.config.steps_follow_confidence:
         parts.append(f"steps{run.config.num_steps}")
-    if run.checkpoint != DEFAULT_CHECKPOINTS[run.family]:
+    if run.checkpoint != DEFAULT_CHECKPOINTS.get(run.family):
         parts.append(f"ckpt-{_short(run.checkpoint)}")
+    if run.attention is not None:
+        parts.append(f"attention-{run.attention}")
     if run.peft is not None:
         parts.append(f"peft-{_short(run.peft)}")
     if run.circuit is not None:

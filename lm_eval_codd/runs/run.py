@@ -42,6 +42,7 @@ class Run:
     checkpoint: str
     task: str
     config: DecodingConfig
+    attention: str | None = None
     peft: str | None = None
     circuit: str | None = None
     dtype: str | None = None

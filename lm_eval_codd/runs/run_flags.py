@@ -10,9 +10,10 @@ from typing import Final
 from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MODEL_ALIASES
 from lm_eval_codd.names import READ_AS
 from lm_eval_codd.runs.flags import Flag
-from lm_eval_codd.settings import CIRCUIT_SETTINGS, FAMILY_DEFAULTS, DecodingConfig, facts_of
+from lm_eval_codd.settings import CIRCUIT_SETTINGS, FAMILIES, FAMILY_DEFAULTS, DecodingConfig, facts_of
 from lm_eval_codd.settings.decoders import DECODERS, OPTIONS, TAKE_PLANNERS
 
+ATTENTIONS: Final = ("full", "block")
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
 PROTOCOLS: Final = ("paper", "official")
 # Words of `--chat_template`; any other is the name of one of the tokenizer's templates.
@@ -37,8 +38,7 @@ def _default(field: dataclasses.Field) -> str:
     """The default as help shows it: one value, or one a family where they differ."""
     if field.name == "num_steps":
         return "256"
-    shown = {family: defaults for family, defaults in FAMILY_DEFAULTS.items() if family in MODEL_ALIASES}
-    values = {family: defaults.get(field.name, field.default) for family, defaults in shown.items()}
+    values = {family: defaults.get(field.name, field.default) for family, defaults in FAMILY_DEFAULTS.items()}
     if len(set(values.values())) == 1:
         return "" if field.default is None else str(field.default).lower()
     return ", ".join(f"{family} {'off' if value is None else value}" for family, value in values.items())
@@ -51,7 +51,12 @@ _ALL_SETTINGS: Final = [_setting(field) for field in dataclasses.fields(Decoding
 
 GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
     "a run: model": (
-        Flag("model_alias", "str", "family of the model; required", choices=MODEL_ALIASES),
+        Flag(
+            "model_alias",
+            "str",
+            "family of the model, or masked_lm for a checkpoint of any, which its files tell; required",
+            choices=MODEL_ALIASES,
+        ),
         Flag(
             "llada_ckpt",
             "str",
@@ -59,6 +64,9 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
             default=DEFAULT_CHECKPOINTS["llada"],
         ),
         Flag("dream_ckpt", "str", "folder or hub id", default=DEFAULT_CHECKPOINTS["dream"]),
+        Flag("masked_lm_ckpt", "str", "folder or hub id of a checkpoint of any family"),
+        Flag("family", "str", "of a masked_lm checkpoint that is not here yet, or does not say", choices=FAMILIES),
+        Flag("attention", "str", "of a masked_lm checkpoint whose name misleads (A2D's bd3lm)", choices=ATTENTIONS),
         Flag("peft_ckpt", "str", "LoRA adapter, folder or hub id"),
         Flag("tokenizer", "str", "folder or hub id of another tokenizer than the checkpoint's"),
         Flag("add_bos_token", "bool", "whether bos begins every prompt", default="as the tokenizer does by itself"),
@@ -123,7 +131,12 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
 FLAGS: Final = tuple(flag for group in GROUPS.values() for flag in group)
 
 # Where a flag has another name than the argument of the model.
-NAMES_HERE: Final[Mapping[str, str]] = {"peft": "peft_ckpt", "pc": "pc_ckpt", "planner": "planner_ckpt"}
+NAMES_HERE: Final[Mapping[str, str]] = {
+    "model": "model_alias",
+    "peft": "peft_ckpt",
+    "pc": "pc_ckpt",
+    "planner": "planner_ckpt",
+}
 
 
 def _elsewhere() -> list[Flag]:

@@ -10,17 +10,20 @@ from typing import Any
 
 from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MODEL_ALIASES
 from lm_eval_codd.runs import checkpoints
-from lm_eval_codd.settings import TAKE_PLANNERS, DecodingConfig, Family, either
+from lm_eval_codd.settings import TAKE_PLANNERS, DecodingConfig, either
 
 
-def read_checkpoint(family: Family, given: Mapping[str, Any]) -> tuple[str, str]:
-    """The family's flag and the checkpoint."""
+def read_checkpoint(alias: str, given: Mapping[str, Any]) -> tuple[str, str]:
+    """The flag of the model and the checkpoint."""
     for other in MODEL_ALIASES:
-        if other != family and f"{other}_ckpt" in given:
-            raise ValueError(f"`--{other}_ckpt` is not read with --model_alias {family}; use --{family}_ckpt")
-    flag = f"{family}_ckpt"
-    checkpoint = checkpoints.resolve(flag, given.get(flag, DEFAULT_CHECKPOINTS[family]))
-    if checkpoint == checkpoints.DEMO and family != "llada":
+        if other != alias and f"{other}_ckpt" in given:
+            raise ValueError(f"`--{other}_ckpt` is not read with --model_alias {alias}; use --{alias}_ckpt")
+    flag = f"{alias}_ckpt"
+    value = given.get(flag, DEFAULT_CHECKPOINTS.get(alias))
+    if value is None:
+        raise ValueError(f"`--{flag}` is missing; give a folder or a hub id")
+    checkpoint = checkpoints.resolve(flag, value)
+    if checkpoint == checkpoints.DEMO and alias == "dream":
         raise ValueError(f"`--{flag} demo`: the demo is a LLaDA checkpoint; use --model_alias llada --llada_ckpt demo")
     return flag, checkpoint
 

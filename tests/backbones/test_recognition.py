@@ -118,7 +118,7 @@ class TestOpenDllm:
         assert lines["attention"].startswith("full")
         given = described(make("qwen3", "other"), capsys, "--family", "a2d", "--mask_id", "111")
         assert given["recognised"] == (
-            "as a2d, since family=a2d was given, and its model_type is qwen3; the mask is as given"
+            "as a2d, since family=a2d was given, its model_type is qwen3; the mask is as given"
         )
         assert given["scores"] == "its own position (not shifted)"
 

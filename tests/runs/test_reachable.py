@@ -26,7 +26,6 @@ ELSEWHERE = {
     "peft_revision": "owner/name@revision",
     "pc_revision": "owner/name@revision",
     "planner_revision": "owner/name@revision",
-    "family": "--model_alias",
     "device": "--gpus",
     "device_map": "a run has one device",
     "journal": "in its folder",

@@ -1,0 +1,114 @@
+"""Which family a checkpoint of `--model_alias masked_lm` is decoded as, by its small files; `backbones` proves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from lm_eval_codd import demo, token_files
+from lm_eval_codd.runs import checkpoints
+from lm_eval_codd.settings import FAMILIES, either, unknown_value
+
+if TYPE_CHECKING:
+    from lm_eval_codd.settings import Family
+
+# By `model_type`, in small letters.
+FAMILY_OF: Final[Mapping[str, Family]] = {
+    "llada": "llada",
+    "lladamoe": "llada",
+    "dream": "dream",
+    "a2d-qwen2": "a2d",
+    "a2d-qwen3": "a2d",
+    "qwen2": "open_dllm",
+    "qwen3": "open_dllm",
+}
+# Those that ordinary autoregressive checkpoints have too, and what they may be besides.
+_PLAIN: Final[Mapping[str, tuple[Family, ...]]] = {
+    "qwen2": ("open_dllm", "a2d", "dream"),
+    "qwen3": ("open_dllm", "a2d"),
+}
+# What the name of a block-causal one has, of the family that has checkpoints of either kind.
+_BLOCKS: Final = "bd3lm"
+
+
+def recognise(flag: str, checkpoint: str, given: Mapping[str, Any]) -> Family:
+    """The family.
+
+    Args:
+        flag: by which the checkpoint is given.
+        checkpoint: in the spelling of `checkpoints.resolve`.
+        given: the run's flags; `family`, `attention` and `mask_id` are read.
+
+    Raises:
+        ValueError: one line: it is not decoded here, or nothing on this machine says what it is.
+    """
+    family = given.get("family")
+    if family not in (None, *FAMILIES):
+        raise ValueError(unknown_value("family", family, FAMILIES))
+    folder = checkpoints.folder_of(checkpoint, demo.CHECKPOINT)
+    if folder is None:
+        if family is None:
+            raise ValueError(
+                f"`--{flag} {checkpoint}` is not on this machine, so nothing says its family; give --family "
+                f"({either(FAMILIES)}), or fetch it first"
+            )
+        found = cast("Family", family)
+    else:
+        found = _by_files(flag, checkpoint, folder, given)
+    attention = given.get("attention") or ("block" if _BLOCKS in checkpoint.lower() else "full")
+    if found == "a2d" and attention == "block":
+        raise ValueError(
+            f"`--{flag} {checkpoint}`: a2d checkpoints with block-causal attention (bd3lm) have no decoder here yet; "
+            "--attention full is for one whose name misleads"
+        )
+    return found
+
+
+def check_family(flag: str, folder: str, model_type: str, family: str) -> None:
+    """Raise `ValueError` for a checkpoint that config.json says to be of another family than the run's."""
+    own = FAMILY_OF.get(model_type)
+    if own in (None, family) or family in _PLAIN.get(model_type, ()):
+        return
+    alias = own if own in ("llada", "dream") else "masked_lm"
+    article = "an" if model_type.startswith("a") else "a"
+    raise ValueError(f"`--{flag} {folder}` is {article} {model_type} checkpoint; use --model_alias {alias}")
+
+
+def _by_files(flag: str, checkpoint: str, folder: Path, given: Mapping[str, Any]) -> Family:
+    config = checkpoints.read_json(folder / "config.json")
+    model_type, family = str(config.get("model_type", "")).lower(), given.get("family")
+    own = FAMILY_OF.get(model_type)
+    if family is not None and (own is None or family in _PLAIN.get(model_type, (own,))):
+        return cast("Family", family)
+    if own is None:
+        raise ValueError(
+            f"`--{flag} {checkpoint}` has `model_type` {model_type or 'nothing'}, and decoded here are "
+            f"{', '.join(FAMILY_OF)}; say --family where its files have the layout of one"
+        )
+    if family is not None:
+        raise ValueError(f"`--family {family}`: {checkpoint} is {own} (model_type {model_type}); leave it out")
+    if model_type in _PLAIN and mask_token(folder, "open_dllm") is None:
+        raise ValueError(
+            f"`--{flag} {checkpoint}` has `model_type` {model_type} and no mask token in its tokenizer's files, as an "
+            f"ordinary autoregressive model; if it is a diffusion model, give both --family "
+            f"({either(_PLAIN[model_type])}) and --mask_id"
+        )
+    return own
+
+
+def mask_token(folder: Path, family: Family) -> int | None:
+    """Id of the mask token of a checkpoint on this machine; None where none of its files names one."""
+    config = checkpoints.read_json(folder / "config.json")
+    if config.get("mask_token_id") is not None:
+        return cast("int", config["mask_token_id"])
+    found = token_files.find_mask(reader(folder))
+    if found is not None:
+        return found.id
+    is_a2d = family == "a2d" and FAMILY_OF.get(str(config.get("model_type")).lower()) == "a2d"
+    return token_files.first_free_id(reader(folder)) if is_a2d else None
+
+
+def reader(folder: Path) -> token_files.Read:
+    """How `token_files` reads a checkpoint."""
+    return lambda name: checkpoints.read_json(folder / name)

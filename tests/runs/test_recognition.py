@@ -1,0 +1,129 @@
+"""`--model_alias masked_lm`: the family comes from the checkpoint's files, and the run is one of that family."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lm_eval_codd.backbones.registry import LAYOUTS
+from lm_eval_codd.launch.command import model_args, model_name
+from lm_eval_codd.runs.file_checks import find_problems
+from lm_eval_codd.runs.make_run import make_run, parse_run, parse_runs
+from lm_eval_codd.runs.naming import run_name
+from lm_eval_codd.runs.recognition import FAMILY_OF
+from lm_eval_codd.runs.sweep import parse_sweep, typed
+from tests.run_files import header_alone
+
+MASK = {"mask_token": "<M>", "added_tokens_decoder": {"98": {"content": "<M>"}}}
+EOS = {"eos_token": "</s>", "added_tokens_decoder": {"97": {"content": "</s>"}, "95": {"content": "x"}}}
+
+
+@pytest.fixture
+def make(tmp_path: Path):
+    """`make(model_type, tokenizer_config, name)`: a folder that looks like such a checkpoint."""
+
+    def make(model_type: str, tokenizer_config: dict | None = None, name: str = "tiny") -> str:
+        folder = tmp_path / name
+        folder.mkdir()
+        config = {"model_type": model_type, "max_position_embeddings": 4096, "vocab_size": 99, "eos_token_id": 97}
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config or {}))
+        (folder / "chat_template.jinja").write_text("{{ messages }}")
+        (folder / "tokenizer.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(header_alone())
+        return str(folder)
+
+    return make
+
+
+def run(checkpoint: str, more: str = ""):
+    return parse_run(f"--model_alias masked_lm --task gsm8k --masked_lm_ckpt '{checkpoint}' {more}")
+
+
+def test_the_table_of_families_is_the_one_of_the_layouts():
+    assert {one.model_type.lower(): one.decoding for one in LAYOUTS if one.decoding is not None} == FAMILY_OF
+
+
+class TestFamilies:
+    @pytest.mark.parametrize(
+        ("model_type", "config", "family", "paradigm"),
+        [
+            ("a2d-qwen3", EOS, "a2d", "block"),
+            ("qwen2", MASK, "open_dllm", "full"),
+            ("qwen3", MASK, "open_dllm", "full"),
+        ],
+    )
+    def test_a_qwen_type_checkpoint(self, make, model_type, config, family, paradigm):
+        one = run(make(model_type, config))
+        assert (one.family, one.config.paradigm) == (family, paradigm)
+        assert model_name(one) == "masked_lm" and model_args(one)["family"] == family
+        assert not find_problems({"name": one})
+        assert run_name(one).startswith(f"{family}_gsm8k_{one.config.alg}_steps256_ckpt-tiny-")
+        assert one.identity()["family"] == family and "attention" not in one.identity()
+
+    def test_a_llada_checkpoint_is_the_same_run_as_under_its_own_name(self, checkpoint):
+        own = parse_run(f"--model_alias llada --task gsm8k --llada_ckpt '{checkpoint}'")
+        assert run(str(checkpoint)) == own
+        assert model_name(own) == "llada" and "family" not in model_args(own)
+
+    def test_a2d_takes_any_number_of_steps_and_the_estimate_counts_them(self, make):
+        one = run(make("a2d-qwen2", EOS), "--gen_length 20 --block_length 8 --num_steps 7")
+        assert (one.config.num_blocks, one.num_forward) == (3, 9)
+        assert "counts" not in run_name(one) and "counts" not in model_args(one)
+
+    def test_names_of_lm_eval_are_read(self, make):
+        folder, remarks = make("a2d-qwen2", EOS), []
+        (one,) = parse_runs(f"--model masked_lm --task gsm8k --pretrained '{folder}'", None, remarks)
+        assert one == run(folder)
+        (point,) = parse_sweep(f"model=masked_lm masked_lm_ckpt={folder} task=gsm8k").points()
+        assert make_run(typed(point)) == one
+
+    def test_family_and_mask_id_make_a_diffusion_model_of_an_ordinary_one(self, make):
+        one = run(make("qwen2", EOS), "--family a2d --mask_id 96")
+        assert one.family == "a2d" and not find_problems({"name": one})
+        assert model_args(one).items() >= {"family": "a2d", "mask_id": 96}.items()
+
+    def test_a_hub_id_that_is_not_here_yet_is_what_the_user_says(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+        assert run("own/name", "--family open_dllm").family == "open_dllm"
+        with pytest.raises(ValueError, match=r"`--masked_lm_ckpt own/name` is not on this machine.* give --family"):
+            run("own/name")
+
+    def test_a_name_with_bd3lm_needs_a_word(self, make):
+        folder = make("a2d-qwen2", EOS, "a-bd3lm")
+        with pytest.raises(ValueError, match=r"a2d checkpoints with block-causal attention .*no decoder here yet"):
+            run(folder)
+        one = run(folder, "--attention full")
+        assert model_args(one)["attention"] == "full" and "_attention-full" in run_name(one)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("model_type", "more", "message"),
+        [
+            ("qwen2", "", "no mask token in its tokenizer's files, as an ordinary autoregressive model"),
+            ("qwen2", "--mask_id 96", "give both --family (open_dllm or a2d or dream) and --mask_id"),
+            ("sdar", "", "has `model_type` sdar, and decoded here are llada"),
+            ("a2d-qwen2", "--family llada", "`--family llada`"),
+            ("a2d-qwen2", "--family a2", "`family=a2` is not known"),
+            ("a2d-qwen2", "--attention causal", "`attention=causal` is not known; use one of full, block"),
+        ],
+    )
+    def test_what_cannot_be(self, make, model_type, more, message):
+        with pytest.raises(ValueError) as error:
+            run(make(model_type, EOS), more)
+        assert message in str(error.value) and "\n" not in str(error.value)
+
+    def test_a_mask_token_outside_of_the_vocabulary(self, make):
+        declared = {"mask_token": "<M>", "added_tokens_decoder": {"99": {"content": "<M>"}}}
+        (line,) = find_problems({"name": run(make("qwen2", declared))})
+        assert "`mask_id` of its tokenizer's files is outside the 99 tokens" in line
+
+    def test_the_models_of_one_family(self, make):
+        folder = make("a2d-qwen2", EOS)
+        with pytest.raises(ValueError, match="is an a2d-qwen2 checkpoint; use --model_alias masked_lm"):
+            parse_run(f"--model_alias llada --task gsm8k --llada_ckpt '{folder}'")
+        with pytest.raises(ValueError, match="`--family a2d` is read with --model_alias masked_lm"):
+            parse_run("--model_alias llada --task gsm8k --family a2d")
+        with pytest.raises(ValueError, match="`--masked_lm_ckpt` is missing"):
+            parse_run("--model_alias masked_lm --task gsm8k")
