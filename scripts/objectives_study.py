@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import operator
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -25,8 +26,15 @@ import torch
 
 import lm_eval_codd as codd
 from lm_eval_codd.backbones import Backbone, load_backbone, load_tokenizer
-from lm_eval_codd.demo import load_split
-from lm_eval_codd.demo.problems import NAMES, THINGS, training_problems
+from lm_eval_codd.demo.problems import (
+    NAMES,
+    PHRASINGS,
+    STORIES,
+    THINGS,
+    Problem,
+    held_out_problems,
+    training_problems,
+)
 from lm_eval_codd.reporting.stats import holm, mcnemar
 from lm_eval_codd.training.data import Example, encode
 from lm_eval_codd.training.fine_tuning import fine_tune
@@ -44,29 +52,37 @@ MODELS: Final[dict[str, dict[str, Any]]] = {
     "dscd": {"objective": "dscd"},
 }
 NUM_CORRUPTED: Final = (1, 3)
-ROUNDS: Final = (1, 4)
-REMASK_THRESHOLD: Final = 0.9
-CAD_THRESHOLDS: Final = (0.5, 0.7, 0.9, 0.95)
+ROUNDS: Final = 4
+REMASK_THRESHOLDS: Final = (0.3, 0.5, 0.7, 0.9)
+REMASK_DEFAULT: Final = 0.9
+CAD_THRESHOLDS: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 CAD_DEFAULT: Final = 0.95
+# How much less of `tune` may be right at what is called equal accuracy: 3 of its 300 problems.
+EQUAL: Final = 0.01
+# Refinements take longer, so that their thresholds are chosen on a part of `tune`.
+REFINED_TO_TUNE: Final = 150
 DECODED_AT_ONCE: Final = 50
+WHAT: Final = ("whole", "right", "same")
+SIGNS: Final = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
 
 @dataclass(frozen=True)
 class Item:
-    """A problem in tokens, and the number asked for."""
+    """A problem in tokens: prompt and answer, every answer that is right in a phrasing of the demo's, the number."""
 
     example: Example
+    whole: list[list[int]]
     result: str
 
 
 @dataclass(frozen=True)
-class Repair:
-    """A corrupted answer and what became of it; a value of `exact` and `right` for each of `ROUNDS`."""
+class Outcome:
+    """Of a decoded answer: one of the right ones word for word, the right number, the very answer that was there."""
 
-    gap: float
-    hit: bool
-    exact: list[bool]
-    right: list[bool]
+    whole: bool
+    right: bool
+    same: bool
+    forwards: int
 
 
 def train(output: Path, steps: int, seed: int) -> dict[str, Path]:
@@ -85,9 +101,22 @@ def train(output: Path, steps: int, seed: int) -> dict[str, Path]:
 
 
 def read_items(split: str, tokenizer: PreTrainedTokenizerFast, backbone: Backbone) -> list[Item]:
-    rows = load_split(split)
-    examples = encode([(row["question"], row["answer"]) for row in rows], tokenizer, backbone, BLOCK)
-    return [Item(e, row["answer"].split("#### ")[-1]) for e, row in zip(examples, rows, strict=True)]
+    items = []
+    for problem in held_out_problems()[split]:
+        texts = [problem.answer, *right_answers(problem)]
+        examples = encode([(problem.question, text) for text in texts], tokenizer, backbone, BLOCK)
+        items.append(Item(examples[0], [example.answer for example in examples[1:]], str(problem.result)))
+    return items
+
+
+def right_answers(problem: Problem) -> list[str]:
+    """The answer in each of the demo's phrasings."""
+    which, a, b, c = problem.numbers
+    story = STORIES[which]
+    words = {"name": problem.question.split()[0], "first": story.first, "second": story.second}
+    words["things"] = next(thing for thing in THINGS if thing in problem.question)
+    numbers = {"a": a, "b": b, "c": c, "m": SIGNS[story.first](a, b), "n": problem.result}
+    return [phrasing.format(**words, **numbers) for phrasing in PHRASINGS]
 
 
 def corrupted(items: Sequence[Item], count: int, tokenizer: PreTrainedTokenizerFast, seed: int) -> list[list[int]]:
@@ -108,106 +137,142 @@ def corrupted(items: Sequence[Item], count: int, tokenizer: PreTrainedTokenizerF
     return drafts
 
 
-def repair(backbone: Backbone, items: Sequence[Item], drafts: Sequence[list[int]], is_right: Callable) -> list[Repair]:
-    """Score each draft in one forward, and refine it in so many rounds of correction."""
+def tell_apart(
+    backbone: Backbone, items: Sequence[Item], drafts: Sequence[list[int]]
+) -> tuple[list[float], list[bool]]:
+    """From one forward a draft, how much surer clean tokens are, and whether the least sure one is corrupted.
+
+    The filler behind the answer is not looked at.
+    """
+    gaps, hits = [], []
+    for item, draft in zip(items, drafts, strict=True):
+        length = item.example.answer.index(backbone.eot_id) + 1
+        scores = _scores(backbone, item.example.prompt, draft)[:length]
+        wrong = np.array([one != other for one, other in zip(draft, item.example.answer, strict=True)])[:length]
+        gaps.append(float(scores[~wrong].mean() - scores[wrong].mean()))
+        hits.append(bool(wrong[scores.argmin()]))
+    return gaps, hits
+
+
+def decode(
+    backbone: Backbone,
+    items: Sequence[Item],
+    tokenizer: PreTrainedTokenizerFast,
+    config: codd.DecodingConfig,
+    drafts: Sequence[list[int]] | None = None,
+) -> list[Outcome]:
     prompts = [item.example.prompt for item in items]
-    refined = []
-    for rounds in ROUNDS:
-        config = codd.DecodingConfig(decoder="corrective", num_steps=rounds + 1, threshold=REMASK_THRESHOLD)
-        refined.append(codd.generate(backbone, prompts, config, drafts=drafts, batch_size=DECODED_AT_ONCE))
-    found = []
-    for number, (item, draft) in enumerate(zip(items, drafts, strict=True)):
-        scores = _scores(backbone, item.example.prompt, draft)
-        answer = item.example.answer
-        length = answer.index(backbone.eot_id) + 1  # the filler after it is sure, corrupted or not
-        wrong = np.array([one != other for one, other in zip(draft, answer, strict=True)])[:length]
-        outputs = [generations[number].tokens for generations in refined]
-        found.append(
-            Repair(
-                gap=float(scores[:length][~wrong].mean() - scores[:length][wrong].mean()),
-                hit=bool(wrong[scores[:length].argmin()]),
-                exact=[tokens == answer for tokens in outputs],
-                right=[is_right(tokens, item) for tokens in outputs],
-            )
-        )
-    return found
+    outputs = codd.generate(backbone, prompts, config, drafts=drafts, batch_size=DECODED_AT_ONCE)
+    outcomes = []
+    for output, item in zip(outputs, items, strict=True):
+        number = re.search(r"#### (\d+)", tokenizer.decode(output.tokens, skip_special_tokens=True))
+        is_right = number is not None and number[1] == item.result
+        is_same = output.tokens == item.example.answer
+        outcomes.append(Outcome(output.tokens in item.whole, is_right, is_same, output.num_forward))
+    return outcomes
 
 
-def decode_by_cad(
-    backbone: Backbone, items: Sequence[Item], threshold: float, is_right: Callable
-) -> tuple[list[bool], list[int]]:
-    """Which answers are right, and how many forwards each took."""
-    config = codd.DecodingConfig(decoder="cad", gen_length=BLOCK, block_length=BLOCK, threshold=threshold)
-    prompts = [item.example.prompt for item in items]
-    outputs = codd.generate(backbone, prompts, config, batch_size=DECODED_AT_ONCE)
-    right = [is_right(output.tokens, item) for output, item in zip(outputs, items, strict=True)]
-    return right, [output.num_forward for output in outputs]
+def refining(threshold: float) -> codd.DecodingConfig:
+    return codd.DecodingConfig(decoder="corrective", num_steps=ROUNDS + 1, threshold=threshold)
 
 
-def correction_study(backbones: dict[str, Backbone], items: Sequence[Item], drafts: dict[int, list], is_right) -> dict:
-    found = {
-        count: {name: repair(backbones[name], items, drafts[count], is_right) for name in backbones}
-        for count in NUM_CORRUPTED
+def cad(threshold: float) -> codd.DecodingConfig:
+    return codd.DecodingConfig(decoder="cad", gen_length=BLOCK, block_length=BLOCK, threshold=threshold)
+
+
+def correction_study(
+    backbones: dict[str, Backbone],
+    tune: Sequence[Item],
+    test: Sequence[Item],
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+) -> dict[str, Any]:
+    """Refinement at the default threshold, and at each model's best one on `tune`."""
+    some = corrupted(tune, 1, tokenizer, seed)
+    curves = {
+        name: {t: decode(b, tune, tokenizer, refining(t), some) for t in REMASK_THRESHOLDS}
+        for name, b in backbones.items()
     }
-    print("\n| tokens | model | gap | hit@1 |" + "".join(f" exact T{r} | right T{r} |" for r in ROUNDS))
-    print("|---:|---|---:|---:|" + "---:|---:|" * len(ROUNDS))
-    for count, models in found.items():
-        for name, repairs in models.items():
-            cells = [f"{np.mean([r.gap for r in repairs]):.3f}", _share(r.hit for r in repairs)]
-            for which in range(len(ROUNDS)):
-                cells += [_share(r.exact[which] for r in repairs), _share(r.right[which] for r in repairs)]
+    _show_curves(curves, lambda outcomes: _share(o.whole for o in outcomes))
+    chosen = {
+        name: max(REMASK_THRESHOLDS, key=lambda t, c=curve: sum(o.whole for o in c[t]))
+        for name, curve in curves.items()
+    }
+    print("\n| tokens | model | gap | hit@1 | threshold | whole | right | same | threshold | whole | right | same |")
+    print("|---:|---|---:|---:|" + "---:|" * 8)
+    comparisons, kept = [], {}
+    for count in NUM_CORRUPTED:
+        drafts = corrupted(test, count, tokenizer, seed)
+        told = {name: tell_apart(b, test, drafts) for name, b in backbones.items()}
+        found = {
+            name: [decode(b, test, tokenizer, refining(t), drafts) for t in (REMASK_DEFAULT, chosen[name])]
+            for name, b in backbones.items()
+        }
+        for name, (gaps, hits) in told.items():
+            cells = [f"{np.mean(gaps):.3f}", _share(hits)]
+            for threshold, outcomes in zip((REMASK_DEFAULT, chosen[name]), found[name], strict=True):
+                cells += [str(threshold), *(_share(getattr(o, what) for o in outcomes) for what in WHAT)]
             print(f"| {count} | {name} | {' | '.join(cells)} |")
-    comparisons = []
-    for count, models in found.items():
         for other in ("demo", "control"):
-            pairs = list(zip(models["corrective"], models[other], strict=True))
-            comparisons.append((f"gap, {count}", other, *_signs([a.gap - b.gap for a, b in pairs])))
-            for which, rounds in enumerate(ROUNDS):
-                differences = [a.exact[which] - b.exact[which] for a, b in pairs]
-                comparisons.append((f"exact T{rounds}, {count}", other, *_signs(differences)))
-    _print_comparisons("corrective", comparisons)
-    return {count: {name: [asdict(r) for r in rs] for name, rs in models.items()} for count, models in found.items()}
+            for what, which in (("gap", 0), ("hit@1", 1)):
+                differences = np.subtract(told["corrective"][which], told[other][which], dtype=float)
+                comparisons.append((f"{what}, {count}", other, *_signs(differences)))
+            for what, which in (("whole, default", 0), ("whole, chosen", 1)):
+                pairs = zip(found["corrective"][which], found[other][which], strict=True)
+                comparisons.append((f"{what}, {count}", other, *_signs([a.whole - b.whole for a, b in pairs])))
+        outcomes = {name: [[asdict(o) for o in each] for each in both] for name, both in found.items()}
+        kept[count] = {"told": told, "refined": outcomes}
+    _show_comparisons("corrective", comparisons)
+    return {"chosen": chosen, "test": kept}
 
 
 def cad_study(
-    backbones: dict[str, Backbone], tune: Sequence[Item], test: Sequence[Item], is_right: Callable
+    backbones: dict[str, Backbone], tune: Sequence[Item], test: Sequence[Item], tokenizer: PreTrainedTokenizerFast
 ) -> dict[str, Any]:
-    """CAD at thresholds chosen on `tune`: the fewest forwards at no less accuracy than the demo's at the default."""
-    curves = {
-        name: {t: decode_by_cad(backbone, tune, t, is_right) for t in CAD_THRESHOLDS}
-        for name, backbone in backbones.items()
+    """CAD at the default threshold, and at the fastest on `tune` that is as accurate as the demo at the default."""
+    curves = {name: {t: decode(b, tune, tokenizer, cad(t)) for t in CAD_THRESHOLDS} for name, b in backbones.items()}
+    _show_curves(
+        curves, lambda found: f"{_share(o.right for o in found)} in {np.mean([o.forwards for o in found]):.2f}"
+    )
+    wanted = sum(o.right for o in curves["demo"][CAD_DEFAULT]) - EQUAL * len(tune)
+    chosen = {}
+    for name, curve in curves.items():
+        enough = [t for t, found in curve.items() if sum(o.right for o in found) >= wanted]
+        chosen[name] = min(enough or [CAD_DEFAULT], key=lambda t, c=curve: sum(o.forwards for o in c[t]))
+    found = {
+        name: [decode(b, test, tokenizer, cad(t)) for t in (CAD_DEFAULT, chosen[name])] for name, b in backbones.items()
     }
-    print("\n| model | " + " | ".join(f"tune, threshold {t}" for t in CAD_THRESHOLDS) + " |")
-    print("|---|" + "---:|" * len(CAD_THRESHOLDS))
-    for name, curve in curves.items():
-        cells = [f"{_share(right)} in {np.mean(forwards):.2f}" for right, forwards in curve.values()]
-        print(f"| {name} | {' | '.join(cells)} |")
-    wanted = sum(curves["demo"][CAD_DEFAULT][0])
-    chosen = {"demo": CAD_DEFAULT}
-    for name, curve in curves.items():
-        enough = [t for t, (right, _) in curve.items() if sum(right) >= wanted]
-        if name != "demo":
-            chosen[name] = min(enough or [CAD_DEFAULT], key=lambda t: float(np.mean(curve[t][1])))
-    at_default = {name: decode_by_cad(b, test, CAD_DEFAULT, is_right) for name, b in backbones.items()}
-    at_chosen = {name: decode_by_cad(b, test, chosen[name], is_right) for name, b in backbones.items()}
-    print("\n| model | threshold | right | forwards | threshold | right | forwards |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    print("\n| model | threshold | right | whole | forwards | threshold | right | whole | forwards |")
+    print("|---|" + "---:|" * 8)
     for name in backbones:
         cells = []
-        for threshold, (right, forwards) in ((CAD_DEFAULT, at_default[name]), (chosen[name], at_chosen[name])):
-            cells += [str(threshold), _share(right), f"{np.mean(forwards):.2f}"]
+        for threshold, outcomes in zip((CAD_DEFAULT, chosen[name]), found[name], strict=True):
+            cells += [str(threshold), _share(o.right for o in outcomes), _share(o.whole for o in outcomes)]
+            cells.append(f"{np.mean([o.forwards for o in outcomes]):.2f}")
         print(f"| {name} | {' | '.join(cells)} |")
     comparisons = []
-    for label, results in (("default", at_default), ("chosen", at_chosen)):
+    for which, label in enumerate(("default", "chosen")):
         for other in ("demo", "control"):
-            (right, forwards), (their_right, their_forwards) = results["dscd"], results[other]
-            comparisons.append((f"right, {label}", other, *_signs(np.subtract(right, their_right, dtype=int))))
-            comparisons.append((f"forwards, {label}", other, *_signs(np.subtract(forwards, their_forwards))))
-    _print_comparisons("dscd", comparisons)
-    return {"chosen": chosen, "tune": curves, "test_default": at_default, "test_chosen": at_chosen}
+            pairs = list(zip(found["dscd"][which], found[other][which], strict=True))
+            for what in ("right", "forwards"):
+                differences = [getattr(a, what) - getattr(b, what) for a, b in pairs]
+                comparisons.append((f"{what}, {label}", other, *_signs(differences)))
+    _show_comparisons("dscd", comparisons)
+    return {
+        "chosen": chosen,
+        "test": {name: [[asdict(o) for o in each] for each in both] for name, both in found.items()},
+    }
 
 
-def _print_comparisons(name: str, comparisons: Sequence[tuple[str, str, float, float, float, int, int, float]]) -> None:
+def _show_curves(curves: dict[str, dict[float, list[Outcome]]], cell: Callable[[list[Outcome]], str]) -> None:
+    thresholds = next(iter(curves.values()))
+    print("\n| tune | " + " | ".join(f"threshold {t}" for t in thresholds) + " |")
+    print("|---|" + "---:|" * len(thresholds))
+    for name, curve in curves.items():
+        print(f"| {name} | {' | '.join(map(cell, curve.values()))} |", flush=True)
+
+
+def _show_comparisons(name: str, comparisons: Sequence[tuple[str, str, float, float, float, int, int, float]]) -> None:
     print(f"\n| {name} less | what | mean difference (95 % bootstrap) | above : below | p (sign, Holm) |")
     print("|---|---|---:|---:|---:|")
     adjusted = holm([row[-1] for row in comparisons])
@@ -255,17 +320,11 @@ def main() -> None:
     backbones = {name: load_backbone(path, device="cpu") for name, path in {"demo": "demo", **folders}.items()}
     tokenizer = load_tokenizer("demo")
     tune, test = (read_items(split, tokenizer, backbones["demo"]) for split in ("tune", "test"))
-
-    def is_right(tokens: list[int], item: Item) -> bool:
-        found = re.search(r"#### (\d+)", tokenizer.decode(tokens, skip_special_tokens=True))
-        return found is not None and found[1] == item.result
-
-    drafts = {count: corrupted(test, count, tokenizer, options.seed) for count in NUM_CORRUPTED}
-    corrective = {name: backbones[name] for name in ("demo", "control", "corrective")}
     figures = {"steps": options.steps, "seed": options.seed}
-    figures["correction"] = correction_study(corrective, test, drafts, is_right)
-    distilled = {name: backbones[name] for name in ("demo", "control", "dscd")}
-    figures["cad"] = cad_study(distilled, tune, test, is_right)
+    some = {name: backbones[name] for name in ("demo", "control", "corrective")}
+    figures["correction"] = correction_study(some, tune[:REFINED_TO_TUNE], test, tokenizer, options.seed)
+    some = {name: backbones[name] for name in ("demo", "control", "dscd")}
+    figures["cad"] = cad_study(some, tune, test, tokenizer)
     (options.output / "figures.json").write_text(json.dumps(figures) + "\n", encoding="utf-8")
 
 

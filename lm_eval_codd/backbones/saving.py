@@ -27,13 +27,20 @@ class Saver:
         backbone: of `load_backbone`.
         family: as that was given it.
         revision: likewise.
+        mask_id: likewise; config.json names it then.
 
     Raises:
         CheckpointError: this layout stores its weights in another form than its class has them.
     """
 
-    def __init__(self, backbone: Backbone, family: str | None = None, revision: str | None = None) -> None:
-        self._backbone = backbone
+    def __init__(
+        self,
+        backbone: Backbone,
+        family: str | None = None,
+        revision: str | None = None,
+        mask_id: int | None = None,
+    ) -> None:
+        self._backbone, self._mask_id = backbone, mask_id
         self._checkpoint = find_checkpoint(backbone.source, revision)
         self._dtype = default_dtype(self._checkpoint)
         layout = find_layout(self._checkpoint, family)
@@ -53,19 +60,18 @@ class Saver:
         # Cloned, since tied weights share their memory and a file may have them twice.
         weights = {name: own[inner].detach().to("cpu", self._dtype).clone() for name, inner in self._names.items()}
         folder.mkdir(parents=True, exist_ok=True)
-        _copy_configuration(self._checkpoint, folder, self._backbone.mask_id)
+        _copy_configuration(self._checkpoint, folder, self._mask_id)
         partial = folder / f".{_WEIGHTS}.partial"
         save_file(weights, partial, metadata={"format": "pt"})
         partial.replace(folder / _WEIGHTS)
 
 
-def _copy_configuration(checkpoint: Checkpoint, folder: Path, mask_id: int) -> None:
-    """Everything but weights and their index; config.json says the mask token where it did not."""
+def _copy_configuration(checkpoint: Checkpoint, folder: Path, mask_id: int | None) -> None:
+    """Everything but weights and their index; config.json with the mask token that was given."""
     for path in sorted(checkpoint.folder.iterdir()):
         wanted = any(fnmatch(path.name, pattern) for pattern in CONFIG_FILES)
         if path.is_file() and wanted and not path.name.endswith(".index.json"):
             shutil.copyfile(path, folder / path.name)
-    config = checkpoint.config
-    if config.get("mask_token_id") != mask_id:
-        text = json.dumps({**config, "mask_token_id": mask_id}, indent=2)
+    if mask_id is not None:
+        text = json.dumps({**checkpoint.config, "mask_token_id": mask_id}, indent=2)
         (folder / "config.json").write_text(text + "\n", encoding="utf-8")

@@ -82,7 +82,7 @@ def fine_tune(config: FineTuningConfig, output: Path, *, resume: bool = False) -
         config.model, config.family, "float32", config.device, config.revision, mask_id=config.mask_id
     )
     _refuse_blocks(config, backbone)
-    saver = Saver(backbone, config.family, config.revision)
+    saver = Saver(backbone, config.family, config.revision, config.mask_id)
     tokenizer = load_tokenizer(config.model, config.family, config.revision)
     data = load_data(config, tokenizer, backbone)
     train, held_out = (_filled(rows, config.gen_length, backbone.eos_id) for rows in (data.train, data.held_out))

@@ -43,5 +43,6 @@ def main(argv: list[str] | None = None) -> int:
     report = fine_tune(config, output, resume=resume)
     first, last = report["history"][0], report["figures"]
     print(f"loss on held-out rows: {last['held_out_loss']:.4f} (before training {first['held_out_loss']:.4f})")
-    print(f"finished already, nothing was changed in {output}" if was_finished else f"wrote {output}")
+    said = f"finished already, nothing was changed in {output}" if was_finished else f"wrote {output}"
+    print(said if config.family is None else f"{said}; it loads with family={config.family}")
     return 0

@@ -43,7 +43,7 @@ def test_tied_weights_and_a_mask_token_that_was_given_are_kept(golden_dir, tmp_p
     backbone = codd.load_backbone(source, dtype="float32", device="cpu", mask_id=501)
     with torch.no_grad():
         backbone.model.lm_head.weight.mul_(2)
-    Saver(backbone).save(tmp_path / "out")
+    Saver(backbone, mask_id=501).save(tmp_path / "out")
     again = codd.load_backbone(tmp_path / "out", device="cpu")
     assert again.mask_id == 501
     assert torch.equal(again.logits(TOKENS), backbone.logits(TOKENS))

@@ -30,13 +30,26 @@ def test_a_corrupted_answer_has_so_many_other_tokens_of_the_same_kinds(demo, cou
     assert drafts != objectives_study.corrupted(items, count, tokenizer, seed=1)
 
 
+def test_the_shipped_answers_are_among_the_right_ones(demo):
+    backbone, tokenizer = demo
+    for item in objectives_study.read_items("test", tokenizer, backbone):
+        assert item.example.answer in item.whole
+        assert len({tuple(answer) for answer in item.whole}) == 5
+
+
 def test_a_corrupted_answer_is_scored_and_refined(demo):
     backbone, tokenizer = demo
     items = objectives_study.read_items("test", tokenizer, backbone)[:3]
     drafts = objectives_study.corrupted(items, 1, tokenizer, seed=0)
-    for repair in objectives_study.repair(backbone, items, drafts, lambda tokens, item: True):
-        assert -1 <= repair.gap <= 1
-        assert len(repair.exact) == len(repair.right) == len(objectives_study.ROUNDS)
+    gaps, hits = objectives_study.tell_apart(backbone, items, drafts)
+    assert all(-1 <= gap <= 1 for gap in gaps)
+    assert len(hits) == 3
+    outcomes = objectives_study.decode(backbone, items, tokenizer, objectives_study.refining(0.0), drafts)
+    assert [(o.whole, o.same) for o in outcomes] == [(False, False)] * 3  # nothing is ever masked again
+    same = objectives_study.decode(
+        backbone, items, tokenizer, objectives_study.refining(0.0), [item.example.answer for item in items]
+    )
+    assert all(o.whole and o.right and o.same for o in same)
 
 
 def test_a_comparison_counts_signs():

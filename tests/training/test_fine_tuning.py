@@ -42,10 +42,12 @@ def teacher_dir(dream_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """An autoregressive checkpoint of the same shape."""
     said = json.loads((dream_dir / "config.json").read_text())
     names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    shape = {name: said[name] for name in (*names, "num_key_value_heads")}
     torch.manual_seed(0)
-    config = Qwen2Config(**{name: said[name] for name in (*names, "num_key_value_heads")}, tie_word_embeddings=False)
     folder = tmp_path_factory.mktemp("teacher")
-    Qwen2ForCausalLM(config).save_pretrained(folder)
+    Qwen2ForCausalLM(Qwen2Config(**shape, eos_token_id=470, tie_word_embeddings=False)).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(dream_dir / name, folder)
     return folder
 
 
@@ -137,6 +139,13 @@ class TestLearning:
             for part in ("get_input_embeddings", "get_output_embeddings"):
                 old, new = (getattr(backbone.model, part)().weight for backbone in (before, after))
                 assert torch.equal(old, new) != moves
+
+    def test_an_autoregressive_checkpoint_is_converted_and_recognised_afterwards(self, settings, tmp_path, teacher_dir):
+        given = {"model": str(teacher_dir), "family": "open_dllm", "mask_id": 490}
+        report = fine_tune(settings("repr_align", **given), tmp_path / "out")
+        assert report["figures"]["held_out_loss"] < report["history"][0]["held_out_loss"]
+        converted = load_backbone(tmp_path / "out", device="cpu")
+        assert (converted.family, converted.mask_id, converted.scored_by_previous) == ("open_dllm", 490, True)
 
     def test_gen_length_fills_answers_with_end_of_text(self, settings, tmp_path, monkeypatch):
         seen = []
