@@ -19,8 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from PIL import Image
-
 from lm_eval_codd.launch.closing import DEMO_REFERENCE, demo_tables
 from lm_eval_codd.reporting.cells import group_runs
 from lm_eval_codd.reporting.plots import save_plots
@@ -36,7 +34,10 @@ TRACE: Final = (
     *("trace", "--model", "codd_llada", "--model_args", "pretrained=demo,pc=demo,num_steps=4,pc_frac=1.1"),
     *("--prompt", "Emma has 17 books. Emma drops 7 and sells 5. How many are left?"),
 )
-BROWSER: Final = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=3000")
+BROWSER: Final = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=3000"),
+    "--force-device-scale-factor=0.75",
+)
 
 
 def main() -> None:
@@ -58,13 +59,12 @@ def main() -> None:
             for name, picture in PLOTS.items():
                 if path.name.endswith(f"{name}.png"):
                     shutil.copy(path, ROOT / "docs" / picture)
-                    reduce_colours(ROOT / "docs" / picture)
                     print(ROOT / "docs" / picture)
         if browser := shutil.which("chromium"):
             trace = Path(folder) / "trace.html"
             subprocess.run([sys.executable, "-m", "lm_eval_codd", *TRACE, "--html", str(trace)], check=True)
-            take_picture(browser, results / "report.html", "page.png", (800, 820))
-            take_picture(browser, trace, "trace.png", (800, 360))
+            take_picture(browser, results / "report.html", "page.png", (1200, 1000))
+            take_picture(browser, trace, "trace.png", (1200, 520))
 
 
 def with_table(text: str, table: Table) -> str:
@@ -90,14 +90,7 @@ def take_picture(browser: str, page: Path, name: str, size: Sequence[int]) -> No
     target.unlink(missing_ok=True)
     command = [browser, *BROWSER, window, f"--screenshot={target}", page.resolve(strict=True).as_uri()]
     subprocess.run(command, check=True, capture_output=True)
-    reduce_colours(target)
     print(target)
-
-
-def reduce_colours(picture: Path) -> None:
-    """A PNG of 64 colours: a third of the bytes, and nobody sees it."""
-    image = Image.open(picture).convert("RGB").quantize(64)
-    image.save(picture, optimize=True)
 
 
 if __name__ == "__main__":
