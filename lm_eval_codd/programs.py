@@ -6,7 +6,7 @@ A task's YAML names `ProgramTask` as its `class`, a filter that calls `run_answe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from lm_eval_codd import sandbox
 from lm_eval_codd.benchmarks import BenchmarkTask
@@ -25,8 +25,10 @@ _NOT_PYTHON: Final = ("SyntaxError:", "IndentationError:", "TabError:", "ValueEr
 class ProgramTask(BenchmarkTask):
     """Asks for lm-eval's `--confirm_run_unsafe_code` only where the kernel does not confine the programs."""
 
+    timeout_seconds: ClassVar[float] = TIMEOUT_SECONDS
+
     def __init__(self, config: dict[str, Any]) -> None:
-        limits = {"timeout_seconds": TIMEOUT_SECONDS, "memory_mb": MEMORY_MB}
+        limits = {"timeout_seconds": self.timeout_seconds, "memory_mb": MEMORY_MB}
         config["metadata"]["sandbox"] = {**sandbox.isolation(), **limits}
         super().__init__({**config, "unsafe_code": not sandbox.is_confined()})
 

@@ -11,26 +11,24 @@ from typing import Any
 import datasets
 
 from lm_eval_codd import sandbox
-from lm_eval_codd.benchmarks import BenchmarkTask, DataError
+from lm_eval_codd.benchmarks import DataError
 from lm_eval_codd.code_revision.cells import Cell
 from lm_eval_codd.code_revision.inputs import read_inputs, tests_of
 from lm_eval_codd.code_revision.make import TIMEOUT_SECONDS
+from lm_eval_codd.programs import ProgramTask
 
 # A decode of one more step has the program after 1 to 4 rounds of correction.
 ROUNDS = 4
 HITS = (1, 3, 5)
 
 
-class RevisionTask(BenchmarkTask):
+class RevisionTask(ProgramTask):
     """The programs of one cell that fail their tests.
 
     Takes `inputs` from lm-eval's `--metadata`: a folder in the published layout, or a file of `lm-eval-codd crb make`.
-    Asks for `--confirm_run_unsafe_code` only where the kernel does not confine the programs.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        config["metadata"]["sandbox"] = {**sandbox.isolation(), "timeout_seconds": TIMEOUT_SECONDS}
-        super().__init__({**config, "unsafe_code": not sandbox.is_confined()})
+    timeout_seconds = TIMEOUT_SECONDS
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Called by lm-eval once, to fill `dataset`.
