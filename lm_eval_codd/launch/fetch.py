@@ -26,6 +26,7 @@ _POLL_SECONDS: Final = 0.1
 def needs(runs: Mapping[str, Run]) -> dict[str, dict[str, list[str]]]:
     """What has to come from the hub, and the names of the runs that need it: `{"models": {id: names}, "tasks": ...}`.
 
+    A task with arguments of its own has them behind its name, as JSON: they may say where its data are.
     Folders, the demo, and the project's tasks with CODD_DATA_DIR are on this machine already.
     """
     models: dict[str, list[str]] = {}
@@ -35,7 +36,7 @@ def needs(runs: Mapping[str, Run]) -> dict[str, dict[str, list[str]]]:
             if checkpoints.is_hub_id(checkpoint):
                 models.setdefault(checkpoint, []).append(name)
         if not _is_local(run):
-            tasks.setdefault(run.task, []).append(name)
+            tasks.setdefault(" ".join(filter(None, (run.task, run.metadata))), []).append(name)
     return {"models": models, "tasks": tasks}
 
 
@@ -71,7 +72,7 @@ def fetch(
         "models": models,
         "tasks": tasks,
         "task_folders": [str(tasks_dir()), *include_paths],
-        "with_stock_tasks": not all(is_own_task(task) for task in tasks),
+        "with_stock_tasks": not all(is_own_task(task.partition(" ")[0]) for task in tasks),
     }
     process = subprocess.Popen(
         [*child, json.dumps(request)],

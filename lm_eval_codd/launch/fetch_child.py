@@ -6,6 +6,7 @@ and library messages go to standard error. Never imported by the launcher, which
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -30,10 +31,8 @@ def main(request: dict[str, Any], replies: TextIO) -> None:
         replies.write(json.dumps({"kind": "hub", "name": "", "revision": None, "error": "cannot be reached"}) + "\n")
     for name in request["models"]:
         _attempt(replies, "models", name, _fetch_model)
-    if request["tasks"]:
-        manager = _task_manager(request)
-        for name in request["tasks"]:
-            _attempt(replies, "tasks", name, lambda task: _fetch_task(manager, task))
+    for name in request["tasks"]:
+        _attempt(replies, "tasks", name, lambda task: _fetch_task(task, request))
 
 
 def hub_is_reachable() -> bool:
@@ -81,13 +80,19 @@ def _fetch_model(name: str) -> str:
     return Path(snapshot_download(name, revision=revision, allow_patterns=list(_FILES))).name
 
 
-def _task_manager(request: dict[str, Any]) -> Any:
+@functools.cache
+def _task_manager(folders: tuple[str, ...], with_stock_tasks: bool, metadata: str) -> Any:
     from lm_eval.tasks import TaskManager
 
-    return TaskManager(include_path=request["task_folders"], include_defaults=request["with_stock_tasks"])
+    return TaskManager(
+        include_path=list(folders), include_defaults=with_stock_tasks, metadata=json.loads(metadata or "{}")
+    )
 
 
-def _fetch_task(manager: Any, name: str) -> None:
+def _fetch_task(task: str, request: dict[str, Any]) -> None:
+    """A task, by its name and its arguments as JSON."""
+    name, _, metadata = task.partition(" ")
+    manager = _task_manager(tuple(request["task_folders"]), request["with_stock_tasks"], metadata)
     if name not in manager.all_tasks:
         raise ValueError(unknown_name(name, manager.all_tasks, kind="task"))
     manager.load([name])

@@ -55,7 +55,7 @@ def read_folder(folder: Path) -> Folder:
 
 
 def read_runs(folder: Path) -> list[Run]:
-    """The run of a launcher's folder, for each of its task's metrics; empty when it holds no run.json.
+    """The run of a launcher's folder, for each of its task's metrics, or of a group's tasks; empty without a run.json.
 
     Raises:
         ValueError: one of its files is truncated, malformed or missing; the message names it.
@@ -73,7 +73,8 @@ def read_runs(folder: Path) -> list[Run]:
     runs = _read_results(folder / str(record.get("results")), folder.name, record, problems)
     if problems:
         raise ValueError(problems[0])
-    return [run for run in runs if run.task == task] or [_unfinished(folder.name, status, record)]
+    # The results of a group are those of its tasks.
+    return [run for run in runs if run.task == task] or runs or [_unfinished(folder.name, status, record)]
 
 
 def _is_run(folder: Path) -> bool:

@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from lm_eval_codd.registration import tasks_dir
+
 _SKIPPED: Final = ("__pycache__", ".ipynb_checkpoints")
 # A key at the left edge with its value, or with the list below it.
 _NAMES: Final = re.compile(
@@ -70,8 +72,9 @@ class TaskFiles:
 
 @functools.cache
 def task_files(include_path: str | None = None) -> TaskFiles:
-    """lm-eval's own task files, and those of a user's folder."""
-    folders = (stock_tasks_dir(), None if include_path is None else Path(include_path))
+    """lm-eval's own task files, this package's, and those of a user's folder; none without lm-eval."""
+    stock = stock_tasks_dir()
+    folders = (stock, stock and tasks_dir(), None if include_path is None else Path(include_path))
     return TaskFiles(*(folder for folder in folders if folder is not None))
 
 

@@ -29,6 +29,11 @@ class TestNeeds:
         assert found["models"] == {"GSAI-ML/LLaDA-8B-Instruct": ["a", "b", "c"], "x/y": ["b"]}
         assert found["tasks"] == {"codd_gsm8k": ["a", "c"], "codd_mbpp": ["b"]}
 
+    def test_of_a_task_with_arguments_have_them(self, monkeypatch):
+        monkeypatch.delenv(DATA_DIR, raising=False)
+        found = needs(runs(a="--task codd_crb_1 --metadata inputs=x.jsonl", b="--task codd_crb_1"))
+        assert found["tasks"] == {'codd_crb_1 {"inputs": "x.jsonl"}': ["a"], "codd_crb_1": ["b"]}
+
     def test_are_none_for_folders_the_demo_and_local_data(self, monkeypatch, checkpoint, tmp_path):
         monkeypatch.setenv(DATA_DIR, str(tmp_path))
         demo = "--task demo --llada_ckpt demo --gen_length 32"
@@ -116,3 +121,9 @@ class TestTheFetchingChild:
         assert (asked, constants.HF_HUB_OFFLINE) == ([constants.ENDPOINT], True)
         kinds = [json.loads(line)["kind"] for line in capsys.readouterr().out.splitlines()]
         assert kinds == ["hub", "models", "models"]
+
+    def test_a_task_is_loaded_with_its_arguments(self, monkeypatch, tmp_path):
+        missing = tmp_path / "nowhere.jsonl"
+        wanted = {"models": {}, "tasks": {f'codd_gpqa {{"clean": "{missing.name}"}}': ["run1"]}}
+        with pytest.raises(NotStarted, match=f"`--metadata clean={missing.name}` is not one of paper, off"):
+            fetch(wanted, StopRequest())

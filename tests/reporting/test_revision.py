@@ -101,6 +101,13 @@ class TestTable:
             assert main(["report", str(tmp_path), "--format", style]) == 0
         assert main(["report", str(tmp_path), "--html", str(tmp_path / "page.html")]) == 0
 
+    def test_takes_the_cells_of_a_groups_run(self, tmp_path):
+        run = write(tmp_path, PUBLISHED) / "run"
+        record = {"status": "finished", "task": "codd_crb_1", "results": "results_1.json", "identity": {}}
+        (run / "run.json").write_text(json.dumps(record))
+        _, (macro, _) = self.rows(tmp_path)
+        assert macro["cells"] == "12 of 12"
+
 
 class TestPublished:
     def test_is_read_as_printed(self):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_codd.catalogue import TASKS, task_name
+from lm_eval_codd.registration import tasks_dir
 from lm_eval_codd.runs.task_files import TaskFiles, task_files
 
 OWN = {
@@ -38,12 +38,15 @@ class TestNames:
         from lm_eval.tasks import TaskManager
 
         # Where the package is installed its own tasks are in lm-eval's index too.
-        own = {task_name(short) for short in TASKS}
-        index = {name for name in TaskManager().all_tasks if name not in own}
-        found = set(task_files().names)
+        own = set(TaskFiles(tasks_dir()).names)
+        index, found = ({*names} - own for names in (TaskManager().all_tasks, task_files().names))
         assert not index - found
         # A tag that only a file without tasks names, and the like: never a name that a user would take for another.
         assert len(found - index) < 10
+
+    def test_have_this_packages_own_and_their_groups(self):
+        assert {"codd_gsm8k", "codd_crb", "codd_crb_1", "codd_crb_mbpp_var_5"} <= set(task_files().names)
+        assert len(list(task_files().configs("codd_crb"))) == 60
 
 
 class TestContent:
