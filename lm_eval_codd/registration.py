@@ -98,7 +98,7 @@ def tasks_dir() -> Path:
 
 def task_names() -> set[str]:
     """The tasks of this package, by lm-eval's names."""
-    return {path.stem for path in tasks_dir().glob("*/codd_*.yaml")}
+    return {path.stem for path in tasks_dir().glob("*/*.yaml")}
 
 
 def paper_dir() -> Path:

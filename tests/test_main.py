@@ -158,6 +158,7 @@ class TestRun:
     @pytest.mark.parametrize(
         ("model", "tasks", "imported"),
         [
+            ("dream", "gsm8k_cd4lm,codd_gsm8k", [("lm_eval_codd.models.dream", False)]),
             ("dream", "codd_gsm8k", [("lm_eval_codd.models.dream", False)]),
             ("dream", "codd_gsm8k,other", []),
             ("hf", "codd_gsm8k", []),
@@ -178,6 +179,7 @@ class TestRun:
         ("error", "said"),
         [
             ("Tasks not found: codd_gsm8", "lm-eval knows no task codd_gsm8; did you mean codd_gsm8k? "),
+            ("Tasks not found: mbpp_opendlm", "lm-eval knows no task mbpp_opendlm; did you mean mbpp_opendllm? "),
             ("No tasks specified, or no tasks found. Please verify the task names.", "`--tasks` is missing; "),
             (
                 "Attempted to load model 'drem', but no model for this name found!",

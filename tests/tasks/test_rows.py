@@ -105,6 +105,9 @@ class TestHub:
             ("codd_math500", ("HuggingFaceH4/MATH-500", "default", "test")),
             ("codd_gpqa", ("Idavidrein/gpqa", "gpqa_main", "train")),
             ("codd_mbpp", ("google-research-datasets/mbpp", "full", "test")),
+            ("humaneval_opendllm", ("openai/openai_humaneval", "openai_humaneval", "test")),
+            ("humaneval_plus_opendllm", ("evalplus/humanevalplus", "default", "test")),
+            ("mbpp_plus_opendllm", ("evalplus/mbppplus", "default", "test")),
         ],
     )
     def test_names_of_the_data_sets(self, load_task, invented_dir, name, hub):
