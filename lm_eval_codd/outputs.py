@@ -1,11 +1,14 @@
-"""Whether results can be written where the user wants them, asked before any work is done for them."""
+"""Results where the user wants them: whether they can be written, asked before any work is done, and the writing.
+
+Folders that are missing are made, in every command.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["check_file", "check_folder"]
+__all__ = ["check_file", "check_folder", "write_text"]
 
 
 def check_file(what: str, path: Path) -> None:
@@ -31,6 +34,20 @@ def check_folder(what: str, path: Path) -> None:
         raise ValueError(f"`{what} {path}` is a file; give a folder")
     else:
         _check_parents(what, path)
+
+
+def write_text(path: Path, text: str, *, append: bool = False) -> None:
+    """Write a file, or `append` to it, in a folder that is made where it is missing.
+
+    Raises:
+        ValueError: one line; it cannot be written.
+    """
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a" if append else "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ValueError(f"`{path}` cannot be written: {error.strerror}") from None
 
 
 def _check_parents(what: str, path: Path) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from lm_eval_codd.__main__ import main
+from tests.reporting.synthetic import write_run
 
 
 @pytest.fixture
@@ -54,6 +55,32 @@ class TestAFileInTheWay:
         arguments = ["trace", "--model", "llada", "--model_args", "pretrained=none", "--prompt", "x"]
         said = refusal([*arguments, "--html", str(taken / "x.html")], capsys)
         assert f"{taken} is a file, not a folder" in said
+
+
+class TestAFolderThatIsMissing:
+    """It is made, in every command."""
+
+    def test_of_a_report_and_a_check(self, tmp_path, capsys):
+        write_run(tmp_path / "results", [1, 0, 1])
+        names = ("table.md", "page.html", "own.yaml", "junit.xml")
+        new = {name: tmp_path / f"of {name}" / "new" / name for name in names}
+        outputs = ["--output", str(new["table.md"]), "--html", str(new["page.html"])]
+        assert main(["report", str(tmp_path / "results"), *outputs]) == 0
+        assert main(["check", str(tmp_path / "results"), "--update", str(new["own.yaml"])]) == 0
+        against = ["--against", str(new["own.yaml"]), "--junit", str(new["junit.xml"])]
+        assert main(["check", str(tmp_path / "results"), *against]) == 0
+        assert all(path.is_file() for path in new.values())
+
+    def test_of_a_circuit_to_convert(self, tmp_path, capsys):
+        out = tmp_path / "new" / "deep" / "c.safetensors"
+        assert main(["convert-circuit", "demo", str(out)]) == 0
+        assert out.is_file()
+
+    def test_of_a_trace(self, tmp_path, capsys):
+        page = tmp_path / "new" / "deep" / "trace.html"
+        of_demo = ["--model", "llada", "--model_args", "pretrained=demo,num_steps=1", "--prompt", "Emma has 1 book."]
+        assert main(["trace", *of_demo, "--html", str(page)]) == 0
+        assert page.is_file()
 
 
 def test_a_circuit_is_not_converted_onto_itself(tmp_path, capsys):

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from lm_eval_codd.code_revision.cells import CELLS, DATASETS, ERROR_TYPES, NUMBERS, Cell
 from lm_eval_codd.command_line import Parser
-from lm_eval_codd.outputs import check_file
+from lm_eval_codd.outputs import check_file, write_text
 
 __all__ = ["main"]
 
@@ -68,9 +68,8 @@ def _make(cells: Sequence[Cell], args: argparse.Namespace) -> None:
         made += of_cell
     if not made:
         raise ValueError("no program has as many tokens to corrupt; `--numbers` with smaller ones, or a larger --limit")
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(row, ensure_ascii=False) for row in made)
-    args.output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_text(args.output, "".join(f"{line}\n" for line in lines))
     print(f"wrote {args.output}: {len(made)} programs, positions in tokens of {args.tokenizer}")
 
 

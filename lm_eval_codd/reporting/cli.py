@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.command_line import Parser
-from lm_eval_codd.outputs import check_file, check_folder
+from lm_eval_codd.outputs import check_file, check_folder, write_text
 from lm_eval_codd.reporting.runs import Folder, read_folder
 from lm_eval_codd.reporting.samples import without_contradicted
 
@@ -28,7 +28,8 @@ _REPORT: Final = """Tables of the runs in a folder, with what is not in them and
   lm-eval-codd report results/ --html report.html --plots plots/
 
 Runs of different settings are in different tables; what else differs within one is marked. A cell with several runs
-over pc_frac and pc_temperature shows the best and says so. Exit status: 0, 2 when there is nothing to show."""
+over pc_frac and pc_temperature shows the best and says so. Folders of the files to write are made where they are
+missing. Exit status: 0, 2 when there is nothing to show."""
 
 _CHECK: Final = """Are the runs in a folder consistent with a reference?
 
@@ -39,7 +40,7 @@ _CHECK: Final = """Are the runs in a folder consistent with a reference?
 Published tables are compared as right answers of all answers (Fisher's exact test), and own references item by item
 (McNemar's exact test), also on a --limit subset. Both are corrected for the number of comparisons (Holm). Exit
 status: 0 consistent, 1 a regression (below the reference; with own references any significant change), 2 nothing to
-compare. Suspect cells of published tables never decide."""
+compare. Suspect cells of published tables never decide. Folders of the files to write are made where missing."""
 
 
 def report_main(argv: Sequence[str]) -> int:
@@ -63,7 +64,7 @@ def report_main(argv: Sequence[str]) -> int:
         print(text, end="")
         _print_remarks(report.remarks, to_errors=not is_prose)
     else:
-        _write(args.output, text)
+        write_text(args.output, text)
         print(f"wrote {args.output}")
         _print_remarks(report.remarks, to_errors=False)
     if args.plots is not None:
@@ -74,7 +75,7 @@ def report_main(argv: Sequence[str]) -> int:
     if args.html is not None:
         from lm_eval_codd.reporting.page import build_page
 
-        _write(args.html, build_page(report, folder, _title(report, args.results)))
+        write_text(args.html, build_page(report, folder, _title(report, args.results)))
         print(f"wrote {args.html}", file=sys.stdout if is_prose or args.output else sys.stderr)
     return 0
 
@@ -95,9 +96,9 @@ def check_main(argv: Sequence[str]) -> int:
     check = _compare(folder, args.against, args.table, args.level)
     print(as_text(check))
     if args.junit is not None:
-        _write(args.junit, as_junit(check))
+        write_text(args.junit, as_junit(check))
     if args.summary is not None:
-        _write(args.summary, as_summary(check), append=True)
+        write_text(args.summary, as_summary(check), append=True)
     return check.exit_status
 
 
@@ -164,15 +165,6 @@ def _print_remarks(remarks: Sequence[str], *, to_errors: bool) -> None:
 
 def _stream(to_errors: bool) -> Any:
     return sys.stderr if to_errors else sys.stdout
-
-
-def _write(path: Path, text: str, *, append: bool = False) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a" if append else "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise ValueError(f"`{path}` cannot be written: {error.strerror}") from None
 
 
 def _parser(name: str, description: str) -> Parser:

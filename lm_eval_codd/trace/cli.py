@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from lm_eval_codd.command_line import Parser
-from lm_eval_codd.outputs import check_file
+from lm_eval_codd.outputs import check_file, write_text
 from lm_eval_codd.registration import MODELS
 
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", required=True, choices=MODELS, help="as for lm_eval")
     parser.add_argument("--model_args", required=True, help="as for lm_eval: pretrained=...,pc=...,num_steps=...")
     parser.add_argument("--prompt", required=True, help="the question; the checkpoint's chat template is put around it")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page instead of printing the steps")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page instead; its folder may be missing")
     given = parser.parse_args(argv)
     if given.html is not None:
         check_file("--html", given.html)
@@ -37,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lm = getattr(import_module(module), name).create_from_arg_string(given.model_args)
     comparison = compare(lm, given.prompt)
     if given.html is not None:
-        given.html.absolute().parent.mkdir(parents=True, exist_ok=True)
-        given.html.write_text(build_page(comparison), encoding="utf-8")
+        write_text(given.html, build_page(comparison))
         print(given.html)
     else:
         for frame in frames(comparison, shutil.get_terminal_size((120, 24)).columns, colour=_wants_colour()):
