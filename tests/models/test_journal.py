@@ -227,6 +227,27 @@ class TestResume:
         assert (lm.get_model_info()["requests"], lm.get_model_info()["journalled_answers"]) == (7, 3)
 
     @pytest.mark.parametrize(
+        ("decoder", "changed"),
+        [
+            ({"decoder": "p2", "eta": 0.5}, {"kappa": "sine"}),
+            ({"decoder": "open_dllm"}, {"variant": "p2_upgraded_remdm"}),
+            ({"decoder": "corrective", "threshold": 0.01}, {"threshold": 0.9}),
+        ],
+        ids=str,
+    )
+    def test_so_do_decoders_that_mask_again_each_by_its_options(self, load, ask, decoded, decoder, changed):
+        given = {"block_length": 32, **decoder}  # its default, since they read none
+        expected = ask(load(journal=None, **given), PROMPTS)
+        ask(load(**given), PROMPTS[:3])
+        decoded.clear()
+        lm = load(batch_size=7, **given)
+        assert ask(lm, PROMPTS) == expected
+        assert (len(decoded), lm.get_model_info()["journalled_answers"]) == (4, 3)
+        decoded.clear()
+        ask(load(**{**given, **changed}), PROMPTS[:2])
+        assert len(decoded) == 2
+
+    @pytest.mark.parametrize(
         "changed",
         [
             {"num_steps": 8},

@@ -16,6 +16,7 @@ from lm_eval_codd.models.codd import CoddMaskedLM
 from lm_eval_codd.models.dream import Dream
 from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.models.masked_lm import MaskedLM
+from lm_eval_codd.settings import REVISING
 from tests.models.processes import answer_as, start_ranks
 from tests.models.tiny_qwen import ENDS, KINDS, SPECIAL, TEMPLATE, VOCAB_SIZE, write_checkpoint
 
@@ -61,19 +62,28 @@ class TestDecoders:
         assert (lm.backbone.family, lm.get_model_info()["family"]) == (FAMILY[kind], FAMILY[kind])
         assert [ask(lm, [prompt])[0] for prompt in PROMPTS] == seven
 
-    @pytest.mark.parametrize("kind", ["qwen3", "a2d-qwen2"])
-    def test_two_processes_answer_like_one(self, tiny, ask, kind, tmp_path):
-        settings = {**SHORT, "batch_size": 2}
+    @pytest.mark.parametrize(
+        ("kind", "decoder"),
+        [("qwen3", "unmasking"), ("a2d-qwen2", "p2"), ("qwen2", "open_dllm"), ("a2d-qwen3", "corrective")],
+    )
+    def test_two_processes_answer_like_one(self, tiny, ask, kind, decoder, tmp_path):
+        settings = {**settings_of(decoder), "batch_size": 2}
         ranks = start_ranks(2, answer_as, "masked_lm", tiny[kind], settings, PROMPTS, tmp_path)
         for rank in ranks:
             rank.join(120)
         assert [rank.exitcode for rank in ranks] == [0, 0]
-        expected = ask(MaskedLM(tiny[kind], **SHORT), PROMPTS)
+        expected = ask(MaskedLM(tiny[kind], **settings_of(decoder)), PROMPTS)
         for number in range(2):
             assert json.loads((tmp_path / f"{number}.json").read_text()) == expected
 
     @pytest.mark.parametrize(
-        "decoder", [{"block_length": 8, "paradigm": "block"}, {"decoder": "cad", "block_length": 8}]
+        "decoder",
+        [
+            {"block_length": 8, "paradigm": "block"},
+            {"decoder": "cad", "block_length": 8},
+            *({"decoder": name} for name in REVISING),
+        ],
+        ids=str,
     )
     @pytest.mark.parametrize("kind", ["qwen2", "a2d-qwen3"])
     def test_a_circuit_is_coupled_with_any_family(self, tiny, ask, monkeypatch, kind, decoder):
@@ -82,9 +92,10 @@ class TestDecoders:
         def table(*shape):
             return (3 * torch.rand(shape, generator=generator)).softmax(-1)
 
-        circuit = HMM(table(8), table(8, 8), (9 * table(8, VOCAB_SIZE)).softmax(-1), num_positions=8)
+        emission = (9 * torch.rand(8, VOCAB_SIZE, generator=generator)).softmax(-1)
+        circuit = HMM(table(8), table(8, 8), emission, num_positions=8)
         monkeypatch.setattr(circuits, "load_circuit", lambda path, revision: circuit)
-        given = {name: value for name, value in SHORT.items() if "decoder" not in decoder or name != "num_steps"}
+        given = {name: value for name, value in SHORT.items() if decoder.get("decoder") != "cad" or name != "num_steps"}
         lm = CoddMaskedLM(tiny[kind], pc="a.jpc", pc_frac=1.1, batch_size=7, **given, **decoder)
         coupled = ask(lm, PROMPTS)
         assert lm.get_model_info()["circuit_calls"] > 0
