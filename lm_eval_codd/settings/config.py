@@ -111,7 +111,8 @@ class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
         pc_sampling: how tokens come out of the coupled distribution: `latent`, `any_order`, `marginal` or `map`. At a
             temperature above 0, `any_order` draws from the joint only where `alg` does not look at the tokens drawn
             (`random`): with `low_confidence` those that turn out likely are committed first.
-        pc_windows: windows of the full paradigm: `best` (the official single window) or `cover` (the paper's).
+        pc_windows: windows of the full paradigm: `best` (the official single window) or `cover` (the paper's). Of
+            decoders that mask again, windows tile the answer (an extension without a reference).
         cache: `none`; or approximate keys and values, kept from the full pass at the start of a block (Fast-dLLM):
             `prefix` reuses those before the block, `dual` those after it as well.
         threshold: confidence-aware parallel decoding (Fast-dLLM): each step commits every position whose confidence is
