@@ -259,7 +259,7 @@ class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
         if self.decoder in REVISING and self.pc_sampling == "any_order":
             raise ValueError(
                 f"`pc_sampling=any_order` commits a step's tokens one by one, and `decoder={self.decoder}` writes them "
-                f"at once; use {either(way for way in PC_SAMPLING if way != 'any_order')}"
+                f"at once; use pc_sampling={either(way for way in PC_SAMPLING if way != 'any_order')}"
             )
         if self.form == "paper" and self.score != "logp":
             raise ValueError(f"`score={self.score}` is not read with `form=paper`; leave out one of them")
