@@ -122,8 +122,11 @@ class TestRun:
     def handed_over(self, monkeypatch):
         """What lm-eval's command line would have been given."""
         import lm_eval.__main__
+        import lm_eval.tasks
 
         given: list[str] = []
+        # `run` may put a class of its own in its place.
+        monkeypatch.setattr(lm_eval.tasks, "TaskManager", lm_eval.tasks.TaskManager)
         monkeypatch.setattr(lm_eval.__main__, "cli_evaluate", lambda: given.extend(sys.argv[1:]))
         monkeypatch.setattr(sys, "argv", ["unchanged"])
         return given
