@@ -3,8 +3,8 @@
     ./eval.sh --demo --output_dir demo-results
     python scripts/update_demo.py demo-results
 
-Writes results/demo/reference.yaml, the README's tables, docs/plot.png and docs/decoders.png; and, with a Chromium on
-the path, docs/page.png and docs/trace.png.
+Writes results/demo/reference.yaml, the tables in README.md and docs/decoders.md, docs/plot.png and docs/decoders.png;
+and, with a Chromium on the path, docs/page.png and docs/trace.png.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lm_eval_codd.reporting.table import Table
 
 ROOT: Final = Path(__file__).parents[1]
+TABLES: Final = ("README.md", "docs/decoders.md")
 PLOTS: Final = {"accuracy-nfe": "plot.png", "decoders-nfe": "decoders.png"}
 TRACE: Final = (
     *("trace", "--model", "codd_llada", "--model_args", "pretrained=demo,pc=demo,num_steps=4,pc_frac=1.1"),
@@ -48,12 +49,10 @@ def main() -> None:
     runs = read_folder(results).runs
     (group,) = group_runs(runs)
     print(f"{DEMO_REFERENCE}: {write_references(DEMO_REFERENCE, runs)} runs")
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    for table in demo_tables(group):
-        text = with_table(text, table)
-    readme.write_text(text, encoding="utf-8")
-    print(readme)
+    for name, table in zip(TABLES, demo_tables(group), strict=True):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        (ROOT / name).write_text(with_table(text, table), encoding="utf-8")
+        print(ROOT / name)
     with tempfile.TemporaryDirectory() as folder:
         for path in save_plots([group], Path(folder)):
             for name, picture in PLOTS.items():

@@ -62,7 +62,7 @@ def show_demo(names: Iterable[str], output_dir: Path) -> None:
 
 
 def demo_tables(group: Group) -> list[Table]:
-    """The README's: fixed steps with and without the circuit, and the other decoders."""
+    """Fixed steps with and without the circuit (README.md), and the other decoders (docs/decoders.md)."""
     decoders = _decoders_table(group)
     return [_steps_table(group), *([decoders] if decoders.rows else [])]
 

@@ -15,6 +15,7 @@ from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.run import is_own_task
 from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS
+from lm_eval_codd.settings import rule_of
 
 if TYPE_CHECKING:
     from lm_eval_codd.runs.run import Run
@@ -52,11 +53,13 @@ def labels(runs: Mapping[str, Run]) -> dict[str, str]:
 
 
 def other_parts(runs: Mapping[str, Run]) -> dict[str, list[str]]:
-    """Of each run's name, what is not its task, rule, steps or circuit, and not the same for all of the runs."""
+    """Of each run's name, what is not its task, rule (with its options), steps or circuit, nor the same for all."""
     parts = {}
     for name, run in runs.items():
         family, _, _, *rest = _parts(run)
-        parts[name] = [family, *rest[0 if run.config.steps_follow_confidence else 1 :]]
+        of_rule = tuple(f"{option.partition('=')[0]}-" for option in rule_of(vars(run.config)).split()[1:])
+        rest = [part for part in rest[0 if run.config.steps_follow_confidence else 1 :] if not part.startswith(of_rule)]
+        parts[name] = [family, *rest]
     common = set.intersection(*map(set, parts.values())) if len(parts) > 1 else set()
     return {
         name: [part for part in own if part not in common and not part.startswith("pc-")] for name, own in parts.items()

@@ -76,6 +76,9 @@ class TestDryRun:
         steps = [line[3] for line in lines if line[2] == "low_confidence"]
         assert list(dict.fromkeys(steps)) == ["32", "16", "8", "4", "2"]
         assert list(dict.fromkeys(line[2] for line in lines))[1:] == ["cad", "p2", "open_dllm", "corrective"]
+        # The options of a rule stand with it, and not once more behind the costs.
+        (corrective, *_) = [line for line in output.splitlines() if "corrective threshold=0.5" in line]
+        assert corrective.endswith("unknown")
 
     def test_of_the_demo_is_alone_and_with_the_circuit_where_there_is_one(self, tmp_path, monkeypatch):
         for circuit, number in ((tmp_path / "none", 17), (demo.CIRCUIT, 23)):
