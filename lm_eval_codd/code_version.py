@@ -12,31 +12,31 @@ from typing import Final
 
 _PACKAGE: Final = Path(__file__).parent
 _NAME: Final = "lm_eval_codd"
-# A backbone and a circuit reach the loop as arguments, so no import leads from it to what loads them.
-_ROOTS: Final = (f"{_NAME}.decoding", f"{_NAME}.backbones", f"{_NAME}.circuits")
+# A backbone and a circuit reach the rooms below as arguments, so no import leads from there to what loads them.
+_LOADED: Final = (f"{_NAME}.backbones", f"{_NAME}.circuits")
 # Registries name a class as "module:Class", so that it is imported only where it is used.
 _LAZY: Final = re.compile(rf"({_NAME}(?:\.\w+)+):\w+")
 
 
 @cache
-def code_version() -> str:
+def code_version(room: str = "decoding") -> str:
     """A hash of the code that turns prompts and settings into tokens, blind to comments, docstrings and layout.
 
-    It covers every module of this package that decoding can reach by imports, those inside functions and those that a
-    registry names included, and no other. A number raised by hand would be forgotten by whoever tries a change, and
-    old answers would pass for new ones.
+    It covers every module of this package that a room (`decoding`, `likelihood`) can reach by imports, those inside
+    functions and those that a registry names included, and no other. A number raised by hand would be forgotten by
+    whoever tries a change, and old answers would pass for new ones.
     """
     digest = hashlib.sha256()
-    for path, tree in sorted(_reachable().items()):
+    for path, tree in sorted(_reachable(room).items()):
         digest.update(f"{path.relative_to(_PACKAGE).as_posix()}\0".encode())
         digest.update(ast.dump(_without_docstrings(tree)).encode())
     return digest.hexdigest()[:16]
 
 
-def _reachable() -> dict[Path, ast.Module]:
-    """The files of the modules that decoding can reach, parsed."""
+def _reachable(room: str) -> dict[Path, ast.Module]:
+    """The files of the modules that a room can reach, parsed."""
     found: dict[Path, ast.Module] = {}
-    waiting = list(_ROOTS)
+    waiting = [f"{_NAME}.{room}", *_LOADED]
     while waiting:
         for path in _files(waiting.pop()):
             if path not in found:

@@ -34,6 +34,8 @@ def _device_map(parallelize: Any) -> str | None:
     return "auto" if str(parallelize).lower() in ("true", "1", "yes") else None
 
 
+_NLL_TYPES: Final = {"mc": "mc_bernoulli", "ar_ftb": "chain"}
+
 READ_AS: Final[Mapping[str, Elsewhere]] = {
     "steps": Elsewhere("num_steps", "LLaDA, Fast-dLLM, dLLM"),
     "diffusion_steps": Elsewhere("num_steps", "Dream, Fast-dLLM"),
@@ -45,6 +47,9 @@ READ_AS: Final[Mapping[str, Elsewhere]] = {
     "remasking": Elsewhere("alg", "LLaDA, Fast-dLLM, dLLM"),
     "confidence_threshold": Elsewhere("threshold", "SDAR"),
     "cfg": Elsewhere("cfg_scale", "LLaDA, dLLM"),
+    "mc_num": Elsewhere("num_samples", "LLaDA, Dream, dLLM"),
+    "is_check_greedy": Elsewhere("is_greedy", "LLaDA, dLLM"),
+    "nll_type": Elsewhere("estimator", "Dream", lambda form: _NLL_TYPES.get(str(form), form)),
     "mask_token_id": Elsewhere("mask_id", "Dream, transformers"),
     "eos_token_id": Elsewhere("eos_id", "transformers"),
     "stop": Elsewhere("until", "OpenAI, vLLM"),
@@ -62,7 +67,6 @@ READ_AS: Final[Mapping[str, Elsewhere]] = {
     "save_dir": Elsewhere("journal", "Fast-dLLM"),
 }
 
-_OF_LIKELIHOOD: Final = "it belongs to likelihoods, and only tasks that generate are evaluated; leave it out"
 _OF_GEN_KWARGS: Final = "it belongs into --gen_kwargs"
 
 # Names that mean something else here, or nothing; the text completes "unknown argument `name`; ...".
@@ -73,11 +77,8 @@ EXPLAINED: Final[Mapping[str, str]] = {
     "classifier_free_guidance": "here it is `cfg_scale`, which is smaller by 1: `cfg_scale=0` is off",
     "denoising_steps": "here it is `num_steps` of the whole answer: denoising_steps times the number of blocks",
     "escape_until": "an answer is cut at the task's `until` strings; other ones are given as --gen_kwargs until=...",
-    "mc_num": _OF_LIKELIHOOD,
-    "is_check_greedy": _OF_LIKELIHOOD,
-    "nll_type": _OF_LIKELIHOOD,
-    "log_type": _OF_LIKELIHOOD,
-    "sampling_eps": _OF_LIKELIHOOD,
+    "log_type": "`estimator=chain` goes from left to right, which is Dream's `ftb`; leave it out",
+    "sampling_eps": "`estimator=mc_bernoulli` has Dream's 0.001; leave it out",
     "show_speed": "every result has NFE, tokens and seconds; leave it out",
     "num_return_sequences": "a task says how often a prompt is answered (`repeats`)",
     "load_in_8bit": "checkpoints are not quantised here; use dtype=bfloat16",

@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "likelihood": {"settings", "backbones", "circuits", "decoding"},
     "models": {
         *("catalogue", "settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"),
-        "code_revision",
+        *("code_revision", "likelihood"),
     },
     "training": {"settings", "backbones", "circuits", "outputs", "command_line"},
     "trace": {

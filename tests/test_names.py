@@ -4,11 +4,11 @@ import inspect
 
 import pytest
 
-from lm_eval_codd import DecodingConfig
+from lm_eval_codd import DecodingConfig, LikelihoodConfig
 from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.names import EXPLAINED, READ_AS, near_names, translate, unknown_name
 
-SETTINGS = {*DecodingConfig.__dataclass_fields__}
+SETTINGS = {*DecodingConfig.__dataclass_fields__, *LikelihoodConfig.__dataclass_fields__}
 ARGUMENTS = SETTINGS | {*inspect.signature(LLaDA).parameters}
 
 
@@ -72,7 +72,7 @@ class TestUnknownNames:
         [
             ("num_step", ARGUMENTS, "did you mean `num_steps`"),
             ("use_cache", ARGUMENTS, "`cache=prefix` here, or `cache=dual`"),
-            ("mc_num", ARGUMENTS, "belongs to likelihoods"),
+            ("sampling_eps", ARGUMENTS, "has Dream's 0.001"),
             ("classifier_free_guidance", ARGUMENTS, "smaller by 1"),
             ("stop", ARGUMENTS, "here it is `until`, and it belongs into --gen_kwargs"),
             ("model_path", SETTINGS, "here it is `pretrained`, and it is an argument of the model"),

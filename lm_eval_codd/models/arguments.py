@@ -14,7 +14,7 @@ import torch
 
 from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS
 from lm_eval_codd.models.evaluation import running_evaluation
-from lm_eval_codd.models.gen_kwargs import SETTINGS
+from lm_eval_codd.models.gen_kwargs import ONLY_LIKELIHOODS, SETTINGS
 from lm_eval_codd.names import check_names, translate
 from lm_eval_codd.settings import CIRCUIT_SETTINGS
 
@@ -79,7 +79,7 @@ def from_harness(
 
 def argument_names(model: Callable[..., Any]) -> frozenset[str]:
     """What a model's constructor takes, settings of a decode included."""
-    return frozenset({*SETTINGS, *inspect.signature(model).parameters} - {"settings"})
+    return frozenset({*SETTINGS, *ONLY_LIKELIHOODS, *inspect.signature(model).parameters} - {"settings"})
 
 
 def check_arguments(

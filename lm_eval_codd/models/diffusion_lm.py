@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+import weakref
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from lm_eval.api.instance import Instance
-from lm_eval.api.model import CacheHook, TemplateLM
+from lm_eval.api.model import CacheHook
 from lm_eval.utils import simple_parse_args_string
 
 from lm_eval_codd import decoding
@@ -29,12 +29,11 @@ from lm_eval_codd.models.drafts import is_draft, read_draft, revised
 from lm_eval_codd.models.evaluation import Evaluation, applied_chat_template, running_evaluation
 from lm_eval_codd.models.front_door import (
     check_system_instruction,
-    no_likelihood,
     refuse_idle_ranks,
-    refuse_likelihoods,
 )
 from lm_eval_codd.models.gen_kwargs import Settings, check_room, stop_strings
 from lm_eval_codd.models.journal import Journal
+from lm_eval_codd.models.likelihoods import LikelihoodLM
 from lm_eval_codd.models.own_defaults import read_own_defaults
 from lm_eval_codd.models.parts import Sources, load_parts, load_tokenizer_of
 from lm_eval_codd.models.progress import Progress
@@ -42,12 +41,14 @@ from lm_eval_codd.models.ranks import Ranks
 from lm_eval_codd.models.recognition import of_family, recognise
 from lm_eval_codd.models.record import Record, Setup, surroundings
 from lm_eval_codd.models.requests import Prompt, Request, sort_out
+from lm_eval_codd.models.scoring import Scoring
 from lm_eval_codd.models.texts import Texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import torch
+    from lm_eval.api.instance import Instance
     from torch import Tensor
 
     from lm_eval_codd.decoding import Generation
@@ -58,12 +59,13 @@ eval_logger = logging.getLogger("lm_eval.codd")
 L = TypeVar("L", bound="DiffusionLM")
 
 
-class DiffusionLM(TemplateLM):
+class DiffusionLM(LikelihoodLM):
     """A masked diffusion language model in lm-eval.
 
-    Every field of `DecodingConfig` is an argument too. Who wins: these arguments, then `--gen_kwargs`, then the
-    checkpoint's own defaults, then the family's published ones. A task's own temperature, do_sample and max_gen_toks
-    never override them; its `until` strings cut the decoded text. Settings are resolved before weights are loaded.
+    Every field of `DecodingConfig` and of `LikelihoodConfig` is an argument too. Who wins: these arguments, then
+    `--gen_kwargs`, then the checkpoint's own defaults, then the family's published ones. A task's own temperature,
+    do_sample and max_gen_toks never override them; its `until` strings cut the decoded text. Settings are resolved
+    before weights are loaded.
 
     Args:
         pretrained: folder or hub id of the checkpoint.
@@ -90,7 +92,7 @@ class DiffusionLM(TemplateLM):
         own_defaults: whether the checkpoint's own defaults (`lm_eval_codd` in its generation_config.json) are read.
         journal: a folder in which every answer is written down as soon as it is made; those that are there already and
             depend on nothing that changed are not decoded again. None: no journal.
-        **settings: fields of `DecodingConfig`.
+        **settings: fields of `DecodingConfig` and of `LikelihoodConfig`.
 
     Raises:
         ValueError: one line, for an argument that is unknown, impossible or missing.
@@ -165,6 +167,9 @@ class DiffusionLM(TemplateLM):
         self._said: set[str] = set()
         evaluation = running_evaluation() or Evaluation()
         self.config = self._resolve(evaluation)
+        self.likelihoods = self._resolve_likelihoods(evaluation)
+        self._last_tasks: list[weakref.ref[Any]] = []
+        self._asked_types: set[str] = set()
         if planner is not None:
             decoding.check_takes_planner(self.config)
         self._batch_size = BatchSize(batch_size, max_batch_size)
@@ -194,6 +199,7 @@ class DiffusionLM(TemplateLM):
         if kept is not None:
             kept.start(surroundings(self.backbone.device))
         self._answering = Answering(self.backbone, self.circuit, self._batch_size, kept, self.planner)
+        self._scoring = Scoring(self.backbone, self.circuit, BatchSize(batch_size, max_batch_size), kept)
         self.has_applied_chat_template = self._is_plain = False
 
     @classmethod
@@ -216,6 +222,7 @@ class DiffusionLM(TemplateLM):
             backbone=self.backbone,
             circuit=self.circuit,
             planner=self.planner,
+            likelihoods=self.likelihoods,
             max_length=self.max_length,
             world_size=self.world_size,
             lacks_template=bool(self.tokenizer.chat_template)
@@ -232,7 +239,7 @@ class DiffusionLM(TemplateLM):
         Returns:
             The answers in the order of the requests, cut at their `until` strings.
         """
-        evaluation = self._start_evaluation()
+        evaluation = self._start_evaluation("generate_until")
         check_room(self.config.gen_length, self.max_length)
         keys, groups = sort_out(
             requests, lambda instance: self._config_of(instance, evaluation), self._prompt, self._draws
@@ -258,14 +265,13 @@ class DiffusionLM(TemplateLM):
         self._record.log_warnings(self._setup())
         return [answers[key] for key in keys]
 
-    def _start_evaluation(self) -> Evaluation:
-        """Settings, counts and warnings anew, of the evaluation that asks for answers.
+    def _start_evaluation(self, request_type: str) -> Evaluation:
+        """Settings, counts and warnings anew, where an evaluation asks for its first type of request.
 
         Outside of lm-eval nothing says where one evaluation ends: everything that is answered then counts together.
         """
         evaluation = running_evaluation()
-        if evaluation is not None:
-            refuse_likelihoods(evaluation)
+        if evaluation is not None and not self._goes_on(evaluation, request_type):
             self._say(check_system_instruction(evaluation))
             self._record = Record(**self._made_from)
             # With --cache_requests the prompts are there already, and nothing is applied any more.
@@ -275,7 +281,18 @@ class DiffusionLM(TemplateLM):
                 self.cache_hook = CacheHook(None)  # lm-eval leaves an earlier evaluation's in place
         evaluation = evaluation or Evaluation()
         self.config = self._resolve(evaluation)
+        self.likelihoods = self._resolve_likelihoods(evaluation)
         return evaluation
+
+    def _goes_on(self, evaluation: Evaluation, request_type: str) -> bool:
+        """Whether this is the evaluation that asked last, with another type of request: each type comes once."""
+        tasks = list(evaluation.tasks.values())
+        last = [task() for task in self._last_tasks]
+        goes_on = len(tasks) == len(last) and all(a is b for a, b in zip(tasks, last, strict=True))
+        goes_on = goes_on and request_type not in self._asked_types
+        self._last_tasks = [weakref.ref(task) for task in tasks]
+        self._asked_types = {*self._asked_types, request_type} if goes_on else {request_type}
+        return goes_on
 
     def _resolve(self, evaluation: Evaluation) -> DecodingConfig:
         self._say(self._settings.remarks(evaluation.gen_kwargs))
@@ -326,17 +343,6 @@ class DiffusionLM(TemplateLM):
         self.cache_hook.add_partial("generate_until", request.instance.args, text)
         return text
 
-    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> NoReturn:
-        """Not available: raises `NotImplementedError`."""
-        raise _no_likelihood_of(requests)
-
-    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> NoReturn:
-        """Not available: raises `NotImplementedError`."""
-        raise _no_likelihood_of(requests)
-
-    def _loglikelihood_tokens(self, requests: list, **kwargs: Any) -> NoReturn:
-        raise _no_likelihood_of(requests)
-
     @property
     def eot_token_id(self) -> int:
         """The end token that fills up an answer."""
@@ -367,7 +373,8 @@ class DiffusionLM(TemplateLM):
     @property
     def batch_sizes(self) -> dict[str, int]:
         """The batch size in use, for lm-eval's report: what `auto` found, or what was left after a halving."""
-        return {} if self._batch_size.now is None else {"generate_until": self._batch_size.now}
+        sizes = {"generate_until": self._batch_size.now, "loglikelihood": self._scoring.batch_size}
+        return {name: size for name, size in sizes.items() if size is not None}
 
     @property
     def tokenizer_name(self) -> str:
@@ -398,7 +405,8 @@ class DiffusionLM(TemplateLM):
         super().set_cache_hook(cache_hook)
         # A new evaluation, which may find every answer and ask for none.
         self._record = Record(**self._made_from)
-        self.config = self._resolve(running_evaluation() or Evaluation())
+        evaluation = running_evaluation() or Evaluation()
+        self.config, self.likelihoods = self._resolve(evaluation), self._resolve_likelihoods(evaluation)
         if cache_hook.dbdict is not None:
             guard_cache(cache_hook.dbdict, self._setup().fingerprint())
 
@@ -413,12 +421,8 @@ class DiffusionLM(TemplateLM):
     def barrier(self) -> None:
         """Wait for every rank, and exchange what decoding cost: lm-eval calls this once the requests are answered."""
         self._record.totals_of_ranks = self._ranks.all_gather_object(self._record.totals)
+        self._record.likelihoods_of_ranks = self._ranks.all_gather_object(self._record.likelihoods)
 
     def get_model_info(self) -> dict[str, Any]:
         """How the answers were made and what that cost, over all ranks: part of `config` in the result."""
         return self._record.as_result(self._setup())
-
-
-def _no_likelihood_of(requests: list[Instance]) -> NotImplementedError:
-    tasks = dict.fromkeys(str(request.task_name) for request in requests if isinstance(request, Instance))
-    return no_likelihood(f"task {', '.join(tasks)}" if tasks else "somebody")

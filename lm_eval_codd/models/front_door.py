@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lm_eval_codd.models.evaluation import Evaluation
-
-_NO_LIKELIHOOD: Final = (
-    "a diffusion language model has no left-to-right likelihood, and its Monte Carlo bound is not available yet; "
-    "choose tasks that generate (output_type: generate_until)"
-)
-
-
-def refuse_likelihoods(evaluation: Evaluation) -> None:
-    """Raise `NotImplementedError`, one line that names the tasks, when some ask for a likelihood."""
-    asking = [name for name, task in evaluation.tasks.items() if task.OUTPUT_TYPE != "generate_until"]
-    if asking:
-        raise no_likelihood(f"task {_few(asking)}")
 
 
 def refuse_idle_ranks(evaluation: Evaluation, world_size: int) -> None:
@@ -36,9 +24,11 @@ def refuse_idle_ranks(evaluation: Evaluation, world_size: int) -> None:
             )
 
 
-def no_likelihood(who: str) -> NotImplementedError:
-    """The error for somebody who asks for one."""
-    return NotImplementedError(f"{who} asks for likelihoods: {_NO_LIKELIHOOD}")
+def refuse_unread_greedy(task: str) -> ValueError:
+    """The error for `is_greedy=False` where a metric of the task reads it."""
+    return ValueError(
+        f"`is_greedy=False`, but a metric of task {task} reads whether greedy decoding writes the target; leave it out"
+    )
 
 
 def check_system_instruction(evaluation: Evaluation) -> Iterator[str]:

@@ -12,16 +12,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from lm_eval_codd.names import READ_AS, translate
-from lm_eval_codd.settings import DecodingConfig, Family, only_read
+from lm_eval_codd.settings import DecodingConfig, Family, LikelihoodConfig, only_read
 
 SETTINGS: Final = {field.name: field for field in dataclasses.fields(DecodingConfig)}
+# Settings of log-likelihoods, and those of them that decoding has not.
+LIKELIHOOD_SETTINGS: Final = {field.name: field for field in dataclasses.fields(LikelihoodConfig)}
+ONLY_LIKELIHOODS: Final = frozenset(LIKELIHOOD_SETTINGS.keys() - SETTINGS.keys())
 
 # Settings whose names tasks for autoregressive models use as well.
 _SHARED_WITH_TASKS: Final = frozenset({"temperature", "top_p", "top_k", "seed"})
 _NOTHING: Final[Mapping[str, Any]] = {}
 _USUAL_LENGTH: Final = SETTINGS["gen_length"].default
 _STEPS: Final = frozenset({"num_steps", "tokens_per_step"})
-_KNOWN: Final = (*SETTINGS, "until", "do_sample")
+_KNOWN: Final = (*SETTINGS, *sorted(ONLY_LIKELIHOODS), "until", "do_sample")
 _KIND: Final = "name in --gen_kwargs:"
 _STOP_NAMES: Final = tuple(name for name, elsewhere in READ_AS.items() if elsewhere.here == "until")
 
@@ -40,7 +43,7 @@ class Settings:
 
     Args:
         family: whose published defaults fill the gaps.
-        given: `--model_args` that are fields of `DecodingConfig`.
+        given: `--model_args` that are fields of `DecodingConfig` or of `LikelihoodConfig`.
         of_checkpoint: the checkpoint's own defaults.
         max_length: prompt and answer together, where it is known already.
     """
@@ -54,7 +57,8 @@ class Settings:
     ) -> None:
         self._family = family
         self._max_length = max_length
-        self._given = _spell_none(given)
+        self._of_likelihoods = _only_likelihoods(given)
+        self._given = _spell_none({name: value for name, value in given.items() if name not in ONLY_LIKELIHOODS})
         self._of_checkpoint = dict(of_checkpoint)
 
     def resolve(
@@ -83,6 +87,22 @@ class Settings:
         check_room(settings.get("gen_length", _USUAL_LENGTH), self._max_length)
         return DecodingConfig.for_family(self._family, **settings)
 
+    def resolve_likelihoods(self, typed: Mapping[str, Any], *, seed: int | None = None) -> LikelihoodConfig:
+        """Settings of log-likelihoods: model_args > `--gen_kwargs` > checkpoint. Raises `ValueError` as `resolve`.
+
+        What decoding and log-likelihoods share (`cfg_scale`, `seed`, a circuit's settings) is said for both.
+        """
+        of_run = {} if seed is None else {"seed": seed}
+        shared = {**of_run, **self._of_checkpoint, **_typed(typed), **self._given}
+        own = {**_only_likelihoods(_translated(typed)), **self._of_likelihoods}
+        own = {name: value for name, value in own.items() if value is not None or name == "target_stderr"}
+        return LikelihoodConfig(**{n: v for n, v in shared.items() if n in LIKELIHOOD_SETTINGS}, **own)
+
+    def asks_for_greedy(self, typed: Mapping[str, Any]) -> bool | None:
+        """Whether `is_greedy` was said, by model_args or `--gen_kwargs`; None where nobody did."""
+        said = {**_only_likelihoods(_translated(typed)), **self._of_likelihoods}.get("is_greedy")
+        return None if said is None else bool(said)
+
     def remarks(self, typed: Mapping[str, Any]) -> Iterator[str]:
         """A line for each typed setting that was read under another name, or that loses.
 
@@ -94,9 +114,10 @@ class Settings:
             ((name, value),) = translated.items()
             if name == "do_sample" and value is False:
                 name, value = "temperature", 0.0
-            if name in self._given and self._given[name] != value:
+            given = {**self._given, **self._of_likelihoods}
+            if name in given and given[name] != value:
                 yield (
-                    f"`{typed_name}={typed_value}` of --gen_kwargs does nothing beside `{name}={self._given[name]}` of "
+                    f"`{typed_name}={typed_value}` of --gen_kwargs does nothing beside `{name}={given[name]}` of "
                     "--model_args, which wins"
                 )
             else:
@@ -129,11 +150,21 @@ def stop_strings(merged: Mapping[str, Any]) -> Any:
 
 
 def _typed(gen_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    translated, _ = translate(gen_kwargs, _KNOWN, kind=_KIND)
+    translated = _translated(gen_kwargs)
     settings = {name: value for name, value in translated.items() if name in SETTINGS}
     if translated.get("do_sample") is False:
         settings["temperature"] = 0.0
     return settings
+
+
+def _translated(gen_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    return translate(gen_kwargs, _KNOWN, kind=_KIND)[0]
+
+
+def _only_likelihoods(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that decoding has not; lm-eval's word `none` is None."""
+    own = {name: value for name, value in settings.items() if name in ONLY_LIKELIHOODS}
+    return {name: None if str(value).lower() == "none" else value for name, value in own.items()}
 
 
 def _spell_none(settings: Mapping[str, Any]) -> dict[str, Any]:

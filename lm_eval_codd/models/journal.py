@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from lm_eval_codd.decoding import Generation
+from lm_eval_codd.likelihood import Likelihood
 
 eval_logger = logging.getLogger("lm_eval.codd")
 
@@ -44,6 +45,15 @@ class Answer:
     """
 
     generation: Generation
+    seconds: float
+    made_elsewhere: bool = False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A likelihood, as `Answer` is a generation."""
+
+    likelihood: Likelihood
     seconds: float
     made_elsewhere: bool = False
 
@@ -135,14 +145,22 @@ class Journal:
         line = self._lines.get(key.encode())
         if line is None:
             return None
-        record = json.loads(line.text)
-        del record["key"], record["check"]
+        record = _record_of(line)
         seconds, length, tokens = (record.pop(name) for name in ("seconds", "length", "tokens"))
         tokens += tokens[-1:] * (length - len(tokens))
         return Answer(Generation(tokens, **record), seconds, line.made_elsewhere)
 
-    def add(self, answers: Iterable[tuple[str, Answer]]) -> None:
-        """Write answers with their keys.
+    def find_scored(self, key: str) -> Scored | None:
+        """The likelihood of a key, or None."""
+        line = self._lines.get(key.encode())
+        if line is None:
+            return None
+        record = _record_of(line)
+        seconds = record.pop("seconds")
+        return Scored(Likelihood(**record), seconds, line.made_elsewhere)
+
+    def add(self, answers: Iterable[tuple[str, Answer | Scored]]) -> None:
+        """Write answers or likelihoods with their keys.
 
         On return they are with the system, whatever becomes of this process. Should the machine itself fail: they are
         on the disk too, but for those that came within a second of others; these follow with the next ones or `flush`.
@@ -181,7 +199,16 @@ class Journal:
             self._handle = None
 
 
-def _line_of(key: str, answer: Answer) -> bytes:
+def _record_of(line: _Line) -> dict[str, Any]:
+    """What a whole line says, without its key and its seal."""
+    record: dict[str, Any] = json.loads(line.text)
+    del record["key"], record["check"]
+    return record
+
+
+def _line_of(key: str, answer: Answer | Scored) -> bytes:
+    if isinstance(answer, Scored):
+        return _seal({"key": key, **vars(answer.likelihood), "seconds": round(answer.seconds, 6)})
     # Lines of answers without rounds are as they were before there were any.
     generation = {name: value for name, value in vars(answer.generation).items() if value is not None}
     record = {"key": key, **generation, "seconds": round(answer.seconds, 6)}

@@ -14,7 +14,10 @@ from tqdm import tqdm
 from lm_eval_codd.catalogue import PROGRESS_FILE
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from lm_eval_codd.decoding import StepEvent
+    from lm_eval_codd.models.likelihood_record import LikelihoodTotals
     from lm_eval_codd.models.record import Totals
 
 _FILE_SECONDS: Final = 1.0
@@ -32,16 +35,18 @@ class Progress:
         hidden: show nothing.
     """
 
-    def __init__(self, total: int, done: int, totals: Totals, *, hidden: bool) -> None:
+    _title = "Decoding"
+
+    def __init__(self, total: int, done: int, totals: Totals | None, *, hidden: bool) -> None:
         # Given miniters, tqdm looks at the clock alone, so that steps show between answers.
-        self._bar = tqdm(total=total, initial=done, desc="Decoding", disable=hidden, miniters=0, mininterval=0.5)
+        self._bar = tqdm(total=total, initial=done, desc=self._title, disable=hidden, miniters=0, mininterval=0.5)
         self._totals = totals
         self._step = 0
         self._num_done = self._bar.n
         path = os.environ.get(PROGRESS_FILE)
         self._file = None if hidden or not path else _File(Path(path))
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         self._show(0)
         return self
 
@@ -57,9 +62,14 @@ class Progress:
         """An answer is done, and counted in `totals`."""
         self._show(1)
 
-    def _show(self, num_done: int) -> None:
+    def _figures(self) -> tuple[float, float]:
+        """Tokens a second, and network evaluations an answer."""
         totals = self._totals
-        speed = totals.answer_tokens / max(totals.decoding_seconds, 1e-9)
+        assert totals is not None  # but where a subclass has other counts
+        return totals.answer_tokens / max(totals.decoding_seconds, 1e-9), totals.mean("nfe")
+
+    def _show(self, num_done: int) -> None:
+        speed, nfe = self._figures()
         self._num_done += num_done
         if self._file is not None:
             self._file.write(
@@ -67,9 +77,28 @@ class Progress:
             )
         if self._bar.disable:
             return
-        shown = {"tokens/s": f"{speed:.1f}", "NFE": f"{totals.mean('nfe'):.1f}", "step": self._step}
+        shown = {"tokens/s": f"{speed:.1f}", "NFE": f"{nfe:.1f}", "step": self._step}
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update(num_done)
+
+
+class ScoringProgress(Progress):
+    """The same of likelihoods; a step is a pass of the network over a batch of canvases."""
+
+    _title = "Scoring"
+
+    def __init__(self, total: int, done: int, totals: LikelihoodTotals, *, hidden: bool) -> None:
+        self._scored = totals
+        super().__init__(total, done, None, hidden=hidden)
+
+    def on_pass(self, num_canvases: int) -> None:
+        """`on_pass` of `likelihood.stream`."""
+        self._step += 1
+        self._show(0)
+
+    def _figures(self) -> tuple[float, float]:
+        totals = self._scored
+        return totals.tokens / max(totals.seconds, 1e-9), totals.nfe / max(1, totals.likelihoods)
 
 
 class _File:

@@ -15,8 +15,9 @@ import transformers
 
 import lm_eval_codd
 from lm_eval_codd.code_version import code_version
+from lm_eval_codd.models.likelihood_record import LikelihoodTotals
 from lm_eval_codd.older_records import DECODING_VERSION
-from lm_eval_codd.settings import DecodingConfig, extensions_of
+from lm_eval_codd.settings import DecodingConfig, LikelihoodConfig, extensions_of
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.backbone import Backbone
@@ -111,6 +112,7 @@ class Setup:
         planner: scores what is decided, or None.
         max_length: tokens of prompt and answer together.
         world_size: processes that share the requests.
+        likelihoods: the settings of the evaluation's log-likelihoods.
         lacks_template: whether the tokenizer has a chat template that the prompts did not go through.
     """
 
@@ -121,6 +123,7 @@ class Setup:
     max_length: int
     world_size: int
     lacks_template: bool
+    likelihoods: LikelihoodConfig = dataclasses.field(default_factory=LikelihoodConfig)
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything but the prompt's text that an answer depends on, for `--use_cache`."""
@@ -128,6 +131,7 @@ class Setup:
             "lm_eval_codd": lm_eval_codd.__version__,
             "max_length": self.max_length,
             **made_by(self.config, self.backbone, self.circuit, self.planner),
+            **{f"{name} of likelihoods": value for name, value in _not_defaults(self.likelihoods).items()},
         }
 
 
@@ -140,19 +144,22 @@ class Record:
     Attributes:
         totals: this rank's counts.
         totals_of_ranks: every rank's, once they have been exchanged.
+        likelihoods, likelihoods_of_ranks: the same of log-likelihoods.
     """
 
     def __init__(self, **made_from: Any) -> None:
         self.made_from = made_from
         self.totals = Totals()
         self.totals_of_ranks: list[Totals] | None = None
+        self.likelihoods = LikelihoodTotals()
+        self.likelihoods_of_ranks: list[LikelihoodTotals] | None = None
         self._logged: set[str] = set()
         self._settings_of_tasks: dict[str, dict[str, Any]] = {}
         self._approximations_of_tasks: dict[str, list[str]] = {}
 
     def log_warnings(self, setup: Setup) -> None:
         """Say in the log what the result will warn about; each only once."""
-        for message in _warnings(setup, self.totals):
+        for message in _warnings(setup, self.totals, self.likelihoods):
             if message not in self._logged:
                 self._logged.add(message)
                 eval_logger.warning(message)
@@ -166,6 +173,7 @@ class Record:
     def as_result(self, setup: Setup) -> dict[str, Any]:
         """For lm-eval's results file: settings, what the answers were made from and on, counts, warnings."""
         totals = Totals.over_ranks(self.totals_of_ranks or [self.totals])
+        likelihoods = LikelihoodTotals.over_ranks(self.likelihoods_of_ranks or [self.likelihoods])
         config, backbone = setup.config, setup.backbone
         settings, coupled = dataclasses.asdict(config), setup.circuit is not None
         return {
@@ -202,7 +210,12 @@ class Record:
             "mean_circuit_calls": totals.mean("circuit_calls"),
             "mean_planner_calls": totals.mean("planner_calls"),
             "mean_answer_tokens": totals.mean("answer_tokens"),
-            "warnings": _warnings(setup, totals),
+            **(
+                {"likelihoods": likelihoods.as_result(setup.likelihoods, coupled=coupled)}
+                if likelihoods.likelihoods
+                else {}
+            ),
+            "warnings": _warnings(setup, totals, likelihoods),
         }
 
 
@@ -226,13 +239,20 @@ def made_by(
     Hardware is not in it: it moves bfloat16 answers, but so does the batch, and a sweep may end on another machine than
     it began on. The journal notes it beside the answers.
     """
-    defaults = vars(DecodingConfig())
-    settings = {name: value for name, value in vars(config).items() if value != defaults[name]}
+    settings = _not_defaults(config)
     settings.pop("tokens_per_step", None)  # another way to say num_steps
     if config.steps_follow_confidence:
         settings.pop("num_steps", None)  # not read
     return {
         **settings,
+        **_parts(backbone, circuit, "decoding"),
+        **({} if planner is None else {"planner": planner.identity, "planner_dtype": _dtype(planner)}),
+    }
+
+
+def _parts(backbone: Backbone, circuit: HMM | None, room: str) -> dict[str, Any]:
+    """Checkpoint, circuit, and the code of a room."""
+    return {
         **{name: getattr(backbone, name) for name in _TOKEN_IDS},
         "family": backbone.family,
         "checkpoint": backbone.identity,
@@ -240,9 +260,18 @@ def made_by(
         "circuit": _circuit_identity(circuit),
         # A circuit's identity is that of its full-precision tables.
         "circuit_dtype": None if circuit is None else str(circuit.emission.dtype),
-        "code": code_version(),
-        **({} if planner is None else {"planner": planner.identity, "planner_dtype": _dtype(planner)}),
+        "code": code_version(room),
     }
+
+
+def scored_by(config: LikelihoodConfig, backbone: Backbone, circuit: HMM | None) -> dict[str, Any]:
+    """`made_by` of a log-likelihood: everything but a pair's tokens that it depends on."""
+    return {"request": "likelihood", **_not_defaults(config), **_parts(backbone, circuit, "likelihood")}
+
+
+def _not_defaults(config: DecodingConfig | LikelihoodConfig) -> dict[str, Any]:
+    defaults = vars(type(config)())
+    return {name: value for name, value in vars(config).items() if value != defaults[name]}
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:
@@ -250,9 +279,9 @@ def surroundings(device: torch.device) -> dict[str, Any]:
     return {"device_name": _device_name(device), "versions": _versions()}
 
 
-def _warnings(setup: Setup, totals: Totals) -> list[str]:
+def _warnings(setup: Setup, totals: Totals, likelihoods: LikelihoodTotals) -> list[str]:
     config, circuit = setup.config, setup.circuit
-    warnings = []
+    warnings = list(likelihoods.warnings(setup.likelihoods, coupled=circuit is not None))
     if setup.lacks_template:
         warnings.append(
             "the tokenizer has a chat template, but the prompts were made without it; an instruct model needs "

@@ -10,6 +10,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import datasets
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
@@ -18,6 +19,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval_codd.models.dream import Dream
 from lm_eval_codd.models.llada import LLaDA
 from tests.forked import start
+from tests.models import stock_tasks
 
 
 def start_ranks(number: int, function: Callable[..., None], *arguments: Any) -> list[BaseProcess]:
@@ -67,3 +69,12 @@ def answer_as(model: str, checkpoint: str, settings: dict[str, Any], prompts: Se
     parts = lm._ranks.all_gather_object(dict(zip(own, lm.generate_until(requests, disable_tqdm=True), strict=True)))
     answers = {at: text for part in parts for at, text in part.items()}
     (folder / f"{lm.rank}.json").write_text(json.dumps([answers[at] for at in range(len(prompts))]))
+
+
+def score_stock_tasks(checkpoint: str, settings: dict[str, Any], tasks: Sequence[str], out: Path) -> None:
+    """Evaluate stock tasks on made-up rows, and write the first rank's result to `out`."""
+    datasets.load_dataset = stock_tasks.load_dataset
+    lm = LLaDA(checkpoint, **settings)
+    result = simple_evaluate(lm, tasks=list(tasks), task_manager=stock_tasks.manager(), bootstrap_iters=0)
+    if result:
+        out.write_text(json.dumps(result, default=str))

@@ -274,13 +274,6 @@ class TestCache:
             evaluate(load("dream"), {"repeats": 2}, use_cache=str(tmp_path / "cache"))
 
 
-class TestLikelihoods:
-    @pytest.mark.parametrize("method", ["loglikelihood", "loglikelihood_rolling", "_loglikelihood_tokens"])
-    def test_there_is_none_yet_and_no_causal_one_instead(self, load, method):
-        with pytest.raises(NotImplementedError, match="left-to-right likelihood"):
-            getattr(load("llada"), method)([])
-
-
 class TestNeighbours:
     def test_importing_it_leaves_the_harness_own_models_alone(self):
         assert get_model("dummy").__name__ == "DummyLM"

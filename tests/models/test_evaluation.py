@@ -220,13 +220,6 @@ class TestFrontDoor:
 
         return run
 
-    @pytest.mark.parametrize("output_type", ["loglikelihood", "loglikelihood_rolling"])
-    def test_likelihoods_are_refused_before_anything_is_decoded(self, run, decoded, output_type):
-        with pytest.raises(NotImplementedError, match=r"^task other asks for likelihoods: ") as error:
-            run(f"output_type: {output_type}\n")
-        assert "\n" not in str(error.value)
-        assert decoded == []
-
     OWN = "output_type: generate_until\ndescription: You are a helpful assistant.\n"
 
     @pytest.mark.parametrize("given", ["You are a helpful assistant.", " You are a helpful assistant.\n"])

@@ -49,9 +49,23 @@ class TestTypedGenKwargs:
         (said,) = settings.remarks(typed)
         assert said.endswith(f"is read as `{here}={value}`")
 
-    def test_a_likelihoods_name_is_explained(self):
-        with pytest.raises(ValueError, match="`mc_num`; it belongs to likelihoods"):
-            Settings("llada", {}).resolve({"mc_num": 128})
+    def test_settings_of_likelihoods_decode_nothing(self):
+        given = Settings("llada", {"num_samples": 4, "cfg_scale": 0.5})
+        assert given.resolve({"mc_num": 128}) == Settings("llada", {"cfg_scale": 0.5}).resolve({})
+        likelihoods = given.resolve_likelihoods({"mc_num": 128, "ladder": "official", "ladder_size": 4}, seed=7)
+        assert (likelihoods.num_samples, likelihoods.ladder) == (4, "official")
+        assert (likelihoods.cfg_scale, likelihoods.seed) == (0.5, 7)
+
+    @pytest.mark.parametrize(("typed", "asked"), [({}, None), ({"is_check_greedy": False}, False)])
+    def test_whether_somebody_asked_for_greedy_targets(self, typed, asked):
+        assert Settings("llada", {}).asks_for_greedy(typed) is asked
+        assert Settings("llada", {"is_greedy": True}).asks_for_greedy(typed) is True
+
+    def test_dreams_names_of_estimators(self):
+        read = [Settings("dream", {}).resolve_likelihoods({"nll_type": name}).estimator for name in ("mc", "ar_ftb")]
+        assert read == ["mc_bernoulli", "chain"]
+        with pytest.raises(ValueError, match="`estimator=ar_btf` is not known"):
+            Settings("dream", {}).resolve_likelihoods({"nll_type": "ar_btf"})
 
     def test_do_sample_false_asks_for_temperature_zero(self):
         assert Settings("dream", {}).resolve({"do_sample": False}).temperature == 0

@@ -108,7 +108,6 @@ class TestNamesOfOtherProjects:
         [
             ("--steps 64 --num_steps 32", "`steps=64` and `num_steps=32` both say `num_steps`"),
             ("--steps x", "`--steps x` must be a whole number"),
-            ("--mc_num 5", "unknown flag `--mc_num`; it belongs to likelihoods"),
             ("--use_cache", "unknown flag `--use_cache`; Fast-dLLM's is `cache=prefix` here"),
         ],
     )

@@ -1,0 +1,138 @@
+"""lm-eval's likelihood requests: what a model thinks of given texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+from lm_eval.api.model import TemplateLM
+
+from lm_eval_codd.models.front_door import refuse_unread_greedy
+from lm_eval_codd.models.pairs import Pair, fit, pair_of, reads_greedy, windows_of
+from lm_eval_codd.models.progress import ScoringProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lm_eval.api.instance import Instance
+
+    from lm_eval_codd.models.evaluation import Evaluation
+    from lm_eval_codd.models.gen_kwargs import Settings
+    from lm_eval_codd.models.journal import Scored
+    from lm_eval_codd.models.record import Record, Setup
+    from lm_eval_codd.models.scoring import Scoring
+    from lm_eval_codd.settings import LikelihoodConfig
+
+
+class LikelihoodLM(TemplateLM):
+    """The half of a model that scores. Its subclass loads it, and knows which evaluation asks.
+
+    Attributes:
+        likelihoods: the settings of the evaluation's log-likelihoods.
+    """
+
+    likelihoods: LikelihoodConfig
+    _settings: Settings
+    _record: Record
+    _scoring: Scoring
+
+    def _setup(self) -> Setup:
+        raise NotImplementedError
+
+    def _start_evaluation(self, request_type: str) -> Evaluation:
+        raise NotImplementedError
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of context and target together."""
+        raise NotImplementedError
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """What the model thinks of each continuation after its context.
+
+        Args:
+            requests: lm-eval's instances, with (context, continuation). A context that does not fit loses its left end.
+            disable_tqdm: show no progress.
+
+        Returns:
+            In the order of the requests: nats, and whether decoding one token a step would write the continuation;
+            False where no metric reads that. For what the nats are see `LikelihoodConfig.meaning`.
+        """
+        evaluation = self._start_evaluation("loglikelihood")
+        pairs = [
+            self._fitted(request, *pair_of(request, self.tok_encode), self._likelihoods_of(request, evaluation))
+            for request in requests
+        ]
+        scored = self._score(pairs, hidden=disable_tqdm)
+        results = [(scored[pair].likelihood.value, bool(scored[pair].likelihood.is_greedy)) for pair in pairs]
+        for request, result in zip(requests, results, strict=True):
+            self.cache_hook.add_partial("loglikelihood", request.args, result)
+        return results
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """What the model thinks of each text, window by window (`pairs.windows_of`).
+
+        Args:
+            requests: lm-eval's instances, with (text,).
+            disable_tqdm: show no progress.
+
+        Returns:
+            In the order of the requests, nats; 0 for an empty text.
+        """
+        self._start_evaluation("loglikelihood_rolling")
+        windows = [
+            [
+                self._fitted(request, prompt, target, self.likelihoods)
+                for prompt, target in windows_of(request, self.tok_encode, self.max_length)
+            ]
+            for request in requests
+        ]
+        scored = self._score(list(itertools.chain(*windows)), hidden=disable_tqdm)
+        values = [math.fsum(scored[pair].likelihood.value for pair in pairs) for pairs in windows]
+        for request, value in zip(requests, values, strict=True):
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, value)
+        return values
+
+    def _loglikelihood_tokens(self, requests: list, disable_tqdm: bool = False, **kwargs: Any) -> list:
+        """`loglikelihood` of what is tokens already: ((context, continuation), their tokens) each."""
+        config = dataclasses.replace(self.likelihoods, is_greedy=True)
+        pairs = [Pair(tuple(prompt), tuple(target), config) for _, prompt, target in requests]
+        scored = self._score(pairs, hidden=disable_tqdm)
+        return [(scored[pair].likelihood.value, bool(scored[pair].likelihood.is_greedy)) for pair in pairs]
+
+    def _score(self, pairs: list[Pair], *, hidden: bool) -> dict[Pair, Scored]:
+        """Every pair's likelihood; equal ones are computed once."""
+        self._record.log_warnings(self._setup())
+        waiting, totals, scored = list(dict.fromkeys(pairs)), self._record.likelihoods, {}
+        total = len(waiting)
+        for pair, one in self._scoring.take_journalled(waiting):
+            totals.add(one, len(pair.target), journalled=True)
+            scored[pair] = one
+        with ScoringProgress(total, len(scored), totals, hidden=hidden or self.rank > 0) as progress:
+            for pair, one in self._scoring.score(waiting, progress):
+                totals.add(one, len(pair.target))
+                scored[pair] = one
+                progress.add_answer()
+        self._record.log_warnings(self._setup())
+        return scored
+
+    def _fitted(
+        self, request: Instance, prompt: Sequence[int], target: Sequence[int], config: LikelihoodConfig
+    ) -> Pair:
+        kept = fit(prompt, target, self.max_length, request)
+        self._record.likelihoods.truncated_contexts += len(kept) < len(prompt)
+        return Pair(tuple(kept), tuple(target), config)
+
+    def _likelihoods_of(self, request: Instance, evaluation: Evaluation) -> LikelihoodConfig:
+        """The settings for a request: whether its target is greedy is found out where a metric may read it."""
+        asked = self._settings.asks_for_greedy(evaluation.gen_kwargs)
+        is_read = reads_greedy(evaluation.tasks.get(str(request.task_name)))
+        if asked is False and is_read:
+            raise refuse_unread_greedy(str(request.task_name))
+        is_greedy = is_read is not False if asked is None else asked
+        return dataclasses.replace(self.likelihoods, is_greedy=is_greedy)
+
+    def _resolve_likelihoods(self, evaluation: Evaluation) -> LikelihoodConfig:
+        return self._settings.resolve_likelihoods(evaluation.gen_kwargs, seed=evaluation.torch_seed)

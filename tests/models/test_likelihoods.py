@@ -1,0 +1,257 @@
+"""lm-eval's likelihood requests, on its own task files: multiple choice, perplexity, and both beside answers."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import datasets
+import pytest
+import torch
+from lm_eval import simple_evaluate
+from lm_eval.api.instance import Instance
+from lm_eval.tasks import TaskManager
+
+import lm_eval_codd as codd
+from lm_eval_codd.circuits.files import save_circuit
+from lm_eval_codd.models.codd import CoddLLaDA
+from lm_eval_codd.models.dream import Dream
+from lm_eval_codd.models.llada import LLaDA
+from lm_eval_codd.models.pairs import fit, pair_of, reads_greedy, windows_of
+from tests.conftest import random_circuit
+from tests.models import stock_tasks
+from tests.models.processes import score_stock_tasks, start_ranks
+
+SETTINGS = {"gen_length": 16, "block_length": 16, "num_steps": 4, "num_samples": 8, "device": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def manager():
+    return stock_tasks.manager()
+
+
+@pytest.fixture
+def run(manager, monkeypatch):
+    """`run(model, tasks, **arguments)`: lm-eval on stock tasks, with made-up rows."""
+    monkeypatch.setattr(datasets, "load_dataset", stock_tasks.load_dataset)
+
+    def run(model, tasks, **arguments):
+        return simple_evaluate(model, tasks=list(tasks), task_manager=manager, bootstrap_iters=0, **arguments)
+
+    return run
+
+
+def values(result):
+    """Every log-likelihood of a result, by task and document."""
+    return {
+        (task, sample["doc_id"]): [
+            float(response[0][0] if isinstance(response[0], list | tuple) else response[0])
+            for response in sample["resps"]
+        ]
+        for task, samples in result["samples"].items()
+        for sample in samples
+    }
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(one[key] == pytest.approx(other[key], abs=2e-3) for key in one)
+
+
+class TestStockTasks:
+    @pytest.mark.parametrize("model", [LLaDA, Dream])
+    def test_all_of_them_run_and_batches_change_nothing(self, checkpoints, run, model):
+        results = [
+            run(model(checkpoints[model.family], **SETTINGS, batch_size=size), stock_tasks.TASKS) for size in (1, 7)
+        ]
+        one, seven = map(values, results)
+        assert {task for task, _ in one} == set(stock_tasks.TASKS)
+        assert all(value < 0 for each in one.values() for value in each)
+        assert same(one, seven)
+        scores = [
+            [value for values in result["results"].values() for value in values.values() if isinstance(value, float)]
+            for result in results
+        ]
+        assert scores[0] == pytest.approx(scores[1], rel=1e-5, nan_ok=True)
+
+    def test_a_circuit_takes_part(self, checkpoints, run, tmp_path):
+        path = tmp_path / "circuit.safetensors"
+        circuit = random_circuit(0, num_positions=16, num_latents=2, vocab_size=512, dtype=torch.float32)
+        save_circuit(circuit, path)
+        settings = {**SETTINGS, "pc": str(path), "pc_frac": 1.1}
+        coupled = run(CoddLLaDA(checkpoints["llada"], **settings), ["arc_easy", "wikitext"])
+        alone = run(LLaDA(checkpoints["llada"], **SETTINGS), ["arc_easy", "wikitext"])
+        said = coupled["config"]["likelihoods"]
+        assert said["circuit_calls"] > 0 and "not a bound" in said["what"]
+        assert not same(values(coupled), values(alone))
+        lm = CoddLLaDA(checkpoints["llada"], **settings)
+        sample = coupled["samples"]["arc_easy"][0]
+        pair = pair_of(SimpleNamespace(args=sample["arguments"][0]), lm.tok_encode)
+        config = codd.LikelihoodConfig(num_samples=8, pc_frac=1.1, seed=said["settings"]["seed"])
+        (expected,) = codd.log_likelihood(lm.backbone, [pair], config, lm.circuit)
+        assert values(coupled)["arc_easy", 0][0] == pytest.approx(expected.value, abs=2e-3)
+
+    def test_values_are_those_of_the_python_api(self, checkpoints, run):
+        lm = LLaDA(checkpoints["llada"], **SETTINGS, cfg_scale=0.5)
+        result = run(lm, ["arc_easy"], torch_random_seed=5)
+        for sample in result["samples"]["arc_easy"]:
+            pairs = [pair_of(SimpleNamespace(args=arguments), lm.tok_encode) for arguments in sample["arguments"]]
+            config = codd.LikelihoodConfig(num_samples=8, cfg_scale=0.5, seed=5)
+            expected = [one.value for one in codd.log_likelihood(lm.backbone, pairs, config)]
+            assert values(result)["arc_easy", sample["doc_id"]] == pytest.approx(expected, abs=2e-3)
+
+    def test_a_result_says_what_the_values_are(self, checkpoints, run):
+        result = run(LLaDA(checkpoints["llada"], **SETTINGS), ["arc_easy"])
+        said = result["config"]["likelihoods"]
+        assert said["what"] == "lower bound of the log-likelihood, over 8 random masks"
+        assert (said["settings"]["estimator"], said["settings"]["num_samples"]) == ("mc", 8)
+        assert said["likelihoods"] == 15 and said["root_mean_square_stderr"] > 0
+        assert result["config"]["requests"] == 0
+        json.dumps(said)
+
+    def test_lambadas_accuracy_is_of_greedy_decoding(self, checkpoints, run, manager):
+        lm = LLaDA(checkpoints["llada"], **SETTINGS)
+        result = run(lm, ["lambada_openai"])
+        sample = result["samples"]["lambada_openai"][0]
+        prompt, target = pair_of(SimpleNamespace(args=sample["arguments"][0]), lm.tok_encode)
+        config = codd.LikelihoodConfig(num_samples=1, is_greedy=True)
+        (expected,) = codd.log_likelihood(lm.backbone, [(prompt, target)], config)
+        assert bool(sample["acc"]) is expected.is_greedy
+        with pytest.raises(ValueError, match="`is_greedy=False`, but a metric of task lambada_openai reads"):
+            run(LLaDA(checkpoints["llada"], **SETTINGS, is_greedy=False), ["lambada_openai"])
+
+    def test_other_projects_names(self, checkpoints, run):
+        args = f"pretrained={checkpoints['llada']},device=cpu,gen_length=16,block_length=16,num_steps=4"
+        official = run("llada", ["arc_easy"], model_args=f"{args},mc_num=8,cfg=0.5,is_check_greedy=False,seed=3")
+        own = LLaDA(checkpoints["llada"], **SETTINGS, cfg_scale=0.5, seed=3)
+        assert same(values(official), values(run(own, ["arc_easy"])))
+        typed = run("llada", ["arc_easy"], model_args=args, gen_kwargs="mc_num=8,cfg=0.5,seed=3")
+        assert same(values(official), values(typed))
+        chain = run("dream", ["arc_easy"], model_args=args.replace("llada", "dream") + ",nll_type=ar_ftb", limit=1)
+        assert chain["config"]["likelihoods"]["settings"]["estimator"] == "chain"
+
+
+def test_two_ranks_score_like_one(checkpoints, run, tmp_path):
+    tasks = ["arc_easy", "wikitext", "winogrande", "lambada_openai"]
+    one = run(LLaDA(checkpoints["llada"], **SETTINGS), tasks)
+    out = tmp_path / "out.json"
+    ranks = start_ranks(2, score_stock_tasks, checkpoints["llada"], SETTINGS, tasks, out)
+    for rank in ranks:
+        rank.join(120)
+    assert [rank.exitcode for rank in ranks] == [0, 0]
+    two = json.loads(out.read_text())
+    assert same(values(one), values(two))
+    for count in ("likelihoods", "nfe", "tokens"):
+        # lm-eval evens out the ranks with copies of a document.
+        assert two["config"]["likelihoods"][count] >= one["config"]["likelihoods"][count]
+
+
+class TestBesideAnswers:
+    def test_likelihoods_and_answers_in_one_evaluation(self, checkpoints, make_tasks, monkeypatch, load_mixed):
+        lm = LLaDA(checkpoints["llada"], **SETTINGS)
+        both = load_mixed(lm, ["tiny", "other"])
+        assert both["config"]["requests"] == 3 and both["config"]["likelihoods"]["likelihoods"] == 3
+        again = load_mixed(lm, ["tiny", "other"])
+        assert again["config"]["requests"] == 3 and again["config"]["likelihoods"]["likelihoods"] == 3
+        alone = load_mixed(lm, ["tiny"])
+        assert alone["config"]["requests"] == 3 and "likelihoods" not in alone["config"]
+        assert values({"samples": {"other": both["samples"]["other"]}}) == values(
+            {"samples": {"other": again["samples"]["other"]}}
+        )
+
+    @pytest.fixture
+    def load_mixed(self, make_tasks):
+        folder = make_tasks(num_rows=3)
+        text = (folder / "tiny.yaml").read_text()
+        lines = [line for line in text.splitlines() if not line.startswith("generation_kwargs")]
+        other = "\n".join(lines).replace("task: tiny", "task: other").replace("generate_until", "loglikelihood")
+        other = other.partition("metric_list")[0].replace("repeats: 1", "")
+        (folder / "other.yaml").write_text(
+            other + "metric_list:\n  - metric: perplexity\n    aggregation: perplexity\n    higher_is_better: false\n"
+        )
+        manager = TaskManager(include_defaults=False, include_path=str(folder))
+        return lambda lm, tasks: simple_evaluate(lm, tasks=tasks, task_manager=manager, bootstrap_iters=0)
+
+
+class TestJournal:
+    def test_what_is_journalled_is_not_computed_again(self, checkpoints, run, tmp_path, monkeypatch):
+        folder = tmp_path / "journal"
+        settings = {**SETTINGS, "journal": str(folder)}
+        first = run(LLaDA(checkpoints["llada"], **settings), ["arc_easy", "lambada_openai"])
+        (file,) = folder.iterdir()
+        lines = file.read_bytes().splitlines(keepends=True)
+        file.write_bytes(b"".join(lines[:-4]) + lines[-1][:30])
+        again = run(LLaDA(checkpoints["llada"], **settings, batch_size=5), ["arc_easy", "lambada_openai"])
+        assert same(values(first), values(again))
+        said = again["config"]["likelihoods"]
+        assert said["likelihoods"] == 19 and said["journalled"] == 15
+        other = run(LLaDA(checkpoints["llada"], **{**settings, "num_samples": 9}), ["arc_easy"])
+        assert other["config"]["likelihoods"]["journalled"] == 0
+
+
+def request(*arguments, name="tiny", index=0):
+    kind = "loglikelihood" if len(arguments) == 2 else "loglikelihood_rolling"
+    return Instance(kind, {}, arguments, idx=0, metadata=(name, index, 1), task_name=name, doc_id=index)
+
+
+def letters(text):
+    return [ord(letter) for letter in text]
+
+
+class TestPairs:
+    def test_spaces_belong_to_the_continuation(self):
+        assert pair_of(request("a b ", "c"), letters) == (letters("a b"), letters(" c"))
+
+    def test_an_empty_context_is_none(self, checkpoints):
+        assert pair_of(request("", "c"), letters) == ([], letters("c"))
+        lm = LLaDA(checkpoints["llada"], **SETTINGS)
+        ((value, _),) = lm.loglikelihood([request("", "abc")], disable_tqdm=True)
+        config = codd.LikelihoodConfig(num_samples=8, seed=lm.likelihoods.seed)
+        (expected,) = codd.log_likelihood(lm.backbone, [([], lm.tok_encode("abc"))], config)
+        assert value == pytest.approx(expected.value, abs=1e-3)
+
+    def test_an_empty_continuation_is_an_error_that_names_the_document(self):
+        with pytest.raises(ValueError, match="task arc, document 7: the continuation '' has no tokens of its own"):
+            pair_of(request("a", "", name="arc", index=7), letters)
+
+    def test_a_context_loses_its_left_end(self):
+        assert fit([1, 2, 3, 4], [5, 6], 5, request("", "")) == [2, 3, 4]
+        assert fit([1, 2], [5, 6], 4, request("", "")) == [1, 2]
+        assert fit([1, 2], [5, 6], 2, request("", "")) == []
+
+    def test_a_continuation_longer_than_the_model_is_an_error(self, checkpoints):
+        lm = LLaDA(checkpoints["llada"], **SETTINGS, max_length=20)
+        with pytest.raises(ValueError, match="task tiny, document 3: a continuation of 21 tokens exceeds"):
+            lm.loglikelihood([request("a", "b" * 21, index=3)], disable_tqdm=True)
+
+    @pytest.mark.parametrize("length", [0, 1, 6, 7, 8, 13, 40])
+    def test_windows_have_every_token_once_and_fit(self, length):
+        text = "".join(chr(97 + i % 26) for i in range(length))
+        windows = list(windows_of(request(text), letters, 8))
+        assert [token for _, target in windows for token in target] == letters(text)
+        assert all(len(prompt) + len(target) <= 8 for prompt, target in windows)
+        done = 0
+        for prompt, target in windows:
+            assert prompt == letters(text)[done - len(prompt) : done]
+            assert prompt or not done
+            done += len(target)
+
+    def test_a_bos_stands_before_the_first_window_alone(self):
+        def encode(text):
+            return [1, *letters(text)]
+
+        windows = list(windows_of(request("abcdefghij"), encode, 6))
+        assert windows[0][0] == [1] and 1 not in [token for prompt, _ in windows[1:] for token in prompt]
+        assert [token for _, target in windows for token in target] == letters("abcdefghij")
+
+    def test_an_empty_text_is_certain(self, checkpoints):
+        lm = LLaDA(checkpoints["llada"], **SETTINGS)
+        empty, other = lm.loglikelihood_rolling([request(""), request("ab")], disable_tqdm=True)
+        assert empty == 0 and other < 0 and math.isfinite(other)
+
+
+class TestWhoReadsGreedy:
+    def test_metrics_say_it(self, manager, monkeypatch):
+        monkeypatch.setattr(datasets, "load_dataset", stock_tasks.load_dataset)
+        names = ["arc_easy", "lambada_openai", "wikitext"]
+        tasks = manager.load(names)["tasks"]
+        assert [reads_greedy(tasks[name]) for name in names] == [False, True, None]
+        assert reads_greedy(None) is None
