@@ -1,13 +1,20 @@
 """Texts to revise: in as one JSON object, out as another, whatever the batch."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 import lm_eval_codd as codd
+from lm_eval_codd.code_revision.tokens import Tokens
 from lm_eval_codd.models import answering
+from lm_eval_codd.models.drafts import read_draft
 from lm_eval_codd.models.llada import LLaDA
+from tests.code_revision.stub_tok import StubTokenizer
+
+GOLDENS = Path(__file__).parent.parent / "golden" / "decoders"
+COLLATED = json.loads((GOLDENS / "crb_collate.json").read_text())["cases"]
 
 SETTINGS = {
     "decoder": "corrective",
@@ -134,3 +141,31 @@ class TestErrors:
     def test_a_draft_that_is_too_long(self, make_model, wanting):
         with pytest.raises(ValueError, match="have 56 tokens, and `max_length=40`"):
             make_model(max_length=40).generate_until([wanting("a" * 44)], disable_tqdm=True)
+
+
+class TestGoldens:
+    @pytest.mark.parametrize("case", COLLATED, ids=lambda case: f"{case['setting']}-{len(case['batch'])}")
+    def test_context_and_draft_are_the_authors_tokens(self, case, make_request):
+        """`remove_all_without_initialization`, which masks the whole body, is not offered: only its fixed part is."""
+        config = codd.DecodingConfig(decoder="corrective", num_steps=5)
+        for place, row in enumerate(case["batch"]):
+            content = {
+                "context": f"{row['function_head']}\n",
+                "draft": row["buggy_body"],
+                "rounds": 4,
+                "positions": row["error_positions"],
+            }
+            assert content["context"] == case["refine_contexts"][place]
+            request = make_request(json.dumps(content), until=[], draft=True)
+            prompt = read_draft(request, config, Tokens(StubTokenizer(), "stub"), max_length=1000)
+            attended = [bool(one) for one in case["attention_mask"][place]]
+            ids, fixed = (
+                [one for one, is_real in zip(case[name][place], attended, strict=True) if is_real]
+                for name in ("input_ids", "fix_mask")
+            )
+            assert fixed == [1] * len(prompt.tokens) + [0] * len(prompt.draft)
+            assert ids[: len(prompt.tokens)] == prompt.tokens
+            if case["setting"] == "remove_all":
+                assert ids == [*prompt.tokens, *prompt.draft]
+                originals = [prompt.draft[position] for position in row["error_positions"]]
+                assert len(originals) == len(row["error_original_tokens"])
