@@ -1,14 +1,13 @@
 """The Code Revision Benchmark from end to end: programs made, revised and tested, through lm-eval itself, offline."""
 
 import json
-import shutil
 
 import pytest
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 
 from lm_eval_codd.__main__ import main
-from tests.models.conftest import write_tokenizer
+from tests.models.tiny_qwen import write_checkpoint
 
 TASK = "codd_crb_humaneval_operator_1"
 ROUNDS = [f"pass_at_1_t{number},run" for number in range(1, 5)]
@@ -38,12 +37,9 @@ ROWS = [row(number, expression) for number, expression in enumerate(EXPRESSIONS)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(golden_dir, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("llada")
-    for file in (golden_dir / "decoding" / "models" / "llada-tiny").iterdir():
-        shutil.copy(file, folder / file.name)
-    write_tokenizer(folder, "llada")
-    return str(folder)
+def checkpoint(tmp_path_factory):
+    """A tiny Qwen2 that was trained to denoise, as Open-dCoder; a token a byte."""
+    return write_checkpoint(tmp_path_factory.mktemp("qwen2"), "qwen2")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +72,7 @@ def evaluate(checkpoint, data_dir, tasks_dir, tmp_path, monkeypatch):
         manager = TaskManager(include_defaults=False, include_path=str(tasks_dir), metadata={"inputs": str(path)})
         arguments = {"pretrained": checkpoint, "decoder": "corrective", "num_steps": 5, "gen_length": 16}
         found = simple_evaluate(
-            "llada",
+            "masked_lm",
             model_args={**arguments, **settings},
             tasks=[TASK],
             task_manager=manager,
