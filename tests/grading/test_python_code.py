@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from lm_eval_codd.grading import open_dllm, python_code
+from lm_eval_codd.grading import open_dllm
 from lm_eval_codd.grading.python_code import longest_valid_code, sanitize
 
 HELPERS = """import os
@@ -69,12 +69,18 @@ class TestLongestValidCode:
         assert longest_valid_code("x = 1\n" * 150) == "\n".join(["x = 1"] * 100)
         assert longest_valid_code("no code\n" * 100 + "x = 1") == ""
 
+    def test_tries_every_run_of_a_hundred_usual_lines(self):
+        last = "x = 1"
+        assert longest_valid_code("\n".join([*(["three words of prose, and a few more here"] * 99), last])) == last
+
     def test_gives_up_on_a_long_text_that_is_none(self, monkeypatch):
         parsed = []
         parse = ast.parse
-        monkeypatch.setattr(ast, "parse", lambda code: parsed.append(len(code)) or parse(code))
-        assert longest_valid_code(("a b " * 500 + "\n") * 100) == ""
-        assert sum(parsed) < python_code._MOST_PARSED + 200_000
+        with monkeypatch.context() as patch:
+            patch.setattr(ast, "parse", lambda code: parsed.append(len(code)) or parse(code))
+            found = longest_valid_code(("a b " * 100 + "\n") * 100)
+        assert found == ""
+        assert 10 < len(parsed) < 30
 
 
 class TestSanitize:
