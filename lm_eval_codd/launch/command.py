@@ -58,6 +58,8 @@ def model_args(run: Run, revisions: Mapping[str, str] = _NONE) -> dict[str, Any]
     ):
         if value is not None:
             args[name] = value
+    if run.likelihood is not None:
+        args |= json.loads(run.likelihood)
     usual = run.config.usual(run.family)
     if run.config.decoder != DecodingConfig.decoder:
         args["decoder"] = run.config.decoder

@@ -56,7 +56,7 @@ def show_plan(
 
 def _row(number: int, job: Job, about: Estimate | None, more: Sequence[str]) -> tuple[str, ...]:
     run = job.run
-    most = "<= " if run.config.steps_follow_confidence else ""
+    most = "<= " if run.is_bound else ""
     passes = num_passes(run)
     return (
         str(number),
@@ -85,7 +85,7 @@ def _sum(jobs: Sequence[Job], estimates: Sequence[Estimate | None]) -> tuple[str
     all_passes = _UNKNOWN if None in passes else str(sum(filter(None, passes)))
     times = [estimate.seconds for estimate in estimates if estimate is not None]
     all_time = _hours(sum(times)) if len(times) == len(estimates) else _UNKNOWN
-    most = "<= " if any(job.run.config.steps_follow_confidence for job in jobs) and None not in passes else ""
+    most = "<= " if any(job.run.is_bound for job in jobs) and None not in passes else ""
     bound = "<= " if any(one is not None and one.is_bound for one in estimates) and all_time != _UNKNOWN else ""
     return ("", "sum", "", "", "", "", "", f"{most}{all_passes}", f"{bound}{all_time}", "")
 

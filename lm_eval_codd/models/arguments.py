@@ -14,9 +14,9 @@ import torch
 
 from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS
 from lm_eval_codd.models.evaluation import running_evaluation
-from lm_eval_codd.models.gen_kwargs import ONLY_LIKELIHOODS, SETTINGS
+from lm_eval_codd.models.gen_kwargs import SETTINGS
 from lm_eval_codd.names import check_names, translate
-from lm_eval_codd.settings import CIRCUIT_SETTINGS
+from lm_eval_codd.settings import CIRCUIT_SETTINGS, ONLY_LIKELIHOODS
 
 if TYPE_CHECKING:
     from lm_eval_codd.settings import Family

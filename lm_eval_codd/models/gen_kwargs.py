@@ -12,19 +12,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from lm_eval_codd.names import READ_AS, translate
-from lm_eval_codd.settings import DecodingConfig, Family, LikelihoodConfig, only_read
+from lm_eval_codd.settings import ONLY_LIKELIHOODS, DecodingConfig, Family, LikelihoodConfig, only_read
 
 SETTINGS: Final = {field.name: field for field in dataclasses.fields(DecodingConfig)}
-# Settings of log-likelihoods, and those of them that decoding has not.
-LIKELIHOOD_SETTINGS: Final = {field.name: field for field in dataclasses.fields(LikelihoodConfig)}
-ONLY_LIKELIHOODS: Final = frozenset(LIKELIHOOD_SETTINGS.keys() - SETTINGS.keys())
+LIKELIHOOD_SETTINGS: Final = tuple(field.name for field in dataclasses.fields(LikelihoodConfig))
 
 # Settings whose names tasks for autoregressive models use as well.
 _SHARED_WITH_TASKS: Final = frozenset({"temperature", "top_p", "top_k", "seed"})
 _NOTHING: Final[Mapping[str, Any]] = {}
 _USUAL_LENGTH: Final = SETTINGS["gen_length"].default
 _STEPS: Final = frozenset({"num_steps", "tokens_per_step"})
-_KNOWN: Final = (*SETTINGS, *sorted(ONLY_LIKELIHOODS), "until", "do_sample")
+_KNOWN: Final = (*SETTINGS, *ONLY_LIKELIHOODS, "until", "do_sample")
 _KIND: Final = "name in --gen_kwargs:"
 _STOP_NAMES: Final = tuple(name for name, elsewhere in READ_AS.items() if elsewhere.here == "until")
 

@@ -80,7 +80,7 @@ def stated(seconds_per_forward: float) -> Estimator:
         return Estimate(
             seconds_per_forward * run.num_forward * run.num_answers,
             f"{seconds_per_forward:g} s a forward pass",
-            run.config.steps_follow_confidence,
+            run.is_bound,
         )
 
     return estimate
@@ -115,6 +115,7 @@ def from_past(past: Sequence[Past]) -> Estimator:
         growth = tokens if follows and not differs else run.num_forward / nearest.num_forward
         per_row = nearest.seconds_per_row * growth
         is_bound = differs and (follows or run.config.cache != nearest.config.get("cache"))
+        is_bound = is_bound or bool(run.likelihoods_asked)
         return Estimate(per_row * run.num_answers, f"as {nearest.name}, {per_row:.3g} s a row", is_bound)
 
     return estimate

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _WEIGHTS: Final = "model.safetensors"
 _VOCABULARY: Final = ("embedding_size", "vocab_size")
 _TOKEN_IDS: Final = ("mask_id", "eos_id", "eot_id")
-_GENERATES: Final = ("generate_until",)
 
 
 def find_problems(runs: Mapping[str, Run]) -> list[str]:
@@ -51,12 +50,6 @@ def _check_task(run: Run) -> None:
     if not files.has(run.task):
         raise ValueError(unknown_name(run.task, [name for name in files.names if name.isprintable()], kind="task"))
     for name, config in files.configs(run.task):
-        asks = config.get("output_type", "generate_until")
-        if asks not in _GENERATES and "class" not in config:
-            raise ValueError(
-                f"`--task {run.task}`: {name} asks for likelihoods ({asks}), which are not available yet; choose a "
-                "task that generates"
-            )
         if config.get("unsafe_code") and not run.confirm_run_unsafe_code:
             raise ValueError(
                 f"`--task {run.task}`: {name} executes programs that the model has written, without a sandbox; say "

@@ -35,7 +35,14 @@ from lm_eval_codd.runs.run_sources import (
     read_planner,
     read_tokenizer,
 )
-from lm_eval_codd.settings import DEFAULT_NUM_STEPS, DecodingConfig, Family, unknown_value
+from lm_eval_codd.settings import (
+    DEFAULT_NUM_STEPS,
+    ONLY_LIKELIHOODS,
+    DecodingConfig,
+    Family,
+    LikelihoodConfig,
+    unknown_value,
+)
 
 # The official harness cuts prompts to 2048 - 256 tokens for LLaDA, whatever the answer's length. For Dream it reads
 # the checkpoint's own length (131,072), which cuts nothing.
@@ -130,6 +137,7 @@ def make_run(given: Mapping[str, Any]) -> Run:
         add_bos_token=given.get("add_bos_token"),
         chat_template_args=_json_object("chat_template_args", given.get("chat_template_args")),
         metadata=_metadata(given.get("metadata")),
+        likelihood=_likelihood(given),
         dtype=given.get("dtype"),
         batch_size=_batch_size(given.get("batch_size", "1")),
         chat_template=_chat_template(given, checkpoint, task),
@@ -247,6 +255,13 @@ def _config(family: Family, given: Mapping[str, Any]) -> DecodingConfig:
         return config
     steps = DEFAULT_NUM_STEPS if config.steps_follow_confidence else config.num_steps
     return dataclasses.replace(config, num_steps=steps, tokens_per_step=None)
+
+
+def _likelihood(given: Mapping[str, Any]) -> str | None:
+    """The settings of log-likelihoods that are not their default."""
+    own = {name: given[name] for name in ONLY_LIKELIHOODS if name in given}
+    checked, usual = vars(LikelihoodConfig(**own)), vars(LikelihoodConfig())
+    return _json_object("likelihood", json.dumps({name: checked[name] for name in own if checked[name] != usual[name]}))
 
 
 def _read_dream_switches(family: Family, given: Mapping[str, Any], settings: dict[str, Any]) -> None:

@@ -84,7 +84,7 @@ def _parts(run: Run, *, names_no_shots: bool = True) -> list[str]:
         parts.append(f"tokenizer-{_short(run.tokenizer)}")
     if run.add_bos_token is not None:
         parts.append("bos" if run.add_bos_token else "no-bos")
-    parts += _written(run.chat_template_args) + _written(run.metadata)
+    parts += _written(run.chat_template_args) + _written(run.metadata) + _written(run.likelihood)
     if run.max_length is not None and run.protocol == "paper":
         parts.append(f"max_length-{run.max_length}")
     parts += _settings(run)

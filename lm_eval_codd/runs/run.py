@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +13,15 @@ from lm_eval_codd import demo
 from lm_eval_codd.catalogue import TASKS, short_name
 from lm_eval_codd.older_records import filled_settings
 from lm_eval_codd.runs import checkpoints
-from lm_eval_codd.settings import REVISING, DecodingConfig, Family, extensions_of
+from lm_eval_codd.runs.task_files import likelihoods_asked
+from lm_eval_codd.settings import ONLY_LIKELIHOODS, REVISING, DecodingConfig, Family, LikelihoodConfig, extensions_of
 
 _DEMO_BYTES: Final = 2e6
 _HUB_BYTES: Final = 16e9
 _UNKNOWN_ROWS: Final = 1000
+# Of a document whose likelihoods are asked for, before anybody has read it.
+_GUESSED_CHOICES: Final = 4
+_GUESSED_TOKENS: Final = 32
 
 # What the first identities held, and hashes in names therefore cover, default or not.
 _FIRST_FIELDS: Final = """
@@ -34,8 +39,9 @@ class Run:
 
     `checkpoint`, `peft`, `circuit`, `planner` and `tokenizer` are in the spelling of `checkpoints.resolve`. `task` is
     the name given to lm-eval. `chat_template` is whether prompts go through one, or its name; `num_shot` None is the
-    task's own number of examples. `chat_template_args` and `metadata` (arguments of the task) are JSON objects with
-    sorted keys. `samples` is the slice (first, first left out) of documents; `max_length` in tokens, prompt and answer.
+    task's own number of examples. `chat_template_args`, `metadata` (arguments of the task) and `likelihood` (settings
+    of log-likelihoods that are not their default) are JSON objects with sorted keys. `samples` is the slice (first,
+    first left out) of documents; `max_length` in tokens, prompt and answer.
     """
 
     family: Family
@@ -60,6 +66,7 @@ class Run:
     add_bos_token: bool | None = None
     chat_template_args: str | None = None
     metadata: str | None = None
+    likelihood: str | None = None
     # A permission, which changes no answer.
     confirm_run_unsafe_code: bool = dataclasses.field(default=False, compare=False)
 
@@ -82,6 +89,23 @@ class Run:
         if own is None:
             return f"stock-{self.task}" if self.task in TASKS else self.task
         return own
+
+    @property
+    def likelihoods(self) -> LikelihoodConfig:
+        """The settings of its log-likelihoods; those that decoding has too are the decode's."""
+        shared = (field.name for field in dataclasses.fields(LikelihoodConfig) if field.name not in ONLY_LIKELIHOODS)
+        own = {} if self.likelihood is None else json.loads(self.likelihood)
+        return LikelihoodConfig(**{name: getattr(self.config, name) for name in shared}, **own)
+
+    @property
+    def likelihoods_asked(self) -> frozenset[str]:
+        """What its task asks for beside text (`task_files.likelihoods_asked`)."""
+        return frozenset() if is_own_task(self.task) else likelihoods_asked(self.task, self.include_path)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether `num_forward` is only the most that a row takes, or a guess at it."""
+        return self.config.steps_follow_confidence or bool(self.likelihoods_asked)
 
     @property
     def num_rows(self) -> int | None:
@@ -109,9 +133,15 @@ class Run:
     def num_forward(self) -> int:
         """Network evaluations of one answer at most: a step that commits nothing needs none.
 
+        Of a document whose likelihoods are asked for: its masks, taken that a question has four choices; fewer where
+        targets are short, more for texts that are longer than the model.
+
         Where the confidences say how much a step commits, that is one token a step; such rows need far fewer. A step
         that may mask again needs one whatever it commits.
         """
+        if asked := self.likelihoods_asked:
+            samples = self.likelihoods.num_samples if self.likelihoods.reads("num_samples") else _GUESSED_TOKENS
+            return samples * (_GUESSED_CHOICES if "multiple_choice" in asked else 1)
         config, most = self.config, self.config.gen_length
         if config.decoder in REVISING:
             return config.steps

@@ -10,7 +10,16 @@ from typing import Final
 from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MODEL_ALIASES
 from lm_eval_codd.names import READ_AS
 from lm_eval_codd.runs.flags import Flag
-from lm_eval_codd.settings import CIRCUIT_SETTINGS, FAMILIES, FAMILY_DEFAULTS, DecodingConfig, facts_of
+from lm_eval_codd.settings import (
+    CIRCUIT_SETTINGS,
+    ESTIMATORS,
+    FAMILIES,
+    FAMILY_DEFAULTS,
+    ONLY_LIKELIHOODS,
+    DecodingConfig,
+    LikelihoodConfig,
+    facts_of,
+)
 from lm_eval_codd.settings.decoders import DECODERS, OPTIONS, TAKE_PLANNERS
 
 ATTENTIONS: Final = ("full", "block")
@@ -24,7 +33,7 @@ _OPTIONS: Final = {decoder: [field.name for field in dataclasses.fields(kind)] f
 
 def _setting(field: dataclasses.Field) -> Flag:
     facts = facts_of(field)
-    choices = tuple(DECODERS) if field.name == "decoder" else facts.choices
+    choices = {"decoder": tuple(DECODERS), "estimator": tuple(ESTIMATORS)}.get(field.name, facts.choices)
     return Flag(
         field.name,
         str(field.type),
@@ -47,6 +56,9 @@ def _default(field: dataclasses.Field) -> str:
 _PLANNER: Final = Flag(
     "planner_ckpt", "str", "a model of the same vocabulary that scores what is decided; folder or hub id"
 )
+_OF_LIKELIHOODS: Final = [
+    _setting(field) for field in dataclasses.fields(LikelihoodConfig) if field.name in ONLY_LIKELIHOODS
+]
 _ALL_SETTINGS: Final = [_setting(field) for field in dataclasses.fields(DecodingConfig)]
 
 GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
@@ -123,6 +135,7 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
         )
         for decoder, names in _OPTIONS.items()
     },
+    "a run: log-likelihoods (tasks of multiple choice and perplexity)": _OF_LIKELIHOODS,
     "a run: circuit": (
         Flag("pc_ckpt", "str", "circuit: a file, folder or hub id; `none` is the backbone alone", default="none"),
         *(flag for flag in _ALL_SETTINGS if flag.name in CIRCUIT_SETTINGS),

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from lm_eval_codd.registration import tasks_dir
 
+_LIKELIHOODS: Final = frozenset({"multiple_choice", "loglikelihood", "loglikelihood_rolling"})
 _SKIPPED: Final = ("__pycache__", ".ipynb_checkpoints")
 # A key at the left edge with its value, or with the list below it.
 _NAMES: Final = re.compile(
@@ -76,6 +77,17 @@ def task_files(include_path: str | None = None) -> TaskFiles:
     stock = stock_tasks_dir()
     folders = (stock, stock and tasks_dir(), None if include_path is None else Path(include_path))
     return TaskFiles(*(folder for folder in folders if folder is not None))
+
+
+@functools.cache
+def likelihoods_asked(task: str, include_path: str | None = None) -> frozenset[str]:
+    """What a task, or the tasks of a group, ask for beside text, by lm-eval's words; empty for those of this package.
+
+    `multiple_choice`, `loglikelihood` or `loglikelihood_rolling`; what a class asks for is not known.
+    """
+    files = task_files(include_path)
+    configs = files.configs(task) if task in files.names else ()
+    return frozenset(str(config.get("output_type")) for _, config in configs) & _LIKELIHOODS
 
 
 def read_task_file(path: Path, depth: int = 0) -> dict[str, Any]:

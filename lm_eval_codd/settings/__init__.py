@@ -23,7 +23,7 @@ from lm_eval_codd.settings.config import (
 )
 from lm_eval_codd.settings.decoders import DECODERS, REVISING, TAKE_PLANNERS, only_read, reads
 from lm_eval_codd.settings.fields import either, facts_of, unknown_value
-from lm_eval_codd.settings.likelihood import ESTIMATORS, LONGEST_EXACT, LikelihoodConfig
+from lm_eval_codd.settings.likelihood import ESTIMATORS, LONGEST_EXACT, ONLY_LIKELIHOODS, LikelihoodConfig
 
 __all__ = [
     "ALGS",
@@ -34,6 +34,7 @@ __all__ = [
     "FAMILIES",
     "FAMILY_DEFAULTS",
     "LONGEST_EXACT",
+    "ONLY_LIKELIHOODS",
     "PARADIGMS",
     "PC_SAMPLING",
     "REVISING",

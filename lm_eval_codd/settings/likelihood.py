@@ -118,3 +118,9 @@ class LikelihoodConfig:
         if self.estimator == "mc_bernoulli":
             how += ", whose last token is never masked"
         return f"lower bound of the log-likelihood, {how}"
+
+
+# Those that decoding has not.
+ONLY_LIKELIHOODS: Final = tuple(
+    field.name for field in dataclasses.fields(LikelihoodConfig) if field.name not in _DECODING
+)
