@@ -18,6 +18,7 @@ from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.cells import Group, key_of, system_of
 from lm_eval_codd.reporting.plots import draw, to_svg
 from lm_eval_codd.reporting.samples import Key, count_unreadable, read_items, read_outcomes
+from lm_eval_codd.settings import CIRCUIT_SETTINGS, DecodingConfig, only_read
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.report import Report
@@ -90,8 +91,16 @@ def _describe(run: Run) -> dict[str, Any]:
         "nfe": run.nfe,
         "seconds_per_sample": run.seconds_per_sample,
         "details": {**record, "warnings": list(run.warnings), "versions": dict(run.versions)},
-        "settings": {name: _plain(value) for name, value in run.settings.items()},
+        "settings": {name: _plain(value) for name, value in _read(run).items()},
     }
+
+
+def _read(run: Run) -> dict[str, Any]:
+    """The settings that the run's decoder reads, itself first, without those of a circuit where there is none."""
+    decoder = run.settings.get("decoder", DecodingConfig.decoder)
+    unread = () if run.has_circuit else CIRCUIT_SETTINGS
+    settings = {name: value for name, value in only_read(decoder, run.settings).items() if name not in unread}
+    return {"decoder": decoder, **settings} if settings else {}
 
 
 def _plain(value: object) -> object:

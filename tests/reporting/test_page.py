@@ -47,6 +47,14 @@ class TestTheData:
         assert data["documents"][0]["prompt"] == HOSTILE.replace("{}", "0")
         assert data["left_out"] == 0
 
+    def test_has_of_a_decoder_the_settings_that_it_reads(self, tmp_path):
+        write_run(tmp_path, [1, 0], name="cad", decoder="cad")
+        folder = read_folder(tmp_path)
+        (run,) = data_of(build_page(build_report(folder), folder, "t"))["runs"]
+        assert next(iter(run["settings"].items())) == ("decoder", "cad")
+        assert {"max_per_step", "threshold", "gen_length"} <= run["settings"].keys()
+        assert not {"variant", "eta", "alg", "num_steps", "pc_frac"} & run["settings"].keys()
+
     def test_prefers_the_documents_where_base_and_codd_differ(self, tmp_path, monkeypatch):
         monkeypatch.setattr("lm_eval_codd.reporting.page._MAX_ANSWERS", 0)
         monkeypatch.setattr("lm_eval_codd.reporting.page._LEAST_A_RUN", 2)

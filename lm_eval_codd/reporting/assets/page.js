@@ -89,8 +89,8 @@
   }
 
   function showRuns() {
-    const labels = ["run", "benchmark", "system", "rule", "metric"];
-    const header = [...labels, "steps", "status", "percent", "n", "unreadable", "nfe", "seconds_per_sample"];
+    const labels = ["run", "benchmark", "system", "rule"];
+    const header = [...labels, "steps", "percent", "n", "unreadable", "nfe", "seconds_per_sample", "metric", "status"];
     const rows = data.runs.map((run) => ({ run, cells: header.map((name) => (name === "run" ? run.name : run[name])) }));
     const round = (value) => (typeof value === "number" && !Number.isInteger(value) ? value.toFixed(2) : value ?? "");
     byId("runs").append(sortableTable("", header, rows, labels.length, ({ run, cells }) => {
