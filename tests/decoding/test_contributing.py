@@ -14,6 +14,7 @@ from lm_eval_codd.decoding import decoders
 from lm_eval_codd.models.journal import Keys
 from lm_eval_codd.settings import DECODERS
 from lm_eval_codd.trace import record
+from tests.decoding.test_coupling import random_circuit
 from tests.decoding.test_loop import PROMPTS
 from tests.device_waits import Operations
 
@@ -70,6 +71,11 @@ class TestAnswers:
         for index, (prompt, draft) in enumerate(zip(PROMPTS, DRAFTS, strict=True)):
             codd.generate(backbone, [prompt], config, drafts=[draft])
             assert kept.pop(0) == together[index]
+
+    def test_a_circuit_is_not_ignored(self, backbone):
+        circuit = random_circuit(backbone.vocab_size, 8, 3)
+        with pytest.raises(ValueError, match="a circuit does not go with `decoder=second_thoughts`; leave out one"):
+            codd.generate(backbone, PROMPTS, codd.DecodingConfig(**SETTINGS), circuit)
 
     def test_it_waits_for_nothing(self, backbone):
         with Operations() as operations:

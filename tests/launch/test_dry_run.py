@@ -62,6 +62,13 @@ class TestDryRun:
         _, output = launcher([], "--paper", "table1", "--dry-run")
         assert "approximate" not in output
 
+    def test_of_a_table_of_the_paper_says_that_an_extension_is_none_of_its_cells(self, launcher):
+        code, output = launcher(
+            [], "--paper", "table4", "--dry-run", "--set", "decoder=p2 alg=low_confidence pc_ckpt@gpqa=a/b"
+        )
+        assert code == 0
+        assert "circuit with decoder=p2: an extension, which is no cell of the paper's tables" in output
+
     def test_names_what_is_an_extension(self, launcher, tmp_path):
         circuit = circuit_file(tmp_path / "circuit.safetensors")
         texts = [launcher.run_text(steps=16), launcher.run_text(steps=16, more=f"--decoder p2 --pc_ckpt {circuit}")]
