@@ -27,7 +27,8 @@ def needs(runs: Mapping[str, Run]) -> dict[str, dict[str, list[str]]]:
     """What has to come from the hub, and the names of the runs that need it: `{"models": {id: names}, "tasks": ...}`.
 
     A task with arguments of its own has them behind its name, as JSON: they may say where its data are.
-    Folders, the demo, and the project's tasks with CODD_DATA_DIR are on this machine already.
+    Folders, the demo, tasks that come with their rows, and the project's others with CODD_DATA_DIR are on this machine
+    already.
     """
     models: dict[str, list[str]] = {}
     tasks: dict[str, list[str]] = {}
@@ -117,4 +118,4 @@ def _wait(process: subprocess.Popen, stop: StopRequest) -> bytes:
 
 
 def _is_local(run: Run) -> bool:
-    return run.short_task == "demo" or (is_own_task(run.task) and bool(os.environ.get(DATA_DIR)))
+    return run.comes_with_rows or (is_own_task(run.task) and bool(os.environ.get(DATA_DIR)))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from lm_eval_codd import demo
-from lm_eval_codd.catalogue import MASKED_LM, MODEL_ALIASES, TASKS, Task, short_name
+from lm_eval_codd.catalogue import MASKED_LM, MODEL_ALIASES, TASKS, Task, members, short_name
 from lm_eval_codd.catalogue import task_name as own_task_name
 from lm_eval_codd.names import translate
 from lm_eval_codd.runs import checkpoints
@@ -67,7 +67,7 @@ def parse_run(text: str, defaults: Mapping[str, Any] | None = None) -> Run:
 
 
 def parse_runs(text: str, defaults: Mapping[str, Any] | None = None, remarks: list[str] | None = None) -> list[Run]:
-    """The runs that a `--run` string describes, one for each of its tasks, which commas separate.
+    """The runs that a `--run` string describes, one for each of its tasks, which commas separate, and of its groups'.
 
     Args:
         text: flags of a run.
@@ -81,7 +81,8 @@ def parse_runs(text: str, defaults: Mapping[str, Any] | None = None, remarks: li
     if remarks is not None:
         remarks += [line for line in said if line not in remarks]
     given = {**(defaults or {}), **flags}
-    return [make_run({**given, "task": task}) for task in given.get("task", "").split(",")]
+    tasks = [task for name in given.get("task", "").split(",") for task in members(name)]
+    return [make_run({**given, "task": task}) for task in tasks]
 
 
 def _flags(text: str) -> tuple[dict[str, Any], list[str]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from lm_eval_codd.catalogue import members
 from lm_eval_codd.names import READ_AS, unknown_name
 from lm_eval_codd.runs.flags import convert
 from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS, FLAGS, NAMES_HERE, SETTINGS
@@ -183,6 +184,8 @@ def _build(where: str, pairs: Sequence[tuple[str, object]]) -> Sweep:
             by_task[name, task] = _texts(where, written, value)
         else:
             values[name] = _texts(where, written, value)
+    if tasks := values.get("task"):
+        values["task"] = tuple(task for listed in tasks for task in members(listed))
     return Sweep(where, values, by_task)
 
 

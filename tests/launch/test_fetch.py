@@ -39,6 +39,9 @@ class TestNeeds:
         demo = "--task demo --llada_ckpt demo --gen_length 32"
         found = needs(runs(a=demo, b=f"--task gsm8k --llada_ckpt '{checkpoint}'"))
         assert found == {"models": {}, "tasks": {}}
+        monkeypatch.delenv(DATA_DIR)
+        assert needs(runs(a=demo, b=f"--task coupling_sort --llada_ckpt '{checkpoint}'"))["tasks"] == {}
+        monkeypatch.setenv(DATA_DIR, str(tmp_path))
         assert fetch(found, StopRequest(), child=["/no/such/program"]) == Fetched({})
 
     def test_of_a_task_of_lm_eval_remain_with_local_data(self, monkeypatch, checkpoint, tmp_path):

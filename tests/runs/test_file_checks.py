@@ -179,3 +179,4 @@ class TestData:
         monkeypatch.setenv(file_checks.DATA_DIR, str(tmp_path / "none"))
         assert "is not a folder" in problem(text)
         assert not problem("--llada_ckpt demo --task demo --gen_length 32")
+        assert not problem("--llada_ckpt demo --task coupling_shuffle --gen_length 32")

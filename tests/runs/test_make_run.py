@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from lm_eval_codd.catalogue import GROUPS
 from lm_eval_codd.runs.make_run import make_run, parse_run, parse_runs
 from lm_eval_codd.runs.run import Run
 from lm_eval_codd.settings import REVISING
@@ -259,6 +260,13 @@ class TestTasks:
     def test_several_are_a_run_each(self):
         runs = parse_runs("--model_alias llada --task gsm8k,math500 --num_steps 64")
         assert [(run.task, run.num_rows) for run in runs] == [("codd_gsm8k", 1319), ("codd_math500", 500)]
+
+    @pytest.mark.parametrize("group", ["coupling", "coupling_joint", "codd_coupling_control"])
+    def test_a_group_is_a_run_for_each_of_its_tasks(self, group):
+        runs = parse_runs(f"--model_alias llada --task gsm8k,{group} --num_steps 64 --block_length 64")
+        assert [run.short_task for run in runs[1:]] == list(GROUPS[group.removeprefix("codd_")])
+        assert {(run.num_rows, run.config.gen_length) for run in runs[1:]} == {(120, 64)}
+        assert runs[0].task == "codd_gsm8k"
 
     def test_the_papers_tasks_are_zero_shot(self):
         with pytest.raises(ValueError, match=r"`--num_shot 5`: math500 .* lm-eval's \(stock:minerva_math500\)"):

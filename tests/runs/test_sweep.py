@@ -1,6 +1,7 @@
 import pytest
 import yaml
 
+from lm_eval_codd.catalogue import COUPLING_CONTROL
 from lm_eval_codd.runs import paper
 from lm_eval_codd.runs.make_run import make_run
 from lm_eval_codd.runs.sweep import is_file, parse_changes, parse_sweep, read_sweeps, typed
@@ -33,6 +34,10 @@ class TestTheProduct:
             for alg in ("low_confidence", "margin")
             for steps in (256, 128, 64)
         }
+
+    def test_has_the_tasks_of_groups(self):
+        found = runs("model_alias=llada task=coupling_control,gsm8k num_steps=64,32")
+        assert [run.short_task for run in found[::2]] == [*COUPLING_CONTROL, "gsm8k"]
 
     def test_values_are_those_of_the_flags(self):
         (run,) = runs(

@@ -1,0 +1,1 @@
+"""Generated tasks that isolate dependent tokens: with a joint answer, and controls with one right answer."""
