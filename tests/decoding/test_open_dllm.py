@@ -14,12 +14,10 @@ from tests.decoding.test_path_planning import MASK, split
 
 FOLDER = Path(__file__).parent.parent / "golden" / "decoders"
 SMALL = {"decoder": "open_dllm", "gen_length": 24, "num_steps": 8}
-# Left out: Open-dLLM's other algs, which are unmasking's full paradigm (maskgit_plus, entropy, topk_margin).
-CASES = [
-    case
-    for case in json.loads((FOLDER / "open_dllm.json").read_text())["cases"]
-    if case["params"]["alg"].startswith("p2")
-]
+ALL = json.loads((FOLDER / "open_dllm.json").read_text())["cases"]
+CASES = [case for case in ALL if case["params"]["alg"].startswith("p2")]
+# Its other algs (maskgit_plus, entropy, topk_margin) are unmasking's full paradigm.
+OTHERS = [case for case in ALL if not case["params"]["alg"].startswith("p2")]
 VARIANTS = ["p2", "p2_upgraded", "p2_upgraded_remdm"]
 
 
@@ -50,8 +48,30 @@ class TestItIsTheOfficialDecode:
             assert states == [state[index] for state in case["history"]]
             assert output.num_forward == case["nfe"]
 
-    def test_every_case_but_the_other_algs_is_here(self):
-        assert len(CASES) == 25
+    def test_every_case_is_here(self):
+        assert (len(CASES), len(OTHERS)) == (25, 9)
+
+    @pytest.mark.parametrize("case", OTHERS, ids=lambda case: case["id"])
+    def test_its_other_algs_are_the_full_paradigm(self, case):
+        (row,), backbone = case["x"], StubBackbone(case["stub"])
+        backbone.family = "open_dllm"
+        start = row.index(MASK)
+        given = {"alg": case["params"]["alg"], "num_steps": case["params"]["steps"], "gen_length": len(row) - start}
+        config = codd.DecodingConfig(paradigm="full", stop_at_eos=False, **given)
+        (output,) = codd.generate(backbone, [row[:start]], config)
+        assert row[:start] + output.tokens == case["output"][0]
+        # Without the steps of the time grid that write nothing.
+        assert backbone.calls == [
+            call for number, call in enumerate(case["calls"]) if call not in case["calls"][:number]
+        ]
+
+    @pytest.mark.parametrize("family", ["open_dllm", "dream", "llada"])
+    def test_they_score_what_is_drawn_from(self, family):
+        backbone, events = StubBackbone(CASES[0]["stub"]), []
+        backbone.family = family
+        config = codd.DecodingConfig(paradigm="full", top_k=1, gen_length=8, num_steps=4, stop_at_eos=False)
+        codd.generate(backbone, [[5, 9]], config, on_step=events.append)
+        assert all((event.confidence == 1).all() for event in events) == (family != "llada")
 
     @pytest.mark.parametrize("variant", VARIANTS)
     def test_rows_of_one_batch_have_plans_of_their_own(self, variant):

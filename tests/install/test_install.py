@@ -17,11 +17,11 @@ START_FILES = {"lm_eval_codd.pth", "lm_eval_codd.start"}
 SHOW_NAMES = "import lm_eval.models; from lm_eval.api.registry import model_registry as m; print(*m.keys())"
 
 
-SHOW_CLASSES = """
+SHOW_CLASSES = f"""
 from lm_eval.api.registry import get_model
-for name in ("llada", "dream", "codd_llada", "codd_dream", "hf"):
+for name in {(*MODELS, "hf")}:
     found = get_model(name)
-    print(name, f"{found.__module__}:{found.__name__}")
+    print(name, f"{{found.__module__}}:{{found.__name__}}")
 """
 
 
