@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from lm_eval_codd.code_revision.programs import Program, function_program, text_program
 
-__all__ = ["CELLS", "DATASETS", "ERROR_TYPES", "NUMBERS", "Cell", "Dataset"]
+__all__ = ["CELLS", "DATASETS", "ERROR_TYPES", "NUMBERS", "SEED", "VARIANTS", "Cell", "Dataset"]
 
 
 class Dataset(NamedTuple):
@@ -102,6 +102,9 @@ DATASETS: Final[Mapping[str, Dataset]] = {
         left_out=("342",),
     ),
 }
+# What the published files were made with: of each cell its generator's seed, and corrupted variants of a program.
+SEED: Final = 42
+VARIANTS: Final = 2
 ERROR_TYPES: Final = ("operator", "var", "literal")
 NUMBERS: Final = (1, 2, 3, 4, 5)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from lm_eval_codd.code_revision.cells import CELLS, DATASETS, ERROR_TYPES, NUMBERS, Cell
+from lm_eval_codd.code_revision.cells import CELLS, DATASETS, ERROR_TYPES, NUMBERS, SEED, VARIANTS, Cell
 from lm_eval_codd.command_line import Parser
 from lm_eval_codd.outputs import check_file, write_text
 
@@ -96,8 +96,10 @@ def _parser() -> Parser:
     make.add_argument("--datasets", metavar="A,B", help=f"of {', '.join(DATASETS)} (default: all)")
     make.add_argument("--error_types", metavar="A,B", help=f"of {', '.join(ERROR_TYPES)} (default: all)")
     make.add_argument("--numbers", metavar="1,2", help="tokens to corrupt, 1 to 5 (default: all)")
-    make.add_argument("--variants", type=int, default=2, metavar="N", help="of each program (default: 2)")
-    make.add_argument("--seed", type=int, default=42, metavar="N", help="of each cell (default: 42)")
+    make.add_argument(
+        "--variants", type=int, default=VARIANTS, metavar="N", help=f"of each program (default: {VARIANTS})"
+    )
+    make.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"of each cell (default: {SEED})")
     make.add_argument("--limit", type=int, metavar="N", help="only the first N programs of each data set")
     make.add_argument(
         "--confirm_run_unsafe_code", action="store_true", help="where the kernel cannot confine programs: run them"

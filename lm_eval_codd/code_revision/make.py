@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd import sandbox
 from lm_eval_codd.benchmarks import Rows, rows_of, select
-from lm_eval_codd.code_revision.cells import DATASETS, Cell
+from lm_eval_codd.code_revision.cells import DATASETS, SEED, VARIANTS, Cell
 from lm_eval_codd.code_revision.operators import Corruption, corrupt_operators
 from lm_eval_codd.code_revision.words import corrupt_words
 
 if TYPE_CHECKING:
     from lm_eval_codd.code_revision.tokens import Tokens
 
-__all__ = ["SEED", "TIMEOUT_SECONDS", "VARIANTS", "make_cell", "mark_passed", "read_dataset"]
+__all__ = ["TIMEOUT_SECONDS", "make_cell", "mark_passed", "read_dataset"]
 
-# Of the published files.
-SEED: Final = 42
-VARIANTS: Final = 2
 TIMEOUT_SECONDS: Final = 8.0
 
 

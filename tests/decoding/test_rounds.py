@@ -54,6 +54,16 @@ class TestRounds:
             shorter = revise(case, num_steps=num_steps)
             assert [output.tokens for output in shorter] == [of_row[num_steps - 1] for of_row in rounds]
 
+    def test_hold_for_drawn_tokens_too(self, load):
+        settings = {**SMALL, "temperature": 0.8, "stop_at_eos": False}
+        found = codd.generate(
+            load("llada-tiny"), PROMPTS, codd.DecodingConfig(**settings), drafts=DRAFTS, keep_rounds=True
+        )
+        for num_steps in range(1, 7):
+            config = codd.DecodingConfig(**{**settings, "num_steps": num_steps})
+            shorter = codd.generate(load("llada-tiny"), PROMPTS, config, drafts=DRAFTS)
+            assert [one.tokens for one in shorter] == [one.rounds[num_steps - 1] for one in found]
+
     def test_of_a_schedule_are_not(self):
         differing = 0
         for case in EXACT:

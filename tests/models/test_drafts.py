@@ -77,6 +77,18 @@ class TestAnswers:
             sure = logits.float().softmax(dim=-1)[0].gather(1, torch.tensor(ids)[:, None])[:, 0]
             assert answer["confidence"] == pytest.approx(sure.tolist(), abs=2e-6)
 
+    def test_after_each_round_are_those_of_a_decode_of_one_step_more(self, revise, make_model):
+        model, answers = make_model(), revise()
+        for index, (draft, answer) in enumerate(zip(DRAFTS, answers, strict=True)):
+            context, ids = (
+                model.tokenizer.encode(text, add_special_tokens=False) for text in (f"def f{index}(x):\n\n", draft)
+            )
+            for rounds in (1, 2):
+                config = codd.DecodingConfig(decoder="corrective", num_steps=rounds + 1, mad_k=0.5, stop_at_eos=False)
+                (output,) = codd.generate(model.backbone, [context], config, drafts=[ids])
+                text = model.tokenizer.decode(output.tokens, skip_special_tokens=True)
+                assert answer["revised"][rounds - 1] == text
+
     def test_do_not_depend_on_the_batch(self, revise):
         alone, together = revise(batch_size=1), revise(batch_size=7)
         for one, other in zip(alone, together, strict=True):
