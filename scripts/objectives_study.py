@@ -5,7 +5,8 @@
 Does the corrective objective tell corrupted tokens apart, and repair more? Does DSCD save CAD forwards at equal
 accuracy? A third model, the control, has as many updates on the same rows with masks alone, so that more training is
 not taken for what an objective does. Settings are chosen on the demo's `tune` problems, tables are of its `test`
-problems; neither is ever trained on. Seeded; a killed run goes on where it was; OUTPUT/figures.json has every item.
+problems; neither is ever trained on. Seeded; a killed run goes on where it was; OUTPUT/correction.json
+and OUTPUT/cad.json have every item.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ MODELS: Final[dict[str, dict[str, Any]]] = {
     "dscd": {"objective": "dscd"},
 }
 NUM_CORRUPTED: Final = (1, 3)
-ROUNDS: Final = 4
-REMASK_THRESHOLDS: Final = (0.3, 0.5, 0.7, 0.9)
+ROUNDS: Final = (1, 4)
+REMASK_THRESHOLDS: Final = (0.05, 0.1, 0.3, 0.7, 0.9)
 REMASK_DEFAULT: Final = 0.9
 CAD_THRESHOLDS: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 CAD_DEFAULT: Final = 0.95
@@ -62,7 +63,8 @@ EQUAL: Final = 0.01
 # Refinements take longer, so that their thresholds are chosen on a part of `tune`.
 REFINED_TO_TUNE: Final = 150
 DECODED_AT_ONCE: Final = 50
-WHAT: Final = ("whole", "right", "same")
+# Each question, and the models that answer it.
+PARTS: Final = {"correction": ("demo", "control", "corrective"), "cad": ("demo", "control", "dscd")}
 SIGNS: Final = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
 
@@ -77,11 +79,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a decoded answer: one of the right ones word for word, the right number, the very answer that was there."""
+    """Of a decoded answer: whether it is a right one word for word, whether its number is right; its NFE."""
 
     whole: bool
     right: bool
-    same: bool
     forwards: int
 
 
@@ -167,13 +168,12 @@ def decode(
     for output, item in zip(outputs, items, strict=True):
         number = re.search(r"#### (\d+)", tokenizer.decode(output.tokens, skip_special_tokens=True))
         is_right = number is not None and number[1] == item.result
-        is_same = output.tokens == item.example.answer
-        outcomes.append(Outcome(output.tokens in item.whole, is_right, is_same, output.num_forward))
+        outcomes.append(Outcome(output.tokens in item.whole, is_right, output.num_forward))
     return outcomes
 
 
-def refining(threshold: float) -> codd.DecodingConfig:
-    return codd.DecodingConfig(decoder="corrective", num_steps=ROUNDS + 1, threshold=threshold)
+def refining(rounds: int, threshold: float) -> codd.DecodingConfig:
+    return codd.DecodingConfig(decoder="corrective", num_steps=rounds + 1, threshold=threshold)
 
 
 def cad(threshold: float) -> codd.DecodingConfig:
@@ -187,43 +187,45 @@ def correction_study(
     tokenizer: PreTrainedTokenizerFast,
     seed: int,
 ) -> dict[str, Any]:
-    """Refinement at the default threshold, and at each model's best one on `tune`."""
+    """Refinement of one round and of four, at the default threshold and at each model's best one on `tune`."""
     some = corrupted(tune, 1, tokenizer, seed)
-    curves = {
-        name: {t: decode(b, tune, tokenizer, refining(t), some) for t in REMASK_THRESHOLDS}
-        for name, b in backbones.items()
-    }
-    _show_curves(curves, lambda outcomes: _share(o.whole for o in outcomes))
-    chosen = {
-        name: max(REMASK_THRESHOLDS, key=lambda t, c=curve: sum(o.whole for o in c[t]))
-        for name, curve in curves.items()
-    }
-    print("\n| tokens | model | gap | hit@1 | threshold | whole | right | same | threshold | whole | right | same |")
-    print("|---:|---|---:|---:|" + "---:|" * 8)
+    chosen = {}
+    for rounds in ROUNDS:
+        curves = {
+            name: {t: decode(b, tune, tokenizer, refining(rounds, t), some) for t in REMASK_THRESHOLDS}
+            for name, b in backbones.items()
+        }
+        _show_curves(f"tune, T{rounds}", curves, lambda outcomes: _share(o.whole for o in outcomes))
+        for name, curve in curves.items():
+            chosen[name, rounds] = max(curve, key=lambda t, c=curve: sum(o.whole for o in c[t]))
+    columns = [(rounds, at) for rounds in ROUNDS for at in ("default", "chosen")]
+    print("\n| tokens | model | gap | hit@1 |" + "".join(f" T{r}, {at} | whole | right |" for r, at in columns))
+    print("|---:|---|---:|---:|" + "---:|" * 3 * len(columns))
     comparisons, kept = [], {}
     for count in NUM_CORRUPTED:
         drafts = corrupted(test, count, tokenizer, seed)
         told = {name: tell_apart(b, test, drafts) for name, b in backbones.items()}
-        found = {
-            name: [decode(b, test, tokenizer, refining(t), drafts) for t in (REMASK_DEFAULT, chosen[name])]
-            for name, b in backbones.items()
-        }
+        found: dict[str, list[list[Outcome]]] = {}
         for name, (gaps, hits) in told.items():
-            cells = [f"{np.mean(gaps):.3f}", _share(hits)]
-            for threshold, outcomes in zip((REMASK_DEFAULT, chosen[name]), found[name], strict=True):
-                cells += [str(threshold), *(_share(getattr(o, what) for o in outcomes) for what in WHAT)]
-            print(f"| {count} | {name} | {' | '.join(cells)} |")
+            cells, found[name] = [f"{np.mean(gaps):.3f}", _share(hits)], []
+            for rounds, at in columns:
+                threshold = REMASK_DEFAULT if at == "default" else chosen[name, rounds]
+                outcomes = decode(backbones[name], test, tokenizer, refining(rounds, threshold), drafts)
+                cells += [str(threshold), _share(o.whole for o in outcomes), _share(o.right for o in outcomes)]
+                found[name].append(outcomes)
+            print(f"| {count} | {name} | {' | '.join(cells)} |", flush=True)
         for other in ("demo", "control"):
             for what, which in (("gap", 0), ("hit@1", 1)):
                 differences = np.subtract(told["corrective"][which], told[other][which], dtype=float)
                 comparisons.append((f"{what}, {count}", other, *_signs(differences)))
-            for what, which in (("whole, default", 0), ("whole, chosen", 1)):
+            for which, (rounds, at) in enumerate(columns):
                 pairs = zip(found["corrective"][which], found[other][which], strict=True)
-                comparisons.append((f"{what}, {count}", other, *_signs([a.whole - b.whole for a, b in pairs])))
-        outcomes = {name: [[asdict(o) for o in each] for each in both] for name, both in found.items()}
+                differences = [a.whole - b.whole for a, b in pairs]
+                comparisons.append((f"whole, T{rounds} {at}, {count}", other, *_signs(differences)))
+        outcomes = {name: [[asdict(o) for o in each] for each in all_of_it] for name, all_of_it in found.items()}
         kept[count] = {"told": told, "refined": outcomes}
     _show_comparisons("corrective", comparisons)
-    return {"chosen": chosen, "test": kept}
+    return {"chosen": [[*key, threshold] for key, threshold in chosen.items()], "test": kept}
 
 
 def cad_study(
@@ -232,7 +234,7 @@ def cad_study(
     """CAD at the default threshold, and at the fastest on `tune` that is as accurate as the demo at the default."""
     curves = {name: {t: decode(b, tune, tokenizer, cad(t)) for t in CAD_THRESHOLDS} for name, b in backbones.items()}
     _show_curves(
-        curves, lambda found: f"{_share(o.right for o in found)} in {np.mean([o.forwards for o in found]):.2f}"
+        "tune", curves, lambda found: f"{_share(o.right for o in found)} in {np.mean([o.forwards for o in found]):.2f}"
     )
     wanted = sum(o.right for o in curves["demo"][CAD_DEFAULT]) - EQUAL * len(tune)
     chosen = {}
@@ -264,9 +266,11 @@ def cad_study(
     }
 
 
-def _show_curves(curves: dict[str, dict[float, list[Outcome]]], cell: Callable[[list[Outcome]], str]) -> None:
+def _show_curves(
+    head: str, curves: dict[str, dict[float, list[Outcome]]], cell: Callable[[list[Outcome]], str]
+) -> None:
     thresholds = next(iter(curves.values()))
-    print("\n| tune | " + " | ".join(f"threshold {t}" for t in thresholds) + " |")
+    print(f"\n| {head} | " + " | ".join(f"threshold {t}" for t in thresholds) + " |")
     print("|---|" + "---:|" * len(thresholds))
     for name, curve in curves.items():
         print(f"| {name} | {' | '.join(map(cell, curve.values()))} |", flush=True)
@@ -312,7 +316,8 @@ def _share(values) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="folder for the models and figures.json")
+    parser.add_argument("part", nargs="*", choices=[*PARTS, []], help="which question; both without a name")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the models and the figures")
     parser.add_argument("--steps", type=int, default=400, help="updates of each model (default 400)")
     parser.add_argument("--seed", type=int, default=0, help="of rows, training and corruptions (default 0)")
     options = parser.parse_args()
@@ -320,12 +325,14 @@ def main() -> None:
     backbones = {name: load_backbone(path, device="cpu") for name, path in {"demo": "demo", **folders}.items()}
     tokenizer = load_tokenizer("demo")
     tune, test = (read_items(split, tokenizer, backbones["demo"]) for split in ("tune", "test"))
-    figures = {"steps": options.steps, "seed": options.seed}
-    some = {name: backbones[name] for name in ("demo", "control", "corrective")}
-    figures["correction"] = correction_study(some, tune[:REFINED_TO_TUNE], test, tokenizer, options.seed)
-    some = {name: backbones[name] for name in ("demo", "control", "dscd")}
-    figures["cad"] = cad_study(some, tune, test, tokenizer)
-    (options.output / "figures.json").write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    for part in options.part or PARTS:
+        some = {name: backbones[name] for name in PARTS[part]}
+        if part == "correction":
+            figures = correction_study(some, tune[:REFINED_TO_TUNE], test, tokenizer, options.seed)
+        else:
+            figures = cad_study(some, tune, test, tokenizer)
+        said = {"steps": options.steps, "seed": options.seed, **figures}
+        (options.output / f"{part}.json").write_text(json.dumps(said) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

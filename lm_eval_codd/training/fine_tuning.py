@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -78,6 +79,8 @@ def fine_tune(config: FineTuningConfig, output: Path, *, resume: bool = False) -
     """
     if (report := finished_report(output, config, resume=resume)) is not None:
         return report
+    if (output / "config.json").exists() and not is_interrupted(output):
+        raise ValueError(f"`output={output}` holds a checkpoint already, which is not overwritten; give another folder")
     backbone = load_backbone(
         config.model, config.family, "float32", config.device, config.revision, mask_id=config.mask_id
     )
@@ -176,9 +179,7 @@ class _Learner:
             ValueError: the loss is not finite.
         """
         loss = self._objective.loss(self._backbone, self._batch(rows, epoch), step, total)
-        value = loss.item()
-        if value != value or abs(value) == float("inf"):
-            raise ValueError(f"the loss of update {step} is {value}; resume with another `output` and a smaller `lr`")
+        value = _finite(loss.item(), f"of update {step}")
         self._adam.zero_grad(set_to_none=True)
         loss.backward()
         if not torch.nn.utils.clip_grad_norm_(list(self._parameters.values()), _LARGEST_GRADIENT):
@@ -191,14 +192,18 @@ class _Learner:
 
     @torch.no_grad()
     def measure(self, examples: Sequence[Example], total: int) -> float:
-        """Mean loss over the batches of held-out rows, weighed by their rows."""
+        """Mean loss over the batches of held-out rows, weighed by their rows.
+
+        Raises:
+            ValueError: it is not finite.
+        """
         numbered, size = list(enumerate(examples)), self._config.batch_size
         losses = 0.0
         for start in range(0, len(numbered), size):
             rows = numbered[start : start + size]
             batch = self._batch(rows, HELD_OUT_DRAW)
             losses += len(rows) * self._objective.loss(self._backbone, batch, total, total).item()
-        return losses / len(numbered)
+        return _finite(losses / len(numbered), "on held-out rows")
 
     def state(self) -> dict[str, Tensor]:
         """What `load_state` needs to go on from here."""
@@ -222,6 +227,12 @@ class _Learner:
     def _batch(self, rows: Sequence[tuple[int, Example]], draw: int) -> Batch:
         generators = [generator_for("noise", self._config.seed, draw, row) for row, _ in rows]
         return Batch.of([example for _, example in rows], generators)
+
+
+def _finite(loss: float, what: str) -> float:
+    if not math.isfinite(loss):
+        raise ValueError(f"the loss {what} is {loss}; give a smaller `lr`, and another `output`")
+    return loss
 
 
 def _filled(examples: Sequence[Example], gen_length: int | None, eos_id: int) -> list[Example]:

@@ -44,12 +44,12 @@ def test_a_corrupted_answer_is_scored_and_refined(demo):
     gaps, hits = objectives_study.tell_apart(backbone, items, drafts)
     assert all(-1 <= gap <= 1 for gap in gaps)
     assert len(hits) == 3
-    outcomes = objectives_study.decode(backbone, items, tokenizer, objectives_study.refining(0.0), drafts)
-    assert [(o.whole, o.same) for o in outcomes] == [(False, False)] * 3  # nothing is ever masked again
+    outcomes = objectives_study.decode(backbone, items, tokenizer, objectives_study.refining(1, 0.0), drafts)
+    assert [o.whole for o in outcomes] == [False] * 3  # nothing is ever masked again
     same = objectives_study.decode(
-        backbone, items, tokenizer, objectives_study.refining(0.0), [item.example.answer for item in items]
+        backbone, items, tokenizer, objectives_study.refining(1, 0.0), [item.example.answer for item in items]
     )
-    assert all(o.whole and o.right and o.same for o in same)
+    assert all(o.whole and o.right for o in same)
 
 
 def test_a_comparison_counts_signs():

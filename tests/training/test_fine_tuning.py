@@ -246,6 +246,17 @@ class TestSettings:
         with pytest.raises(ValueError, match=said):
             settings(objective, **given)
 
+    def test_a_checkpoint_is_not_overwritten(self, settings, dream_dir):
+        before = (dream_dir / "model.safetensors").read_bytes()
+        with pytest.raises(ValueError, match="holds a checkpoint already, which is not overwritten"):
+            fine_tune(settings("path", model=str(dream_dir)), dream_dir, resume=True)
+        assert (dream_dir / "model.safetensors").read_bytes() == before
+
+    def test_a_run_that_diverges_says_so_and_writes_no_checkpoint(self, settings, tmp_path):
+        with pytest.raises(ValueError, match=r"the loss .* is (nan|inf); give a smaller `lr`"):
+            fine_tune(settings("path", lr=1e30), tmp_path / "out")
+        assert not (tmp_path / "out" / "model.safetensors").exists()
+
     def test_what_does_not_fit_the_model_is_refused(self, settings, tmp_path, backbone_dir, golden_dir, dream_dir):
         with pytest.raises(ValueError, match="in an autoregressive teacher token i"):
             fine_tune(settings("repr_align", model=str(backbone_dir)), tmp_path / "out")
