@@ -57,22 +57,28 @@ def first_free_id(read: Read) -> int | None:
 
 
 def _vocabularies(read: Read) -> Iterator[tuple[str, Mapping[str, int]]]:
-    """Every file that gives tokens their ids, the smallest first."""
-    listed = read(_CONFIG).get("added_tokens_decoder") or {}
-    yield _CONFIG, {str(_text(entry)): int(number) for number, entry in listed.items()}
+    """Every file that gives tokens their ids, the smallest first. What has another form than expected gives none."""
+    listed = _object(read(_CONFIG).get("added_tokens_decoder"))
+    yield _CONFIG, _numbered({_text(entry): int(number) for number, entry in listed.items() if number.isdecimal()})
     yield "added_tokens.json", _numbered(read("added_tokens.json"))
     whole = read("tokenizer.json")
-    added = whole.get("added_tokens") or []
-    yield "tokenizer.json", {entry["content"]: entry["id"] for entry in added}
-    vocabulary = (whole.get("model") or {}).get("vocab") or {}
+    added = whole.get("added_tokens")
+    entries = [entry for entry in added if isinstance(entry, Mapping)] if isinstance(added, list) else []
+    yield "tokenizer.json", _numbered({entry.get("content"): entry.get("id") for entry in entries})
+    vocabulary = _object(whole.get("model")).get("vocab")
     if isinstance(vocabulary, list):  # of a Unigram model: pairs of a token and its score, in order
         vocabulary = {entry[0]: number for number, entry in enumerate(vocabulary)}
-    yield "tokenizer.json", vocabulary
+    yield "tokenizer.json", _numbered(_object(vocabulary))
     yield "vocab.json", _numbered(read("vocab.json"))
 
 
-def _numbered(content: Mapping[str, Any]) -> dict[str, int]:
-    return {token: number for token, number in content.items() if isinstance(number, int)}
+def _object(content: Any) -> Mapping[str, Any]:
+    return content if isinstance(content, Mapping) else {}
+
+
+def _numbered(content: Mapping[Any, Any]) -> dict[str, int]:
+    """The entries that are a token and an id."""
+    return {token: number for token, number in content.items() if isinstance(token, str) and isinstance(number, int)}
 
 
 def _text(token: Any) -> str | None:
