@@ -50,7 +50,7 @@ class Logits:
 
         So `split` gives them from now on; `are_finite` is of the head's.
         """
-        self._overwritten = taken, others
+        self._overwritten = taken, others.float()
 
     def split(self, size: int) -> Iterator[Tensor]:
         """`size` rows at a time, each until the next ones are asked for."""

@@ -1,6 +1,7 @@
 """A circuit in decoders that mask again: against enumeration, against its rule written out, and as properties."""
 
 import math
+from importlib import import_module
 
 import pytest
 import torch
@@ -305,6 +306,20 @@ class TestCost:
         monkeypatch.setattr(logits_in_pieces, "_ROOM", 0)
         assert codd.generate(backbone, PROMPTS, config, circuit=circuit, drafts=drafts) == expected
         assert max(num_rows) == 8 * len(PROMPTS)  # the masks of the first step, of 32 positions a row
+
+
+class TestCircuitsOfOtherKinds:
+    @pytest.mark.parametrize("settings", VARIANTS, ids=str)
+    def test_a_float64_circuit_decodes_too_in_float32(self, backbone, settings, monkeypatch):
+        circuit, config = random_circuit(backbone.vocab_size, 8, 6), codd.DecodingConfig(**{**SMALL, **settings})
+        single = codd.generate(backbone, PROMPTS[:2], config, circuit=circuit)
+        dtypes, tempered = set(), candidates.tempered_support
+        for name in ("path_planning", "open_dllm", "corrective"):
+            module = import_module(f"lm_eval_codd.decoding.decoders.{name}")
+            spy = lambda logits, config: dtypes.add(logits.dtype) or tempered(logits, config)  # noqa: E731
+            monkeypatch.setattr(module, "tempered_support", spy)
+        assert codd.generate(backbone, PROMPTS[:2], config, circuit=circuit.to(torch.float64)) == single
+        assert dtypes <= {torch.float32}
 
 
 class TestSettings:
