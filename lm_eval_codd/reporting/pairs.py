@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from lm_eval_codd.reporting.stats import mcnemar, paired_interval
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.run import Run
 
-__all__ = ["Pair", "compare_outcomes", "compare_runs"]
+__all__ = ["Pair", "compare_outcomes", "compare_runs", "pooled"]
 
 
 @dataclass(frozen=True)
@@ -53,4 +54,13 @@ def compare_outcomes(first: Outcomes, second: Outcomes) -> Pair:
         raise ValueError("the scores of items are not 0 or 1")
     better = sum(first[key] < second[key] for key in shared)
     worse = sum(first[key] > second[key] for key in shared)
-    return Pair(len(shared), better, worse, mcnemar(better, worse), *paired_interval(better, worse, len(shared)))
+    return _pair(len(shared), better, worse)
+
+
+def pooled(pairs: Iterable[Pair]) -> Pair:
+    """One comparison over the items of several, every item counting alike."""
+    return _pair(*(sum(column) for column in zip(*((p.n, p.better, p.worse) for p in pairs), strict=True)))
+
+
+def _pair(n: int, better: int, worse: int) -> Pair:
+    return Pair(n, better, worse, mcnemar(better, worse), *paired_interval(better, worse, n))

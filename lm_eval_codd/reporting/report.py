@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lm_eval_codd.catalogue import PAPER_TASKS, TASKS
 from lm_eval_codd.reporting.cells import Group, group_runs, settings_given
+from lm_eval_codd.reporting.coupling import constraint_table, coupling_table
 from lm_eval_codd.reporting.decoder_table import decoder_table
 from lm_eval_codd.reporting.revision import cell_of, revision_table
 from lm_eval_codd.reporting.tables import (
@@ -104,7 +105,10 @@ def objections(run: Run) -> list[str]:
 
 def _all_tables(group: Group) -> list[Table]:
     paired = [pair_table(group), approximation_table(group), decoder_table(group)]
-    tables = [accuracy_table(group), unreadable_table(group), *paired, *cost_tables(group), *ablation_tables(group)]
+    tables = [
+        *(coupling_table(group), accuracy_table(group), unreadable_table(group), constraint_table(group)),
+        *(*paired, *cost_tables(group), *ablation_tables(group)),
+    ]
     return [table for table in tables if table is not None]
 
 

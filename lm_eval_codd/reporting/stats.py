@@ -20,6 +20,7 @@ __all__ = [
     "fisher",
     "gain_difference",
     "holm",
+    "interval_between",
     "mcnemar",
     "paired_interval",
     "smallest_net_change",
@@ -85,11 +86,15 @@ def paired_interval(better: int, worse: int, n: int, *, coverage: float = 0.95, 
 
     Drawing n items with replacement and counting the two kinds is one draw of a multinomial.
     """
+    return _percentiles(_resampled(better, worse, n, np.random.default_rng(seed)), coverage)
+
+
+def interval_between(
+    first: tuple[int, int, int], second: tuple[int, int, int], *, coverage: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval of the first gain less the second, each (better, worse, n) over items of its own."""
     generator = np.random.default_rng(seed)
-    draws = generator.multinomial(n, [better / n, worse / n, (n - better - worse) / n], size=_RESAMPLES)
-    tail = 100 * (1 - coverage) / 2
-    low, high = np.percentile((draws[:, 0] - draws[:, 1]) / n, [tail, 100 - tail])
-    return float(low), float(high)
+    return _percentiles(_resampled(*first, generator) - _resampled(*second, generator), coverage)
 
 
 def detectable_change(correct: int, n: int, measured_n: int, level: float) -> DetectableChange:
@@ -113,6 +118,17 @@ def smallest_net_change(discordant: int, level: float) -> int:
         needed += 1
     worse = _last(lambda k: mcnemar(needed - k, k) <= level, needed // 2)
     return needed - 2 * worse
+
+
+def _resampled(better: int, worse: int, n: int, generator: np.random.Generator) -> np.ndarray:
+    draws = generator.multinomial(n, [better / n, worse / n, (n - better - worse) / n], size=_RESAMPLES)
+    return (draws[:, 0] - draws[:, 1]) / n
+
+
+def _percentiles(draws: np.ndarray, coverage: float) -> tuple[float, float]:
+    tail = 100 * (1 - coverage) / 2
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return float(low), float(high)
 
 
 def _two_sided(log_weights: np.ndarray, observed: int) -> float:

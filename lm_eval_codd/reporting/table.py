@@ -15,21 +15,25 @@ if TYPE_CHECKING:
     from lm_eval_codd.reporting.run import Run
 
 __all__ = [
+    "COMPARED",
     "MISSING",
     "TESTS",
     "Footnotes",
     "Table",
+    "comparison",
     "in_order",
     "legend_of",
     "paired",
     "paired_table",
     "percent",
+    "points",
     "probability",
     "who_revises",
 ]
 
 MISSING: Final = "-"
 TESTS: Final = "McNemar exact; paired bootstrap"
+COMPARED: Final = ("items", "better", "worse", "points", "95% interval", "p", "p (Holm)")
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,21 @@ def paired_table(
         if isinstance(pair, str):
             rows.append([*label, *own, *[MISSING] * 6, notes.mark(MISSING, [f"no paired test: {pair}"])])
             continue
-        interval = f"{100 * pair.low:+.2f} to {100 * pair.high:+.2f}"
-        counts = [str(pair.n), str(pair.better), str(pair.worse)]
-        tests = [probability(pair.p), probability(next(adjusted))]
-        rows.append([*label, *own, *counts, f"{100 * pair.difference:+.2f}", interval, *tests])
-    header = [*names, *headings, "items", "better", "worse", "points", "95% interval", "p", "p (Holm)"]
+        rows.append([*label, *own, *comparison(pair, next(adjusted))])
+    header = [*names, *headings, *COMPARED]
     return Table(title, header, rows, len(names), [*legend, *notes.lines()]) if rows else None
+
+
+def comparison(pair: Pair, adjusted: float) -> list[str]:
+    """What stands below `COMPARED`; `adjusted`: its p-value by Holm."""
+    counts = [str(pair.n), str(pair.better), str(pair.worse)]
+    tests = [probability(pair.p), probability(adjusted)]
+    return [*counts, points(pair.difference), f"{points(pair.low)} to {points(pair.high)}", *tests]
+
+
+def points(share: float) -> str:
+    """A difference of shares in percent points, `+3.50`."""
+    return f"{100 * share:+.2f}"
 
 
 def legend_of(columns: Sequence[Column], group: Group | None = None) -> list[str]:

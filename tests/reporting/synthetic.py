@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from lm_eval_codd.catalogue import GROUPS
 from lm_eval_codd.settings import DecodingConfig, only_read
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "reporting"
@@ -17,8 +18,9 @@ REPORTED = {
     "gpqa": "exact_match,flexible-extract",
     "mbpp": "pass_at_1,extract_code",
     "demo": "exact_match,none",
+    **dict.fromkeys(GROUPS["coupling"], "correct,none"),
 }
-ROWS = {"gsm8k": 1319, "math500": 500, "gpqa": 448, "mbpp": 500, "demo": 300}
+ROWS = {"gsm8k": 1319, "math500": 500, "gpqa": 448, "mbpp": 500, "demo": 300, **dict.fromkeys(GROUPS["coupling"], 120)}
 STAMP = "2026-11-22T05-33-34.132663"
 
 _RESULTS = json.loads((GOLDEN / "results.json").read_text(encoding="utf-8"))
