@@ -111,11 +111,14 @@ class TestMBPP:
         for results in (ended, [ended]):  # as lm-eval 0.5 and 0.4 hand them over
             assert programs.pass_at_1({}, results) == {"pass_at_1": 0.5, "unreadable": 0.25}
 
-    def test_asks_for_confirmation_only_where_the_kernel_does_not_confine(self, load_task, invented_dir, monkeypatch):
+    @pytest.mark.parametrize("name", ["codd_mbpp", "humaneval_opendllm", "mbpp_cd4lm"])
+    def test_asks_for_confirmation_only_where_the_kernel_does_not_confine(
+        self, load_task, invented_dir, monkeypatch, name
+    ):
         monkeypatch.setattr(sandbox, "isolation", lambda: {"files": "landlock 7", "network": "seccomp"})
-        assert not getattr(load_task("codd_mbpp", invented_dir), "UNSAFE_CODE", False)
+        assert not getattr(load_task(name, invented_dir), "UNSAFE_CODE", False)
         monkeypatch.setattr(sandbox, "isolation", lambda: {"files": "none: no such call", "network": "seccomp"})
-        task = load_task("codd_mbpp", invented_dir)
+        task = load_task(name, invented_dir)
         assert task.UNSAFE_CODE
         assert task.config.metadata["sandbox"]["files"] == "none: no such call"
 
