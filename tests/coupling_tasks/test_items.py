@@ -2,9 +2,13 @@
 
 import hashlib
 import itertools
+import math
 import random
+import statistics
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +20,15 @@ from lm_eval_codd.coupling_tasks.words import NAMES, THINGS, joined
 test_items.__test__ = False
 JOINT = [name for name, task in COUPLED_TASKS.items() if task.is_joint]
 CONTROLS = [name for name in COUPLED_TASKS if name not in JOINT]
+README = Path(__file__).parents[2] / "tasks" / "README.md"
+# In percent, as tasks/README.md has them.
+ONE_STEP = {
+    "shuffle": 4.75,
+    "insert_anywhere": 8.58,
+    "replace_anywhere": 41.1,
+    "latin_square": 1.34e-05,
+    "phrasing": 0.122,
+}
 IN_ORDER = [name for name in COUPLED_TASKS if name not in ("latin_square", "phrasing")]
 
 
@@ -194,6 +207,27 @@ class TestItems:
         assert instruction.startswith(COUPLED_TASKS[task].instruction)
         assert last == f"{item.asked}\nAnswer:"
         assert all("\nAnswer: " in example for example in examples)
+
+
+def one_step(task, item):
+    """How often words that are drawn apart, each with its share among the right answers, make a right answer."""
+    answers = [answer.split() for answer in right_answers(task, item)]
+    assert len({len(words) for words in answers}) == 1
+    shares = [Counter(place) for place in zip(*answers, strict=True)]
+    counts = (math.prod(share[word] for share, word in zip(shares, words, strict=True)) for words in answers)
+    return sum(counts) / len(answers) ** len(shares)
+
+
+class TestDependence:
+    @pytest.mark.parametrize("task", CONTROLS)
+    def test_of_controls_is_none(self, task):
+        assert all(one_step(task, item) == 1.0 for item in test_items(task))
+
+    @pytest.mark.parametrize(("task", "share"), ONE_STEP.items())
+    def test_of_joint_answers_is_what_the_table_of_the_tasks_says(self, task, share):
+        items = test_items(task)[: 1 if task == "latin_square" else None]  # of squares all items are alike
+        assert 100 * statistics.fmean(one_step(task, item) for item in items) == pytest.approx(share, rel=0.02)
+        assert f"| {share:g} |" in README.read_text(encoding="utf-8")
 
 
 def test_phrasings_are_of_as_many_words_each():
