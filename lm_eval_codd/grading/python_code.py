@@ -42,12 +42,8 @@ def sanitize(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of literals in the parsed text
         try:
-            tree = _parse(longest_valid_code(text))
-            return (
-                ""
-                if tree is None
-                else _reduce(tree, entry_point, needs_return, follows_attributes, keeps_all_without_entry)
-            )
+            tree = ast.parse(longest_valid_code(text))
+            return _reduce(tree, entry_point, needs_return, follows_attributes, keeps_all_without_entry)
         except (RecursionError, MemoryError, ValueError):  # deeper than `ast` can write out, or beyond its f-strings
             return ""
 
@@ -63,7 +59,7 @@ def longest_valid_code(text: str) -> str:
         if work > _MOST_WORK:
             break
         run = "\n".join(lines[first:end])
-        if _parse(run) is not None:
+        if _parses(run):
             return run
         # Some of Python's own parsing is quadratic: dotted names in imports, for one.
         work += len(run) + len(run) ** 2 // 2000
@@ -93,11 +89,12 @@ def _last_end(lines: list[str], first: int) -> int:
     return len(lines)
 
 
-def _parse(code: str) -> ast.Module | None:
+def _parses(code: str) -> bool:
     try:
-        return ast.parse(code)
+        ast.parse(code)
     except (SyntaxError, ValueError, MemoryError, RecursionError):  # null bytes, lone surrogates, nesting
-        return None
+        return False
+    return True
 
 
 def _reduce(
