@@ -29,6 +29,8 @@ __all__ = ["constraint_table", "coupling_table"]
 
 _KINDS: Final[Mapping[str, tuple[str, ...]]] = {"joint": COUPLING_JOINT, "control": COUPLING_CONTROL}
 _CONSTRAINTS: Final = ("words", "order", "form", "rows", "columns")
+_INTERVAL: Final = COMPARED.index("95% interval")
+_LEVEL: Final = 0.05
 _QUESTION: Final = "does a circuit lift tasks with a joint answer, and leave those with one right answer alone?"
 _LEGEND: Final = (
     "joint: several answers are right, and the words of each depend on each other; control: one answer is right",
@@ -71,7 +73,9 @@ def coupling_table(group: Group) -> Table | None:
             marks = dict.fromkeys(mark for cell in (*found.base, *found.codd) for mark in cell.marks)
             tasks = notes.mark(f"{len(found.codd)} of {len(_KINDS[kind])}", list(marks))
             right = [_percent(found.base), _percent(found.codd)]
-            rows.append([*_place(setting), kind, tasks, *right, *comparison(found.pair, next(adjusted))])
+            figures = comparison(found.pair, next(adjusted))
+            figures[_INTERVAL] = notes.mark(figures[_INTERVAL], _no_width(found.pair))
+            rows.append([*_place(setting), kind, tasks, *right, *figures])
         if len(kinds) == len(_KINDS):
             rows.append([*_place(setting), "joint less control", *[MISSING] * 6, *_difference(kinds), *[MISSING] * 2])
     if not rows:
@@ -134,6 +138,16 @@ def _difference(kinds: Mapping[str, _Compared]) -> list[str]:
     joint, control = (kinds[kind].pair for kind in _KINDS)
     low, high = interval_between(*((pair.better, pair.worse, pair.n) for pair in (joint, control)))
     return [points(joint.difference - control.difference), f"{points(low)} to {points(high)}"]
+
+
+def _no_width(pair: Pair) -> list[str]:
+    """What to say where no item turned, of which a bootstrap draws nothing else; the exact bound, one-sided."""
+    if pair.better or pair.worse:
+        return []
+    bound = 1 - _LEVEL ** (1 / pair.n)
+    return [
+        f"no item of {pair.n} turned; the share that does may still be up to {100 * bound:.1f} percent (95%, exact)"
+    ]
 
 
 def _place(setting: _Setting) -> list[str]:

@@ -76,6 +76,16 @@ class TestPooled:
         assert joint["tasks"] == "2 of 5"
         assert any(f"left out: {TASKS[2]}: their prompts differ" in note for note in table.notes)
 
+    def test_says_what_may_still_be_where_no_item_turned(self, tmp_path):
+        for circuit in (None, CIRCUIT):
+            write_run(tmp_path, BASE, benchmark=COUPLING_CONTROL[0], steps=16, circuit=circuit)
+        (group,) = group_runs(read_folder(tmp_path).runs)
+        table = coupling_table(group)
+        assert rows(table)[0]["95% interval"] == "+0.00 to +0.00 [a]"
+        # 0 of 20 has a probability of 5% where the share is 13.9 percent.
+        assert pytest.approx(0.05, rel=0.01) == (1 - 0.139) ** 20
+        assert any("up to 13.9 percent" in note for note in table.notes)
+
     def test_marks_the_best_of_a_grid(self, tmp_path):
         for frac in (0.5, 0.9):
             write_run(tmp_path, JOINT, benchmark=TASKS[0], steps=16, circuit=CIRCUIT, pc_frac=frac)
