@@ -18,7 +18,7 @@ from lm_eval_codd.backbones import load_backbone, load_tokenizer
 from lm_eval_codd.backbones.checkpoint import find_checkpoint
 from lm_eval_codd.backbones.saving import Saver
 from lm_eval_codd.training.checkpoint import read_checkpoint, under, write_checkpoint
-from lm_eval_codd.training.data import Example, load_data
+from lm_eval_codd.training.data import Data, Example, load_data
 from lm_eval_codd.training.noise import HELD_OUT_DRAW, Order, generator_for
 from lm_eval_codd.training.objectives.batch import Batch, Objective
 from lm_eval_codd.training.objectives.corrective import Corrective
@@ -57,6 +57,7 @@ class _State:
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
+    num_idle: int = 0  # updates without any gradient
 
 
 def fine_tune(config: FineTuningConfig, output: Path, *, resume: bool = False) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def fine_tune(config: FineTuningConfig, output: Path, *, resume: bool = False) -
     if is_interrupted(output):
         tensors, said = read_checkpoint(output, key, str(backbone.device))
         learner.load_state(tensors)
-        state = _State(said["step"], said["history"], said["seconds"])
+        state = _State(said["step"], said["history"], said["seconds"], said["num_idle"])
     output.mkdir(parents=True, exist_ok=True)
 
     order = Order(len(train), config.batch_size, config.seed)
@@ -114,7 +115,8 @@ def fine_tune(config: FineTuningConfig, output: Path, *, resume: bool = False) -
     with tqdm(total=total, initial=state.step, desc=config.objective, unit="step") as bar:
         for step in range(state.step, total):
             rows, epoch = order.batch(step)
-            loss = learner.update([(row, train[row]) for row in rows.tolist()], epoch, step, total)
+            loss, moved = learner.update([(row, train[row]) for row in rows.tolist()], epoch, step, total)
+            state.num_idle += not moved
             state.step = step + 1
             bar.update()
             bar.set_postfix(loss=f"{loss:.4f}", held_out=f"{state.history[-1]['held_out_loss']:.4f}", refresh=False)
@@ -123,12 +125,26 @@ def fine_tune(config: FineTuningConfig, output: Path, *, resume: bool = False) -
                 write_checkpoint(output, learner.state(), {**asdict(state), "key": key})
 
     saver.save(output)
-    report = {
+    report = _report(config, backbone, data, state)
+    finish(output, report)
+    if state.num_idle:
+        logger.warning(
+            "%d of %d updates had no gradient and taught nothing; DSCD, which stops where either part of its loss "
+            "passes 5, needs a model that already answers such rows (held-out loss before training %.4f)",
+            state.num_idle,
+            total,
+            state.history[0]["held_out_loss"],
+        )
+    return report
+
+
+def _report(config: FineTuningConfig, backbone: Backbone, data: Data, state: _State) -> dict[str, Any]:
+    return {
         "settings": asdict(config),
         "data": {
             "identity": data.identity,
-            "num_train": len(train),
-            "num_held_out": len(held_out),
+            "num_train": len(data.train),
+            "num_held_out": len(data.held_out),
             "num_dropped": data.num_dropped,
             "num_cut": data.num_cut,
         },
@@ -139,28 +155,13 @@ def fine_tune(config: FineTuningConfig, output: Path, *, resume: bool = False) -
         "device": str(backbone.device),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
-    finish(output, report)
-    if learner.num_idle:
-        logger.warning(
-            "%d of %d updates had no gradient and taught nothing; DSCD, which stops where either part of its loss "
-            "passes 5, needs a model that already answers such rows (held-out loss before training %.4f)",
-            learner.num_idle,
-            total,
-            state.history[0]["held_out_loss"],
-        )
-    return report
 
 
 class _Learner:
-    """A backbone's parameters, their optimizer, and the objective.
-
-    Attributes:
-        num_idle: updates without any gradient.
-    """
+    """A backbone's parameters, their optimizer, and the objective."""
 
     def __init__(self, backbone: Backbone, objective: Objective, config: FineTuningConfig) -> None:
         self._backbone, self._objective, self._config = backbone, objective, config
-        self.num_idle = 0
         model = backbone.model.requires_grad_(True)
         if not objective.trains_embeddings:
             model.get_input_embeddings().requires_grad_(False)
@@ -172,8 +173,8 @@ class _Learner:
         self._adam = torch.optim.AdamW(groups, lr=config.lr)
         backbone.learns = True
 
-    def update(self, rows: Sequence[tuple[int, Example]], epoch: int, step: int, total: int) -> float:
-        """One step on rows and their numbers; the loss before it.
+    def update(self, rows: Sequence[tuple[int, Example]], epoch: int, step: int, total: int) -> tuple[float, bool]:
+        """One step on rows and their numbers; the loss before it, and whether it had a gradient.
 
         Raises:
             ValueError: the loss is not finite.
@@ -182,13 +183,12 @@ class _Learner:
         value = _finite(loss.item(), f"of update {step}")
         self._adam.zero_grad(set_to_none=True)
         loss.backward()
-        if not torch.nn.utils.clip_grad_norm_(list(self._parameters.values()), _LARGEST_GRADIENT):
-            self.num_idle += 1
+        norm = torch.nn.utils.clip_grad_norm_(list(self._parameters.values()), _LARGEST_GRADIENT)
         warmup = max(round(_WARMUP * total), 1)
         for group in self._adam.param_groups:
             group["lr"] = self._config.lr * min((step + 1) / warmup, 1 - step / total)
         self._adam.step()
-        return value
+        return value, bool(norm)
 
     @torch.no_grad()
     def measure(self, examples: Sequence[Example], total: int) -> float:

@@ -113,7 +113,7 @@ class TestLearning:
     @pytest.mark.parametrize(("objective", "variant"), EACH)
     def test_the_loss_falls_and_what_is_written_decodes(self, settings, tmp_path, objective, variant):
         changes = {} if variant is None else {"variant": variant}
-        config = settings(objective, steps=25, **changes)
+        config = settings(objective, steps=18, **changes)
         report = fine_tune(config, tmp_path / "out")
         losses = [row["held_out_loss"] for row in report["history"]]
         assert all(torch.isfinite(torch.tensor(losses)))
