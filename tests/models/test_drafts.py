@@ -7,11 +7,14 @@ import pytest
 import torch
 
 import lm_eval_codd as codd
+from lm_eval_codd import circuits
 from lm_eval_codd.code_revision.tokens import Tokens
 from lm_eval_codd.models import answering
+from lm_eval_codd.models.codd import CoddLLaDA
 from lm_eval_codd.models.drafts import read_draft
 from lm_eval_codd.models.llada import LLaDA
 from tests.code_revision.stub_tok import StubTokenizer
+from tests.decoding.test_coupling import random_circuit
 
 GOLDENS = Path(__file__).parent.parent / "golden" / "decoders"
 COLLATED = json.loads((GOLDENS / "crb_collate.json").read_text())["cases"]
@@ -94,6 +97,19 @@ class TestAnswers:
         for one, other in zip(alone, together, strict=True):
             assert one["revised"] == other["revised"]
             assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-6)
+
+    def test_with_a_circuit_over_tiles_they_are_others_whatever_the_batch(
+        self, checkpoints, wanting, revise, monkeypatch
+    ):
+        circuit = random_circuit(512, 8, 4)
+        monkeypatch.setattr(circuits, "load_circuit", lambda path, revision: circuit)
+        requests = [wanting(draft, index) for index, draft in enumerate(DRAFTS)]
+        answers = []
+        for batch_size in (1, 7):
+            model = CoddLLaDA(checkpoints["llada"], pc="a.jpc", pc_frac=1.1, batch_size=batch_size, **SETTINGS)
+            answers.append([json.loads(text)["revised"] for text in model.generate_until(requests, disable_tqdm=True)])
+            assert model.get_model_info()["extensions"] == ["circuit with decoder=corrective"]
+        assert answers[0] == answers[1] != [answer["revised"] for answer in revise()]
 
     def test_go_beside_those_of_prompts(self, make_model, make_request, wanting):
         model = make_model(batch_size=4)
