@@ -13,6 +13,7 @@ from typing import Any, Final
 from lm_eval_codd.clean_text import shortened
 from lm_eval_codd.grading import UNREADABLE
 from lm_eval_codd.older_records import decodes_otherwise, filled_settings
+from lm_eval_codd.reporting.likelihoods import likelihood_arguments, likelihood_notes
 from lm_eval_codd.reporting.metrics import invalid_mark, is_mean, number, shown_metrics, task_arguments
 from lm_eval_codd.reporting.run import Run
 from lm_eval_codd.reporting.schema import OF_FILE, OF_RECORD, check_fields, check_settings, of_task
@@ -166,6 +167,10 @@ def _from_results(
     settings = filled_settings(settings) if settings else {}
     is_coupled = config.get("pc") is not None or config.get("circuit_identity") is not None
     older = decodes_otherwise(config, settings, coupled=is_coupled) if settings else ()
+    asks_for_text = task_config.get("output_type", "generate_until") == "generate_until"
+    likelihoods = {} if asks_for_text else _mapping(config, "likelihoods")
+    # What is counted for answers says nothing of likelihoods.
+    counts = likelihoods if likelihoods else config
     return Run(
         name=name,
         task=task,
@@ -195,15 +200,15 @@ def _from_results(
         system_prompt="\n\n".join(text for text in prompts if text),
         versions=_versions(results, config, record),
         hardware=config.get("device_name"),
-        nfe=config.get("mean_nfe", record.get("num_forward")) if is_only else None,
-        circuit_calls=config.get("mean_circuit_calls") if is_only else None,
-        answer_tokens=config.get("mean_answer_tokens") if is_only else None,
+        nfe=counts.get("mean_nfe", record.get("num_forward")) if is_only else None,
+        circuit_calls=counts.get("mean_circuit_calls") if is_only else None,
+        answer_tokens=counts.get("mean_answer_tokens") if is_only else None,
         seconds_per_sample=None if seconds is None else seconds * config.get("world_size", 1) / requests,
         seconds_stderr=None if seconds is None else _seconds_stderr(config, requests),
         seconds=record.get("seconds"),
-        task_arguments=task_arguments(metadata),
+        task_arguments={**task_arguments(metadata), **likelihood_arguments(likelihoods)},
         model_arguments=_model_arguments(config),
-        warnings=(*older, *(config.get("warnings") or ())),
+        warnings=(*older, *likelihood_notes(likelihoods), *(config.get("warnings") or ())),
         date=results.get("date") or 0.0,
         samples=samples if samples.is_file() else None,
         scores={name: value for name, found in scores.items() if (value := number(found)) is not None},

@@ -55,7 +55,7 @@ OF_FILE: Final[Mapping[Keys, Kind]] = {
     **{
         ("config", name): kind
         for kind, names in (
-            (_MAPPING, ("settings", "settings_of_tasks", "versions")),
+            (_MAPPING, ("settings", "settings_of_tasks", "versions", "likelihoods")),
             (_TEXT, ("family", "pretrained", "peft", "pc", "checkpoint_identity", "circuit_identity")),
             (_TEXT, ("model_dtype", "device_name", "planner", "tokenizer")),
             (_COUNT, ("model_max_length", "requests", "world_size", "decoding_version")),
@@ -65,6 +65,9 @@ OF_FILE: Final[Mapping[Keys, Kind]] = {
         )
         for name in names
     },
+    ("config", "likelihoods", "settings"): _MAPPING,
+    ("config", "likelihoods", "what"): _TEXT,
+    ("config", "likelihoods", "mean_nfe"): _AMOUNT,
 }
 
 # Of a launcher's record of a run.

@@ -187,6 +187,16 @@ class TestJournal:
         assert other["config"]["likelihoods"]["journalled"] == 0
 
 
+class TestCache:
+    def test_lm_evals_cache_is_read_and_refused_under_other_settings(self, checkpoints, run, tmp_path):
+        cache = str(tmp_path / "cache")
+        first = run(LLaDA(checkpoints["llada"], **SETTINGS), ["lambada_openai"], use_cache=cache)
+        again = run(LLaDA(checkpoints["llada"], **SETTINGS), ["lambada_openai"], use_cache=cache)
+        assert values(first) == values(again) and "likelihoods" not in again["config"]
+        with pytest.raises(ValueError, match=r"made with num_samples of likelihoods=8 \(now 9\)"):
+            run(LLaDA(checkpoints["llada"], **{**SETTINGS, "num_samples": 9}), ["lambada_openai"], use_cache=cache)
+
+
 def request(*arguments, name="tiny", index=0):
     kind = "loglikelihood" if len(arguments) == 2 else "loglikelihood_rolling"
     return Instance(kind, {}, arguments, idx=0, metadata=(name, index, 1), task_name=name, doc_id=index)
