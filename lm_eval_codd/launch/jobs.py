@@ -29,6 +29,8 @@ _DEMO: Final = "model_alias=llada llada_ckpt=demo task=demo gen_length=32 block_
 _DEMO_DECODERS: Final = ("num_steps=2,4,8,16,32", "decoder=cad")
 # Above 1 the circuit acts at every step, a block's first one included. Chosen on the demo's tuning problems.
 _DEMO_CIRCUIT: Final = "pc_ckpt=none,demo pc_frac=1.1"
+# An extension: of the decoders that mask again the best with the circuit, on the tuning problems too.
+_DEMO_EXTENSION: Final = "decoder=open_dllm variant=p2_upgraded num_steps=4,8 pc_ckpt=demo pc_frac=1.1"
 # Without a circuit; of each what was best on the tuning problems at 8 steps (scripts/tune_demo.py). Of corrective
 # refinement the best threshold: at temperature 0 its linear schedule decodes as open_dllm's p2_upgraded does.
 _DEMO_ALONE: Final = (
@@ -55,8 +57,9 @@ class Selection:
 
 def demo_sweeps() -> list[Sweep]:
     """The demo checkpoint by every decoder, and by some with the demo's circuit too, where there is one."""
-    circuit = _DEMO_CIRCUIT if demo.CIRCUIT.exists() else ""
-    swept = [*(f"{decoder} {circuit}".strip() for decoder in _DEMO_DECODERS), *_DEMO_ALONE]
+    swept = [*_DEMO_DECODERS, *_DEMO_ALONE]
+    if demo.CIRCUIT.exists():
+        swept = [*(f"{decoder} {_DEMO_CIRCUIT}" for decoder in _DEMO_DECODERS), *_DEMO_ALONE, _DEMO_EXTENSION]
     return [parse_sweep(f"{_DEMO} {decoder}") for decoder in swept]
 
 

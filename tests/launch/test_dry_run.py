@@ -88,7 +88,7 @@ class TestDryRun:
         assert corrective.endswith("unknown")
 
     def test_of_the_demo_is_alone_and_with_the_circuit_where_there_is_one(self, tmp_path, monkeypatch):
-        for circuit, number in ((tmp_path / "none", 17), (demo.CIRCUIT, 23)):
+        for circuit, number in ((tmp_path / "none", 17), (demo.CIRCUIT, 25)):
             monkeypatch.setattr(demo, "CIRCUIT", circuit)
             runs = select([], demo_sweeps(), tmp_path, {}).runs.values()
             assert len(runs) == number
