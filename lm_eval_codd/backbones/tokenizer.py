@@ -53,7 +53,10 @@ def load_tokenizer(
     try:
         return kind.from_pretrained(checkpoint.folder)
     except Exception as error:  # the libraries raise nothing narrower for a damaged file
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        first: BaseException = error  # transformers may raise another one over it, of a library that it tries next
+        while first.__context__ is not None and not first.__suppress_context__:
+            first = first.__context__
+        reason = f"{type(first).__name__}: {first}".splitlines()[0]
         raise CheckpointError(
             f"{what} `{checkpoint.source}`: its tokenizer cannot be read from {found} ({reason}); fetch them again"
         ) from error

@@ -167,7 +167,7 @@ class TestWhatIsRefused:
 
     def test_a_layout_that_is_not_the_family_given(self, edited):
         folder = edited("dream-tiny", {"model_type": "qwen2"})
-        with pytest.raises(CheckpointError, match="no `d_model`, so it does not have this family's layout"):
+        with pytest.raises(CheckpointError, match=r"`family=llada`: .* is open_dllm \(`model_type: qwen2`\)"):
             load_backbone(folder, family="llada")
 
     def test_a_family_that_contradicts_the_checkpoint(self, models):

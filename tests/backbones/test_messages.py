@@ -67,10 +67,11 @@ class TestConfig:
     @pytest.mark.parametrize(
         "field, value, message",
         [
-            ("n_heads", 7, "config.json does not fit the llada layout (ValueError: The hidden size (64) is not"),
-            ("d_model", "64", "config.json does not fit the llada layout (TypeError: Field 'hidden_size' expected int"),
+            # The reason is transformers' own, another one in each of its versions.
+            ("n_heads", 7, "the llada layout"),
+            ("d_model", "64", "config.json does not fit the llada layout ("),
             ("eos_token_id", "470", "`eos_id='470'` of"),
-            ("eos_token_id", [], "`eos_id=[]` of"),
+            ("eos_token_id", [], "config.json has no eos_token_id"),
             (
                 "model_type",
                 None,
@@ -121,10 +122,10 @@ class TestTokenizers:
         assert "\n" not in str(error.value)
 
     def test_a_damaged_file_where_only_an_id_is_looked_up(self, demo):
-        fails("tokenizer.json cannot be read (EOF", demo("tokenizer.json", "{"))
+        fails("tokenizer.json is not valid JSON", demo("tokenizer.json", "{"))
 
-    def test_an_id_that_is_none(self, demo):
-        fails("`eot_id='x'` of", demo("added_tokens.json", json.dumps({"<|eot_id|>": "x"})))
+    def test_an_id_that_is_none_is_looked_up_in_the_next_file(self, demo):
+        assert load_backbone(demo("added_tokens.json", json.dumps({"<|eot_id|>": "x"})), device="cpu").eot_id == 80
 
     def test_vocabulary_and_merges_of_the_older_kind(self, edited):
         folder = edited("dream-tiny")

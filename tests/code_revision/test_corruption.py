@@ -62,8 +62,8 @@ class TestGoldens:
 
     def test_words_are_exact_in_the_order_of_a_python_set(self):
         """The authors' order, which one hash seed of CPython has; this project's own is sorted."""
-        if sys.implementation.name != "cpython":
-            pytest.skip("the order of a set is another there")
+        if sys.implementation.name != "cpython" or sys.version_info < (3, 11):
+            pytest.skip("text has another hash there, and a set another order")
         done = subprocess.run(
             [sys.executable, "-c", "from tests.code_revision.test_corruption import check_words; check_words()"],
             capture_output=True,
