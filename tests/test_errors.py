@@ -19,7 +19,7 @@ COMMAND = "/site-packages/lm_eval/__main__.py"
 
 
 def ours():
-    DecodingConfig(num_steps=100)
+    DecodingConfig.for_family("llada", num_steps=100)
 
 
 def of_a_library():

@@ -91,7 +91,13 @@ class TestSteps:
     )
     def test_what_cannot_be_split_names_the_nearest_that_can(self, settings, message):
         with pytest.raises(ValueError, match=message):
-            DecodingConfig(**settings)
+            DecodingConfig.for_family("llada", **settings)
+
+    @pytest.mark.parametrize("settings", [{"num_steps": 100}, {"gen_length": 100}])
+    def test_without_a_family_they_must_divide_where_no_family_splits_otherwise(self, settings):
+        DecodingConfig(**settings)  # an A2D checkpoint takes it
+        with pytest.raises(ValueError, match="cannot be"):
+            DecodingConfig(**settings, counts="even")
 
     def test_the_full_paradigm_takes_any_number(self):
         assert DecodingConfig(paradigm="full", num_steps=100, gen_length=77).num_steps == 100

@@ -58,6 +58,7 @@ def check_room(
             f"`{backbone.family}` checkpoints are decoded by rules of their own, which no decoder here follows yet; "
             "`backbone.logits` works"
         )
+    config.check_blocks(backbone.family)
     max_length = getattr(backbone, "max_length", None)
     longest = max(map(len, prompts))
     if drafts is not None:

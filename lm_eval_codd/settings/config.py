@@ -87,7 +87,8 @@ class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
         block_length: length of a semi-autoregressive block; read by the block paradigm, and by both with a `cache`.
         counts: how many tokens each step of a block commits: `even` (LLaDA's table, `num_steps` must divide over the
             blocks) or `rounded` (dLLM's: the rounded share of what is left, masks of earlier blocks compete, and
-            neither `num_steps` nor `gen_length` need divide). None: `rounded` for A2D checkpoints, `even` for others.
+            neither `num_steps` nor `gen_length` need divide). None: `rounded` for A2D checkpoints, `even` for others;
+            so whether they divide is checked where the family is known (`for_family`, `generate`).
         paradigm: `block` (LLaDA: blocks left to right, a fixed number of tokens each step) or `full` (Dream: the whole
             canvas, on a time grid). With a `cache` both go block by block, and the paradigm says how many tokens a
             step of a block commits: `full` by the time grid, stretched over the block; `block` by LLaDA's fixed
@@ -252,8 +253,8 @@ class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
             self._refuse_approximations_that_cannot_be()
         if reads(self.decoder, "num_steps"):
             self._resolve_steps()
-        if self.goes_by_blocks and not self.has_rounded_counts():
-            self._check_blocks()
+        if not self.has_rounded_counts("a2d"):
+            self.check_blocks()
         if self.decoder == "cad":
             self._check_bounds()
         if self.decoder in REVISING and self.pc_sampling == "any_order":
@@ -332,7 +333,9 @@ class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
         """The family's published defaults, overridden by what is given. Unknown names raise with the nearest one."""
         check_names(given, (field.name for field in dataclasses.fields(cls)), kind="setting")
         decoder = given.get("decoder", cls.decoder)
-        return cls(**{**only_read(decoder, FAMILY_DEFAULTS[family]), **given})
+        config = cls(**{**only_read(decoder, FAMILY_DEFAULTS[family]), **given})
+        config.check_blocks(family)
+        return config
 
     def reads(self, name: str) -> bool:
         """Whether the decoder reads a setting."""
@@ -358,7 +361,13 @@ class DecodingConfig(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
         elif self.num_steps is None:
             self._set("num_steps", DEFAULT_NUM_STEPS)
 
-    def _check_blocks(self) -> None:
+    def check_blocks(self, family: str | None = None) -> None:
+        """Raise `ValueError` where answer and steps cannot be split over the blocks in a family, or whatever it is.
+
+        Where `counts` is None, only a family says whether they must: `generate` asks with the backbone's.
+        """
+        if not self.goes_by_blocks or self.has_rounded_counts(family):
+            return
         if self.gen_length % self.block_length:
             lengths = _nearest_multiples(self.gen_length, self.block_length)
             raise ValueError(

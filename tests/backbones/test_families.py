@@ -265,8 +265,7 @@ def config_of(case: dict) -> codd.DecodingConfig:
     """The settings of an official decode, whose arguments have the names of LLaDA's or of dLLM's sampler."""
     names = {"max_new_tokens": "gen_length", "block_size": "block_length", "steps": "num_steps"}
     given = {names.get(name, name): value for name, value in case["args"].items()}
-    family = "a2d" if case["family"].startswith("a2d") else "llada"
-    return codd.DecodingConfig.for_family(family, stop_at_eos=False, **given)
+    return codd.DecodingConfig(stop_at_eos=False, **given)
 
 
 def golden(official, name, case):

@@ -172,6 +172,8 @@ class TestRefusals:
             with pytest.raises(ValueError, match="cannot be"):
                 codd.DecodingConfig.for_family("llada", **settings)
             codd.DecodingConfig.for_family("a2d", **settings)
+            with pytest.raises(ValueError, match="cannot be"):
+                codd.generate(stub("llada"), [[5]], codd.DecodingConfig(**settings))
         with pytest.raises(ValueError, match="`num_steps=7` cannot be split over 16 blocks"):
             codd.DecodingConfig.for_family("a2d", counts="even", num_steps=7)
 
