@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "report": Command("lm_eval_codd.reporting.cli:report_main", "tables, plots and a page of the runs in a folder"),
     "check": Command("lm_eval_codd.reporting.cli:check_main", "compare runs with published tables or own references"),
     "inspect": Command("lm_eval_codd.backbones.inspect:main", "what a checkpoint is, and whether it can be evaluated"),
+    "gap": Command("lm_eval_codd.gap.cli:main", "what parallel predictions lose, and a circuit wins back"),
     "train": Command("lm_eval_codd.training.fine_tuning_cli:main", "fine-tune a checkpoint with an objective"),
     "train-circuit": Command("lm_eval_codd.training.cli:main", "train a circuit for a backbone"),
     "convert-circuit": Command(

@@ -47,6 +47,7 @@ MAY_IMPORT = {
         *("catalogue", "settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"),
         *("code_revision", "likelihood"),
     },
+    "gap": {"settings", "backbones", "circuits", "likelihood", "training", "columns", "outputs", "command_line"},
     "training": {"settings", "backbones", "circuits", "outputs", "command_line"},
     "trace": {
         *("settings", "registration", "backbones", "circuits", "decoding", "models", "reporting", "outputs"),

@@ -235,6 +235,11 @@ MISTAKES = {
         [],
         ["--model", "lada", "--model_args", "pretrained=demo", "--prompt", "x"],
     ],
+    "gap": [
+        ["--model", "nowhere", "--data", "nowhere.jsonl"],
+        [],
+        ["--model", "demo", "--data", "x.jsonl", "--ratio", "2"],
+    ],
     "crb": [[], ["mak"], ["make"], ["make", "--tokenizer", "demo", "--output", "crb.jsonl", "--numbers", "9"]],
     "launch": [["--run", "x"], [], ["--rn", "x"], ["--dry-run", "--run", "--task gsm8k"]],
     "tasks": [["x"], ["--x"]],

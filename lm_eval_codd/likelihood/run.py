@@ -79,10 +79,12 @@ def stream(
     *,
     batch_size: int = 32,
     on_pass: Callable[[int], object] = lambda num_canvases: None,
+    estimator: Callable[[Target, LikelihoodConfig], Estimator] | None = None,
 ) -> Iterator[Finished]:
     """`log_likelihood` that yields each value when it is there, the longest pairs first.
 
-    `on_pass` is called after each pass of the network, with its number of canvases.
+    `estimator` takes the place of the settings' own. `on_pass` is called after each pass of the network, with the
+    number of its canvases.
     """
     check_call(backbone, pairs, config, circuit)
     check_pairs(backbone, pairs)
@@ -93,7 +95,7 @@ def stream(
         check_circuit(backbone, circuit)
         device = torch.device(getattr(backbone, "device", "cpu"))
         scoring = Coupled(backbone, config, circuit.to(device=device) if circuit.device != device else circuit)
-    work = _Work(pairs, config, backbone.mask_id)
+    work = _Work(pairs, config, backbone.mask_id, estimator or _ESTIMATORS[config.estimator])
     while batch := work.next_batch(batch_size):
         began = time.perf_counter()
         scoring.answer(batch)
@@ -124,8 +126,14 @@ class _Job:
 class _Work:
     """Targets that wait, are under way, or are done."""
 
-    def __init__(self, pairs: Sequence[Pair], config: LikelihoodConfig, mask_id: int) -> None:
-        self._pairs, self._config, self._mask_id = pairs, config, mask_id
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        config: LikelihoodConfig,
+        mask_id: int,
+        estimator: Callable[[Target, LikelihoodConfig], Estimator],
+    ) -> None:
+        self._pairs, self._config, self._mask_id, self._estimator = pairs, config, mask_id, estimator
         # Long ones first, so that memory runs out at the start if it does; targets of one prompt side by side.
         self._waiting = sorted(
             range(len(pairs)),
@@ -175,7 +183,8 @@ class _Work:
         prompt, tokens = self._pairs[index]
         key = row_keys(self._config.seed, [prompt], [0], torch.device("cpu"))
         target = Target(torch.tensor(list(tokens)), len(prompt), key)
-        job = _Job(index, torch.tensor(list(prompt), dtype=torch.int64), target, _whole(target, self._config))
+        estimator = _whole(target, self._config, self._estimator)
+        job = _Job(index, torch.tensor(list(prompt), dtype=torch.int64), target, estimator)
         self._go_on(job, None)
 
     def _go_on(self, job: _Job, told: Told | None) -> None:
@@ -218,8 +227,10 @@ class _Work:
             job.num_forward += 1
 
 
-def _whole(target: Target, config: LikelihoodConfig) -> Generator[Ask, Told, tuple[Estimate, bool | None]]:
-    estimate = yield from _ESTIMATORS[config.estimator](target, config)
+def _whole(
+    target: Target, config: LikelihoodConfig, estimator: Callable[[Target, LikelihoodConfig], Estimator]
+) -> Generator[Ask, Told, tuple[Estimate, bool | None]]:
+    estimate = yield from estimator(target, config)
     greedy = (yield from is_greedy(target)) if config.is_greedy else None
     return estimate, greedy
 

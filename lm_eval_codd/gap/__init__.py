@@ -1,0 +1,1 @@
+"""The misspecification gap: what parallel predictions lose against sequential ones, and a circuit wins back."""
