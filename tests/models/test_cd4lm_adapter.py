@@ -61,4 +61,4 @@ def test_an_answer_is_the_official_one(case):
 def test_what_fails_there_by_an_assertion_is_one_line_here():
     (case,) = (case for case in CASES if "error" in case)
     with pytest.raises(ValueError, match=r"`gen_length=16` cannot be cut into blocks of `block_length=32`"):
-        config_of(case["gen_kwargs"])
+        config_of(case["gen_kwargs"]).check_blocks("llada")
