@@ -47,7 +47,8 @@ def another(field: dataclasses.Field) -> tuple[str, object]:
         for value in facts_of(field).choices or CANDIDATES[str(field.type).partition(" ")[0]]:
             more = {"tokens_per_step": {"num_steps": None}, "entropy_threshold": {"selection": "entropy"}}
             try:
-                config = DecodingConfig(
+                config = DecodingConfig.for_family(
+                    "llada",
                     decoder=decoder,
                     **{"gen_length": 32, field.name: value},
                     **more.get(field.name, {}),
