@@ -155,7 +155,7 @@ def choose_blocks(
             f"`attention=block`: {layout.family} checkpoints have no blocks of their own; leave it out, or give "
             "`logits` an attention_mask [B, 1, L, L] that says what each position sees"
         )
-    chosen = block_length or checkpoint.config.get(name) or usual
+    chosen = block_length if block_length is not None else checkpoint.config.get(name) or usual
     if not isinstance(chosen, int) or chosen < 4:
         raise CheckpointError(f"`block_length={chosen}` must be a whole number of 4 or more")
     return chosen

@@ -10,11 +10,20 @@ from typing import Any
 from lm_eval_codd.settings import DecodingConfig
 
 
-def check_call(backbone: Any, prompts: Any, config: Any, circuit: Any, drafts: Any = None) -> None:
+def check_call(
+    backbone: Any,
+    prompts: Any,
+    config: Any,
+    circuit: Any,
+    drafts: Any = None,
+    fixed: Any = None,
+    planner: Any = None,
+) -> None:
     """Raise `TypeError` for an argument that is not of the kind that decoding takes."""
     for name, value, how in (
         ("backbone", backbone, "load_backbone"),
         ("circuit", circuit, "load_circuit"),
+        ("planner", planner, "load_backbone"),
     ):
         if isinstance(value, str | os.PathLike):
             raise TypeError(
@@ -30,6 +39,8 @@ def check_call(backbone: Any, prompts: Any, config: Any, circuit: Any, drafts: A
     _check_rows("prompts", "prompt", prompts)
     if drafts is not None:
         _check_rows("drafts", "draft", drafts)
+    if fixed is not None:
+        _check_fixed(fixed)
 
 
 def _check_rows(name: str, one: str, rows: Any) -> None:
@@ -52,6 +63,18 @@ def _check_rows(name: str, one: str, rows: Any) -> None:
         for position, token in enumerate(row):
             if not _is_whole(token):
                 raise TypeError(f"`{name}[{number}][{position}]={token!r}` is no token id; give whole numbers")
+
+
+def _check_fixed(fixed: Any) -> None:
+    """Raise `TypeError` unless these are lists of bools, or of 0 and 1; a row may be a tensor or an array too."""
+    if not hasattr(fixed, "__len__") or isinstance(fixed, str | dict):
+        raise TypeError(f"`fixed` is a {type(fixed).__name__}; give a list with a list of bools a draft")
+    for number, row in enumerate(fixed):
+        if isinstance(row, str) or not hasattr(row, "__len__") or getattr(row, "ndim", 1) != 1:
+            raise TypeError(f"`fixed[{number}]` is a {type(row).__name__}; give a list of bools, one a token")
+        for position, is_fixed in enumerate(row):
+            if is_fixed not in (0, 1):
+                raise TypeError(f"`fixed[{number}][{position}]={is_fixed!r}` is no bool; give True or False")
 
 
 def _is_whole(value: Any) -> bool:

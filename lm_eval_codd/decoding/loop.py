@@ -120,7 +120,7 @@ def stream(
         TypeError: text, names or plain data in place of token ids, of what is loaded or of a `DecodingConfig`.
         ValueError: settings that this backbone or circuit cannot serve.
     """
-    check_call(backbone, prompts, config, circuit, drafts)
+    check_call(backbone, prompts, config, circuit, drafts, fixed, planner)
     if not prompts:
         return
     ids = resolve_ids(backbone, config)

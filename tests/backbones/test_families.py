@@ -216,6 +216,7 @@ class TestLoading:
             ("a2d_qwen3", {"attention": "causal"}, "`attention=causal` is not known; use one of full, block"),
             ("sdar", {"attention": "blocks"}, "`attention=blocks` is not known.*did you mean block"),
             ("sdar", {"block_length": 2}, "`block_length=2` must be a whole number of 4 or more"),
+            ("sdar", {"block_length": 0}, "`block_length=0` must be a whole number of 4 or more"),
             ("sdar", {"attention": "full", "block_length": 4}, "`block_length=4` is the length of a block of"),
             ("sdar", {"family": "llada"}, "is sdar .*no decoder here follows its rules yet"),
         ],

@@ -28,6 +28,13 @@ CONFIG = codd.DecodingConfig(gen_length=8, block_length=8, num_steps=2)
         ({"prompts": [torch.tensor([1.0])]}, "`prompts[0][0]=tensor(1.)` is no token id"),
         ({"drafts": [[1, 1.5]]}, "`drafts[0][1]=1.5` is no token id"),
         ({"drafts": [1]}, "`drafts` is one draft, and decoding takes a list of them; give [draft]"),
+        ({"drafts": [[1, 2]], "fixed": True}, "`fixed` is a bool; give a list with a list of bools a draft"),
+        ({"drafts": [[1, 2]], "fixed": [None]}, "`fixed[0]` is a NoneType; give a list of bools, one a token"),
+        ({"drafts": [[1, 2]], "fixed": [[True, "no"]]}, "`fixed[0][1]='no'` is no bool; give True or False"),
+        (
+            {"planner": "demo"},
+            "`planner=demo` is a name, and decoding takes what is loaded; give load_backbone('demo')",
+        ),
         ({"prompts": [1, 2, 3]}, "`prompts` is one prompt, and decoding takes a list of them; give [prompt]"),
         (
             {"config": {"num_steps": 4}},
