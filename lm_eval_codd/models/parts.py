@@ -94,7 +94,13 @@ def load_parts(
     planner = None
     if sources.planner is not None:
         planner = backbones.load_backbone(
-            sources.planner, dtype=dtype, device=backbone.device, revision=sources.planner_revision
+            sources.planner,
+            dtype=dtype,
+            device=backbone.device,
+            revision=sources.planner_revision,
+            mask_id=config.mask_id,  # of the same vocabulary: ids that one's files lack, the other's may lack too
+            eos_id=config.eos_id,
+            eot_id=config.eot_id,
         )
         decoding.check_planner(backbone, planner, config)
     return Parts(backbone, circuit, planner)

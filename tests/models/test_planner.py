@@ -26,6 +26,10 @@ class TestPlanner:
         info = lm.get_model_info()
         assert (info["planner"], info["planner_identity"], info["planner_calls"]) == (None, None, 0)
 
+    def test_ids_that_are_given_are_the_planners_too(self, checkpoints):
+        lm = LLaDA(checkpoints["llada"], planner=checkpoints["llada"], mask_id=7, eos_id=8, eot_id=9, **P2)
+        assert (lm.planner.mask_id, lm.planner.eos_id, lm.planner.eot_id) == (7, 8, 9)
+
     def test_a_journalled_answer_is_found_only_with_the_same_planner(self, checkpoints):
         lm = LLaDA(checkpoints["llada"], planner=checkpoints["llada"], **P2)
         parts = (lm.config, lm.backbone, None)
