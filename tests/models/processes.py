@@ -61,14 +61,22 @@ def evaluate_in_four_ways(checkpoint: str, settings: dict[str, Any], tasks: str,
                 file.write(json.dumps(result, default=str) + "\n")
 
 
-def answer_as(model: str, checkpoint: str, settings: dict[str, Any], prompts: Sequence[str], folder: Path) -> None:
-    """Answer this rank's share of the prompts by a model of this name, and write all ranks' answers to `folder`."""
-    lm = get_model(model)(checkpoint, **settings)
-    own = range(lm.rank, len(prompts), lm.world_size)
-    requests = [Instance("generate_until", {}, (prompts[at], {}), idx=0, metadata=("tiny", at, 1)) for at in own]
-    parts = lm._ranks.all_gather_object(dict(zip(own, lm.generate_until(requests, disable_tqdm=True), strict=True)))
-    answers = {at: text for part in parts for at, text in part.items()}
-    (folder / f"{lm.rank}.json").write_text(json.dumps([answers[at] for at in range(len(prompts))]))
+def answer_as(
+    model: str, checkpoint: str, decoders: Sequence[dict[str, Any]], prompts: Sequence[str], folder: Path
+) -> None:
+    """Answer this rank's share of the prompts by a model of this name under the settings of each decoder.
+
+    Every rank writes all ranks' answers to `folder`, a list for each decoder.
+    """
+    written = []
+    for settings in decoders:
+        lm = get_model(model)(checkpoint, **settings)
+        own = range(lm.rank, len(prompts), lm.world_size)
+        requests = [Instance("generate_until", {}, (prompts[at], {}), idx=0, metadata=("tiny", at, 1)) for at in own]
+        parts = lm._ranks.all_gather_object(dict(zip(own, lm.generate_until(requests, disable_tqdm=True), strict=True)))
+        answers = {at: text for part in parts for at, text in part.items()}
+        written.append([answers[at] for at in range(len(prompts))])
+    (folder / f"{lm.rank}.json").write_text(json.dumps(written))
 
 
 def score_stock_tasks(checkpoint: str, settings: dict[str, Any], tasks: Sequence[str], out: Path) -> None:

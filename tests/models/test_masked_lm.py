@@ -21,6 +21,7 @@ from tests.models.processes import answer_as, start_ranks
 from tests.models.tiny_qwen import ENDS, KINDS, SPECIAL, TEMPLATE, VOCAB_SIZE, write_checkpoint
 
 FAMILY = {"qwen2": "open_dllm", "qwen3": "open_dllm", "a2d-qwen2": "a2d", "a2d-qwen3": "a2d"}
+FAMILY |= {"llada": "llada", "dream": "dream"}
 DECODERS = {
     "unmasking": {"block_length": 8},
     "unmasking in blocks at a temperature": {"block_length": 8, "paradigm": "block", "temperature": 0.7},
@@ -54,25 +55,23 @@ def settings_of(name: str) -> dict:
 
 class TestDecoders:
     @pytest.mark.parametrize("decoder", DECODERS)
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_one_at_a_time_and_seven_at_a_time_give_the_same_answers(self, tiny, ask, kind, decoder):
-        lm = MaskedLM(tiny[kind], batch_size=7, **settings_of(decoder))
+    @pytest.mark.parametrize("kind", FAMILY)
+    def test_one_at_a_time_and_seven_at_a_time_give_the_same_answers(self, tiny, checkpoints, ask, kind, decoder):
+        lm = MaskedLM({**tiny, **checkpoints}[kind], batch_size=7, **settings_of(decoder))
         seven = ask(lm, PROMPTS)
         assert len(set(seven)) > 1
         assert (lm.backbone.family, lm.get_model_info()["family"]) == (FAMILY[kind], FAMILY[kind])
         assert [ask(lm, [prompt])[0] for prompt in PROMPTS] == seven
 
-    @pytest.mark.parametrize(
-        ("kind", "decoder"),
-        [("qwen3", "unmasking"), ("a2d-qwen2", "p2"), ("qwen2", "open_dllm"), ("a2d-qwen3", "corrective")],
-    )
-    def test_two_processes_answer_like_one(self, tiny, ask, kind, decoder, tmp_path):
-        settings = {**settings_of(decoder), "batch_size": 2}
-        ranks = start_ranks(2, answer_as, "masked_lm", tiny[kind], settings, PROMPTS, tmp_path)
+    @pytest.mark.parametrize("kind", FAMILY)
+    def test_two_processes_answer_like_one(self, tiny, checkpoints, ask, kind, tmp_path):
+        checkpoint = {**tiny, **checkpoints}[kind]
+        settings = [{**settings_of(decoder), "batch_size": 2} for decoder in DECODERS]
+        ranks = start_ranks(2, answer_as, "masked_lm", checkpoint, settings, PROMPTS, tmp_path)
         for rank in ranks:
-            rank.join(120)
+            rank.join(240)
         assert [rank.exitcode for rank in ranks] == [0, 0]
-        expected = ask(MaskedLM(tiny[kind], **settings_of(decoder)), PROMPTS)
+        expected = [ask(MaskedLM(checkpoint, **settings_of(decoder)), PROMPTS) for decoder in DECODERS]
         for number in range(2):
             assert json.loads((tmp_path / f"{number}.json").read_text()) == expected
 
