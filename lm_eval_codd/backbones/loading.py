@@ -197,6 +197,8 @@ def _load_model(
                 key_mapping=dict(layout.key_mapping),
                 dtype=dtype,
                 device_map=placement,
+                # The grouped product of experts, transformers' default, has no float64.
+                experts_implementation="eager" if dtype == torch.float64 else None,
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,  # reported below, in one line with the rest
                 output_loading_info=True,
