@@ -17,7 +17,7 @@ import lm_eval_codd
 from lm_eval_codd.code_version import code_version
 from lm_eval_codd.models.likelihood_record import LikelihoodTotals
 from lm_eval_codd.older_records import DECODING_VERSION
-from lm_eval_codd.settings import DecodingConfig, LikelihoodConfig, extensions_of
+from lm_eval_codd.settings import DecodingConfig, LikelihoodConfig, departures_of, extensions_of
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.backbone import Backbone
@@ -190,6 +190,10 @@ class Record:
             "extensions_of_tasks": {
                 task: list(extensions_of({**settings, **given}, coupled=coupled))
                 for task, given in self._settings_of_tasks.items()
+            },
+            "departures": list(departures_of(settings)),
+            "departures_of_tasks": {
+                task: list(departures_of({**settings, **given})) for task, given in self._settings_of_tasks.items()
             },
             **self.made_from,
             "token_ids": {name: getattr(backbone, name) for name in _TOKEN_IDS},

@@ -435,6 +435,14 @@ def extensions_of(settings: Mapping[str, Any], *, coupled: bool) -> tuple[str, .
     return (f"circuit with decoder={decoder}",) if coupled and decoder in REVISING else ()
 
 
+def departures_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of a decode is done by another method of the same aim than in the authors' code."""
+    is_tempered_p2 = _decoder(settings) == "p2" and settings.get("temperature", 0.0) > 0
+    if is_tempered_p2 and settings.get("score", P2Options.score) != "random":
+        return ("p2 scores the tempered distribution, where the released code scores noised logits",)
+    return ()
+
+
 def steps_follow_confidence(settings: Mapping[str, Any]) -> bool:
     """`DecodingConfig.steps_follow_confidence` of settings as plain data."""
     decoder = _decoder(settings)

@@ -26,6 +26,14 @@ class TestPlanner:
         info = lm.get_model_info()
         assert (info["planner"], info["planner_identity"], info["planner_calls"]) == (None, None, 0)
 
+    def test_what_it_scores_above_temperature_0_is_said(self, checkpoints):
+        cold = LLaDA(checkpoints["llada"], **P2).get_model_info()
+        warm = LLaDA(checkpoints["llada"], temperature=0.5, **P2).get_model_info()
+        by_chance = LLaDA(checkpoints["llada"], temperature=0.5, score="random", **P2).get_model_info()
+        (said,) = warm["departures"]
+        assert "tempered distribution" in said
+        assert cold["departures"] == by_chance["departures"] == []
+
     def test_ids_that_are_given_are_the_planners_too(self, checkpoints):
         lm = LLaDA(checkpoints["llada"], planner=checkpoints["llada"], mask_id=7, eos_id=8, eot_id=9, **P2)
         assert (lm.planner.mask_id, lm.planner.eos_id, lm.planner.eot_id) == (7, 8, 9)
