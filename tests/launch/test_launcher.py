@@ -220,15 +220,17 @@ class TestInterrupts:
         assert {record["status"] for record in launcher.records().values()} == {"interrupted"}
         assert 16 not in launcher.records()
 
-    def test_a_reader_that_goes_away_ends_every_child_too(self, launcher):
+    def test_a_reader_that_goes_away_ends_every_child_too(self, launcher, tmp_path):
         fake = {"64": {"seconds": 60, "grandchild": True}, "32": {"seconds": 60, "grandchild": True}}
         runs = [launcher.run_text(steps=steps) for steps in (64, 32, 16)]
-        process = launcher.start(runs, gpus="cpu,cpu,cpu", fake={**fake, "16": {"seconds": 2}})
+        process = launcher.start(runs, gpus="cpu,cpu,cpu", fake={**fake, "16": {"until": str(tmp_path / "gone")}})
+        assert all("started" in process.stdout.readline() for _ in runs)
         while len(list(launcher.results.glob("*/grandchild.pid"))) < 2:
             assert process.poll() is None
             time.sleep(0.02)
         pids = [int(wait_for(path)) for path in launcher.results.glob("*/grandchild.pid")]
         process.stdout.close()
+        (tmp_path / "gone").touch()  # the next line, which cannot be written, is that this run has finished
         assert process.wait(timeout=20) != 0
         assert not any(is_alive(pid) for pid in pids)
         statuses = {steps: record["status"] for steps, record in launcher.records().items()}
