@@ -26,7 +26,8 @@ class TestCatalogue:
     @pytest.mark.parametrize("group", GROUPS)
     def test_has_the_groups_of_the_files(self, task_manager, tasks_dir, group):
         assert read_task_file(tasks_dir / "coupling" / f"codd_{group}.yaml")["group"] == f"codd_{group}"
-        assert list(task_manager.load([f"codd_{group}"])["tasks"]) == [task_name(short) for short in GROUPS[group]]
+        loaded = task_manager.load([f"codd_{group}"])["tasks"]  # lm-eval 0.5 puts the group before the name
+        assert [name.rpartition("::")[2] for name in loaded] == [task_name(short) for short in GROUPS[group]]
 
 
 @pytest.mark.parametrize("short", SHORT)
