@@ -437,8 +437,9 @@ def extensions_of(settings: Mapping[str, Any], *, coupled: bool) -> tuple[str, .
 
 def departures_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """What of a decode is done by another method of the same aim than in the authors' code."""
-    is_tempered_p2 = _decoder(settings) == "p2" and settings.get("temperature", 0.0) > 0
-    if is_tempered_p2 and settings.get("score", P2Options.score) != "random":
+    if _decoder(settings) != "p2" or settings.get("form", P2Options.form) != "released":
+        return ()
+    if settings.get("temperature", 0.0) > 0 and settings.get("score", P2Options.score) != "random":
         return ("p2 scores the tempered distribution, where the released code scores noised logits",)
     return ()
 

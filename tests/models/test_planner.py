@@ -32,7 +32,8 @@ class TestPlanner:
         by_chance = LLaDA(checkpoints["llada"], temperature=0.5, score="random", **P2).get_model_info()
         (said,) = warm["departures"]
         assert "tempered distribution" in said
-        assert cold["departures"] == by_chance["departures"] == []
+        of_paper = LLaDA(checkpoints["llada"], temperature=0.5, form="paper", **P2).get_model_info()
+        assert cold["departures"] == by_chance["departures"] == of_paper["departures"] == []
 
     def test_ids_that_are_given_are_the_planners_too(self, checkpoints):
         lm = LLaDA(checkpoints["llada"], planner=checkpoints["llada"], mask_id=7, eos_id=8, eot_id=9, **P2)
