@@ -12,6 +12,17 @@ from lm_eval_codd.circuits import HMM
 TESTS = Path(__file__).parent
 
 
+def pytest_addoption(parser):
+    parser.addoption("--nightly", action="store_true", help="the long form of tests that repeat something at random")
+
+
+@pytest.fixture(scope="session")
+def times(request):
+    """A function (short, long) -> how often a test repeats what it does at random; the long form is nightly.sh's."""
+    nightly = request.config.getoption("--nightly")
+    return lambda short, long: long if nightly else short
+
+
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
     """Goldens committed with the tests."""
