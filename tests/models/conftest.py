@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import datasets
 import pytest
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
@@ -17,6 +18,7 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from lm_eval_codd import decoding
+from tests.models import stock_tasks
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -145,6 +147,28 @@ def evaluate(make_tasks: Callable[..., Path]) -> Callable[..., dict]:
         return simple_evaluate(model, tasks=["tiny"], task_manager=manager, bootstrap_iters=0, **arguments)
 
     return evaluate
+
+
+@pytest.fixture(scope="session")
+def stock_files() -> TaskManager:
+    return stock_tasks.manager()
+
+
+@pytest.fixture
+def stock_manager(stock_files: TaskManager, monkeypatch: pytest.MonkeyPatch) -> TaskManager:
+    """lm-eval's own task files, with made-up rows."""
+    monkeypatch.setattr(datasets, "load_dataset", stock_tasks.load_dataset)
+    return stock_files
+
+
+@pytest.fixture
+def run_stock(stock_manager: TaskManager) -> Callable[..., dict]:
+    """`run_stock(model, tasks, **simple_evaluate_arguments)`: lm-eval itself, on these."""
+
+    def run(model: LM | str, tasks: Iterable[str], **arguments: object) -> dict:
+        return simple_evaluate(model, tasks=list(tasks), task_manager=stock_manager, bootstrap_iters=0, **arguments)
+
+    return run
 
 
 @pytest.fixture

@@ -79,10 +79,10 @@ def answer_as(
     (folder / f"{lm.rank}.json").write_text(json.dumps(written))
 
 
-def score_stock_tasks(checkpoint: str, settings: dict[str, Any], tasks: Sequence[str], out: Path) -> None:
-    """Evaluate stock tasks on made-up rows, and write the first rank's result to `out`."""
+def score_stock_tasks(model: str, checkpoint: str, settings: dict[str, Any], tasks: Sequence[str], out: Path) -> None:
+    """Evaluate a model of this name on stock tasks with made-up rows, and write the first rank's result to `out`."""
     datasets.load_dataset = stock_tasks.load_dataset
-    lm = LLaDA(checkpoint, **settings)
+    lm = get_model(model)(checkpoint, **settings)
     result = simple_evaluate(lm, tasks=list(tasks), task_manager=stock_tasks.manager(), bootstrap_iters=0)
     if result:
         out.write_text(json.dumps(result, default=str))

@@ -7,6 +7,7 @@ from typing import Any
 
 import datasets
 import lm_eval.tasks
+import pytest
 from lm_eval.tasks import TaskManager
 
 _QUESTIONS = [
@@ -65,3 +66,20 @@ def load_dataset(path: str, *args: Any, **kwargs: Any) -> datasets.DatasetDict:
     splits = {name: datasets.Dataset.from_list(rows) for name, rows in ROWS[path].items()}
     any_split = next(iter(splits.values()))
     return datasets.DatasetDict({"train": any_split, "validation": any_split, "test": any_split, **splits})
+
+
+def values(result: dict[str, Any]) -> dict[tuple[str, int], list[float]]:
+    """Every log-likelihood of a result, by task and document."""
+    return {
+        (task, sample["doc_id"]): [
+            float(response[0][0] if isinstance(response[0], list | tuple) else response[0])
+            for response in sample["resps"]
+        ]
+        for task, samples in result["samples"].items()
+        for sample in samples
+    }
+
+
+def same(one: dict[Any, list[float]], other: dict[Any, list[float]]) -> bool:
+    """Whether two runs have the same log-likelihoods, up to the rounding of their batches."""
+    return one.keys() == other.keys() and all(one[key] == pytest.approx(other[key], abs=2e-3) for key in one)

@@ -4,7 +4,6 @@ import json
 import math
 from types import SimpleNamespace
 
-import datasets
 import pytest
 import torch
 from lm_eval import simple_evaluate
@@ -14,71 +13,22 @@ from lm_eval.tasks import TaskManager
 import lm_eval_codd as codd
 from lm_eval_codd.circuits.files import save_circuit
 from lm_eval_codd.models.codd import CoddLLaDA
-from lm_eval_codd.models.dream import Dream
 from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.models.pairs import fit, pair_of, reads_greedy, windows_of
 from tests.conftest import random_circuit
-from tests.models import stock_tasks
-from tests.models.processes import score_stock_tasks, start_ranks
+from tests.models.stock_tasks import same, values
 
 SETTINGS = {"gen_length": 16, "block_length": 16, "num_steps": 4, "num_samples": 8, "device": "cpu"}
 
 
-@pytest.fixture(scope="session")
-def manager():
-    return stock_tasks.manager()
-
-
-@pytest.fixture
-def run(manager, monkeypatch):
-    """`run(model, tasks, **arguments)`: lm-eval on stock tasks, with made-up rows."""
-    monkeypatch.setattr(datasets, "load_dataset", stock_tasks.load_dataset)
-
-    def run(model, tasks, **arguments):
-        return simple_evaluate(model, tasks=list(tasks), task_manager=manager, bootstrap_iters=0, **arguments)
-
-    return run
-
-
-def values(result):
-    """Every log-likelihood of a result, by task and document."""
-    return {
-        (task, sample["doc_id"]): [
-            float(response[0][0] if isinstance(response[0], list | tuple) else response[0])
-            for response in sample["resps"]
-        ]
-        for task, samples in result["samples"].items()
-        for sample in samples
-    }
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(one[key] == pytest.approx(other[key], abs=2e-3) for key in one)
-
-
 class TestStockTasks:
-    @pytest.mark.parametrize("model", [LLaDA, Dream])
-    def test_all_of_them_run_and_batches_change_nothing(self, checkpoints, run, model):
-        results = [
-            run(model(checkpoints[model.family], **SETTINGS, batch_size=size), stock_tasks.TASKS) for size in (1, 7)
-        ]
-        one, seven = map(values, results)
-        assert {task for task, _ in one} == set(stock_tasks.TASKS)
-        assert all(value < 0 for each in one.values() for value in each)
-        assert same(one, seven)
-        scores = [
-            [value for values in result["results"].values() for value in values.values() if isinstance(value, float)]
-            for result in results
-        ]
-        assert scores[0] == pytest.approx(scores[1], rel=1e-5, nan_ok=True)
-
-    def test_a_circuit_takes_part(self, checkpoints, run, tmp_path):
+    def test_a_circuit_takes_part(self, checkpoints, run_stock, tmp_path):
         path = tmp_path / "circuit.safetensors"
         circuit = random_circuit(0, num_positions=16, num_latents=2, vocab_size=512, dtype=torch.float32)
         save_circuit(circuit, path)
         settings = {**SETTINGS, "pc": str(path), "pc_frac": 1.1}
-        coupled = run(CoddLLaDA(checkpoints["llada"], **settings), ["arc_easy", "wikitext"])
-        alone = run(LLaDA(checkpoints["llada"], **SETTINGS), ["arc_easy", "wikitext"])
+        coupled = run_stock(CoddLLaDA(checkpoints["llada"], **settings), ["arc_easy", "wikitext"])
+        alone = run_stock(LLaDA(checkpoints["llada"], **SETTINGS), ["arc_easy", "wikitext"])
         said = coupled["config"]["likelihoods"]
         assert said["circuit_calls"] > 0 and "not a bound" in said["what"]
         assert not same(values(coupled), values(alone))
@@ -89,17 +39,17 @@ class TestStockTasks:
         (expected,) = codd.log_likelihood(lm.backbone, [pair], config, lm.circuit)
         assert values(coupled)["arc_easy", 0][0] == pytest.approx(expected.value, abs=2e-3)
 
-    def test_values_are_those_of_the_python_api(self, checkpoints, run):
+    def test_values_are_those_of_the_python_api(self, checkpoints, run_stock):
         lm = LLaDA(checkpoints["llada"], **SETTINGS, cfg_scale=0.5)
-        result = run(lm, ["arc_easy"], torch_random_seed=5)
+        result = run_stock(lm, ["arc_easy"], torch_random_seed=5)
         for sample in result["samples"]["arc_easy"]:
             pairs = [pair_of(SimpleNamespace(args=arguments), lm.tok_encode) for arguments in sample["arguments"]]
             config = codd.LikelihoodConfig(num_samples=8, cfg_scale=0.5, seed=5)
             expected = [one.value for one in codd.log_likelihood(lm.backbone, pairs, config)]
             assert values(result)["arc_easy", sample["doc_id"]] == pytest.approx(expected, abs=2e-3)
 
-    def test_a_result_says_what_the_values_are(self, checkpoints, run):
-        result = run(LLaDA(checkpoints["llada"], **SETTINGS), ["arc_easy"])
+    def test_a_result_says_what_the_values_are(self, checkpoints, run_stock):
+        result = run_stock(LLaDA(checkpoints["llada"], **SETTINGS), ["arc_easy"])
         said = result["config"]["likelihoods"]
         assert said["what"] == "lower bound of the log-likelihood, over 8 random masks"
         assert (said["settings"]["estimator"], said["settings"]["num_samples"]) == ("mc", 8)
@@ -107,41 +57,28 @@ class TestStockTasks:
         assert result["config"]["requests"] == 0
         json.dumps(said)
 
-    def test_lambadas_accuracy_is_of_greedy_decoding(self, checkpoints, run, manager):
+    def test_lambadas_accuracy_is_of_greedy_decoding(self, checkpoints, run_stock):
         lm = LLaDA(checkpoints["llada"], **SETTINGS)
-        result = run(lm, ["lambada_openai"])
+        result = run_stock(lm, ["lambada_openai"])
         sample = result["samples"]["lambada_openai"][0]
         prompt, target = pair_of(SimpleNamespace(args=sample["arguments"][0]), lm.tok_encode)
         config = codd.LikelihoodConfig(num_samples=1, is_greedy=True)
         (expected,) = codd.log_likelihood(lm.backbone, [(prompt, target)], config)
         assert bool(sample["acc"]) is expected.is_greedy
         with pytest.raises(ValueError, match="`is_greedy=False`, but a metric of task lambada_openai reads"):
-            run(LLaDA(checkpoints["llada"], **SETTINGS, is_greedy=False), ["lambada_openai"])
+            run_stock(LLaDA(checkpoints["llada"], **SETTINGS, is_greedy=False), ["lambada_openai"])
 
-    def test_other_projects_names(self, checkpoints, run):
+    def test_other_projects_names(self, checkpoints, run_stock):
         args = f"pretrained={checkpoints['llada']},device=cpu,gen_length=16,block_length=16,num_steps=4"
-        official = run("llada", ["arc_easy"], model_args=f"{args},mc_num=8,cfg=0.5,is_check_greedy=False,seed=3")
+        official = run_stock("llada", ["arc_easy"], model_args=f"{args},mc_num=8,cfg=0.5,is_check_greedy=False,seed=3")
         own = LLaDA(checkpoints["llada"], **SETTINGS, cfg_scale=0.5, seed=3)
-        assert same(values(official), values(run(own, ["arc_easy"])))
-        typed = run("llada", ["arc_easy"], model_args=args, gen_kwargs="mc_num=8,cfg=0.5,seed=3")
+        assert same(values(official), values(run_stock(own, ["arc_easy"])))
+        typed = run_stock("llada", ["arc_easy"], model_args=args, gen_kwargs="mc_num=8,cfg=0.5,seed=3")
         assert same(values(official), values(typed))
-        chain = run("dream", ["arc_easy"], model_args=args.replace("llada", "dream") + ",nll_type=ar_ftb", limit=1)
+        chain = run_stock(
+            "dream", ["arc_easy"], model_args=args.replace("llada", "dream") + ",nll_type=ar_ftb", limit=1
+        )
         assert chain["config"]["likelihoods"]["settings"]["estimator"] == "chain"
-
-
-def test_two_ranks_score_like_one(checkpoints, run, tmp_path):
-    tasks = ["arc_easy", "wikitext", "winogrande", "lambada_openai"]
-    one = run(LLaDA(checkpoints["llada"], **SETTINGS), tasks)
-    out = tmp_path / "out.json"
-    ranks = start_ranks(2, score_stock_tasks, checkpoints["llada"], SETTINGS, tasks, out)
-    for rank in ranks:
-        rank.join(120)
-    assert [rank.exitcode for rank in ranks] == [0, 0]
-    two = json.loads(out.read_text())
-    assert same(values(one), values(two))
-    for count in ("likelihoods", "nfe", "tokens"):
-        # lm-eval evens out the ranks with copies of a document.
-        assert two["config"]["likelihoods"][count] >= one["config"]["likelihoods"][count]
 
 
 class TestBesideAnswers:
@@ -172,29 +109,31 @@ class TestBesideAnswers:
 
 
 class TestJournal:
-    def test_what_is_journalled_is_not_computed_again(self, checkpoints, run, tmp_path, monkeypatch):
+    def test_what_is_journalled_is_not_computed_again(self, checkpoints, run_stock, tmp_path, monkeypatch):
         folder = tmp_path / "journal"
         settings = {**SETTINGS, "journal": str(folder)}
-        first = run(LLaDA(checkpoints["llada"], **settings), ["arc_easy", "lambada_openai"])
+        first = run_stock(LLaDA(checkpoints["llada"], **settings), ["arc_easy", "lambada_openai"])
         (file,) = folder.iterdir()
         lines = file.read_bytes().splitlines(keepends=True)
         file.write_bytes(b"".join(lines[:-4]) + lines[-1][:30])
-        again = run(LLaDA(checkpoints["llada"], **settings, batch_size=5), ["arc_easy", "lambada_openai"])
+        again = run_stock(LLaDA(checkpoints["llada"], **settings, batch_size=5), ["arc_easy", "lambada_openai"])
         assert same(values(first), values(again))
         said = again["config"]["likelihoods"]
         assert said["likelihoods"] == 19 and said["journalled"] == 15
-        other = run(LLaDA(checkpoints["llada"], **{**settings, "num_samples": 9}), ["arc_easy"])
+        other = run_stock(LLaDA(checkpoints["llada"], **{**settings, "num_samples": 9}), ["arc_easy"])
         assert other["config"]["likelihoods"]["journalled"] == 0
 
 
 class TestCache:
-    def test_lm_evals_cache_is_read_and_refused_under_other_settings(self, checkpoints, run, tmp_path):
+    def test_lm_evals_cache_is_read_and_refused_under_other_settings(self, checkpoints, run_stock, tmp_path):
         cache = str(tmp_path / "cache")
-        first = run(LLaDA(checkpoints["llada"], **SETTINGS), ["lambada_openai"], use_cache=cache)
-        again = run(LLaDA(checkpoints["llada"], **SETTINGS), ["lambada_openai"], use_cache=cache)
+        first = run_stock(LLaDA(checkpoints["llada"], **SETTINGS), ["lambada_openai"], use_cache=cache)
+        again = run_stock(LLaDA(checkpoints["llada"], **SETTINGS), ["lambada_openai"], use_cache=cache)
         assert values(first) == values(again) and "likelihoods" not in again["config"]
         with pytest.raises(ValueError, match=r"made with num_samples of likelihoods=8 \(now 9\)"):
-            run(LLaDA(checkpoints["llada"], **{**SETTINGS, "num_samples": 9}), ["lambada_openai"], use_cache=cache)
+            run_stock(
+                LLaDA(checkpoints["llada"], **{**SETTINGS, "num_samples": 9}), ["lambada_openai"], use_cache=cache
+            )
 
 
 def request(*arguments, name="tiny", index=0):
@@ -259,9 +198,8 @@ class TestPairs:
 
 
 class TestWhoReadsGreedy:
-    def test_metrics_say_it(self, manager, monkeypatch):
-        monkeypatch.setattr(datasets, "load_dataset", stock_tasks.load_dataset)
+    def test_metrics_say_it(self, stock_manager):
         names = ["arc_easy", "lambada_openai", "wikitext"]
-        tasks = manager.load(names)["tasks"]
+        tasks = stock_manager.load(names)["tasks"]
         assert [reads_greedy(tasks[name]) for name in names] == [False, True, None]
         assert reads_greedy(None) is None
