@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
-from lm_eval_codd.decoding.noise import row_keys
 from lm_eval_codd.likelihood.asking import Ask, Estimate, Estimator, Target, Told
 from lm_eval_codd.likelihood.chain import chain
 from lm_eval_codd.likelihood.coupled import Coupled
@@ -21,6 +20,7 @@ from lm_eval_codd.likelihood.mc_bernoulli import mc_bernoulli
 from lm_eval_codd.likelihood.requirements import Pair, check_call, check_circuit, check_pairs
 from lm_eval_codd.likelihood.results import Finished, Likelihood
 from lm_eval_codd.likelihood.scoring import Alone, Canvas, Question, Scoring
+from lm_eval_codd.noise import row_keys
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.protocols import Backbone

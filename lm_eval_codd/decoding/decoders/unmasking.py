@@ -17,8 +17,8 @@ from lm_eval_codd.decoding.commitment import make_floor, surest
 from lm_eval_codd.decoding.confidence import RULES
 from lm_eval_codd.decoding.coupling import make_coupling
 from lm_eval_codd.decoding.decoders.schedule import make_schedule
-from lm_eval_codd.decoding.noise import Stream, gumbel
 from lm_eval_codd.decoding.step import Decision, Look, Step
+from lm_eval_codd.noise import Stream, gumbel
 from lm_eval_codd.settings import SCORE_WHAT_IS_DRAWN
 
 if TYPE_CHECKING:
