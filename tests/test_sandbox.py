@@ -5,6 +5,7 @@ Every program here does bounded harm, and only to what its test made, should the
 
 import http.server
 import os
+import platform
 import subprocess
 import sys
 import textwrap
@@ -261,6 +262,52 @@ class TestProcesses:
         finally:
             victim.kill()
             victim.wait()
+
+    @pytest.mark.parametrize(
+        "ask",
+        [
+            "fcntl.fcntl(r, 8, {pid})",  # F_SETOWN
+            "fcntl.fcntl(r, 15, struct.pack('ii', 1, {pid}))",  # F_SETOWN_EX
+            "fcntl.fcntl(r, 10, 9)",  # F_SETSIG
+            "fcntl.fcntl(r, 4, 0o20000)",  # F_SETFL, O_ASYNC
+            "fcntl.fcntl(r, 1026, 1)",  # F_NOTIFY
+            "fcntl.fcntl(os.open('.', 0), 1024, 0)",  # F_SETLEASE
+            "fcntl.ioctl(r, 0x5452, struct.pack('i', 1))",  # FIOASYNC
+            "fcntl.ioctl(a, 0x8901, struct.pack('i', {pid}))",  # FIOSETOWN
+            "fcntl.ioctl(a, 0x8902, struct.pack('i', {pid}))",  # SIOCSPGRP
+            "fcntl.ioctl(r, 0x5410, struct.pack('i', {pid}))",  # TIOCSPGRP
+            "done(libc.prctl(1, 9))",  # PR_SET_PDEATHSIG
+            "done(libc.prctl(36, 1))",  # PR_SET_CHILD_SUBREAPER
+            "done(libc.prctl(4, 1))",  # PR_SET_DUMPABLE
+            "done(libc.syscall(222, 0, struct.pack('QiiixxxxQQQQQ', 0, 9, 4, {pid}, *[0] * 5), b'12345678'))",
+            "done(libc.syscall(251, 1, {pid}, 0x6007))",  # ioprio_set
+            "done(libc.syscall(129, {pid}, 9, bytes(128)))",  # rt_sigqueueinfo
+            "done(libc.syscall(62 | 0x40000000, {pid}, 9))",  # kill, by the x32 numbers
+            "os.setpgid(0, 0)",
+            "os.setsid()",
+            "socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].sendto(b'x', '/dev/log')",
+            "a.sendmsg([b'x'])",
+        ],
+    )
+    def test_no_way_to_signal_or_own_others_is_open(self, ask, needs):
+        needs("processes")
+        if "syscall" in ask and platform.machine() != "x86_64":
+            pytest.skip("the number is x86-64's")
+        setup = (
+            "import ctypes, fcntl, os, socket, struct\nr, w = os.pipe()\na, b = socket.socketpair()\n"
+            "libc = ctypes.CDLL(None, use_errno=True)\n"
+            "def done(result):\n    if result < 0: raise OSError(ctypes.get_errno(), 'refused')\n"
+        )
+        # Own processes are asked for too, so that it is the filter that refuses, whoever the user is.
+        detail = run_program(setup + ask.format(pid="os.getpid()")).detail
+        assert detail.startswith("PermissionError: [Errno 1]")
+
+    def test_a_pair_of_sockets_and_a_timer_still_work(self):
+        code = "import signal, socket\na, b = socket.socketpair()\na.send(b'x')\nassert b.recv(1) == b'x'\n"
+        code += (
+            "signal.signal(signal.SIGALRM, lambda *_: 1 / 0)\nsignal.setitimer(signal.ITIMER_REAL, 0.1)\nsignal.pause()"
+        )
+        assert run_program(code).detail == "ZeroDivisionError: division by zero"
 
     def test_nothing_is_left_when_the_caller_is_killed(self, needs):
         needs("processes")
