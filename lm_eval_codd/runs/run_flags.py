@@ -104,9 +104,9 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
         Flag(
             "task",
             "str",
-            "gsm8k, math500, mbpp, gpqa (the paper's protocol), demo, coupling (ten tasks of dependent tokens), or a "
-            "task of lm-eval (stock:gsm8k for its own) or of --include_path; several, separated by commas, are a run "
-            "each; required",
+            "gsm8k, math500, mbpp, gpqa (the paper's protocol), humaneval, demo, coupling (ten tasks of dependent "
+            "tokens), or a task of lm-eval (stock:gsm8k for its own) or of --include_path; several, separated by "
+            "commas, are a run each; required",
         ),
         Flag("num_shot", "int", "examples in the prompt, for tasks of lm-eval", default="the task's own number"),
         Flag("metadata", "str", "arguments of the task, name=value or a JSON object: clean=off of gpqa"),

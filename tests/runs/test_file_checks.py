@@ -44,7 +44,7 @@ class TestTasks:
         assert not problem(text.replace("gsm8k", "mmlu"))
 
     def test_that_execute_programs_need_a_word(self, text):
-        humaneval = text.replace("gsm8k", "humaneval")
+        humaneval = text.replace("gsm8k", "stock:humaneval")
         assert "say --confirm_run_unsafe_code" in problem(humaneval)
         assert not problem(f"{humaneval} --confirm_run_unsafe_code")
         assert not problem(text.replace("gsm8k", "mbpp"))

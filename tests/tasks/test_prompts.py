@@ -1,8 +1,9 @@
 """Prompts against golden/tasks/stock_prompts.json.
 
 The golden was rendered by lm-eval 0.4.13's own tasks (gsm8k, minerva_math500, gpqa_main_generative_n_shot,
-mbpp_instruct; zero-shot) on the rows in golden/tasks/data, with the paper's prompt as `system_instruction`: the
-messages handed to the chat template, the text that LLaDA's and Qwen2.5's templates make of them, and the text without.
+mbpp_instruct, humaneval_instruct; zero-shot) on the rows in golden/tasks/data, with the paper's prompt as
+`system_instruction`: the messages handed to the chat template, the text that LLaDA's and Qwen2.5's templates make of
+them, and the text without.
 """
 
 import json
@@ -10,7 +11,7 @@ from functools import partial
 
 import pytest
 
-TASKS = ("codd_gsm8k", "codd_math500", "codd_gpqa", "codd_mbpp")
+TASKS = ("codd_gsm8k", "codd_math500", "codd_gpqa", "codd_mbpp", "codd_humaneval")
 
 
 @pytest.fixture(params=TASKS)
