@@ -45,6 +45,9 @@ MAY_IMPORT = {
     "circuits": {"hub_ids", "settings", "names", "demo", "outputs", "command_line"},
     "decoding": {"settings", "backbones", "circuits", "noise", "transfer"},
     "likelihood": {"settings", "backbones", "circuits", "decoding", "noise"},
+    "dit": {
+        *("settings", "names", "backbones", "circuits", "decoding", "noise", "transfer", "outputs", "command_line"),
+    },
     "models": {
         *("catalogue", "settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"),
         *("code_revision", "likelihood"),

@@ -17,6 +17,7 @@ from lm_eval_codd.backbones.adapter import ADAPTER_FILES, add_adapter
 from lm_eval_codd.backbones.backbone import Backbone
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError, find_checkpoint
 from lm_eval_codd.backbones.layout import ConfigReader, Layout
+from lm_eval_codd.backbones.placement import default_dtype, parse_dtype, place
 from lm_eval_codd.backbones.registry import find_layout, recognised_by
 from lm_eval_codd.backbones.self_test import check_bidirectional, check_trunk
 from lm_eval_codd.backbones.token_ids import find_token_ids
@@ -32,17 +33,6 @@ Attention = Literal["full", "block"]
 ATTENTIONS: Final[tuple[Attention, ...]] = get_args(Attention)
 
 _logger = logging.getLogger("lm_eval.codd")
-
-_DTYPES: Final = {name: getattr(torch, name) for name in ("bfloat16", "float16", "float32", "float64")}
-# What torch and other projects call them.
-_SHORT_DTYPES: Final = {
-    "half": "float16",
-    "fp16": "float16",
-    "bf16": "bfloat16",
-    "float": "float32",
-    "fp32": "float32",
-    "double": "float64",
-}
 
 
 def load_backbone(
@@ -88,8 +78,8 @@ def load_backbone(
     Raises:
         CheckpointError: one line that says what does not fit. A `ValueError`.
     """
-    dtype = _parse_dtype(dtype)
-    placement = _place(device, device_map)
+    dtype = parse_dtype(dtype)
+    placement = place(device, device_map)
     checkpoint = find_checkpoint(path_or_hub_id, revision)
     layout = find_layout(checkpoint, family)
     config = _build_config(checkpoint, layout)
@@ -239,40 +229,6 @@ def _stored(checkpoint: Checkpoint) -> dict[str, Tensor]:
     return {name: tensor for path in checkpoint.weight_files for name, tensor in load_file(path).items()}
 
 
-def default_dtype(checkpoint: Checkpoint) -> torch.dtype:
-    """What config.json says, else what is stored: the dtype that `load_backbone` takes by itself."""
-    configured = checkpoint.config.get("torch_dtype") or checkpoint.config.get("dtype")
-    return _parse_dtype(configured) or _DTYPES[checkpoint.stored_dtype]
-
-
-def _parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    if dtype in (None, "auto"):
-        return None
-    name = _SHORT_DTYPES.get(_name(dtype), _name(dtype))
-    if name not in _DTYPES:
-        raise CheckpointError(unknown_value("dtype", name, ["auto", *_DTYPES]))
-    return _DTYPES[name]
-
-
-def _place(device: str | torch.device | None, device_map: str | dict[str, Any] | None) -> str | dict[str, Any]:
-    if device_map is not None:
-        if device is not None:
-            raise CheckpointError(f"`device={device}` and `device_map={device_map}` exclude each other; give one")
-        return device_map
-    try:
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise CheckpointError(unknown_value("device", device, ["cpu", "cuda", "cuda:0", "cuda:1"])) from None
-    if device.type not in ("cpu", "cuda"):
-        raise CheckpointError(f"`device={device}` cannot decode, which needs float64; use cpu, cuda or cuda:<id>")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise CheckpointError(
-            f"`device={device}` does not exist: {torch.cuda.device_count()} GPU(s) are visible; device=cpu always works"
-        )
-    # Weights then go straight to their device, with no copy of the model in main memory first.
-    return {"": device}
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without transformers' progress bar and its table of keys: what matters of it is raised as one line."""
@@ -285,7 +241,3 @@ def _quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bar:
             transformers_logging.enable_progress_bar()
-
-
-def _name(dtype: str | torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

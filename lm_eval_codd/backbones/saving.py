@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, Checkpoint, CheckpointError, find_checkpoint
-from lm_eval_codd.backbones.loading import default_dtype
+from lm_eval_codd.backbones.placement import default_dtype
 from lm_eval_codd.backbones.registry import find_layout
 
 if TYPE_CHECKING:
