@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from lm_eval_codd.registration import tasks_dir
-from lm_eval_codd.runs.task_files import read_task_file
+from lm_eval_codd.task_files import read_task_file
 
 
 def header_alone(**header: dict) -> bytes:

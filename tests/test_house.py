@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "catalogue": set(),
     "hub_ids": set(),
     "token_files": set(),
+    "task_files": {"registration"},
     "settings": {"names"},
     "transfer": set(),
     "noise": {"transfer"},
@@ -50,7 +51,7 @@ MAY_IMPORT = {
     },
     "models": {
         *("catalogue", "settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"),
-        *("code_revision", "likelihood"),
+        *("code_revision", "likelihood", "task_files"),
     },
     "gap": {"settings", "backbones", "circuits", "likelihood", "training", "columns", "outputs", "command_line"},
     "training": {"settings", "backbones", "circuits", "outputs", "command_line"},
@@ -65,7 +66,7 @@ MAY_IMPORT = {
     },
     "runs": {
         *("hub_ids", "token_files", "catalogue", "settings", "names", "older_records", "registration", "demo"),
-        "clean_text",
+        *("clean_text", "task_files"),
     },
     "launch": {
         *("runs", "reporting", "settings", "catalogue", "names", "older_records", "registration", "demo"),
@@ -85,6 +86,7 @@ WITHOUT_TENSORS = (
     "catalogue",
     "hub_ids",
     "token_files",
+    "task_files",
     "settings",
     "grading",
     "older_records",

@@ -13,6 +13,7 @@ from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MASKED_LM
 from lm_eval_codd.registration import tasks_dir
 from lm_eval_codd.runs.checkpoints import split_revision
 from lm_eval_codd.runs.naming import number
+from lm_eval_codd.runs.run import READ_BY_LIKELIHOODS
 from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS
 from lm_eval_codd.settings import DecodingConfig
 
@@ -70,6 +71,8 @@ def model_args(run: Run, revisions: Mapping[str, str] = _NONE) -> dict[str, Any]
         if field.name == "num_steps" and run.config.steps_follow_confidence:
             continue
         if not run.config.reads(field.name):
+            continue
+        if run.decodes_nothing and field.name not in READ_BY_LIKELIHOODS:
             continue
         if field.name in ("alg", "num_steps") or value != usual[field.name]:
             args[field.name] = value

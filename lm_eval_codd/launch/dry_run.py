@@ -13,7 +13,6 @@ from lm_eval_codd.launch.command import build_command
 from lm_eval_codd.launch.schedule import plan
 from lm_eval_codd.runs.checkpoints import folder_of
 from lm_eval_codd.runs.naming import other_parts
-from lm_eval_codd.settings import rule_of
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.devices import Slot
@@ -61,8 +60,8 @@ def _row(number: int, job: Job, about: Estimate | None, more: Sequence[str]) -> 
     return (
         str(number),
         run.short_task,
-        rule_of(vars(run.config)),
-        "-" if run.config.steps_follow_confidence else str(run.config.num_steps),
+        run.rule,
+        "-" if run.config.steps_follow_confidence or run.decodes_nothing else str(run.config.num_steps),
         "-" if run.circuit is None else run.circuit.rstrip("/").rpartition("/")[2],
         f"{most}{run.num_forward}",
         _rows(run),

@@ -117,8 +117,13 @@ def select(
 
 def _name_there(name: str, run: Run, output_dir: Path) -> str:
     """The run's name; the one that an older version gave it, where that one has finished it."""
-    former = former_name(run)
-    return former if former is not None and record.completed(output_dir / former, run) else name
+    former = [former_name(run)] if not run.decodes_nothing else _of_same_task(run, output_dir)
+    return next((there for there in former if there and record.completed(output_dir / there, run)), name)
+
+
+def _of_same_task(run: Run, output_dir: Path) -> list[str]:
+    """Folders of runs of this family and task: names once told apart what is not read where nothing is decoded."""
+    return sorted(folder.name for folder in output_dir.glob(f"{run.family}_{run.short_task}_*"))
 
 
 def prepare_folder(output_dir: Path) -> str | None:

@@ -163,9 +163,11 @@ class DiffusionLM(LikelihoodLM):
         of_checkpoint, longest = read_own_defaults(pretrained, sources.revision)
         of_checkpoint = of_checkpoint if own_defaults else {}
         longest = min((length for length in (max_length, longest) if length is not None), default=None)
-        self._settings = Settings(recognised.family, settings, of_checkpoint, longest)
-        self._said: set[str] = set()
         evaluation = running_evaluation() or Evaluation()
+        # Where nothing is decoded, neither need an answer fit the model nor a circuit the answer.
+        decodes = not evaluation.asks_for_no_text
+        self._settings = Settings(recognised.family, settings, of_checkpoint, longest if decodes else None)
+        self._said: set[str] = set()
         self.config = self._resolve(evaluation)
         self.likelihoods = self._resolve_likelihoods(evaluation)
         self._last_tasks: list[weakref.ref[Any]] = []
@@ -183,11 +185,12 @@ class DiffusionLM(LikelihoodLM):
         self._texts = Texts(self.tokenizer, tokenizer or pretrained, add_bos_token, chat_template_args)
         self._tokens = Tokens(self.tokenizer, tokenizer or pretrained)
         self.backbone, self.circuit, self.planner = load_parts(
-            sources, self.config, recognised, dtype=dtype, device=computed_on, device_map=device_map
+            sources, self.config, recognised, dtype=dtype, device=computed_on, device_map=device_map, decodes=decodes
         )
         self._device = self.backbone.device
         self._max_length = choose_max_length(max_length, self.backbone.max_length)
-        check_room(self.config.gen_length, self._max_length)
+        if decodes:
+            check_room(self.config.gen_length, self._max_length)
 
         self._made_from = {
             **vars(sources),

@@ -21,6 +21,8 @@ from lm_eval import evaluator
 from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.utils import simple_parse_args_string
 
+from lm_eval_codd import task_files
+
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
 
@@ -42,6 +44,7 @@ class Evaluation:
         use_cache: whether lm-eval keeps the answers in a store of its own.
         typed_device: the device that somebody chose; None where lm-eval filled in its default.
         tasks: those of the run, by name; empty before lm-eval has loaded them.
+        asks_for_no_text: whether all its tasks are known to ask for likelihoods alone, before they are loaded too.
     """
 
     gen_kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -53,6 +56,7 @@ class Evaluation:
     use_cache: bool = False
     typed_device: str | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
+    asks_for_no_text: bool = False
 
     @property
     def wants_no_template(self) -> bool:
@@ -81,6 +85,7 @@ def running_evaluation() -> Evaluation | None:
             "samples": _argument(simple, _SIMPLE, "samples") or {},
             "use_cache": _argument(simple, _SIMPLE, "use_cache") is not None,
             "typed_device": _typed_device(simple),
+            "asks_for_no_text": _asks_for_no_text(simple),
         }
     if evaluate is not None:
         given["tasks"] = _flat(_argument(evaluate, _EVALUATE, "task_dict"))
@@ -148,6 +153,16 @@ def _typed_device(simple: FrameType) -> str | None:
     if not caller.startswith("lm_eval."):
         return device
     return device if _command_line_has("device") else None
+
+
+def _asks_for_no_text(simple: FrameType) -> bool:
+    asked = _argument(simple, _SIMPLE, "tasks") or []
+    manager = _argument(simple, _SIMPLE, "task_manager")
+    given = getattr(manager, "include_path", None)
+    folders = [None, *(map(str, given) if isinstance(given, list | tuple) else [str(given)] if given else [])]
+    return bool(asked) and all(
+        isinstance(task, str) and any(task_files.asks_for_no_text(task, folder) for folder in folders) for task in asked
+    )
 
 
 def _command_line_has(option: str) -> bool:

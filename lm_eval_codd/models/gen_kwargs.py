@@ -27,9 +27,9 @@ _KIND: Final = "name in --gen_kwargs:"
 _STOP_NAMES: Final = tuple(name for name, elsewhere in READ_AS.items() if elsewhere.here == "until")
 
 
-def check_room(gen_length: Any, max_length: int | None) -> None:
+def check_room(gen_length: Any, max_length: int) -> None:
     """Raise `ValueError` when an answer leaves no room for a prompt. What is no number is refused elsewhere."""
-    if max_length is not None and isinstance(gen_length, int) and gen_length >= max_length:
+    if isinstance(gen_length, int) and gen_length >= max_length:
         raise ValueError(
             f"`gen_length={gen_length}` leaves no room for a prompt in `max_length={max_length}`; use a smaller "
             "gen_length"
@@ -43,7 +43,7 @@ class Settings:
         family: whose published defaults fill the gaps.
         given: `--model_args` that are fields of `DecodingConfig` or of `LikelihoodConfig`.
         of_checkpoint: the checkpoint's own defaults.
-        max_length: prompt and answer together, where it is known already.
+        max_length: prompt and answer together, where an answer must leave room for a prompt; None: it need not.
     """
 
     def __init__(
@@ -81,8 +81,9 @@ class Settings:
         of_checkpoint = {name: value for name, value in usual.items() if name not in hidden}
         of_run = {} if seed is None else {"seed": seed}
         settings = {**of_run, **of_checkpoint, **asked}
-        # Before steps and blocks: they would ask for a multiple of what cannot be in the first place.
-        check_room(settings.get("gen_length", _USUAL_LENGTH), self._max_length)
+        if self._max_length is not None:
+            # Before steps and blocks: they would ask for a multiple of what cannot be in the first place.
+            check_room(settings.get("gen_length", _USUAL_LENGTH), self._max_length)
         return DecodingConfig.for_family(self._family, **settings)
 
     def resolve_likelihoods(self, typed: Mapping[str, Any], *, seed: int | None = None) -> LikelihoodConfig:

@@ -65,14 +65,24 @@ def load_parts(
     dtype: str | torch.dtype | None,
     device: str | torch.device | None,
     device_map: str | dict[str, Any] | None,
+    decodes: bool = True,
 ) -> Parts:
     """Load them, what is small first, so that what cannot fit together is said before weights are read.
+
+    Args:
+        sources: of the parts.
+        config: of the decode.
+        recognised: what the checkpoint is.
+        dtype: of the networks, as for `load_backbone`.
+        device: likewise.
+        device_map: likewise.
+        decodes: whether answers are asked for, to whose blocks a circuit has to fit.
 
     Raises:
         ValueError: one line: a part cannot be loaded, or does not fit the settings or another part.
     """
     circuit = None if sources.pc is None else circuits.load_circuit(sources.pc, revision=sources.pc_revision)
-    if circuit is not None:
+    if circuit is not None and decodes:
         decoding.check_window(config, circuit.num_positions)
     backbone = backbones.load_backbone(
         sources.pretrained,

@@ -104,15 +104,20 @@ def _hub_cache() -> Path:
     return Path(home).expanduser() / "hub"
 
 
-def check_model(flag: str, folder: str, gen_length: int) -> int | None:
+def check_model(flag: str, folder: str, gen_length: int | None) -> int | None:
     """Check a checkpoint folder against a run; returns the longest sequence it can take, None where unsaid.
+
+    Args:
+        flag: that named the folder.
+        folder: of the checkpoint.
+        gen_length: of an answer; None where nothing is decoded.
 
     Raises:
         ValueError: one line for a folder without a config, or shorter than the answer.
     """
     config = _read_config(flag, folder)
     length = next((config[name] for name in _LENGTHS if isinstance(config.get(name), int)), None)
-    if length is not None and gen_length >= length:
+    if length is not None and gen_length is not None and gen_length >= length:
         raise ValueError(
             f"`--gen_length {gen_length}` leaves no room for a prompt: {folder} takes {length} tokens in all; "
             f"use a smaller gen_length"

@@ -16,7 +16,7 @@ from lm_eval_codd.names import translate
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
 from lm_eval_codd.runs.recognition import check_family, recognise
-from lm_eval_codd.runs.run import Run, is_own_task, num_documents
+from lm_eval_codd.runs.run import READ_BY_LIKELIHOODS, Run, decodes_nothing, is_own_task, num_documents
 from lm_eval_codd.runs.run_flags import (
     ATTENTIONS,
     CIRCUIT_SETTINGS,
@@ -113,16 +113,20 @@ def make_run(given: Mapping[str, Any]) -> Run:
     if own is not None and own.gen_length is not None:
         given = {"gen_length": own.gen_length, **given}
     family = _family(alias, given)
+    include_path = _include_path(given, task)
+    is_decoded = not decodes_nothing(task, include_path)
     config = _config(family, given)
+    config = config if is_decoded else _read_by_likelihoods(family, config)
+    gen_length = config.gen_length if is_decoded else None
     flag, checkpoint = read_checkpoint(alias, given)
     own_length = None
     if not checkpoints.is_hub_id(checkpoint):
         folder = str(demo.CHECKPOINT) if checkpoint == checkpoints.DEMO else checkpoint
-        own_length = checkpoints.check_model(flag, folder, config.gen_length)
+        own_length = checkpoints.check_model(flag, folder, gen_length)
         check_family(flag, folder, checkpoints.model_type(folder), family)
     limit, samples = _documents(given)
     protocol = given.get("protocol", "paper")
-    max_length = _max_length(given, config, own_length)
+    max_length = _max_length(given, gen_length, own_length)
     if protocol == "official" and family == "llada" and checkpoint != checkpoints.DEMO:
         max_length = min(filter(None, (_OFFICIAL_PROMPT_LENGTH + config.gen_length, own_length)))
     return Run(
@@ -143,7 +147,7 @@ def make_run(given: Mapping[str, Any]) -> Run:
         batch_size=_batch_size(given.get("batch_size", "1")),
         chat_template=_chat_template(given, checkpoint, task),
         num_shot=_num_shot(given, task),
-        include_path=_include_path(given, task),
+        include_path=include_path,
         limit=limit,
         samples=samples,
         protocol=protocol,
@@ -258,6 +262,12 @@ def _config(family: Family, given: Mapping[str, Any]) -> DecodingConfig:
     return dataclasses.replace(config, num_steps=steps, tokens_per_step=None)
 
 
+def _read_by_likelihoods(family: Family, config: DecodingConfig) -> DecodingConfig:
+    """The family's decoding, which does not take place, with those settings that log-likelihoods read too."""
+    settings = {name: getattr(config, name) for name in READ_BY_LIKELIHOODS}
+    return DecodingConfig.for_family(family, **settings, num_steps=DEFAULT_NUM_STEPS)
+
+
 def _likelihood(given: Mapping[str, Any]) -> str | None:
     """The settings of log-likelihoods that are not their default."""
     own = {name: given[name] for name in ONLY_LIKELIHOODS if name in given}
@@ -287,15 +297,16 @@ def _drop_circuit_settings(given: Mapping[str, Any], settings: dict[str, Any]) -
         settings.pop(name, None)
 
 
-def _max_length(given: Mapping[str, Any], config: DecodingConfig, own_length: int | None) -> int | None:
+def _max_length(given: Mapping[str, Any], gen_length: int | None, own_length: int | None) -> int | None:
     length = given.get("max_length")
     if length is None:
         return None
     if given.get("protocol") == "official":
         raise ValueError("`--max_length` and `--protocol official` both say how long prompts may be; leave one out")
-    if length <= config.gen_length or (own_length is not None and length > own_length):
+    if length <= (gen_length or 0) or (own_length is not None and length > own_length):
+        least = "1 or more" if gen_length is None else f"more than `--gen_length {gen_length}`"
         most = "" if own_length is None else f" and at most {own_length}, the checkpoint's"
-        raise ValueError(f"`--max_length {length}` must be more than `--gen_length {config.gen_length}`{most}")
+        raise ValueError(f"`--max_length {length}` must be {least}{most}")
     return length
 
 

@@ -15,7 +15,6 @@ from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.run import is_own_task
 from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS
-from lm_eval_codd.settings import rule_of
 
 if TYPE_CHECKING:
     from lm_eval_codd.runs.run import Run
@@ -56,10 +55,9 @@ def other_parts(runs: Mapping[str, Run]) -> dict[str, list[str]]:
     """Of each run's name, what is not its task, rule (with its options), steps or circuit, nor the same for all."""
     parts = {}
     for name, run in runs.items():
-        family, _, _, *rest = _parts(run)
-        of_rule = tuple(f"{option.partition('=')[0]}-" for option in rule_of(vars(run.config)).split()[1:])
-        rest = [part for part in rest[0 if run.config.steps_follow_confidence else 1 :] if not part.startswith(of_rule)]
-        parts[name] = [family, *rest]
+        family, _, *rest = _parts(run)
+        of_rule = tuple(f"{option.partition('=')[0]}-" for option in run.rule.split()[1:])
+        parts[name] = [family, *(part for part in rest[len(_how(run)) :] if not part.startswith(of_rule))]
     common = set.intersection(*map(set, parts.values())) if len(parts) > 1 else set()
     return {
         name: [part for part in own if part not in common and not part.startswith("pc-")] for name, own in parts.items()
@@ -67,9 +65,7 @@ def other_parts(runs: Mapping[str, Run]) -> dict[str, list[str]]:
 
 
 def _parts(run: Run, *, names_no_shots: bool = True) -> list[str]:
-    parts = [run.family, run.short_task, run.config.alg if run.config.reads("alg") else run.config.decoder]
-    if not run.config.steps_follow_confidence:
-        parts.append(f"steps{run.config.num_steps}")
+    parts = [run.family, run.short_task, *_how(run)]
     if run.checkpoint != DEFAULT_CHECKPOINTS.get(run.family):
         parts.append(f"ckpt-{_short(run.checkpoint)}")
     if run.attention is not None:
@@ -84,7 +80,7 @@ def _parts(run: Run, *, names_no_shots: bool = True) -> list[str]:
         parts.append(f"tokenizer-{_short(run.tokenizer)}")
     if run.add_bos_token is not None:
         parts.append("bos" if run.add_bos_token else "no-bos")
-    parts += _written(run.chat_template_args) + _written(run.metadata) + _written(run.likelihood)
+    parts += _written(run.chat_template_args) + _written(run.metadata) + _of_likelihoods(run)
     if run.max_length is not None and run.protocol == "paper":
         parts.append(f"max_length-{run.max_length}")
     parts += _settings(run)
@@ -107,6 +103,18 @@ def _parts(run: Run, *, names_no_shots: bool = True) -> list[str]:
     if run.tag is not None:
         parts.append(f"tag-{run.tag}")
     return parts
+
+
+def _how(run: Run) -> list[str]:
+    """What it decodes by: the rule, and the steps where they are a number; or what it estimates likelihoods by."""
+    if run.decodes_nothing:
+        return [run.likelihoods.estimator]
+    rule = run.config.alg if run.config.reads("alg") else run.config.decoder
+    return [rule] if run.config.steps_follow_confidence else [rule, f"steps{run.config.num_steps}"]
+
+
+def _of_likelihoods(run: Run) -> list[str]:
+    return [part for part in _written(run.likelihood) if not (run.decodes_nothing and part.startswith("estimator-"))]
 
 
 def former_name(run: Run) -> str | None:

@@ -13,8 +13,16 @@ from lm_eval_codd import demo
 from lm_eval_codd.catalogue import TASKS, short_name
 from lm_eval_codd.older_records import filled_settings
 from lm_eval_codd.runs import checkpoints
-from lm_eval_codd.runs.task_files import likelihoods_asked
-from lm_eval_codd.settings import ONLY_LIKELIHOODS, REVISING, DecodingConfig, Family, LikelihoodConfig, extensions_of
+from lm_eval_codd.settings import (
+    REVISING,
+    SHARED_WITH_DECODING,
+    DecodingConfig,
+    Family,
+    LikelihoodConfig,
+    extensions_of,
+    rule_of,
+)
+from lm_eval_codd.task_files import asks_for_no_text, likelihoods_asked
 
 _DEMO_BYTES: Final = 2e6
 _HUB_BYTES: Final = 16e9
@@ -22,6 +30,9 @@ _UNKNOWN_ROWS: Final = 1000
 # Of a document whose likelihoods are asked for, before anybody has read it.
 _GUESSED_CHOICES: Final = 4
 _GUESSED_TOKENS: Final = 32
+
+# Of a decode's settings: what log-likelihoods have too, and the token ids that stand in for a checkpoint's own.
+READ_BY_LIKELIHOODS: Final = (*SHARED_WITH_DECODING, "mask_id", "eos_id", "eot_id")
 
 # What the first identities held, and hashes in names therefore cover, default or not.
 _FIRST_FIELDS: Final = """
@@ -93,14 +104,23 @@ class Run:
     @property
     def likelihoods(self) -> LikelihoodConfig:
         """The settings of its log-likelihoods; those that decoding has too are the decode's."""
-        shared = (field.name for field in dataclasses.fields(LikelihoodConfig) if field.name not in ONLY_LIKELIHOODS)
         own = {} if self.likelihood is None else json.loads(self.likelihood)
-        return LikelihoodConfig(**{name: getattr(self.config, name) for name in shared}, **own)
+        return LikelihoodConfig(**{name: getattr(self.config, name) for name in SHARED_WITH_DECODING}, **own)
 
     @property
     def likelihoods_asked(self) -> frozenset[str]:
         """What its task asks for beside text (`task_files.likelihoods_asked`)."""
         return frozenset() if is_own_task(self.task) else likelihoods_asked(self.task, self.include_path)
+
+    @property
+    def decodes_nothing(self) -> bool:
+        """Whether its task asks for nothing but likelihoods; then `config` has defaults where only decoding reads."""
+        return decodes_nothing(self.task, self.include_path)
+
+    @property
+    def rule(self) -> str:
+        """What it decodes by, as tables name it, or what it estimates likelihoods by."""
+        return self.likelihoods.estimator if self.decodes_nothing else rule_of(vars(self.config))
 
     @property
     def is_bound(self) -> bool:
@@ -204,6 +224,11 @@ def is_own_task(task: str) -> bool:
     return short_name(task) is not None
 
 
+def decodes_nothing(task: str, include_path: str | None) -> bool:
+    """Whether a task, by lm-eval's name, asks for nothing but likelihoods."""
+    return not is_own_task(task) and asks_for_no_text(task, include_path)
+
+
 def filled(identity: Mapping[str, Any]) -> dict[str, Any]:
     """An identity, of this version or an older one, with the defaults of what it leaves out.
 
@@ -212,7 +237,12 @@ def filled(identity: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not isinstance(identity, Mapping) or not isinstance(identity.get("config"), Mapping):
         raise ValueError("no identity of a run")
-    return {**_defaults(Run), **identity, "config": filled_settings(identity["config"])}
+    whole = {**_defaults(Run), **identity}
+    config = identity["config"]
+    if decodes_nothing(str(whole.get("task")), whole["include_path"]):
+        # Older versions recorded what such a run was given for decoding too.
+        config = {name: value for name, value in config.items() if name in READ_BY_LIKELIHOODS}
+    return {**whole, "config": filled_settings(config)}
 
 
 def _defaults(cls: type) -> dict[str, Any]:

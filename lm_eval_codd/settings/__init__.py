@@ -24,7 +24,13 @@ from lm_eval_codd.settings.config import (
 )
 from lm_eval_codd.settings.decoders import DECODERS, REVISING, TAKE_PLANNERS, only_read, reads
 from lm_eval_codd.settings.fields import either, facts_of, unknown_value
-from lm_eval_codd.settings.likelihood import ESTIMATORS, LONGEST_EXACT, ONLY_LIKELIHOODS, LikelihoodConfig
+from lm_eval_codd.settings.likelihood import (
+    ESTIMATORS,
+    LONGEST_EXACT,
+    ONLY_LIKELIHOODS,
+    SHARED_WITH_DECODING,
+    LikelihoodConfig,
+)
 
 __all__ = [
     "ALGS",
@@ -40,6 +46,7 @@ __all__ = [
     "PC_SAMPLING",
     "REVISING",
     "SCORE_WHAT_IS_DRAWN",
+    "SHARED_WITH_DECODING",
     "SHIFTED",
     "TAKE_PLANNERS",
     "DecodingConfig",

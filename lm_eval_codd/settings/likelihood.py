@@ -120,7 +120,10 @@ class LikelihoodConfig:
         return f"lower bound of the log-likelihood, {how}"
 
 
-# Those that decoding has not.
+# Those that decoding has too, and those that it has not.
+SHARED_WITH_DECODING: Final = tuple(
+    field.name for field in dataclasses.fields(LikelihoodConfig) if field.name in _DECODING
+)
 ONLY_LIKELIHOODS: Final = tuple(
     field.name for field in dataclasses.fields(LikelihoodConfig) if field.name not in _DECODING
 )

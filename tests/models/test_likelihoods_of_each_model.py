@@ -11,6 +11,7 @@ from lm_eval.api.registry import get_model
 
 import lm_eval_codd as codd
 from lm_eval_codd.circuits.files import save_circuit
+from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.models.pairs import pair_of, windows_of
 from tests.conftest import random_circuit
 from tests.models import stock_tasks, tiny_qwen
@@ -83,6 +84,31 @@ def test_two_ranks_score_like_one(arguments, run_stock, tmp_path, name):
         assert two["config"]["likelihoods"][count] >= one["config"]["likelihoods"][count]
 
 
+class TestWhereNothingIsDecoded:
+    def test_an_answer_need_not_fit_the_model_nor_a_circuit_the_answer(self, arguments, run_stock):
+        checkpoint, settings = arguments("codd_llada")
+        args = {"pretrained": checkpoint, "device": "cpu", "num_samples": 1, "max_length": 512}
+        alone = run_stock("llada", ["arc_easy"], model_args=args)
+        assert alone["config"]["settings"]["gen_length"] == 512
+        fitting = run_stock("llada", ["arc_easy"], model_args=args | {"gen_length": 16, "block_length": 16})
+        assert same(values(alone), values(fitting))
+        coupled = run_stock("codd_llada", ["arc_easy"], model_args=args | {"pc": settings["pc"], "pc_frac": 1.1})
+        assert coupled["config"]["likelihoods"]["circuit_calls"] > 0
+
+    @pytest.mark.parametrize("tasks", [["arc_easy", "gsm8k"], ["gsm8k"], ["unknown"]])
+    def test_where_something_may_be_it_is_refused_before_a_checkpoint_is_opened(self, run_stock, tasks):
+        args = {"pretrained": "/nowhere", "device": "cpu", "max_length": 512}
+        with pytest.raises(ValueError, match="`gen_length=512` leaves no room for a prompt in `max_length=512`"):
+            run_stock("llada", tasks, model_args=args)
+
+    def test_a_model_that_scores_refuses_to_decode_what_does_not_fit(self, checkpoints, run_stock, ask, monkeypatch):
+        made = []
+        monkeypatch.setattr(LLaDA, "loglikelihood", lambda self, requests: made.append(self) or [(-1.0, False)] * 15)
+        run_stock("llada", ["arc_easy"], model_args={"pretrained": checkpoints["llada"], "max_length": 512})
+        with pytest.raises(ValueError, match="`gen_length=512` leaves no room"):
+            ask(made[0], ["a"])
+
+
 @pytest.mark.parametrize("name", ["masked_lm", "codd_masked_lm"])
 def test_values_are_those_of_the_python_api(arguments, run_stock, name):
     checkpoint, settings = arguments(name)
@@ -114,5 +140,4 @@ def test_the_group_of_all_subjects_is_the_mean_over_its_documents(arguments, run
     right = [sample["acc"] for samples in result["samples"].values() for sample in samples]
     assert (len(result["samples"]), len(right)) == (57, 171)
     assert 0 < result["groups"]["mmlu"]["acc,none"] == pytest.approx(sum(right) / len(right))
-    # A letter is one token, so a question is one canvas, whatever its choices.
     assert result["config"]["likelihoods"]["likelihoods"] == 4 * 171

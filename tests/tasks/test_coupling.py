@@ -5,7 +5,7 @@ import pytest
 from lm_eval_codd.catalogue import COUPLING_CONTROL, COUPLING_JOINT, GROUPS, TASKS, task_name
 from lm_eval_codd.coupling_tasks.items import NUM_TEST_ITEMS
 from lm_eval_codd.coupling_tasks.registry import COUPLED_TASKS
-from lm_eval_codd.runs.task_files import read_task_file
+from lm_eval_codd.task_files import read_task_file
 
 SHORT = (*COUPLING_JOINT, *COUPLING_CONTROL)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lm_eval_codd.catalogue import TASKS, task_name
-from lm_eval_codd.runs.task_files import read_task_file
+from lm_eval_codd.task_files import read_task_file
 
 OPEN_DLLM = ("humaneval_opendllm", "humaneval_plus_opendllm", "mbpp_opendllm", "mbpp_plus_opendllm")
 CD4LM = ("gsm8k_cd4lm", "math500_cd4lm", "humaneval_cd4lm", "mbpp_cd4lm")

@@ -79,15 +79,25 @@ def task_files(include_path: str | None = None) -> TaskFiles:
     return TaskFiles(*(folder for folder in folders if folder is not None))
 
 
-@functools.cache
 def likelihoods_asked(task: str, include_path: str | None = None) -> frozenset[str]:
     """What a task, or the tasks of a group, ask for beside text, by lm-eval's words; empty for those of this package.
 
     `multiple_choice`, `loglikelihood` or `loglikelihood_rolling`; what a class asks for is not known.
     """
+    return _output_types(task, include_path) & _LIKELIHOODS
+
+
+def asks_for_no_text(task: str, include_path: str | None = None) -> bool:
+    """Whether all that a task, or every task of a group, asks for is likelihoods; False of one that is not known."""
+    output_types = _output_types(task, include_path)
+    return bool(output_types) and output_types <= _LIKELIHOODS
+
+
+@functools.cache
+def _output_types(task: str, include_path: str | None) -> frozenset[str]:
     files = task_files(include_path)
     configs = files.configs(task) if task in files.names else ()
-    return frozenset(str(config.get("output_type")) for _, config in configs) & _LIKELIHOODS
+    return frozenset(str(config.get("output_type")) for _, config in configs)
 
 
 def read_task_file(path: Path, depth: int = 0) -> dict[str, Any]:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lm_eval_codd.registration import tasks_dir
-from lm_eval_codd.runs.task_files import TaskFiles, task_files
+from lm_eval_codd.task_files import TaskFiles, task_files
 
 OWN = {
     "base_yaml": "tag: of_mine\noutput_type: generate_until\nnum_fewshot: 3\n",
