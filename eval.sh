@@ -15,7 +15,11 @@ sys.exit(not found or os.path.dirname(os.path.realpath(util.find_spec("lm_eval_c
 if (cd / && python -c "$has_checkout" "$root/lm_eval_codd") 2>/dev/null; then
   python=$(command -v python)
 else
-  python=$(bash "$root/scripts/venv.sh" peft)
+  extras=peft
+  for argument; do
+    case $argument in --slurm | --slurm=*) extras=peft,slurm ;; esac
+  done
+  python=$(bash "$root/scripts/venv.sh" "$extras")
 fi
 # What messages call this script, so that a command they show works where the user stands.
 case $0 in

@@ -19,6 +19,8 @@ from lm_eval_codd.launch.fetch import fetch, list_include_paths, needs
 from lm_eval_codd.launch.jobs import Selection, demo_sweeps, prepare_folder, select
 from lm_eval_codd.launch.live import say, view
 from lm_eval_codd.launch.schedule import StopRequest, run_all
+from lm_eval_codd.launch.slurm.start import FLAGS as SLURM_FLAGS
+from lm_eval_codd.launch.slurm.start import describe_array, on_slurm, read_request, slot_of_task
 from lm_eval_codd.outputs import check_folder
 from lm_eval_codd.runs.estimate import from_past, read_past, stated
 from lm_eval_codd.runs.flags import Flag, format_help, parse
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
+# Executes jobs, here or elsewhere; None where that is over before they are.
+Execute = Callable[[Sequence[Job], StopRequest], "dict[str, Outcome] | None"]
+
 FLAGS: Final = (
     Flag("run", "str", "the flags of one run, in quotes; as often as there are runs", repeat=True),
     Flag("sweep", "str", "lists of values, in quotes, or a YAML file of them: the runs of their product", repeat=True),
@@ -58,6 +63,7 @@ FLAGS: Final = (
         "evaluate the demo checkpoint at 2 to 32 steps and by every decoder, on the CPU, without a download",
     ),
     Flag("gpus", "str", "slots, one run each at a time: GPU ids, or cpu", default="all GPUs, else cpu"),
+    Flag("gpus_per_run", "int", "GPUs of a slot, over which a checkpoint too large for one is spread", default="1"),
     Flag("output_dir", "str", "where every run gets its folder", default="results"),
     Flag("tag", "str", "a word for the name of every run that has no tag of its own"),
     Flag("limit", "float", "first N documents, or a share below 1, for every run that sets none of its own"),
@@ -89,6 +95,7 @@ Evaluate LLaDA and Dream checkpoints, several runs at a time.
   ./eval.sh --gpus 0,1 --sweep 'model_alias=llada task=math500,gsm8k alg=low_confidence,margin num_steps=256,128,64
                                 pc_ckpt=none,il18/llada-math-pc pc_ckpt@gsm8k=none,il18/llada-gsm-pc pc_frac=0.3,0.5'
   ./eval.sh --gpus 0,1 --paper table1 --dry-run
+  ./eval.sh --slurm 'partition=gpu gpus_per_node=1 time=04:00:00' --array_parallelism 20 --paper table1 --wait
   ./eval.sh --gpus cpu,cpu --limit 8 --run '--model_alias llada --llada_ckpt "/models/my llada" --task mbpp'
 
 A sweep is the product of its lists; key@task=... is the list of one task, in place of the others'. Runs that are
@@ -114,7 +121,7 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
         print(_help())
         return DONE
     try:
-        options = parse(argv, FLAGS)
+        options = parse(argv, (*FLAGS, *SLURM_FLAGS))
         texts, sweeps = options.get("run", []), _sweeps(options)
         if not texts and not sweeps:
             raise ValueError("there is nothing to run; give --run, --sweep, --paper or --demo (--help says more)")
@@ -123,7 +130,8 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
         choose = partial(select, texts, sweeps, output_dir, defaults, force=options.get("force", False))
         selection = choose()
         is_dry = options.get("dry_run", False)
-        slots = make_slots(options.get("gpus", _demo_slots(options, selection)), of_other_machine=is_dry)
+        request = read_request(options)
+        slots = [] if request else _slots(options, selection)
         if options.get("commands") and not is_dry:
             raise ValueError("`--commands` shows the commands of a dry run; add --dry-run, or leave it out")
         if is_dry:
@@ -132,8 +140,11 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
             estimate = from_past(read_past(output_dir)) if figure is None else stated(figure)
             for remark in _remarks(options, selection):
                 print(remark)
-            commands = options.get("commands", False)
-            show_plan(_jobs(selection, output_dir, {}), slots, estimate, runner, commands=commands)
+            commands, jobs = options.get("commands", False), _jobs(selection, output_dir, {})
+            places = slots if request is None else [slot_of_task(request)]
+            show_plan(jobs, places, estimate, runner, commands=commands)
+            if request is not None and jobs:
+                print(describe_array(jobs, request))
             return DONE
         warning = prepare_folder(output_dir)
     except ValueError as error:
@@ -143,7 +154,19 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
     for remark in [*_remarks(options, selection), *([warning] if warning else [])]:
         say(remark)
     show = show_demo if _is_demo_alone(options) else show_runs
-    return _launch(selection, choose, slots, output_dir, runner, show, anew=options.get("force", False))
+    execute: Execute | None = partial(_on_slots, slots, runner)
+    if request is not None:
+        execute = partial(on_slurm, request, output_dir, runner)
+    if options.get("prefetch"):
+        execute = None
+    return _launch(selection, choose, execute, output_dir, show, anew=options.get("force", False))
+
+
+def _on_slots(
+    slots: Sequence[Slot], runner: Sequence[str], jobs: Sequence[Job], stop: StopRequest
+) -> dict[str, Outcome]:
+    with view(jobs) as observer:
+        return run_all(jobs, slots, observer, stop, runner)
 
 
 def _sweeps(options: Mapping[str, Any]) -> list[Sweep]:
@@ -164,9 +187,14 @@ def _sweeps(options: Mapping[str, Any]) -> list[Sweep]:
     return [*sweeps, *demo_sweeps()] if options.get("demo") else sweeps
 
 
-def _demo_slots(options: Mapping[str, Any], selection: Selection) -> str | None:
-    """The demo alone is for the CPU, whatever GPUs there are."""
-    return cpu_slots(len(selection.runs)) if _is_demo_alone(options) else None
+def _slots(options: Mapping[str, Any], selection: Selection) -> list[Slot]:
+    # The demo alone is for the CPU, whatever GPUs there are.
+    of_demo = cpu_slots(len(selection.runs)) if _is_demo_alone(options) else None
+    return make_slots(
+        options.get("gpus", of_demo),
+        of_other_machine=options.get("dry_run", False),
+        gpus_per_run=options.get("gpus_per_run", 1),
+    )
 
 
 def _is_demo_alone(options: Mapping[str, Any]) -> bool:
@@ -182,9 +210,8 @@ def _remarks(options: Mapping[str, Any], selection: Selection) -> list[str]:
 def _launch(
     selection: Selection,
     choose: Callable[[], Selection],
-    slots: Sequence[Slot],
+    execute: Execute | None,
     output_dir: Path,
-    runner: Sequence[str],
     show: Callable[[Iterable[str], Path], None],
     *,
     anew: bool,
@@ -199,10 +226,17 @@ def _launch(
         except NotStarted as error:
             return _refuse(error.lines)
         waiting = selection.waiting
+        if execute is None:
+            say("interrupted" if stop else f"everything that {len(waiting)} runs need is on this machine")
+            return INTERRUPTED if stop else DONE
         if waiting and not stop:
-            jobs = _jobs(selection, output_dir, revisions, anew=anew)
-            with view(jobs) as observer:
-                outcomes = run_all(jobs, slots, observer, stop, runner)
+            try:
+                found = execute(_jobs(selection, output_dir, revisions, anew=anew), stop)
+            except ValueError as error:
+                return _refuse([str(error)])
+            if found is None:
+                return DONE
+            outcomes = found
     show(selection.runs, output_dir)
     unfinished = [name for name in waiting if name not in outcomes or outcomes[name].status == "interrupted"]
     if unfinished:
@@ -239,7 +273,7 @@ def _jobs(selection: Selection, output_dir: Path, revisions: Mapping[str, str], 
 
 
 def _help() -> str:
-    return f"{_USAGE}\n{format_help({'command': FLAGS, **GROUPS})}"
+    return f"{_USAGE}\n{format_help({'command': FLAGS, 'more than one machine': SLURM_FLAGS, **GROUPS})}"
 
 
 def _refuse(lines: Iterable[str]) -> int:

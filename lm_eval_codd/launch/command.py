@@ -85,6 +85,9 @@ def build_command(
     device: str,
     runner: tuple[str, ...] = RUNNER,
     revisions: Mapping[str, str] = _NONE,
+    *,
+    journal: Path | None = None,
+    is_spread: bool = False,
 ) -> list[str]:
     """The command line of a run that writes `results_*.json` and `samples_*.jsonl` into `folder`.
 
@@ -97,15 +100,18 @@ def build_command(
         device: as lm-eval's `--device`.
         runner: the command that executes a run.
         revisions: the commits that hub ids stood for when they were fetched, by the run's own spelling of them.
+        journal: the folder of its answers; None for the one in `folder`.
+        is_spread: over all devices in sight, in place of `device`.
     """
+    args = {**model_args(run, revisions), "journal": str(journal or folder / JOURNAL)}
     command = [
         *runner,
         *("--model", model_name(run)),
-        *("--model_args", json.dumps({**model_args(run, revisions), "journal": str(folder / JOURNAL)})),
+        *("--model_args", json.dumps(args | ({"device_map": "auto"} if is_spread else {}))),
         *("--tasks", run.task),
         *("--include_path", run.include_path or str(tasks_dir())),
         *("--batch_size", run.batch_size),
-        *("--device", device),
+        *(() if is_spread else ("--device", device)),
         "--log_samples",
     ]
     if run.chat_template is not False:

@@ -6,8 +6,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 _QUERY: Final = ("nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader")
@@ -17,12 +17,16 @@ _ID: Final = re.compile(r"cpu|\d+|(?:GPU|MIG)-[\w/-]+")
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one run at a time executes: what it is called, the `--device` there, and the environment that holds it."""
+    """Where one run at a time executes: what it is called, the `--device` there, and the environment that holds it.
+
+    is_spread: a checkpoint is spread over all the devices there (`device_map=auto`).
+    """
 
     label: str
     device: str
     environment: Mapping[str, str] = field(default_factory=dict)
     hardware: str = ""
+    is_spread: bool = False
 
 
 def cpu_slots(at_most: int) -> str:
@@ -30,12 +34,13 @@ def cpu_slots(at_most: int) -> str:
     return ",".join(["cpu"] * min(_num_cores(), at_most))
 
 
-def make_slots(gpus: str | None, *, of_other_machine: bool = False) -> list[Slot]:
+def make_slots(gpus: str | None, *, of_other_machine: bool = False, gpus_per_run: int = 1) -> list[Slot]:
     """Slots for `--gpus`: ids of GPUs or `cpu`, separated by commas. None: every GPU that may be used, else the CPU.
 
     Args:
         gpus: what was given.
         of_other_machine: take the ids as they are, whatever this machine has.
+        gpus_per_run: GPUs of a slot, over which a run's checkpoint is spread.
 
     Raises:
         ValueError: one line for an id that does not exist, or for GPUs on a machine without nvidia-smi.
@@ -63,7 +68,20 @@ def make_slots(gpus: str | None, *, of_other_machine: bool = False) -> list[Slot
         else:
             ids = ", ".join(id_ for id_ in present if id_.isdecimal()) or "none"
             raise ValueError(f"`--gpus {gpus}`: there is no GPU {name}; this machine has {ids}")
-    return slots
+    return slots if gpus_per_run == 1 else _joined(slots, gpus, gpus_per_run)
+
+
+def _joined(slots: Sequence[Slot], gpus: str, number: int) -> list[Slot]:
+    """Slots of several GPUs each, in the order given."""
+    if number < 1 or any(slot.device == "cpu" for slot in slots) or len(slots) % number:
+        kinds = "no GPUs" if any(slot.device == "cpu" for slot in slots) else f"{len(slots)} GPUs"
+        raise ValueError(f"`--gpus_per_run {number}` with --gpus {gpus}: {kinds}; give a multiple of it in --gpus")
+    joined = []
+    for first in range(0, len(slots), number):
+        names = ",".join(slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots[first : first + number])
+        hardware = f"{number} x {slots[first].hardware}" if slots[first].hardware else ""
+        joined.append(replace(_gpu_slot(names, hardware), is_spread=True))
+    return joined
 
 
 def _default_gpus() -> str:

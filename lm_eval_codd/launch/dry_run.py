@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd import demo
 from lm_eval_codd.columns import aligned
-from lm_eval_codd.launch.command import build_command
+from lm_eval_codd.launch.execute import command_of
 from lm_eval_codd.launch.schedule import plan
 from lm_eval_codd.runs.checkpoints import folder_of
 from lm_eval_codd.runs.naming import other_parts
@@ -45,7 +45,7 @@ def show_plan(
     if commands:
         for number, (job, slot) in enumerate(planned, start=1):
             environment = [f"{name}={shlex.quote(value)}" for name, value in slot.environment.items()]
-            command = build_command(job.run, job.folder, slot.device, tuple(runner), job.revisions)
+            command = command_of(job, slot, tuple(runner))
             print(f"\n{number}. {job.name} on {slot.label}\n   " + " ".join([*environment, shlex.join(command)]))
     print()
     for line in _notes([job for job, _ in planned], estimates):

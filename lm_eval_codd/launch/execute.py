@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lm_eval_codd.catalogue import PROGRESS_FILE
 from lm_eval_codd.launch.cause import find_cause
 from lm_eval_codd.launch.command import JOURNAL, RUNNER, build_command, model_args, model_name
+from lm_eval_codd.launch.environment import of_one_process
 from lm_eval_codd.runs import progress, record
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Job:
 
     anew: nothing that is there already counts, neither results nor journalled answers.
     label: what tells it from the other runs, for messages; its name when empty.
+    journal: where its answers are written down; None for the folder's own.
+    weight: the share of its work that is left to do, for views.
     """
 
     run: Run
@@ -41,6 +44,13 @@ class Job:
     revisions: Mapping[str, str]
     anew: bool = False
     label: str = ""
+    journal: Path | None = None
+    weight: float = 1.0
+
+    @property
+    def journal_folder(self) -> Path:
+        """Where its answers are written down."""
+        return self.folder / JOURNAL if self.journal is None else self.journal
 
     def __str__(self) -> str:
         return self.label or self.name
@@ -80,10 +90,10 @@ class Execution:
         self._start = time.monotonic()
         self._older_results = record.result_files(job.folder)
         if job.anew:
-            record.set_aside(job.folder / JOURNAL)
-        self.goes_on = (job.folder / JOURNAL).exists()
+            record.set_aside(job.journal_folder)
+        self.goes_on = job.journal_folder.exists()
         record.clear(job.folder)
-        command = build_command(job.run, job.folder, slot.device, runner, job.revisions)
+        command = command_of(job, slot, runner)
         self._record = _describe(job, slot, command)
         record.write(job.folder, self._record)
         with (job.folder / record.LOG).open("ab") as log:
@@ -95,7 +105,11 @@ class Execution:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **slot.environment, PROGRESS_FILE: str(job.folder / progress.FILE)},
+                env={
+                    **of_one_process(os.environ),
+                    **slot.environment,
+                    PROGRESS_FILE: str(job.folder / progress.FILE),
+                },
                 pass_fds=(lock.handle,),
                 start_new_session=True,
             )
@@ -143,6 +157,13 @@ class Execution:
         # A progress bar is one long line that overwrites itself; only its last state is worth a line here.
         lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
         return tuple([line for line in lines if line][-LOG_LINES:])
+
+
+def command_of(job: Job, slot: Slot, runner: tuple[str, ...] = RUNNER) -> list[str]:
+    """The command line that executes a job on a slot."""
+    return build_command(
+        job.run, job.folder, slot.device, runner, job.revisions, journal=job.journal_folder, is_spread=slot.is_spread
+    )
 
 
 def _describe(job: Job, slot: Slot, command: list[str]) -> dict[str, Any]:

@@ -159,7 +159,7 @@ class Watch:
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.num_runs = len(jobs)
         self.num_ended = 0
-        self._cost = {job.name: job.run.cost for job in jobs}
+        self._cost = {job.name: job.run.cost * job.weight for job in jobs}
         self._total = sum(self._cost.values()) or 1.0
         self._first: dict[str, tuple[float, progress.Progress]] = {}
         self._share: dict[str, float] = {}

@@ -245,6 +245,19 @@ def filled(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {**whole, "config": filled_settings(config)}
 
 
+def from_identity(identity: Mapping[str, Any]) -> Run:
+    """The run that an identity is of, whichever way it was written down; raises `ValueError` where it is none."""
+    fields = filled(identity)
+    samples = fields["samples"]
+    return Run(
+        **{
+            **fields,
+            "config": DecodingConfig(**fields["config"]),
+            "samples": None if samples is None else (samples[0], samples[1]),
+        }
+    )
+
+
 def _defaults(cls: type) -> dict[str, Any]:
     fields = [field for field in dataclasses.fields(cls) if field.name != "confirm_run_unsafe_code"]
     return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}

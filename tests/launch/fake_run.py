@@ -2,7 +2,8 @@
 
 FAKE_RUN is JSON, `{"64": {"seconds": 1, "fail": 3, "print": "text", "mute": true}}`; a run that is not named succeeds.
 With `"answers": N` it makes N answers, a file each in its journal, which it does not make again; one takes `"each": S`
-seconds. `computed.txt` gets a line for each that was made. With `"until": PATH` it first waits for that file.
+seconds. `computed.txt` gets a line for each that was made. With `"until": PATH` it first waits for that file; with
+`"environment": NAMES` it prints these variables.
 """
 
 import argparse
@@ -26,6 +27,8 @@ where = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NU
 with open(args.output_path.parent.parent / "order.txt", "a") as order:
     order.write(f"start {steps} {json.dumps(where)}\n")
 print(todo.get("print", "working"), flush=True)
+if names := todo.get("environment"):
+    print("environment:", *(f"{name}={os.environ.get(name)}" for name in names), flush=True)
 if todo.get("grandchild"):
     import subprocess
 
