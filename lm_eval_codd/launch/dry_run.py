@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd import demo
+from lm_eval_codd import packaged
 from lm_eval_codd.columns import aligned
 from lm_eval_codd.launch.execute import command_of
 from lm_eval_codd.launch.schedule import plan
@@ -117,7 +117,7 @@ def _notes(jobs: Sequence[Job], estimates: Sequence[Estimate | None]) -> list[st
 def _template(run: Run) -> str:
     if run.chat_template is not True:
         return "none" if run.chat_template is False else run.chat_template
-    if folder_of(run.checkpoint, demo.CHECKPOINT) is None:
+    if folder_of(run.checkpoint, packaged.CHECKPOINTS) is None:
         return f"yes, if {run.checkpoint} has one, which is not on this machine yet"
     return "yes"
 

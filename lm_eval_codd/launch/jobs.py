@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd import demo
+from lm_eval_codd import packaged
 from lm_eval_codd.launch import lock
 from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.runs import record
@@ -58,7 +58,7 @@ class Selection:
 def demo_sweeps() -> list[Sweep]:
     """The demo checkpoint by every decoder, and by some with the demo's circuit too, where there is one."""
     swept = [*_DEMO_DECODERS, *_DEMO_ALONE]
-    if demo.CIRCUIT.exists():
+    if packaged.CIRCUITS["demo"].exists():
         swept = [*(f"{decoder} {_DEMO_CIRCUIT}" for decoder in _DEMO_DECODERS), *_DEMO_ALONE, _DEMO_EXTENSION]
     return [parse_sweep(f"{_DEMO} {decoder}") for decoder in swept]
 

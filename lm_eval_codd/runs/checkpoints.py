@@ -1,16 +1,15 @@
-"""What a checkpoint argument names (the demo, a folder, a hub id), checked as far as files on this machine tell."""
+"""What a checkpoint argument names (the package's own, a folder, a hub id), checked as far as files here tell."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from lm_eval_codd import hub_ids
-from lm_eval_codd.stored_files import read_object
-
-DEMO: Final = "demo"
+from lm_eval_codd import hub_ids, packaged
 
 # What a checkpoint, an adapter or a circuit is read from.
 _READ: Final = (".safetensors", ".json", ".jinja", ".jpc", ".model", ".txt")
@@ -18,14 +17,14 @@ _LENGTHS: Final = ("max_sequence_length", "max_position_embeddings")
 
 
 def resolve(flag: str, value: str, *, file_allowed: bool = False) -> str:
-    """`value` in one spelling: `demo`, the absolute path of a folder (or file) that exists, or a hub id.
+    """`value` in one spelling: a name of the package's own, the absolute path of what exists, or a hub id.
 
     A hub id may be pinned to a branch, tag or commit: `owner/name@revision`.
 
     Raises:
         ValueError: one line when it is none of them.
     """
-    if value == DEMO:
+    if is_packaged(value):
         return value
     path = Path(value).expanduser()
     if (value and path.is_dir()) or (file_allowed and path.is_file()):
@@ -38,9 +37,14 @@ def resolve(flag: str, value: str, *, file_allowed: bool = False) -> str:
     )
 
 
+def is_packaged(checkpoint: str) -> bool:
+    """Whether it is a name of a checkpoint or circuit that comes with the package."""
+    return checkpoint in packaged.CHECKPOINTS
+
+
 def is_hub_id(checkpoint: str) -> bool:
     """Whether a resolved checkpoint has to be fetched."""
-    return checkpoint != DEMO and not Path(checkpoint).is_absolute()
+    return not is_packaged(checkpoint) and not Path(checkpoint).is_absolute()
 
 
 def split_revision(checkpoint: str) -> tuple[str, str | None]:
@@ -51,15 +55,15 @@ def split_revision(checkpoint: str) -> tuple[str, str | None]:
     return name, revision or None
 
 
-def folder_of(checkpoint: str, demo: Path) -> Path | None:
+def folder_of(checkpoint: str, own: Mapping[str, Path]) -> Path | None:
     """Where a checkpoint's files are on this machine; None for a hub id that is not in the hub's cache.
 
     Args:
         checkpoint: in the spelling of `resolve`.
-        demo: what `demo` stands for.
+        own: what the package's names stand for.
     """
     if not is_hub_id(checkpoint):
-        return demo if checkpoint == DEMO else Path(checkpoint)
+        return own[checkpoint] if checkpoint in own else Path(checkpoint)
     name, revision = split_revision(checkpoint)
     repository = _hub_cache() / f"models--{name.replace('/', '--')}"
     try:
@@ -87,15 +91,12 @@ def chat_templates(folder: Path) -> list[str]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a checkpoint's file; empty where there is no such file. Raises `ValueError` for any other."""
-    if not path.is_file():
-        return {}
+    """A JSON object; empty where the file is not there, or holds something else."""
     try:
-        return read_object(path)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} {error}; fetch the file again") from None
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _hub_cache() -> Path:
@@ -141,12 +142,12 @@ def check_adapter(flag: str, folder: str) -> None:
 
 def weight_bytes(checkpoint: str) -> int | None:
     """Size of a checkpoint's weight files, None where they are not on this machine."""
-    if checkpoint == DEMO or is_hub_id(checkpoint):
+    if is_packaged(checkpoint) or is_hub_id(checkpoint):
         return None
     return sum(file.stat().st_size for file in Path(checkpoint).glob("*.safetensors")) or None
 
 
-def fingerprint(checkpoint: str, demo: Path) -> str | None:
+def fingerprint(checkpoint: str, own: Mapping[str, Path]) -> str | None:
     """Names, sizes and times of a local checkpoint's files as a hash; None for a hub id, whose revision is recorded.
 
     Cheap for any size of weights, and different once a file is written again, even with the same content: then the
@@ -154,13 +155,13 @@ def fingerprint(checkpoint: str, demo: Path) -> str | None:
 
     Args:
         checkpoint: in the spelling of `resolve`.
-        demo: what `demo` stands for.
+        own: what the package's names stand for.
     """
     if is_hub_id(checkpoint):
         return None
-    path = demo if checkpoint == DEMO else Path(checkpoint)
+    path = own[checkpoint] if checkpoint in own else Path(checkpoint)
     files = [path] if path.is_file() else [file for file in sorted(path.glob("[!.]*")) if file.suffix in _READ]
-    if checkpoint == DEMO:  # it came later than the demo, and the launcher reads none of the defaults in it
+    if is_packaged(checkpoint):  # it came later than the demo, and the launcher reads none of the defaults in it
         files = [file for file in files if file.name != "generation_config.json"]
     digest = hashlib.sha256()
     for file in files:
@@ -170,7 +171,10 @@ def fingerprint(checkpoint: str, demo: Path) -> str | None:
 
 
 def _read_config(flag: str, folder: str) -> dict[str, Any]:
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        raise ValueError(f"`--{flag} {folder}` holds no config.json; give the folder of a checkpoint")
-    return read_json(path)
+    try:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"`--{flag} {folder}` holds no config.json; give the folder of a checkpoint") from None
+    except ValueError:
+        raise ValueError(f"`--{flag} {folder}`: its config.json is not JSON") from None
+    return config if isinstance(config, dict) else {}

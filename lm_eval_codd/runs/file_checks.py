@@ -9,16 +9,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd import demo, token_files
+from lm_eval_codd import packaged, token_files
 from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.names import unknown_name
 from lm_eval_codd.registration import tasks_dir
 from lm_eval_codd.runs import checkpoints
-from lm_eval_codd.runs.circuit_header import CircuitHeader, find_circuit, read_header
+from lm_eval_codd.runs.circuit_header import CircuitHeader, find_circuit, read_header, read_safetensors_header
 from lm_eval_codd.runs.recognition import mask_token, reader
 from lm_eval_codd.runs.run import Run, is_own_task
 from lm_eval_codd.settings import REVISING
-from lm_eval_codd.stored_files import read_safetensors_header, shard_names
 from lm_eval_codd.task_files import read_task_file, task_files
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def _check_rows(task: str, path: Path, columns: list[str]) -> None:
 
 def _check_checkpoint(run: Run) -> None:
     """A checkpoint's weights, tokenizer and token ids, where it is on this machine."""
-    folder = checkpoints.folder_of(run.checkpoint, demo.CHECKPOINT)
+    folder = checkpoints.folder_of(run.checkpoint, packaged.CHECKPOINTS)
     if folder is None or checkpoints.is_hub_id(run.checkpoint):
         return
     config = checkpoints.read_json(folder / "config.json")
@@ -127,13 +126,10 @@ def _by_tokenizer(folder: Path, name: str, family: Family) -> int | None:
 
 
 def _check_weights(checkpoint: str, folder: Path) -> None:
-    index, names = folder / f"{_WEIGHTS}.index.json", [_WEIGHTS]
-    if index.is_file() and not (folder / _WEIGHTS).is_file():
-        content = checkpoints.read_json(index)
-        try:
-            names = shard_names(content)
-        except ValueError as error:
-            raise ValueError(f"checkpoint {checkpoint}: {index.name} {error}; fetch the file again") from None
+    listed = checkpoints.read_json(folder / f"{_WEIGHTS}.index.json").get("weight_map")
+    names = [_WEIGHTS]
+    if isinstance(listed, dict) and not (folder / _WEIGHTS).is_file():
+        names = sorted({str(name) for name in listed.values()})
     missing = [name for name in names if not (folder / name).is_file()]
     if missing == [_WEIGHTS]:
         raise ValueError(
@@ -150,11 +146,11 @@ def _check_weights(checkpoint: str, folder: Path) -> None:
 
 def _check_planner(run: Run) -> None:
     """A planner's weights and its vocabulary against the backbone's, where they are on this machine."""
-    path = None if run.planner is None else checkpoints.folder_of(run.planner, demo.CHECKPOINT)
+    path = None if run.planner is None else checkpoints.folder_of(run.planner, packaged.CHECKPOINTS)
     if run.planner is None or path is None or checkpoints.is_hub_id(run.planner):
         return
     _check_weights(run.planner, path)
-    folder = checkpoints.folder_of(run.checkpoint, demo.CHECKPOINT)
+    folder = checkpoints.folder_of(run.checkpoint, packaged.CHECKPOINTS)
     own, size = (None if at is None else vocabulary(checkpoints.read_json(at / "config.json")) for at in (path, folder))
     if own is not None and size is not None and own != size:
         raise ValueError(
@@ -165,7 +161,7 @@ def _check_planner(run: Run) -> None:
 
 def _check_circuit(run: Run) -> None:
     """A circuit against the run's blocks and the backbone's vocabulary, as far as both are on this machine."""
-    path = None if run.circuit is None else checkpoints.folder_of(run.circuit, demo.CIRCUIT)
+    path = None if run.circuit is None else checkpoints.folder_of(run.circuit, packaged.CIRCUITS)
     if path is None:
         return
     try:
@@ -173,7 +169,7 @@ def _check_circuit(run: Run) -> None:
     except ValueError as error:
         raise ValueError(f"`--pc_ckpt {run.circuit}`: it {error}") from None
     _check_window(run, header)
-    folder = checkpoints.folder_of(run.checkpoint, demo.CHECKPOINT)
+    folder = checkpoints.folder_of(run.checkpoint, packaged.CHECKPOINTS)
     size = None if folder is None else vocabulary(checkpoints.read_json(folder / "config.json"))
     if size is not None and header.vocab_size is not None and header.vocab_size < size:
         raise ValueError(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-from lm_eval_codd import demo
+from lm_eval_codd import packaged
 from lm_eval_codd.catalogue import MASKED_LM, MODEL_ALIASES, TASKS, Task, members, short_name
 from lm_eval_codd.catalogue import task_name as own_task_name
 from lm_eval_codd.names import translate
@@ -121,13 +121,13 @@ def make_run(given: Mapping[str, Any]) -> Run:
     flag, checkpoint = read_checkpoint(alias, given)
     own_length = None
     if not checkpoints.is_hub_id(checkpoint):
-        folder = str(demo.CHECKPOINT) if checkpoint == checkpoints.DEMO else checkpoint
+        folder = str(packaged.CHECKPOINTS.get(checkpoint, checkpoint))
         own_length = checkpoints.check_model(flag, folder, gen_length)
         check_family(flag, folder, checkpoints.model_type(folder), family)
     limit, samples = _documents(given)
     protocol = given.get("protocol", "paper")
     max_length = _max_length(given, gen_length, own_length)
-    if protocol == "official" and family == "llada" and checkpoint != checkpoints.DEMO:
+    if protocol == "official" and family == "llada" and not checkpoints.is_packaged(checkpoint):
         max_length = min(filter(None, (_OFFICIAL_PROMPT_LENGTH + config.gen_length, own_length)))
     return Run(
         family=family,
@@ -225,7 +225,7 @@ def _chat_template(given: Mapping[str, Any], checkpoint: str, task: str) -> bool
     own = _own(task)
     if value == "false" or (value == "auto" and own is not None and not own.chat_template):
         return False
-    folder = checkpoints.folder_of(checkpoint, demo.CHECKPOINT)
+    folder = checkpoints.folder_of(checkpoint, packaged.CHECKPOINTS)
     names = None if folder is None else checkpoints.chat_templates(folder)
     if value == "auto":
         return names is None or bool(names)

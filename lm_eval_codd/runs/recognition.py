@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from lm_eval_codd import demo, token_files
+from lm_eval_codd import packaged, token_files
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.settings import FAMILIES, either, unknown_value
 
@@ -46,7 +46,7 @@ def recognise(flag: str, checkpoint: str, given: Mapping[str, Any]) -> Family:
     family = given.get("family")
     if family not in (None, *FAMILIES):
         raise ValueError(unknown_value("family", family, FAMILIES))
-    folder = checkpoints.folder_of(checkpoint, demo.CHECKPOINT)
+    folder = checkpoints.folder_of(checkpoint, packaged.CHECKPOINTS)
     if folder is None:
         if family is None:
             raise ValueError(

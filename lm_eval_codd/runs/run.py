@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lm_eval_codd import demo
+from lm_eval_codd import packaged
 from lm_eval_codd.catalogue import TASKS, short_name
 from lm_eval_codd.older_records import filled_settings
 from lm_eval_codd.runs import checkpoints
@@ -186,7 +186,7 @@ class Run:
         """What the run takes, in units that only compare runs: forwards x answers x weights x answer length."""
         size: float | None = checkpoints.weight_bytes(self.checkpoint)
         if size is None:
-            size = _DEMO_BYTES if self.checkpoint == checkpoints.DEMO else _HUB_BYTES
+            size = _DEMO_BYTES if checkpoints.is_packaged(self.checkpoint) else _HUB_BYTES
         halves = 2 if self.config.cfg_scale else 1  # guidance evaluates two rows for one
         models = halves + (self.planner is not None)
         return models * self.num_forward * (self.num_answers or _UNKNOWN_ROWS) * size * self.config.gen_length
@@ -194,11 +194,11 @@ class Run:
     def fingerprints(self) -> dict[str, str]:
         """What the run's local files are now (`checkpoints.fingerprint`), by field; hub ids have none."""
         sources = {
-            "checkpoint": (self.checkpoint, demo.CHECKPOINT),
-            "peft": (self.peft, demo.CHECKPOINT),
-            "planner": (self.planner, demo.CHECKPOINT),
-            "tokenizer": (self.tokenizer, demo.CHECKPOINT),
-            "circuit": (self.circuit, demo.CIRCUIT),
+            "checkpoint": (self.checkpoint, packaged.CHECKPOINTS),
+            "peft": (self.peft, packaged.CHECKPOINTS),
+            "planner": (self.planner, packaged.CHECKPOINTS),
+            "tokenizer": (self.tokenizer, packaged.CHECKPOINTS),
+            "circuit": (self.circuit, packaged.CIRCUITS),
         }
         prints = {name: checkpoints.fingerprint(path, own) for name, (path, own) in sources.items() if path is not None}
         return {name: text for name, text in prints.items() if text is not None}

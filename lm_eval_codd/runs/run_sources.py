@@ -23,8 +23,11 @@ def read_checkpoint(alias: str, given: Mapping[str, Any]) -> tuple[str, str]:
     if value is None:
         raise ValueError(f"`--{flag}` is missing; give a folder or a hub id")
     checkpoint = checkpoints.resolve(flag, value)
-    if checkpoint == checkpoints.DEMO and alias == "dream":
-        raise ValueError(f"`--{flag} demo`: the demo is a LLaDA checkpoint; use --model_alias llada --llada_ckpt demo")
+    if checkpoints.is_packaged(checkpoint) and alias == "dream":
+        raise ValueError(
+            f"`--{flag} {checkpoint}`: {checkpoint} is a LLaDA checkpoint; use --model_alias llada --llada_ckpt "
+            f"{checkpoint}"
+        )
     return flag, checkpoint
 
 

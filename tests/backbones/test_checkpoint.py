@@ -9,6 +9,7 @@ from huggingface_hub import errors
 from lm_eval_codd.backbones import CheckpointError, load_backbone
 from lm_eval_codd.backbones import checkpoint as checkpoints
 from lm_eval_codd.backbones.checkpoint import find_checkpoint
+from lm_eval_codd.packaged import CHECKPOINTS
 
 
 class TestFolders:
@@ -37,7 +38,7 @@ class TestFolders:
 
     def test_demo_is_the_packaged_one_unless_a_folder_has_the_name(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(checkpoints, "DEMO_FOLDER", tmp_path / "packaged")
+        monkeypatch.setitem(CHECKPOINTS, "demo", tmp_path / "packaged")
         with pytest.raises(CheckpointError, match="not in this installation"):
             find_checkpoint("demo")
         (tmp_path / "packaged").mkdir()

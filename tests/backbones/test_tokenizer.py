@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers import models as tokenizer_models
 
 from lm_eval_codd.backbones import CheckpointError, load_backbone, load_tokenizer
-from lm_eval_codd.backbones.checkpoint import DEMO_FOLDER
+from lm_eval_codd.demo import CHECKPOINT
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 2+2? Ça va, 日本!"}]
 
@@ -135,7 +135,7 @@ class TestATokenizerApart:
     @pytest.mark.parametrize("config", [None, '{"model_type": "llada"}', '{"model_type": "qwen2"}'])
     def test_is_not_asked_for_a_family(self, tmp_path, config):
         for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(DEMO_FOLDER / name, tmp_path)
+            shutil.copy(CHECKPOINT / name, tmp_path)
         if config is not None:
             (tmp_path / "config.json").write_text(config)
         assert len(load_tokenizer(tmp_path, "dream", is_apart=True)) == len(load_tokenizer("demo"))

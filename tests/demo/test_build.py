@@ -1,23 +1,21 @@
-import importlib.util
-from pathlib import Path
+"""What the build scripts make is what is shipped, and what the package loads."""
 
+import dataclasses
+
+import build_demo
 import pytest
+import tiny_llada
 import torch
 
 from lm_eval_codd.demo import CHECKPOINT, HERE
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "build_demo.py"
-
 
 @pytest.fixture
 def build(tmp_path, monkeypatch):
-    """The script as a module, writing into a temporary folder."""
-    spec = importlib.util.spec_from_file_location("build_demo", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "HERE", tmp_path)
-    monkeypatch.setattr(module, "CHECKPOINT", tmp_path / "checkpoint")
-    return module
+    """The script, writing into a temporary folder."""
+    monkeypatch.setattr(build_demo, "HERE", tmp_path)
+    monkeypatch.setattr(build_demo, "CHECKPOINT", tmp_path / "checkpoint")
+    return build_demo
 
 
 class TestBuild:
@@ -35,9 +33,10 @@ class TestBuild:
         import lm_eval_codd as codd
 
         trained = []
-        train = build.train
-        monkeypatch.setattr(build, "STEPS", 2)
-        monkeypatch.setattr(build, "train", lambda model, tokenizer: (train(model, tokenizer), trained.append(model)))
+        monkeypatch.setattr(build, "SCHEDULE", dataclasses.replace(build.SCHEDULE, steps=2))
+        monkeypatch.setattr(
+            build, "train", lambda model, *rest: (tiny_llada.train(model, *rest), trained.append(model))
+        )
         build.build_tokenizer()
         build.build_backbone()
         backbone = codd.load_backbone(build.CHECKPOINT)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from lm_eval_codd import demo
+from lm_eval_codd import packaged
 from lm_eval_codd.launch.jobs import demo_sweeps, select
 from lm_eval_codd.runs.gates import block_gates
 from tests.run_files import circuit_file
@@ -88,8 +88,8 @@ class TestDryRun:
         assert corrective.endswith("unknown")
 
     def test_of_the_demo_is_alone_and_with_the_circuit_where_there_is_one(self, tmp_path, monkeypatch):
-        for circuit, number in ((tmp_path / "none", 17), (demo.CIRCUIT, 25)):
-            monkeypatch.setattr(demo, "CIRCUIT", circuit)
+        for circuit, number in ((tmp_path / "none", 17), (packaged.CIRCUITS["demo"], 25)):
+            monkeypatch.setitem(packaged.CIRCUITS, "demo", circuit)
             runs = select([], demo_sweeps(), tmp_path, {}).runs.values()
             assert len(runs) == number
             assert sum(run.circuit == "demo" for run in runs) == number - 17
@@ -100,7 +100,7 @@ class TestDryRun:
         program = [sys.executable, "-m", "lm_eval_codd.launch", "--demo", "--dry-run"]
         process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=60)
         slots = process.stdout.splitlines()[0].split("slots: ")[1].split(";")[0].split(", ")
-        assert len(slots) == min(12 if demo.CIRCUIT.exists() else 6, len(os.sched_getaffinity(0)))
+        assert len(slots) == min(12 if packaged.CIRCUITS["demo"].exists() else 6, len(os.sched_getaffinity(0)))
         assert all(slot.startswith("cpu") for slot in slots)
 
 

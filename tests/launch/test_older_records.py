@@ -49,15 +49,15 @@ class TestAFinishedFolder:
         assert not any(remark.startswith("older  ") for remark in selected("best window", tmp_path).remarks)
 
     def test_of_the_demo_needs_no_defaults_that_came_later(self, tmp_path, monkeypatch):
-        from lm_eval_codd import demo
+        from lm_eval_codd import packaged
 
         then = tmp_path / "then"
         then.mkdir()
-        for file in demo.CHECKPOINT.iterdir():
+        for file in packaged.CHECKPOINTS["demo"].iterdir():
             if file.name != "generation_config.json":
                 (then / file.name).symlink_to(file)
         now = parse_run(FLAGS["base"]).fingerprints()
-        monkeypatch.setattr(demo, "CHECKPOINT", then)
+        monkeypatch.setitem(packaged.CHECKPOINTS, "demo", then)
         assert parse_run(FLAGS["base"]).fingerprints() == now
 
 

@@ -11,7 +11,7 @@ import torch
 from lm_eval_codd.circuits.files.jpc import read_jpc, write_jpc
 from lm_eval_codd.circuits.hmm import HMM
 from lm_eval_codd.hub_ids import is_hub_id
-from lm_eval_codd.stored_files import num_positions
+from lm_eval_codd.packaged import CIRCUITS
 
 SAFETENSORS_NAME: Final = "circuit.safetensors"
 # Names of a circuit in a folder or repository, first match wins: ours, and the official code's for a unified
@@ -20,7 +20,6 @@ UNIFIED_JPC_NAME: Final = "pc_model.jpc"
 FILE_NAMES: Final = (SAFETENSORS_NAME, UNIFIED_JPC_NAME, "model.jpc")
 
 _FORMAT: Final = "lm_eval_codd.hmm"
-_DEMO: Final = Path(__file__).parents[2] / "demo" / "circuit"
 _DTYPES: Final = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 
@@ -34,8 +33,8 @@ def load_circuit(
 
     Args:
         path_or_hub_id: a .safetensors or .jpc file, a folder that holds one (`circuit.safetensors`, `pc_model.jpc` or
-            `model.jpc`), a hub id such as `il18/llada-math-pc`, or `demo` for the packaged demo's circuit. A local
-            path goes before all else.
+            `model.jpc`), a hub id such as `il18/llada-math-pc`, or a name of `packaged.CIRCUITS`. A
+            local path goes before all else.
         dtype: float32, float64, or bfloat16 (the emission table only); None and `auto` keep the file's.
         device: where to put it; None is the CPU.
         revision: branch, tag or commit of a hub repository.
@@ -107,10 +106,10 @@ def _locate(name: str, revision: str | None) -> tuple[Path, str]:
     path = Path(name).expanduser()
     if path.exists():
         return _in_folder(path) if path.is_dir() else path, name
-    if name == "demo":
-        if not _DEMO.is_dir():
-            raise ValueError("the demo's circuit is not part of this installation; give a path or a hub id")
-        return _in_folder(_DEMO), name
+    if name in CIRCUITS:
+        if not CIRCUITS[name].is_dir():
+            raise ValueError(f"circuit `{name}` is not part of this installation; give a path or a hub id")
+        return _in_folder(CIRCUITS[name]), name
     if path.suffix in (".jpc", ".safetensors") or not is_hub_id(name):
         raise ValueError(f"no circuit at `{name}`; give a .jpc or .safetensors file, a folder, or a hub id owner/name")
     return _from_hub(name, revision)
@@ -166,7 +165,7 @@ def _read_safetensors(path: Path) -> HMM:
                 raise ValueError("it was not written by save_circuit")
             tables = {name: file.get_tensor(name) for name in ("initial", "transition", "emission")}
             # The identity is computed from the tables, not read: it must change when they do.
-            circuit = HMM(**tables, num_positions=num_positions(metadata["num_positions"]), source=str(path))
+            circuit = HMM(**tables, num_positions=int(metadata["num_positions"]), source=str(path))
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path}: not a circuit ({' '.join(str(error).split())}); fetch the file again, or give another"
