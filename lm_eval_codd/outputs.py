@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from lm_eval_codd.disk import explained
+
 __all__ = ["check_file", "check_folder", "write_text"]
 
 
@@ -39,15 +41,31 @@ def check_folder(what: str, path: Path) -> None:
 def write_text(path: Path, text: str, *, append: bool = False) -> None:
     """Write a file, or `append` to it, in a folder that is made where it is missing.
 
+    A file that is there is replaced in one step: whoever reads it, or a full disk, meets the old one or the new one.
+
     Raises:
         ValueError: one line; it cannot be written.
     """
     try:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a" if append else "w", encoding="utf-8") as file:
-            file.write(text)
+        if append or (path.exists() and not path.is_file()):
+            with path.open("a" if append else "w", encoding="utf-8") as file:
+                file.write(text)
+        else:
+            _replace(path.resolve(), text)
     except OSError as error:
-        raise ValueError(f"`{path}` cannot be written: {error.strerror}") from None
+        raise ValueError(f"`{path}` cannot be written: {explained(error, path)}") from None
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        if path.exists():
+            partial.chmod(path.stat().st_mode & 0o777)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _check_parents(what: str, path: Path) -> None:

@@ -17,7 +17,8 @@ PACKAGE = Path(lm_eval_codd.__file__).parent
 MAY_IMPORT = {
     "clean_text": set(),
     "columns": set(),
-    "outputs": set(),
+    "disk": set(),
+    "outputs": {"disk"},
     "command_line": {"names"},
     "program": {"catalogue"},
     "names": set(),
@@ -52,7 +53,7 @@ MAY_IMPORT = {
     },
     "models": {
         *("catalogue", "settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"),
-        *("code_revision", "likelihood", "task_files"),
+        *("code_revision", "likelihood", "task_files", "disk"),
     },
     "gap": {"settings", "backbones", "circuits", "likelihood", "training", "columns", "outputs", "command_line"},
     "training": {"settings", "backbones", "circuits", "outputs", "command_line"},
@@ -67,11 +68,11 @@ MAY_IMPORT = {
     },
     "runs": {
         *("hub_ids", "token_files", "catalogue", "settings", "names", "older_records", "registration", "packaged"),
-        *("clean_text", "task_files"),
+        *("clean_text", "task_files", "disk"),
     },
     "launch": {
         *("runs", "reporting", "settings", "catalogue", "names", "older_records", "registration", "packaged"),
-        *("program", "columns", "outputs"),
+        *("program", "columns", "outputs", "disk"),
     },
     "__main__": {"errors", "settings", "names", "registration", "clean_text", "columns"},
 }
@@ -80,6 +81,7 @@ WITHOUT_TENSORS = (
     "host_errors",
     "clean_text",
     "columns",
+    "disk",
     "outputs",
     "command_line",
     "program",

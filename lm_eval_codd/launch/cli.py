@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,7 +41,9 @@ from lm_eval_codd.settings import unknown_value
 if TYPE_CHECKING:
     from lm_eval_codd.runs.run import Run
 
-DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, REFUSED = 0, 1, 2
+# As shells call a command that a signal ended: 128 and the number of SIGINT, of SIGTERM.
+_STOPPED: Final = {"interrupted": 130, "preempted": 143}
 
 # Executes jobs, here or elsewhere; None where that is over before they are.
 Execute = Callable[[Sequence[Job], StopRequest], "dict[str, Outcome] | None"]
@@ -70,6 +73,12 @@ FLAGS: Final = (
     Flag("include_path", "str", "a folder with task files of your own, for every run"),
     Flag("confirm_run_unsafe_code", "bool", "let tasks of lm-eval execute programs that the model has written"),
     Flag("force", "bool", "run finished runs again, from the start; what is there is kept beside the new results"),
+    Flag(
+        "stall_limit",
+        "float",
+        "minutes without a new line in its log and without progress, after which a run is ended and tried once more",
+        default="none",
+    ),
     Flag(
         "dry-run", "bool", "check everything, list the runs and their cost, and start nothing; for other machines too"
     ),
@@ -102,7 +111,7 @@ A sweep is the product of its lists; key@task=... is the list of one task, in pl
 provably the same are done once. All runs are checked before the first one starts. The longest start first. Each writes
 OUTPUT_DIR/NAME/ with lm-eval's results_*.json and samples_*.jsonl, log.txt, run.json with everything resolved, and a
 journal of its answers. The same command, given again, skips what is finished and goes on with the rest. Exit status:
-0, 1 when a run failed, 2 when nothing was started, 130 when interrupted.
+0, 1 when a run failed, 2 when nothing was started, 130 when interrupted, 143 when preempted (SIGTERM).
 
 Other commands, each with --help:
   ./eval.sh report | check | inspect | train-circuit | convert-circuit | trace | tasks | run
@@ -132,6 +141,7 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
         is_dry = options.get("dry_run", False)
         request = read_request(options)
         slots = [] if request else _slots(options, selection)
+        stall_limit = _stall_limit(options)
         if options.get("commands") and not is_dry:
             raise ValueError("`--commands` shows the commands of a dry run; add --dry-run, or leave it out")
         if is_dry:
@@ -154,7 +164,7 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
     for remark in [*_remarks(options, selection), *([warning] if warning else [])]:
         say(remark)
     show = show_demo if _is_demo_alone(options) else show_runs
-    execute: Execute | None = partial(_on_slots, slots, runner)
+    execute: Execute | None = partial(_on_slots, slots, runner, stall_limit)
     if request is not None:
         execute = partial(on_slurm, request, output_dir, runner)
     if options.get("prefetch"):
@@ -163,10 +173,10 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
 
 
 def _on_slots(
-    slots: Sequence[Slot], runner: Sequence[str], jobs: Sequence[Job], stop: StopRequest
+    slots: Sequence[Slot], runner: Sequence[str], stall_limit: float, jobs: Sequence[Job], stop: StopRequest
 ) -> dict[str, Outcome]:
     with view(jobs) as observer:
-        return run_all(jobs, slots, observer, stop, runner)
+        return run_all(jobs, slots, observer, stop, runner, stall_limit=stall_limit)
 
 
 def _sweeps(options: Mapping[str, Any]) -> list[Sweep]:
@@ -195,6 +205,14 @@ def _slots(options: Mapping[str, Any], selection: Selection) -> list[Slot]:
         of_other_machine=options.get("dry_run", False),
         gpus_per_run=options.get("gpus_per_run", 1),
     )
+
+
+def _stall_limit(options: Mapping[str, Any]) -> float:
+    """In seconds."""
+    minutes = options.get("stall_limit", math.inf)
+    if not minutes > 0:
+        raise ValueError(f"`--stall_limit {minutes:g}` must be above 0 minutes; leave it out for no limit")
+    return 60.0 * minutes
 
 
 def _is_demo_alone(options: Mapping[str, Any]) -> bool:
@@ -227,8 +245,8 @@ def _launch(
             return _refuse(error.lines)
         waiting = selection.waiting
         if execute is None:
-            say("interrupted" if stop else f"everything that {len(waiting)} runs need is on this machine")
-            return INTERRUPTED if stop else DONE
+            say(stop.status if stop else f"everything that {len(waiting)} runs need is on this machine")
+            return _STOPPED[stop.status] if stop else DONE
         if waiting and not stop:
             try:
                 found = execute(_jobs(selection, output_dir, revisions, anew=anew), stop)
@@ -238,10 +256,12 @@ def _launch(
                 return DONE
             outcomes = found
     show(selection.runs, output_dir)
-    unfinished = [name for name in waiting if name not in outcomes or outcomes[name].status == "interrupted"]
+    unfinished = [name for name in waiting if name not in outcomes or outcomes[name].status in _STOPPED]
     if unfinished:
-        say(f"interrupted; not finished: {', '.join(unfinished)}")
-        return INTERRUPTED
+        # A run may also have been preempted alone.
+        status = stop.status if stop else "preempted"
+        say(f"{status}; not finished: {', '.join(unfinished)}; the same command goes on")
+        return _STOPPED[status]
     failed = {name: outcome.reason for name, outcome in outcomes.items() if outcome.status == "failed"}
     if failed:
         by_reason = {reason: [name for name in failed if failed[name] == reason] for reason in failed.values()}

@@ -9,14 +9,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.catalogue import PROGRESS_FILE
+from lm_eval_codd.disk import explained, full_disk
 from lm_eval_codd.launch.cause import find_cause
 from lm_eval_codd.launch.command import JOURNAL, RUNNER, build_command, model_args, model_name
 from lm_eval_codd.launch.environment import of_one_process
+from lm_eval_codd.launch.pulse import Clock, Pulse
 from lm_eval_codd.runs import progress, record
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 LOG_LINES: Final = 15
 _LOG_BYTES: Final = 64 * 1024
+# Of a child that SIGTERM ended at once, and of one that kept its answers first.
+_SIGTERM_STATUSES: Final = (-signal.SIGTERM, 128 + signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Job:
     label: what tells it from the other runs, for messages; its name when empty.
     journal: where its answers are written down; None for the folder's own.
     weight: the share of its work that is left to do, for views.
+    stalls: when earlier executions of it were ended because they had stalled.
     """
 
     run: Run
@@ -46,6 +51,7 @@ class Job:
     label: str = ""
     journal: Path | None = None
     weight: float = 1.0
+    stalls: tuple[str, ...] = ()
 
     @property
     def journal_folder(self) -> Path:
@@ -58,7 +64,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `finished`, `failed` or `interrupted`; `reason` says why it is not finished."""
+    """How a run ended; `reason` says why it is not finished.
+
+    status: `finished`, `failed`, `interrupted` (Ctrl-C, a closed terminal), `preempted` (SIGTERM) or `stalled` (ended
+    for its silence). The last three go on where they were.
+    """
 
     status: str
     seconds: float
@@ -75,6 +85,7 @@ class Execution:
         lock: of its folder; given up when the run is closed. The child has it as well, in case it outlives this
             process.
         runner: the command that executes a run.
+        clock: seconds that never go backwards.
 
     Attributes:
         goes_on: whether answers of an earlier execution are there.
@@ -83,11 +94,14 @@ class Execution:
         OSError: the folder cannot be written, or the child cannot be started. The lock is the caller's then.
     """
 
-    def __init__(self, job: Job, slot: Slot, lock: Lock, runner: tuple[str, ...] = RUNNER) -> None:
+    def __init__(
+        self, job: Job, slot: Slot, lock: Lock, runner: tuple[str, ...] = RUNNER, clock: Clock = time.monotonic
+    ) -> None:
         self.job = job
         self.slot = slot
         self._lock = lock
         self._start = time.monotonic()
+        self._silence: float | None = None
         self._older_results = record.result_files(job.folder)
         if job.anew:
             record.set_aside(job.journal_folder)
@@ -113,6 +127,7 @@ class Execution:
                 pass_fds=(lock.handle,),
                 start_new_session=True,
             )
+        self._pulse = Pulse(job.folder, clock)
 
     def has_ended(self) -> bool:
         """Whether the child is gone."""
@@ -123,14 +138,33 @@ class Execution:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
-    def close(self, *, interrupted: bool = False) -> Outcome:
-        """Clear up after a child that has ended, write its record, and say how it went."""
+    def silence(self) -> float:
+        """Seconds without a sign of life."""
+        return self._pulse.silence()
+
+    def end_if_silent(self, limit: float) -> None:
+        """End a child that has shown no sign of life for so many seconds. What it journalled is with the system."""
+        if self._silence is None and (silence := self.silence()) >= limit:
+            self._silence = silence
+            self.signal(signal.SIGKILL)
+
+    def close(self, *, stopped_as: str | None = None) -> Outcome:
+        """Clear up after a child that has ended, write its record, and say how it went.
+
+        Args:
+            stopped_as: the status of a child that was asked to end; None where it ended by itself.
+        """
         self.signal(signal.SIGKILL)
         code = self._process.wait()
         seconds = time.monotonic() - self._start
         new_results = sorted(record.result_files(self.job.folder) - self._older_results)
-        status, reason = _judge(code, bool(new_results), interrupted)
+        wrong = record.half_written(self.job.folder / new_results[-1]) if new_results else "wrote no results"
+        status, reason = _judge(code, wrong, stopped_as)
+        if status == "failed" and self._silence is not None:
+            status, reason = "stalled", f"no sign of life for {self._silence / 60:.3g} min"
+            self.job = replace(self.job, stalls=(*self.job.stalls, record.now()))
         self._record |= {
+            **_stalls(self.job),
             "status": status,
             "ended": record.now(),
             "seconds": round(seconds, 1),
@@ -140,13 +174,15 @@ class Execution:
         try:
             record.write(self.job.folder, self._record)
         except OSError as error:
-            status, reason = "failed", f"cannot write {self.job.folder / record.FILE}: {error.strerror}"
+            path = self.job.folder / record.FILE
+            status, reason = "failed", f"cannot write {path}: {explained(error, path)}"
         record.clear(self.job.folder)
         self._lock.release()
         if status != "failed":
             return Outcome(status, seconds, reason)
         tail = self._log_tail()
-        cause = find_cause(tail)
+        # A full disk takes the log's last lines too, and lm-eval does not stop where it cannot write its results.
+        cause = full_disk(self.job.folder) or find_cause(tail)
         return Outcome(status, seconds, f"{cause} ({reason})" if cause else reason, tail)
 
     def _log_tail(self) -> tuple[str, ...]:
@@ -189,12 +225,19 @@ def _describe(job: Job, slot: Slot, command: list[str]) -> dict[str, Any]:
         "seconds": None,
         "exit_status": None,
         "results": None,
+        **_stalls(job),
     }
 
 
-def _judge(code: int, has_results: bool, interrupted: bool) -> tuple[str, str]:
-    if interrupted:
-        return "interrupted", "interrupted"
+def _stalls(job: Job) -> dict[str, Any]:
+    return {"stalls": list(job.stalls)} if job.stalls else {}
+
+
+def _judge(code: int, wrong: str, stopped_as: str | None) -> tuple[str, str]:
+    if stopped_as is not None:
+        return stopped_as, stopped_as
+    if code in _SIGTERM_STATUSES:
+        return "preempted", "preempted"
     if code < 0:
         try:
             return "failed", f"ended by {signal.Signals(-code).name}"
@@ -202,6 +245,4 @@ def _judge(code: int, has_results: bool, interrupted: bool) -> tuple[str, str]:
             return "failed", f"ended by signal {-code}"
     if code > 0:
         return "failed", f"exit status {code}"
-    if not has_results:
-        return "failed", "wrote no results"
-    return "finished", ""
+    return ("failed", wrong) if wrong else ("finished", "")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd import packaged
+from lm_eval_codd.disk import explained
 from lm_eval_codd.launch import lock
 from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.runs import record
@@ -138,7 +139,7 @@ def prepare_folder(output_dir: Path) -> str | None:
             file.write(b"x")
         has_locks = lock.is_supported(output_dir)
     except OSError as error:
-        raise NotStarted([f"`--output_dir {output_dir}` cannot be written: {error.strerror}"]) from None
+        raise NotStarted([f"`--output_dir {output_dir}` cannot be written: {explained(error, output_dir)}"]) from None
     return None if has_locks else f"the file system of {output_dir} has no locks: start no second launcher on it"
 
 

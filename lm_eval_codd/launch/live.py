@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _LINE_SECONDS: Final = 60.0
 _SCREEN_SECONDS: Final = 0.5
+# From here on it is said that a run shows no sign of life.
+_SILENT_SECONDS: Final = 600.0
 
 
 def say(text: str) -> None:
@@ -66,7 +68,11 @@ class Lines:
             for line in outcome.log_tail:
                 print(f"    | {line}", flush=True)
         else:
-            say(f"stopped  {job} after {outcome.seconds:.0f} s")
+            say(f"stopped  {job} after {outcome.seconds:.0f} s: {outcome.reason}")
+
+    def stalled(self, job: Job, outcome: Outcome) -> None:
+        """A run was ended because it showed no sign of life, and is tried once more."""
+        say(f"stalled  {job} after {outcome.seconds:.0f} s: {outcome.reason}; it is tried once more")
 
     def held(self, job: Job, holder: Holder) -> None:
         """A run waits for someone else's work on it."""
@@ -144,6 +150,8 @@ class View:
             self.count += f" (step {said.step})"
         self.speed = f"{said.tokens_per_second:.1f} tokens/s" if said and said.tokens_per_second else "- tokens/s"
         self.left = duration(left)
+        if (silence := execution.silence()) >= _SILENT_SECONDS:
+            self.count += f", silent for {duration(silence)}"
 
 
 class Watch:

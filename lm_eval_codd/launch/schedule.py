@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import heapq
+import math
 import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
+from lm_eval_codd.disk import explained
 from lm_eval_codd.launch import lock
 from lm_eval_codd.launch.command import RUNNER
 from lm_eval_codd.launch.execute import Execution, Job, Outcome
@@ -17,9 +20,11 @@ from lm_eval_codd.runs import record
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.devices import Slot
+    from lm_eval_codd.launch.pulse import Clock
 
 _POLL_SECONDS: Final = 0.05
-_GRACE_SECONDS: Final = 10.0
+# Clusters give 30 s between SIGTERM and SIGKILL: what is left of them is for the records.
+_GRACE_SECONDS: Final = 20.0
 _HELD_SECONDS: Final = 1.0
 
 
@@ -30,7 +35,10 @@ class Observer(Protocol):
         """A run was started on a slot."""
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """A run has finished, failed or was interrupted."""
+        """A run has finished, failed, or was interrupted or preempted."""
+
+    def stalled(self, job: Job, outcome: Outcome) -> None:
+        """A run was ended because it showed no sign of life, and is tried once more."""
 
     def held(self, job: Job, holder: lock.Holder) -> None:
         """A run waits, because someone else is at work on it. Told once a run."""
@@ -40,10 +48,17 @@ class Observer(Protocol):
 
 
 class StopRequest:
-    """Signals that ask the launcher to stop. They are counted, and acted on between two steps of its work."""
+    """Signals that ask the launcher to stop. They are counted, and acted on between two steps of its work.
+
+    Attributes:
+        count: how many came.
+        status: of the runs that are stopped: `preempted` where SIGTERM came first, as clusters send it, else
+            `interrupted`.
+    """
 
     def __init__(self) -> None:
         self.count = 0
+        self.status = "interrupted"
 
     def __bool__(self) -> bool:
         return self.count > 0
@@ -62,7 +77,9 @@ class StopRequest:
             for number in listened:
                 signal.signal(number, before[number])
 
-    def _count(self, *_: object) -> None:
+    def _count(self, number: int, _: object) -> None:
+        if not self.count and number == signal.SIGTERM:
+            self.status = "preempted"
         self.count += 1
 
 
@@ -88,18 +105,24 @@ def run_all(
     observer: Observer,
     stop: StopRequest,
     runner: Sequence[str] = RUNNER,
+    *,
+    stall_limit: float = math.inf,
+    clock: Clock = time.monotonic,
 ) -> dict[str, Outcome]:
     """Execute all jobs; returns the outcome of each job that was started, by name.
 
     A failed run does not hold up the others, nor does one that another launcher is at work on: it is looked at again
     when a slot is free, and not repeated once it is finished. When `stop` is set nothing more is started and what runs
-    is ended: its process group gets SIGTERM, and SIGKILL after ten seconds or at the second request.
+    is ended: its process group gets SIGTERM, and SIGKILL after twenty seconds or at the second request.
+
+    A run that shows no sign of life for `stall_limit` seconds of `clock` is ended and tried once more.
     """
-    work = _Work(jobs, slots, observer, tuple(runner))
+    work = _Work(jobs, slots, observer, tuple(runner), stall_limit, clock)
     try:
         while work.is_left and not stop:
             work.start_what_fits(stop)
             work.close_what_ended()
+            work.end_what_stalled()
             work.wait()
     finally:
         work.end(stop)
@@ -114,15 +137,24 @@ class _Work:
         slots: one run each at a time.
         observer: is told what happens.
         runner: the command that executes a run.
+        stall_limit: seconds of `clock` without a sign of life, after which a run is ended.
 
     Attributes:
         outcomes: of the jobs that are over, by name.
     """
 
-    def __init__(self, jobs: Sequence[Job], slots: Sequence[Slot], observer: Observer, runner: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        slots: Sequence[Slot],
+        observer: Observer,
+        runner: tuple[str, ...],
+        stall_limit: float,
+        clock: Clock,
+    ) -> None:
         self.outcomes: dict[str, Outcome] = {}
         self._observer = observer
-        self._runner = runner
+        self._runner, self._stall_limit, self._clock = runner, stall_limit, clock
         self._waiting = deque(longest_first(jobs))
         self._held: list[Job] = []
         self._told: set[str] = set()
@@ -149,6 +181,11 @@ class _Work:
         for execution in [execution for execution in self._running if execution.has_ended()]:
             self._close(execution)
 
+    def end_what_stalled(self) -> None:
+        """End runs that show no sign of life any more; they are closed once they are gone."""
+        for execution in self._running:
+            execution.end_if_silent(self._stall_limit)
+
     def wait(self) -> None:
         """Let the observer look at what is under way, and a moment pass; at once where nothing is."""
         if self._running or self._held:
@@ -162,7 +199,7 @@ class _Work:
         # The last one in is the first to go, and all of them go.
         with ExitStack() as closing:
             for execution in going:
-                closing.callback(self._close, execution, interrupted=True)
+                closing.callback(self._close, execution, stopped_as=stop.status)
             closing.callback(_stop_children, going, stop)
             for execution in ended:
                 closing.callback(self._close, execution)
@@ -172,6 +209,9 @@ class _Work:
         try:
             found = self._open(job)
         except OSError as error:
+            what = f"cannot be started: {error.filename or job.folder}: {explained(error, job.folder)}"
+            self._finish(job, Outcome("failed", 0.0, what))
+        except ValueError as error:
             self._finish(job, Outcome("failed", 0.0, f"cannot be started: {error}"))
             return
         if isinstance(found, Execution):
@@ -190,7 +230,7 @@ class _Work:
             return taken
         try:
             if job.anew or not record.finished(job.folder, job.run):
-                return Execution(job, self._free[0], taken, self._runner)
+                return Execution(job, self._free[0], taken, self._runner, self._clock)
         except BaseException:
             taken.release()
             raise
@@ -203,10 +243,18 @@ class _Work:
             self._told.add(job.name)
             self._observer.held(job, holder)
 
-    def _close(self, execution: Execution, *, interrupted: bool = False) -> None:
+    def _close(self, execution: Execution, *, stopped_as: str | None = None) -> None:
         self._running.remove(execution)
         self._free.append(execution.slot)
-        self._finish(execution.job, execution.close(interrupted=interrupted))
+        outcome = execution.close(stopped_as=stopped_as)
+        job = execution.job
+        if outcome.status != "stalled":
+            self._finish(job, outcome)
+        elif len(job.stalls) == 1:
+            self._waiting.appendleft(replace(job, anew=False))
+            self._observer.stalled(job, outcome)
+        else:
+            self._finish(job, replace(outcome, status="failed", reason=f"stalled again: {outcome.reason}"))
 
     def _finish(self, job: Job, outcome: Outcome) -> None:
         self.outcomes[job.name] = outcome

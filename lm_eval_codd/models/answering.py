@@ -38,16 +38,16 @@ class Answering:
         planner: Backbone | None = None,
     ) -> None:
         self._backbone, self._circuit, self._planner = backbone, circuit, planner
-        self._batch_size, self._journal = batch_size, journal
+        self._batch_size, self.journal = batch_size, journal
 
     def take_journalled(self, config: DecodingConfig, group: list[Request]) -> Iterator[tuple[Request, Answer]]:
         """Remove from `group` the requests that are journalled, and yield them with their answers."""
-        if self._journal is None:
+        if self.journal is None:
             return
         requests = list(group)
         group.clear()
         for request, key in zip(requests, self._keys(config, requests), strict=True):
-            answer = self._journal.find(key)
+            answer = self.journal.find(key)
             if answer is None:
                 group.append(request)
             else:
@@ -90,11 +90,9 @@ class Answering:
             return ((one.index, Answer(one.generation, one.seconds)) for one in finished)
 
         for index, answer in within_memory([len(request.prompt) for request in group], self._batch_size, decode):
-            if self._journal is not None:
-                self._journal.add([(keys[index], answer)])
+            if self.journal is not None:
+                self.journal.add([(keys[index], answer)])
             yield group[index], answer
-        if self._journal is not None:
-            self._journal.flush()
 
     def _keys(self, config: DecodingConfig, requests: list[Request]) -> list[str]:
         keys = Keys(made_by(config, self._backbone, self._circuit, self._planner))

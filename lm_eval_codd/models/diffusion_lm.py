@@ -36,6 +36,7 @@ from lm_eval_codd.models.journal import Journal
 from lm_eval_codd.models.likelihoods import LikelihoodLM
 from lm_eval_codd.models.own_defaults import read_own_defaults
 from lm_eval_codd.models.parts import Sources, load_parts, load_tokenizer_of
+from lm_eval_codd.models.preemption import keeping_answers
 from lm_eval_codd.models.progress import Progress
 from lm_eval_codd.models.ranks import Ranks
 from lm_eval_codd.models.recognition import of_family, recognise
@@ -259,7 +260,8 @@ class DiffusionLM(LikelihoodLM):
             for request, answer in self._answering.take_journalled(config, group):
                 totals.add_journalled(answer)
                 answers[request.key] = self._text(request, answer.generation, config)
-        with Progress(total, len(answers), totals, hidden=disable_tqdm or self.rank > 0) as progress:
+        bar = Progress(total, len(answers), totals, hidden=disable_tqdm or self.rank > 0)
+        with bar as progress, keeping_answers(self._answering.journal):
             for config, group in groups.items():
                 for request, answer in self._answering.decode(config, group, progress):
                     totals.add(answer)

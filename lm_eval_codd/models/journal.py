@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from lm_eval_codd.decoding import Generation
+from lm_eval_codd.disk import explained
 from lm_eval_codd.likelihood import Likelihood
 
 eval_logger = logging.getLogger("lm_eval.codd")
@@ -109,7 +110,8 @@ class Journal:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._contents = [path.read_bytes() for path in sorted(self.folder.glob(_FILES))]
         except OSError as error:
-            raise ValueError(f"`journal={folder}` cannot be used ({error}); give another folder") from None
+            reason = explained(error, self.folder)
+            raise ValueError(f"`journal={folder}` cannot be used ({reason}); give another folder") from None
         if not os.access(self.folder, os.W_OK | os.X_OK):
             raise ValueError(f"`journal={folder}` cannot be written to; give another folder")
         self._lines: dict[bytes, _Line] = {}
@@ -177,11 +179,13 @@ class Journal:
             _write(self._handle, text)
             if time.monotonic() - self._flushed >= _SECONDS_BETWEEN_FLUSHES:
                 self.flush()
-        except OSError as error:
+        except BaseException as error:
             self.close()  # nothing may follow half a line
+            if not isinstance(error, OSError):
+                raise
             raise OSError(
-                f"answers cannot be journalled in {self.folder} ({error.strerror}); those before are kept, and the "
-                "same command goes on from there"
+                f"answers cannot be journalled in {self.folder} ({explained(error, self.folder)}); those before are "
+                "kept, and the same command goes on from there"
             ) from error
         for key, line in lines.items():
             self._lines.setdefault(key, _Line(line, made_elsewhere=False))

@@ -11,6 +11,7 @@ from lm_eval.api.model import TemplateLM
 
 from lm_eval_codd.models.front_door import refuse_unread_greedy
 from lm_eval_codd.models.pairs import Pair, fit, pair_of, reads_greedy, windows_of
+from lm_eval_codd.models.preemption import keeping_answers
 from lm_eval_codd.models.progress import ScoringProgress
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ class LikelihoodLM(TemplateLM):
         for pair, one in self._scoring.take_journalled(waiting):
             totals.add(one, len(pair.target), journalled=True)
             scored[pair] = one
-        with ScoringProgress(total, len(scored), totals, hidden=hidden or self.rank > 0) as progress:
+        bar = ScoringProgress(total, len(scored), totals, hidden=hidden or self.rank > 0)
+        with bar as progress, keeping_answers(self._scoring.journal):
             for pair, one in self._scoring.score(waiting, progress):
                 totals.add(one, len(pair.target))
                 scored[pair] = one

@@ -34,7 +34,7 @@ class Scoring:
 
     def __init__(self, backbone: Backbone, circuit: HMM | None, batch_size: BatchSize, journal: Journal | None) -> None:
         self._backbone, self._circuit = backbone, circuit
-        self._batch_size, self._journal = batch_size, journal
+        self._batch_size, self.journal = batch_size, journal
         self._began = False
 
     @property
@@ -44,12 +44,12 @@ class Scoring:
 
     def take_journalled(self, pairs: list[Pair]) -> Iterator[tuple[Pair, Scored]]:
         """Remove from `pairs` those that are journalled, and yield them with their likelihoods."""
-        if self._journal is None:
+        if self.journal is None:
             return
         waiting = list(pairs)
         pairs.clear()
         for pair, key in zip(waiting, self._keys(waiting), strict=True):
-            scored = self._journal.find_scored(key)
+            scored = self.journal.find_scored(key)
             if scored is None:
                 pairs.append(pair)
             else:
@@ -62,8 +62,6 @@ class Scoring:
             groups[pair.config].append(pair)
         for config, group in groups.items():
             yield from self._score(config, group, progress)
-        if self._journal is not None:
-            self._journal.flush()
 
     def _score(
         self, config: LikelihoodConfig, group: Sequence[Pair], progress: ScoringProgress
@@ -85,8 +83,8 @@ class Scoring:
             return ((one.index, Scored(one.likelihood, one.seconds)) for one in finished)
 
         for index, scored in within_memory(lengths, self._batch_size, score):
-            if self._journal is not None:
-                self._journal.add([(keys[index], scored)])
+            if self.journal is not None:
+                self.journal.add([(keys[index], scored)])
             yield group[index], scored
 
     def _keys(self, pairs: Sequence[Pair]) -> list[str]:

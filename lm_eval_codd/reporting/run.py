@@ -20,7 +20,7 @@ class Run:
 
     Attributes:
         name: of its folder.
-        status: `finished`, `failed`, `interrupted` or `running`; only a finished run has a score.
+        status: `finished`, `failed`, `interrupted`, `preempted` or `running`; only a finished run has a score.
         metric: as lm-eval spells it ("metric,filter"); None when the one that the task reports is not there.
         is_one_of_several: the task does not say which of its metrics is reported; each is a `Run`.
         is_mean: the score is the mean over the documents.

@@ -128,10 +128,10 @@ def read_past(output_dir: Path) -> list[Past]:
 
 
 def _read(folder: Path) -> Past | None:
-    run = record.read(folder)
-    if run is None or run.get("status") != "finished":
-        return None
     try:
+        run = record.read(folder)
+        if run is None or run.get("status") != "finished":
+            return None
         results = json.loads((folder / str(run["results"])).read_text(encoding="utf-8"))
         rows = results["n-samples"][run["task"]]["effective"]
         decoded = results["config"].get("decoding_seconds"), results["config"].get("requests")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import json
 import os
 import platform
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd import __version__
+from lm_eval_codd.disk import explained
 from lm_eval_codd.older_records import DECODING_VERSION, decodes_otherwise
 from lm_eval_codd.runs import progress
 from lm_eval_codd.runs.run import Run, filled
@@ -25,10 +28,19 @@ _VERSIONS_OF: Final = ("lm_eval", "torch", "transformers", "datasets", "peft")
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The folder's run.json, None when there is none or it cannot be read."""
+    """The folder's run.json, None when there is none or it is no JSON: a run that was there is made again.
+
+    Raises:
+        ValueError: this user may not read it, or the disk fails; nothing is known of the run then.
+    """
+    path = folder / FILE
     try:
-        record = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise ValueError(f"{path} cannot be read: {explained(error, path)}") from None
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 
@@ -110,6 +122,21 @@ def result_files(folder: Path) -> set[str]:
     return {file.name for file in folder.glob("results_*.json")}
 
 
+def half_written(results: Path) -> str:
+    """What of lm-eval's results, or of the samples beside them, was cut short; nothing where all of it is whole."""
+    try:
+        told = json.loads(results.read_text(encoding="utf-8"))
+        stamp = results.stem.removeprefix("results_")
+        for samples in results.parent.glob(f"samples_*_{stamp}.jsonl"):
+            task = samples.name.removeprefix("samples_").removesuffix(f"_{stamp}.jsonl")
+            text = samples.read_bytes()
+            if text.count(b"\n") < told["n-samples"][task]["effective"] or not text.endswith(b"\n"):
+                return f"{samples.name} is cut short"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return f"{results.name} is cut short"
+    return ""
+
+
 def clear(folder: Path) -> None:
     """Remove what a run left that was killed while it wrote. Only for who has the folder's lock."""
     for leftover in (*folder.glob(f".{FILE}.*"), folder / progress.FILE, folder / f".{progress.FILE}"):
@@ -118,10 +145,11 @@ def clear(folder: Path) -> None:
 
 
 def set_aside(path: Path) -> None:
-    """Rename a file or folder, if it is there, to a name that is free."""
+    """Rename a file or folder, if it is there, to a name that is free, whatever the clock says."""
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
+    names = (path.with_name(f"{path.name}.{stamp}{f'.{number}' if number else ''}") for number in itertools.count())
     with contextlib.suppress(FileNotFoundError):
-        path.rename(path.with_name(f"{path.name}.{stamp}"))
+        path.rename(next(name for name in names if not name.exists()))
 
 
 def now() -> str:

@@ -1,6 +1,7 @@
 """Stands in for `python -m lm_eval_codd run`: does what FAKE_RUN says for its number of steps, then writes results.
 
 FAKE_RUN is JSON, `{"64": {"seconds": 1, "fail": 3, "print": "text", "mute": true}}`; a run that is not named succeeds.
+`"kill"`: a signal that it sends itself; `"hangs": N`: the first N runs of the folder say so in `hanging.txt` and hang.
 With `"answers": N` it makes N answers, a file each in its journal, which it does not make again; one takes `"each": S`
 seconds. `computed.txt` gets a line for each that was made. With `"until": PATH` it first waits for that file; with
 `"environment": NAMES` it prints these variables.
@@ -34,6 +35,13 @@ if todo.get("grandchild"):
 
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     (args.output_path.parent / "grandchild.pid").write_text(str(child.pid))
+with open(args.output_path.parent.parent / "hanging.txt", "a+") as hanging:
+    hanging.seek(0)
+    hangs = len(hanging.readlines()) < todo.get("hangs", 0)
+    if hangs:
+        hanging.write(f"{steps}\n")
+while hangs:
+    time.sleep(1)
 time.sleep(todo.get("seconds", 0))
 while "until" in todo and not Path(todo["until"]).exists():
     time.sleep(0.02)
@@ -52,6 +60,8 @@ if "answers" in todo:
         Path(os.environ["CODD_PROGRESS_FILE"]).write_text(json.dumps(said))
 with open(args.output_path.parent.parent / "order.txt", "a") as order:
     order.write(f"end {steps}\n")
+if todo.get("kill"):
+    os.kill(os.getpid(), todo["kill"])
 if todo.get("fail"):
     sys.exit(todo["fail"])
 if not todo.get("mute"):

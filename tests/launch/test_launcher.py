@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,7 +61,7 @@ class TestAFailedRun:
         assert tail[-2:] == ["    | bar 99%", "    | RuntimeError: out of memory"]
         assert len(tail) == 15
         first = next(line for line in output.splitlines() if "failed   " in line)
-        assert first.endswith("failed   steps64 after 0 s: RuntimeError: out of memory (exit status 3)")
+        assert re.search(r"failed   steps64 after \d+ s: RuntimeError: out of memory \(exit status 3\)$", first)
         last = output.splitlines()[-1]
         assert "1 of 3 runs failed: llada_gsm8k_low_confidence_steps64_ckpt-tiny-llada" in last
         assert last.endswith(": RuntimeError: out of memory (exit status 3)")
@@ -201,8 +202,10 @@ class TestRunsThatAreThereAlready:
 
 
 class TestInterrupts:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_end_every_child_and_name_what_is_not_finished(self, launcher, number):
+    @pytest.mark.parametrize(
+        ("number", "status", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "preempted", 143)]
+    )
+    def test_end_every_child_and_name_what_is_not_finished(self, launcher, number, status, code):
         fake = {"64": {"seconds": 60, "grandchild": True}, "32": {"seconds": 60, "grandchild": True}}
         runs = [launcher.run_text(steps=steps) for steps in (64, 32, 16)]
         process = launcher.start(runs, gpus="cpu,cpu", fake=fake)
@@ -212,13 +215,28 @@ class TestInterrupts:
         pids = [int(wait_for(path)) for path in launcher.results.glob("*/grandchild.pid")]
         process.send_signal(number)
         output, _ = process.communicate(timeout=20)
-        assert process.returncode == 130
+        assert process.returncode == code
         assert not any(is_alive(pid) for pid in pids)
         last = output.splitlines()[-1]
-        assert "interrupted; not finished: " in last
+        assert f"{status}; not finished: " in last and last.endswith("; the same command goes on")
         assert all(f"steps{steps}_" in last for steps in (64, 32, 16))
-        assert {record["status"] for record in launcher.records().values()} == {"interrupted"}
+        assert {record["status"] for record in launcher.records().values()} == {status}
+        assert output.count(f" s: {status}\n") == 2
         assert 16 not in launcher.records()
+
+    @pytest.mark.parametrize("fake", [{"fail": 143}, {"kill": signal.SIGTERM}], ids=["status 143", "SIGTERM"])
+    def test_of_a_run_alone_count_as_such_and_the_other_runs_go_on(self, launcher, fake):
+        texts = [launcher.run_text(steps=steps) for steps in (32, 16)]
+        code, output = launcher(texts, fake={"32": fake})
+        assert code == 143
+        last = output.splitlines()[-1]
+        assert "preempted; not finished: llada_gsm8k_low_confidence_steps32" in last and "steps16" not in last
+        assert {steps: record["status"] for steps, record in launcher.records().items()} == {
+            32: "preempted",
+            16: "finished",
+        }
+        code, output = launcher(texts)
+        assert code == 0 and output.count("skipped  ") == 1
 
     def test_a_reader_that_goes_away_ends_every_child_too(self, launcher, tmp_path):
         fake = {"64": {"seconds": 60, "grandchild": True}, "32": {"seconds": 60, "grandchild": True}}

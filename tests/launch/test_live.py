@@ -26,7 +26,7 @@ def going(tmp_path: Path):
         folder = tmp_path / f"run [{steps}]"
         folder.mkdir()
         job = Job(run, folder.name, folder, {})
-        return SimpleNamespace(job=job, slot=Slot(f"gpu {steps}", "cuda:0"), goes_on=False)
+        return SimpleNamespace(job=job, slot=Slot(f"gpu {steps}", "cuda:0"), goes_on=False, silence=lambda: 0.0)
 
     return [execution(64), execution(256)]
 

@@ -72,6 +72,9 @@ class Reporter:
         """A run has ended."""
         self._write(ended=job.name, outcome=dataclasses.asdict(outcome))
 
+    def stalled(self, job: Job, outcome: Outcome) -> None:
+        """Nothing: a task has no stall limit but its time limit."""
+
     def held(self, job: Job, holder: Holder) -> None:
         """A run waits."""
         self._write(held=job.name, holder=str(holder))

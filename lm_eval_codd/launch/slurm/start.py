@@ -63,6 +63,8 @@ def read_request(options: Mapping[str, Any]) -> Request | None:
         return None
     if "gpus" in options:
         raise ValueError("`--gpus` is of this machine; with --slurm say gpus_per_node=, and leave it out")
+    if "stall_limit" in options:
+        raise ValueError("`--stall_limit` is of runs on this machine; with --slurm time= limits a task: leave it out")
     for name in ("array_parallelism", "runs_per_task", "shards"):
         if options.get(name, 1) < 1:
             raise ValueError(f"`--{name} {options[name]}` must be 1 or more")

@@ -41,6 +41,10 @@ class Remote:
     slot: Slot
     goes_on: bool
 
+    def silence(self) -> float:
+        """Not known from here."""
+        return 0.0
+
 
 @dataclass
 class _Task:
