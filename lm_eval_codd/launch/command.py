@@ -13,9 +13,8 @@ from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MASKED_LM
 from lm_eval_codd.registration import tasks_dir
 from lm_eval_codd.runs.checkpoints import split_revision
 from lm_eval_codd.runs.naming import number
-from lm_eval_codd.runs.run import READ_BY_LIKELIHOODS
 from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS
-from lm_eval_codd.settings import DecodingConfig
+from lm_eval_codd.settings import READ_BY_LIKELIHOODS, DecodingConfig
 
 if TYPE_CHECKING:
     from lm_eval_codd.runs.run import Run

@@ -36,8 +36,11 @@ __all__ = [
     "benchmark_order",
     "group_runs",
     "key_of",
+    "marks_of",
+    "protocol_of",
     "settings_given",
     "system_of",
+    "title_of",
 ]
 
 BASE: Final = "base"
@@ -74,22 +77,29 @@ _VERSIONS: Final = ("lm_eval_codd", "lm_eval", "torch", "transformers")
 
 
 class Column(NamedTuple):
-    """A column: a benchmark at a number of steps (0 where confidences decide), exact or approximate in some ways."""
+    """A column: a benchmark at a number of steps (0 where confidences decide), exact or approximate in some ways.
+
+    decodes: False of a task that asks for likelihoods alone.
+    """
 
     benchmark: str
     steps: int
     approximations: tuple[str, ...] = ()
+    decodes: bool = True
 
     @property
     def schedule(self) -> str:
         """`64`, `64 cache=dual †`, `cache=dual threshold=0.9 †`, or `adaptive` for a decoder that sets its own pace."""
+        if not self.decodes:
+            return "likelihoods"
         steps = [str(self.steps)] if self.steps else [] if self.approximations else ["adaptive"]
         return " ".join([*steps, *self.approximations, *([DAGGER] if self.approximations else [])])
 
     @property
     def order(self) -> tuple[Any, ...]:
         """Sort key: exact before approximate, most steps first."""
-        return benchmark_order(self.benchmark), bool(self.approximations), -self.steps, self.approximations
+        is_approximate = bool(self.approximations)
+        return benchmark_order(self.benchmark), self.decodes, is_approximate, -self.steps, self.approximations
 
 
 class CellKey(NamedTuple):
@@ -100,6 +110,7 @@ class CellKey(NamedTuple):
     benchmark: str
     steps: int
     approximations: tuple[str, ...] = ()
+    decodes: bool = True
 
     @property
     def column(self) -> Column:
@@ -174,7 +185,7 @@ def group_runs(runs: Iterable[Run]) -> list[Group]:
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
         if run.value is not None and run.settings:
-            groups[tuple(_protocol(run).items())].append(run)
+            groups[tuple(protocol_of(run).items())].append(run)
     built = [_group(dict(protocol), members) for protocol, members in groups.items()]
     return sorted(built, key=lambda group: (-len(group.cells), group.title))
 
@@ -182,6 +193,8 @@ def group_runs(runs: Iterable[Run]) -> list[Group]:
 def key_of(run: Run) -> CellKey:
     """The run's place in its table."""
     settings = run.settings
+    if run.estimator is not None:
+        return CellKey(run.estimator, system_of(run), run.benchmark, 0, decodes=False)
     steps = 0 if steps_follow_confidence(settings) else settings["num_steps"]
     return CellKey(rule_of(settings), system_of(run), run.benchmark, steps, _approximations(run))
 
@@ -207,7 +220,7 @@ def family_defaults(family: str | None) -> Mapping[str, Any]:
 def settings_given(run: Run) -> dict[str, Any]:
     """The protocol's settings that are not the family's published defaults, and other departures from them."""
     defaults = {**DecodingConfig().__dict__, **family_defaults(run.family), "num_fewshot": 0, "limit": None}
-    protocol = _protocol(run)
+    protocol = protocol_of(run)
     described = ("family", "checkpoint", "paradigm", "dtype", "max_length")
     return {n: v for n, v in protocol.items() if n not in described and v != defaults.get(n)}
 
@@ -230,7 +243,8 @@ def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
     return (order.index(name) if name in order else len(order), name)
 
 
-def _protocol(run: Run) -> dict[str, Any]:
+def protocol_of(run: Run) -> dict[str, Any]:
+    """What runs of one table have in common."""
     skipped = (*_AXES, *_KINDS, *_NOT_IN.get(str(run.settings.get("paradigm")), ()))
     settings = {name: value for name, value in run.settings.items() if name not in skipped}
     # What the decoder does not read is as in the runs that it is compared with.
@@ -264,12 +278,13 @@ def _group(protocol: Mapping[str, Any], runs: Sequence[Run]) -> Group:
         by_key[key_of(run)].append(run)
     cells = {key: _cell(key, members) for key, members in by_key.items()}
     chosen = [cell.run for cell in cells.values() if cell.run is not None]
-    marks = _marks(chosen)
+    marks = marks_of(chosen)
     marked = {key: replace(cell, marks=cell.marks + tuple(marks.get(id(cell.run), ()))) for key, cell in cells.items()}
-    return Group(_title(protocol, runs[0]), protocol["family"], protocol["paradigm"], marked)
+    return Group(title_of(protocol, runs[0]), protocol["family"], protocol["paradigm"], marked)
 
 
-def _title(protocol: Mapping[str, Any], run: Run) -> str:
+def title_of(protocol: Mapping[str, Any], run: Run) -> str:
+    """What a table of runs of this protocol, `run` one of them, is called."""
     family = FAMILY_TITLES.get(protocol["family"], protocol["family"])
     parts = [f"{family} ({protocol['checkpoint']})", PARADIGM_NAMES.get(protocol["paradigm"], protocol["paradigm"])]
     if run.dtype is not None:
@@ -298,7 +313,7 @@ def _cell(key: CellKey, runs: Sequence[Run]) -> Cell:
     return Cell(key, best, ordered, (f"best of {len(runs)} settings of pc_frac and pc_temperature on the test set",))
 
 
-def _marks(runs: Sequence[Run]) -> dict[int, list[str]]:
+def marks_of(runs: Sequence[Run]) -> dict[int, list[str]]:
     """What each run has other than most of its table, and what its own result warns of; by id of the run."""
     marks: dict[int, list[str]] = defaultdict(list)
     compared: list[tuple[str, Callable[[Run], object], Callable[[Run], object]]] = [

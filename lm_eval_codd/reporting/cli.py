@@ -58,15 +58,18 @@ def report_main(argv: Sequence[str]) -> int:
         print(f"lm-eval-codd report: no {what} in `{args.results}`", file=sys.stderr)
         _print_remarks(report.remarks, to_errors=True)
         return _NOTHING
+    remarks = list(report.remarks)
+    if args.format == "csv":
+        remarks += [f"{run.name} ({run.task}): values that are no accuracies; not in csv" for run in folder.measured]
     is_prose = args.format == "markdown"
     text = _format_report(report, args.format)
     if args.output is None:
         print(text, end="")
-        _print_remarks(report.remarks, to_errors=not is_prose)
+        _print_remarks(remarks, to_errors=not is_prose)
     else:
         write_text(args.output, text)
         print(f"wrote {args.output}")
-        _print_remarks(report.remarks, to_errors=False)
+        _print_remarks(remarks, to_errors=False)
     if args.plots is not None:
         from lm_eval_codd.reporting.plots import save_plots
 

@@ -19,6 +19,7 @@ from lm_eval_codd.reporting.tables import (
     pair_table,
     unreadable_table,
 )
+from lm_eval_codd.reporting.value_table import value_tables
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.run import Run
@@ -66,7 +67,12 @@ def build_report(folder: Folder, number: int | None = None) -> Report:
     if number is None:
         groups = group_runs(run for run in runs if cell_of(run) is None)
         revised = group_runs(run for run in runs if cell_of(run) is not None)
-        tables = [table for group in groups for table in _all_tables(group)]
+        values = value_tables(run for run in folder.measured if run.settings)
+        tables = []
+        for group in groups:
+            beside = values.pop(group.title, None)
+            tables += [*_all_tables(group), *([] if beside is None else [beside])]
+        tables += values.values()
         tables += [table for group in revised if (table := revision_table(group)) is not None]
         return Report(tables, [*groups, *revised], remarks)
     wanted = PAPER_TABLES[number]
@@ -137,6 +143,10 @@ def _remarks(folder: Folder) -> list[str]:
             remarks.append(f"no score: {run.name} ({run.task} has no value for the metric that it reports)")
         elif not run.settings:
             remarks.append(f"not a model of this package: {run.name} ({run.task}: {run.score()})")
+    for run in folder.measured:
+        if not run.settings:
+            measured = ", ".join(f"{value.metric} {value}" for value in run.values)
+            remarks.append(f"not a model of this package: {run.name} ({run.task}: {measured})")
     if folder.num_foreign:
         remarks.append(f"{folder.num_foreign} other files and folders are no runs")
     return remarks

@@ -6,10 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lm_eval_codd.catalogue import TASK_PREFIX
 from lm_eval_codd.settings import approximations_of, extensions_of
+
+if TYPE_CHECKING:
+    from lm_eval_codd.reporting.values import Value
 
 __all__ = ["Run"]
 
@@ -42,6 +45,9 @@ class Run:
         model_arguments: a planner, another tokenizer, and how prompts are made, where they were given.
         seconds: wall time of the whole run.
         samples: the file with the answers; None when they were not logged.
+        estimator: of its log-likelihoods, where the task asks for nothing else; `settings` are then the family's but
+            for what they read.
+        values: what it measured that is no share; such a run has no `metric` and no `value`.
         scores: every figure of the task, its standard errors too, as lm-eval spells them.
     """
 
@@ -86,6 +92,8 @@ class Run:
     warnings: tuple[str, ...] = ()
     date: float = 0.0
     samples: Path | None = None
+    estimator: str | None = None
+    values: tuple[Value, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import Any, Final
 from lm_eval_codd.clean_text import shortened
 from lm_eval_codd.grading import UNREADABLE
 from lm_eval_codd.older_records import decodes_otherwise, filled_settings
-from lm_eval_codd.reporting.likelihoods import likelihood_arguments, likelihood_notes
+from lm_eval_codd.reporting.likelihoods import likelihood_arguments, likelihood_notes, read_by_likelihoods
 from lm_eval_codd.reporting.metrics import invalid_mark, is_mean, number, shown_metrics, task_arguments
 from lm_eval_codd.reporting.run import Run
 from lm_eval_codd.reporting.schema import OF_FILE, OF_RECORD, check_fields, check_settings, of_task
+from lm_eval_codd.reporting.values import is_value, values_of
 
 __all__ = ["Folder", "read_folder", "read_runs"]
 
@@ -26,11 +27,19 @@ _MODEL_ARGUMENTS: Final = ("planner", "tokenizer", "add_bos_token", "chat_templa
 
 @dataclass(frozen=True)
 class Folder:
-    """What a results folder holds: its runs, what is left out of them and why, and how many entries are no runs."""
+    """What a results folder holds.
+
+    Attributes:
+        runs: those with shares as scores, or with none.
+        problems: what is left out of them, and why.
+        num_foreign: entries that are no runs.
+        measured: what was measured that is no share (`Run.values`).
+    """
 
     runs: tuple[Run, ...]
     problems: tuple[str, ...] = ()
     num_foreign: int = 0
+    measured: tuple[Run, ...] = ()
 
 
 def read_folder(folder: Path) -> Folder:
@@ -52,7 +61,8 @@ def read_folder(folder: Path) -> Folder:
             _collect(runs, problems, partial(read_runs, entry))
         else:
             _collect(runs, problems, partial(_read_harness_folder, entry, problems))
-    return Folder(tuple(runs), tuple(problems), foreign)
+    scored, measured = (tuple(run for run in runs if bool(run.values) is has) for has in (False, True))
+    return Folder(scored, tuple(problems), foreign, measured)
 
 
 def read_runs(folder: Path) -> list[Run]:
@@ -111,11 +121,30 @@ def _read_results(path: Path, name: str, record: Mapping[str, Any], problems: li
     for task in tasks:
         is_only = len(tasks) == 1
         metrics = shown_metrics(_mapping(results, "results", task), _mapping(results, "configs", task, "metadata"))
-        for metric in metrics:
+        read_one = partial(_checked_run, path, name, record, results, task, is_only=is_only)
+        for metric in (metric for metric in metrics if not is_value(metric)):
             read: list[Run] = []
-            _collect(read, problems, partial(_checked_run, path, name, record, results, task, metric, is_only=is_only))
+            _collect(read, problems, partial(read_one, metric=metric))
             runs += [replace(run, is_one_of_several=len(metrics) > 1) for run in read]
+        if any(map(is_value, metrics)):
+            _collect(runs, problems, partial(_with_values, read_one, path, results, task, metrics))
     return runs
+
+
+def _with_values(
+    read_one: Callable[..., list[Run]],
+    path: Path,
+    results: Mapping[str, Any],
+    task: str,
+    metrics: Sequence[str | None],
+) -> list[Run]:
+    """The run with its values; raises `ValueError` as `_checked_run`."""
+    what = str(_mapping(results, "config", "likelihoods").get("what") or "")
+    try:
+        values = values_of(_mapping(results, "results", task), metrics, what)
+    except ValueError as error:
+        raise ValueError(f"{path}: `{task}`, {error}") from None
+    return [replace(run, values=values) for run in read_one(metric=None)]
 
 
 def _checked_run(
@@ -124,8 +153,8 @@ def _checked_run(
     record: Mapping[str, Any],
     results: Mapping[str, Any],
     task: str,
-    metric: str | None,
     *,
+    metric: str | None,
     is_only: bool,
 ) -> list[Run]:
     """The one run of a task and metric; raises `ValueError`, one line with file and value, where it is malformed."""
@@ -165,10 +194,12 @@ def _from_results(
     prompts = (results.get("system_instruction"), task_config.get("description"))
     settings = {**_mapping(config, "settings"), **_mapping(config, "settings_of_tasks", task)}
     settings = filled_settings(settings) if settings else {}
-    is_coupled = config.get("pc") is not None or config.get("circuit_identity") is not None
-    older = decodes_otherwise(config, settings, coupled=is_coupled) if settings else ()
     asks_for_text = task_config.get("output_type", "generate_until") == "generate_until"
     likelihoods = {} if asks_for_text else _mapping(config, "likelihoods")
+    if settings and likelihoods:
+        settings = read_by_likelihoods(settings, config.get("family"))
+    is_coupled = config.get("pc") is not None or config.get("circuit_identity") is not None
+    older = decodes_otherwise(config, settings, coupled=is_coupled) if settings and not likelihoods else ()
     # What is counted for answers says nothing of likelihoods.
     counts = likelihoods if likelihoods else config
     return Run(
@@ -211,6 +242,7 @@ def _from_results(
         warnings=(*older, *likelihood_notes(likelihoods), *(config.get("warnings") or ())),
         date=results.get("date") or 0.0,
         samples=samples if samples.is_file() else None,
+        estimator=_mapping(likelihoods, "settings").get("estimator"),
         scores={name: value for name, found in scores.items() if (value := number(found)) is not None},
     )
 

@@ -27,7 +27,7 @@ def read_rows(folder: Path) -> list[Run]:
 
 def format_table(rows: Sequence[Run]) -> str:
     """The rows as aligned text. Scores that are not the benchmark's carry a mark, explained below the table."""
-    cells = [_HEADER, *(tuple(map(one_line, _cells(row))) for row in rows)]
+    cells = [_HEADER, *(tuple(map(one_line, line)) for row in rows for line in _lines(row))]
     lines = aligned(cells, right=range(_TEXTS, len(_HEADER)), rule=True)
     if any(row.is_partial for row in rows):
         lines.append("* a part of the task's documents only: not a score of the benchmark")
@@ -40,18 +40,23 @@ def format_table(rows: Sequence[Run]) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: Run) -> tuple[str, ...]:
-    value = row.status if row.value is None else f"{row.value:.4f}"
+def _lines(row: Run) -> list[tuple[str, ...]]:
+    if row.values:
+        return [_cells(row, one.metric, str(one).partition(" ±")[0], one.stderr) for one in row.values]
+    return [_cells(row, row.metric or "-", row.status if row.value is None else f"{row.value:.4f}", row.stderr)]
+
+
+def _cells(row: Run, metric: str, value: str, stderr: float | None) -> tuple[str, ...]:
     return (
         row.name,
         row.task,
-        row.metric or "-",
+        metric,
         value
         + "*" * row.is_partial
         + "!" * row.has_other_rows
         + "~" * bool(row.approximations)
         + "^" * bool(row.extensions),
-        _text(row.stderr, ".4f"),
+        _text(stderr, ".4f"),
         _text(row.n, "d"),
         _text(row.nfe, "g"),
         _text(row.seconds, ".1f"),

@@ -211,7 +211,9 @@ def _nfe(run: Run) -> str | None:
     return f"{run.nfe:.1f}" if tokens is None else f"{run.nfe:.1f} ({tokens:.2f})"
 
 
-def _unreadable(run: Run) -> str:
+def _unreadable(run: Run) -> str | None:
+    if run.estimator is not None:
+        return None
     count = count_unreadable(run)
     return "unknown" if count is None else f"{count} of {run.n}"
 

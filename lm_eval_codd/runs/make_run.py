@@ -16,7 +16,7 @@ from lm_eval_codd.names import translate
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
 from lm_eval_codd.runs.recognition import check_family, recognise
-from lm_eval_codd.runs.run import READ_BY_LIKELIHOODS, Run, decodes_nothing, is_own_task, num_documents
+from lm_eval_codd.runs.run import Run, decodes_nothing, is_own_task, num_documents
 from lm_eval_codd.runs.run_flags import (
     ATTENTIONS,
     CIRCUIT_SETTINGS,
@@ -38,6 +38,7 @@ from lm_eval_codd.runs.run_sources import (
 from lm_eval_codd.settings import (
     DEFAULT_NUM_STEPS,
     ONLY_LIKELIHOODS,
+    READ_BY_LIKELIHOODS,
     DecodingConfig,
     Family,
     LikelihoodConfig,

@@ -14,6 +14,7 @@ from lm_eval_codd.catalogue import TASKS, short_name
 from lm_eval_codd.older_records import filled_settings
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.settings import (
+    READ_BY_LIKELIHOODS,
     REVISING,
     SHARED_WITH_DECODING,
     DecodingConfig,
@@ -30,9 +31,6 @@ _UNKNOWN_ROWS: Final = 1000
 # Of a document whose likelihoods are asked for, before anybody has read it.
 _GUESSED_CHOICES: Final = 4
 _GUESSED_TOKENS: Final = 32
-
-# Of a decode's settings: what log-likelihoods have too, and the token ids that stand in for a checkpoint's own.
-READ_BY_LIKELIHOODS: Final = (*SHARED_WITH_DECODING, "mask_id", "eos_id", "eot_id")
 
 # What the first identities held, and hashes in names therefore cover, default or not.
 _FIRST_FIELDS: Final = """

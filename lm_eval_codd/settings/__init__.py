@@ -27,7 +27,9 @@ from lm_eval_codd.settings.fields import either, facts_of, unknown_value
 from lm_eval_codd.settings.likelihood import (
     ESTIMATORS,
     LONGEST_EXACT,
+    LOWER_BOUND,
     ONLY_LIKELIHOODS,
+    READ_BY_LIKELIHOODS,
     SHARED_WITH_DECODING,
     LikelihoodConfig,
 )
@@ -41,9 +43,11 @@ __all__ = [
     "FAMILIES",
     "FAMILY_DEFAULTS",
     "LONGEST_EXACT",
+    "LOWER_BOUND",
     "ONLY_LIKELIHOODS",
     "PARADIGMS",
     "PC_SAMPLING",
+    "READ_BY_LIKELIHOODS",
     "REVISING",
     "SCORE_WHAT_IS_DRAWN",
     "SHARED_WITH_DECODING",

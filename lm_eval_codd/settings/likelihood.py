@@ -20,6 +20,8 @@ ESTIMATORS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 LADDERS: Final = ("unbiased", "official")
 ORDERS: Final = ("left", "confident")
+# How `LikelihoodConfig.meaning` begins where values are one.
+LOWER_BOUND: Final = "lower bound of the log-likelihood"
 # 2^n - 1 canvases.
 LONGEST_EXACT: Final = 14
 
@@ -117,13 +119,14 @@ class LikelihoodConfig:
             how += ", whose official ladder is biased by rounding"
         if self.estimator == "mc_bernoulli":
             how += ", whose last token is never masked"
-        return f"lower bound of the log-likelihood, {how}"
+        return f"{LOWER_BOUND}, {how}"
 
 
-# Those that decoding has too, and those that it has not.
+# Those that decoding has too, alone and with the token ids in place of a checkpoint's; and those that it has not.
 SHARED_WITH_DECODING: Final = tuple(
     field.name for field in dataclasses.fields(LikelihoodConfig) if field.name in _DECODING
 )
+READ_BY_LIKELIHOODS: Final = (*SHARED_WITH_DECODING, "mask_id", "eos_id", "eot_id")
 ONLY_LIKELIHOODS: Final = tuple(
     field.name for field in dataclasses.fields(LikelihoodConfig) if field.name not in _DECODING
 )
