@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lm_eval_codd.backbones import load_backbone
     from lm_eval_codd.circuits import load_circuit
     from lm_eval_codd.decoding import Generation, generate
-    from lm_eval_codd.dit import load_dit
+    from lm_eval_codd.dit import load_dit, sample_dit
     from lm_eval_codd.likelihood import Likelihood, log_likelihood
     from lm_eval_codd.settings import DecodingConfig, LikelihoodConfig
 
@@ -26,6 +26,7 @@ __all__ = [
     "load_circuit",
     "load_dit",
     "log_likelihood",
+    "sample_dit",
 ]
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ _HOME: Final = {
     "load_backbone": "lm_eval_codd.backbones",
     "load_circuit": "lm_eval_codd.circuits",
     "load_dit": "lm_eval_codd.dit",
+    "sample_dit": "lm_eval_codd.dit",
     "log_likelihood": "lm_eval_codd.likelihood",
 }
 

@@ -24,6 +24,7 @@ class Stream(IntEnum):
     RANK = 1
     COUNT = 2
     LATENT = 3
+    PRIOR = 4
 
 
 def row_keys(

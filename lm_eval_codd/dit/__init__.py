@@ -2,5 +2,6 @@
 
 from lm_eval_codd.dit.loading import load_dit
 from lm_eval_codd.dit.model import DiT
+from lm_eval_codd.dit.sampling import Sample, sample_dit
 
-__all__ = ["DiT", "load_dit"]
+__all__ = ["DiT", "Sample", "load_dit", "sample_dit"]

@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 
 import lm_eval_codd as codd
 from lm_eval_codd.dit import DiT
+from lm_eval_codd.dit.config import DiTConfig, Ids
+from lm_eval_codd.dit.network import Network
 
 # Of MDLM, SEDD and D3PM too: the goldens of all of them have the same weights.
 WEIGHTS = "hf-duo-tiny"
@@ -82,6 +84,29 @@ def edited(folder, tmp_path) -> Callable[..., Path]:
         return copy
 
     return edit
+
+
+def random_dit(algo: str, *, vocab_size: int, length: int, seed: int = 0, mask_id: int | None = None) -> DiT:
+    """A tiny float64 model with random weights, modulation and output layer among them."""
+    config = DiTConfig(
+        algo=algo,
+        vocab_size=vocab_size,
+        hidden_dim=8,
+        cond_dim=4,
+        n_blocks=1,
+        n_heads=2,
+        model_length=length,
+        causal=algo == "ar",
+        time_conditioning=algo not in ("mdlm", "ar"),
+        ids=Ids(vocab_size - 1 if mask_id is None else mask_id, 0, None),
+    )
+    network = Network(config).double().requires_grad_(False).eval()
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in network.named_parameters():
+        if "norm" not in name:
+            scale = 0.2 if name.startswith("output_layer") else 0.5
+            weight.copy_(torch.randn(weight.shape, generator=generator, dtype=torch.float64) * scale)
+    return DiT(network, config)
 
 
 def distance(ours: torch.Tensor, theirs: torch.Tensor) -> float:

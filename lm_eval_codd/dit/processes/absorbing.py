@@ -16,6 +16,10 @@ class Absorbing:
         """See `Process`."""
         return z == self.mask_id
 
+    def is_uncertain(self, z: Tensor) -> Tensor:
+        """See `Process`."""
+        return self.may_change(z)
+
     def prior(self, uniforms: Tensor) -> Tensor:
         """See `Process`."""
         return torch.full_like(uniforms, self.mask_id, dtype=torch.int64)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import torch
+
 from lm_eval_codd.dit.processes.absorbing import Absorbing
 from lm_eval_codd.dit.processes.process import Level, entry
 
@@ -27,6 +29,10 @@ class D3PM(Absorbing):
     def log_clean(self, log_x: Tensor) -> Tensor:
         """See `Process`."""
         return log_x
+
+    def is_uncertain(self, z: Tensor) -> Tensor:
+        """See `Process`. The network says something of visible tokens too, and official greedy removal takes it."""
+        return torch.ones_like(z, dtype=torch.bool)
 
     def bound(self, log_x: Tensor, x0: Tensor, z: Tensor, level: Level) -> Tensor:
         """See `Process`. The diffusion part, of masked positions; `reconstruction` is the other.

@@ -30,6 +30,10 @@ class DUO:
         """See `Process`."""
         return torch.ones_like(z, dtype=torch.bool)
 
+    def is_uncertain(self, z: Tensor) -> Tensor:
+        """See `Process`."""
+        return self.may_change(z)
+
     def prior(self, uniforms: Tensor) -> Tensor:
         """See `Process`."""
         return (uniforms * self.vocab_size).long()

@@ -62,6 +62,10 @@ class Process(Protocol):
         """Of noisy ids of any shape, which may become another one on the way back; bool."""
         ...
 
+    def is_uncertain(self, z: Tensor) -> Tensor:
+        """Where x_theta is more than the id itself, which greedy removal of noise replaces; bool, of any shape."""
+        ...
+
     def prior(self, uniforms: Tensor) -> Tensor:
         """Ids at time 1, from numbers in (0, 1) of the same shape."""
         ...

@@ -1,0 +1,98 @@
+"""What `sample_dit` can be asked for, said in one line where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lm_eval_codd.dit.samplers import PREDICTORS, REMOVALS
+from lm_eval_codd.settings import unknown_value
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_eval_codd.dit.model import DiT
+
+
+def check_call(
+    dit: DiT,
+    num_samples: int,
+    length: int,
+    steps: int | None,
+    predictor: str,
+    noise_removal: str,
+    p_nucleus: float,
+    prior: Tensor | None,
+    uniforms: Callable[[int], Tensor] | None,
+    psi: tuple[Tensor, Tensor] | None,
+    batch_size: int | None,
+) -> None:
+    """Raise `ValueError` for arguments of `sample_dit` that say nothing, or nothing that this model can do."""
+    counts = {"num_samples": num_samples, "length": length, "batch_size": batch_size}
+    if dit.process is not None:
+        counts["steps"] = steps if steps is not None or psi is None else len(psi[0]) - 1
+    for name, value in counts.items():
+        if value is None and name == "batch_size":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"`{name}={value}` must be a whole number of at least 1")
+    if length > dit.max_length:
+        raise ValueError(f"`length={length}` is beyond the {dit.max_length} tokens that `{dit.source}` was trained on")
+    for name, said, known in (
+        ("predictor", predictor, PREDICTORS),
+        ("noise_removal", noise_removal, REMOVALS),
+    ):
+        if said not in known:
+            raise ValueError(unknown_value(name, said, known))
+    if not 0 < p_nucleus <= 1:
+        raise ValueError(f"`p_nucleus={p_nucleus}` must be above 0 and at most 1, which keeps every token")
+    if dit.process is None:
+        _check_autoregressive(dit, predictor, noise_removal, p_nucleus, prior, num_samples)
+    else:
+        _check_diffusion(dit, dit.process.predictors, predictor, noise_removal, p_nucleus, psi, steps)
+        if prior is not None and list(prior.shape) != [num_samples, length]:
+            raise ValueError(f"`prior` has shape {list(prior.shape)}; use [{num_samples}, {length}]")
+
+
+def _check_autoregressive(
+    dit: DiT, predictor: str, noise_removal: str, p_nucleus: float, prior: Tensor | None, num_samples: int
+) -> None:
+    if predictor != "ancestral" or noise_removal == "greedy" or p_nucleus != 1:
+        raise ValueError(
+            f"`predictor={predictor}`, `noise_removal={noise_removal}` and `p_nucleus={p_nucleus}` are of diffusions; "
+            f"`{dit.source}` (algo=ar) draws each token after those before it: leave them out"
+        )
+    if prior is None and dit.bos_id is None:
+        raise ValueError(
+            f"`{dit.source}` does not say which token begins a row; give `prior` [{num_samples}, 1], or bos_token_id "
+            "in its config.json"
+        )
+    if prior is not None and (prior.dim() != 2 or len(prior) != num_samples or not prior.shape[1]):
+        raise ValueError(f"`prior` has shape {list(prior.shape)}; for ar use [{num_samples}, 1]")
+
+
+def _check_diffusion(
+    dit: DiT,
+    own: tuple[str, ...],
+    predictor: str,
+    noise_removal: str,
+    p_nucleus: float,
+    psi: tuple[Tensor, Tensor] | None,
+    steps: int | None,
+) -> None:
+    if predictor not in own:
+        raise ValueError(f"`predictor={predictor}` is not one of {dit.algo}; use {' or '.join(own)}")
+    if predictor == "analytic" and noise_removal == "greedy":
+        raise ValueError("`noise_removal=greedy` does not go with predictor=analytic; use ancestral or none")
+    if predictor != "ancestral" and p_nucleus != 1:
+        raise ValueError(f"`p_nucleus={p_nucleus}` does not go with predictor={predictor}; use predictor=ancestral")
+    if (psi is not None) != (predictor == "psi"):
+        raise ValueError("`psi` (times and shares of the posterior) and predictor=psi belong together; give both")
+    if psi is not None:
+        times, kappas = psi
+        if times.dim() != 1 or times.shape != kappas.shape or (steps is not None and len(times) != steps + 1):
+            raise ValueError(
+                f"`psi` has {list(times.shape)} times and {list(kappas.shape)} shares; both are [T + 1] for T steps"
+            )
+        if not bool((times[1:] <= times[:-1]).all()) or not bool(((kappas >= 0) & (kappas <= 1)).all()):
+            raise ValueError("`psi` must have times that do not rise, and shares of the posterior between 0 and 1")
