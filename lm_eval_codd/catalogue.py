@@ -108,7 +108,8 @@ def members(name: str) -> tuple[str, ...]:
 
 
 # Environment variables: where a benchmark's rows are in place of the hub; where a run says how far it is; how a user
-# called the launcher, for the commands that it shows.
+# called the launcher, for the commands that it shows; what has to hold generated programs.
 DATA_DIR: Final = "CODD_DATA_DIR"
 PROGRESS_FILE: Final = "CODD_PROGRESS_FILE"
 CALLED_AS: Final = "CODD_CALLED_AS"
+SANDBOX: Final = "CODD_SANDBOX"

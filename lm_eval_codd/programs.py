@@ -23,11 +23,15 @@ _NOT_PYTHON: Final = ("SyntaxError:", "IndentationError:", "TabError:", "ValueEr
 
 
 class ProgramTask(BenchmarkTask):
-    """Asks for lm-eval's `--confirm_run_unsafe_code` only where the kernel does not confine the programs."""
+    """Asks for lm-eval's `--confirm_run_unsafe_code` only where the kernel does not confine the programs.
+
+    With CODD_SANDBOX=strict it is refused (`SandboxError`) where any layer of the sandbox is missing.
+    """
 
     timeout_seconds: ClassVar[float] = TIMEOUT_SECONDS
 
     def __init__(self, config: dict[str, Any]) -> None:
+        sandbox.require()
         limits = {"timeout_seconds": self.timeout_seconds, "memory_mb": MEMORY_MB}
         config["metadata"]["sandbox"] = {**sandbox.isolation(), **limits}
         super().__init__({**config, "unsafe_code": not sandbox.is_confined()})

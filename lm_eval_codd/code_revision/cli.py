@@ -50,6 +50,7 @@ def _make(cells: Sequence[Cell], args: argparse.Namespace) -> None:
     from lm_eval_codd.code_revision.make import make_cell, mark_passed, read_dataset
     from lm_eval_codd.code_revision.tokens import Tokens
 
+    sandbox.require()
     if not (sandbox.is_confined() or args.confirm_run_unsafe_code):
         raise ValueError(
             "this machine's kernel does not confine the corrupted programs that are run; "

@@ -1,0 +1,60 @@
+"""Namespaces: a user, processes, mounts, a network and shared memory of the program's own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from lm_eval_codd.sandbox.kernel import Kernel, Unavailable
+
+__all__ = ["enter_namespaces", "mount_memory", "unmount"]
+
+# linux/sched.h, linux/mount.h
+_MOUNTS, _HOST_NAME, _IPC, _USER, _PROCESSES, _NETWORK = (
+    *(0x00020000, 0x04000000, 0x08000000),
+    *(0x10000000, 0x20000000, 0x40000000),
+)
+_ALL: Final = _MOUNTS | _HOST_NAME | _IPC | _PROCESSES | _NETWORK
+_NOSUID, _NODEV, _NOEXEC, _RECURSIVE, _PRIVATE = 2, 4, 8, 1 << 14, 1 << 18
+_DETACH: Final = 2
+
+FOLDER_BYTES: Final = 64 << 20
+FOLDER_FILES: Final = 4096
+
+
+def enter_namespaces(kernel: Kernel, as_root: bool) -> str:
+    """New namespaces for this process (processes: for its children). Returns which; raises `Unavailable`.
+
+    Args:
+        kernel: of this process.
+        as_root: the process is root and its children become a user of their own, so that they need no user namespace,
+            which would take from them what they may read.
+    """
+    if as_root:
+        kernel("unshare", _ALL)
+        return "processes, mounts, network, IPC"
+    user, group = os.geteuid(), os.getegid()
+    kernel("unshare", _ALL | _USER)
+    try:
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    except OSError as error:
+        raise Unavailable(f"user namespace: {error.strerror}") from None
+    return "user, processes, mounts, network, IPC"
+
+
+def mount_memory(kernel: Kernel, folder: str, owner: int) -> str:
+    """A file system of bounded size, in memory, on `folder`, seen in this mount namespace only."""
+    kernel("mount", b"none", b"/", None, _RECURSIVE | _PRIVATE, None)
+    options = f"size={FOLDER_BYTES},nr_inodes={FOLDER_FILES},mode=0700,uid={owner},gid={owner}"
+    if owner == os.geteuid():
+        options = f"size={FOLDER_BYTES},nr_inodes={FOLDER_FILES},mode=0700"
+    kernel("mount", b"tmpfs", folder.encode(), b"tmpfs", _NOSUID | _NODEV | _NOEXEC, options.encode())
+    return f"tmpfs of {FOLDER_BYTES >> 20} MiB"
+
+
+def unmount(kernel: Kernel, folder: str) -> None:
+    """Take the file system away, whoever still holds a file in it."""
+    kernel("umount2", folder.encode(), _DETACH)
