@@ -59,15 +59,16 @@ def first_free_id(read: Read) -> int | None:
 def _vocabularies(read: Read) -> Iterator[tuple[str, Mapping[str, int]]]:
     """Every file that gives tokens their ids, the smallest first. What has another form than expected gives none."""
     listed = _object(read(_CONFIG).get("added_tokens_decoder"))
-    yield _CONFIG, _numbered({_text(entry): int(number) for number, entry in listed.items() if number.isdecimal()})
+    yield _CONFIG, _numbered({_text(entry): int(number) for number, entry in listed.items() if _is_id(number)})
     yield "added_tokens.json", _numbered(read("added_tokens.json"))
     whole = read("tokenizer.json")
     added = whole.get("added_tokens")
     entries = [entry for entry in added if isinstance(entry, Mapping)] if isinstance(added, list) else []
-    yield "tokenizer.json", _numbered({entry.get("content"): entry.get("id") for entry in entries})
+    yield "tokenizer.json", _numbered({_text(entry): entry.get("id") for entry in entries})
     vocabulary = _object(whole.get("model")).get("vocab")
     if isinstance(vocabulary, list):  # of a Unigram model: pairs of a token and its score, in order
-        vocabulary = {entry[0]: number for number, entry in enumerate(vocabulary)}
+        pairs = ((entry[0] if isinstance(entry, list) and entry else None) for entry in vocabulary)
+        vocabulary = {token: number for number, token in enumerate(pairs) if isinstance(token, str)}
     yield "tokenizer.json", _numbered(_object(vocabulary))
     yield "vocab.json", _numbered(read("vocab.json"))
 
@@ -78,7 +79,11 @@ def _object(content: Any) -> Mapping[str, Any]:
 
 def _numbered(content: Mapping[Any, Any]) -> dict[str, int]:
     """The entries that are a token and an id."""
-    return {token: number for token, number in content.items() if isinstance(token, str) and isinstance(number, int)}
+    return {token: number for token, number in content.items() if isinstance(token, str) and type(number) is int}
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10
 
 
 def _text(token: Any) -> str | None:

@@ -32,6 +32,8 @@ MAY_IMPORT = {
     "noise": {"transfer"},
     "grading": set(),
     "older_records": {"settings"},
+    "pickled_arrays": {"clean_text"},
+    "stored_files": set(),
     "errors": {"clean_text"},
     "host_errors": {"names"},
     "registration": {"errors", "host_errors"},
@@ -43,8 +45,10 @@ MAY_IMPORT = {
     "programs": {"benchmarks", "sandbox", "grading"},
     "harness": {"command_line", "host_errors", "registration"},
     "code_revision": {"benchmarks", "catalogue", "sandbox", "backbones", "outputs", "command_line"},
-    "backbones": {"hub_ids", "settings", "packaged", "command_line", "token_files"},
-    "circuits": {"hub_ids", "settings", "names", "packaged", "outputs", "command_line"},
+    "backbones": {"hub_ids", "settings", "packaged", "command_line", "token_files", "stored_files", "clean_text"},
+    "circuits": {
+        *("hub_ids", "settings", "names", "packaged", "outputs", "command_line", "pickled_arrays", "stored_files"),
+    },
     "decoding": {"settings", "backbones", "circuits", "noise", "transfer"},
     "likelihood": {"settings", "backbones", "circuits", "decoding", "noise"},
     "dit": {
@@ -58,7 +62,7 @@ MAY_IMPORT = {
     "training": {"settings", "backbones", "circuits", "outputs", "command_line"},
     "trace": {
         *("settings", "registration", "backbones", "circuits", "decoding", "models", "reporting", "outputs"),
-        "command_line",
+        *("command_line", "clean_text"),
     },
     "reporting": {
         "code_revision",
@@ -67,7 +71,7 @@ MAY_IMPORT = {
     },
     "runs": {
         *("hub_ids", "token_files", "catalogue", "settings", "names", "older_records", "registration", "packaged"),
-        *("clean_text", "task_files", "disk"),
+        *("clean_text", "task_files", "disk", "pickled_arrays", "stored_files"),
     },
     "launch": {
         *("runs", "reporting", "settings", "catalogue", "names", "older_records", "registration", "packaged"),
@@ -79,6 +83,8 @@ WITHOUT_TENSORS = (
     "errors",
     "host_errors",
     "clean_text",
+    "pickled_arrays",
+    "stored_files",
     "columns",
     "disk",
     "outputs",

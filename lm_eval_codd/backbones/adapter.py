@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError
+from lm_eval_codd.clean_text import shortened
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -37,6 +38,9 @@ _PLAIN: Final[dict[str, tuple[Any, ...]]] = {
     "alora_invocation_tokens": (None,),
     "use_qalora": (None, False),
 }
+_MOST_RANKS: Final = 1 << 16
+# A name, or the end of one, as regular expression: no other is matched, since one may take for ever.
+_SIMPLE: Final = re.compile(r"\^?(\.\*\\?\.)?(\w|\\?\.|-){1,200}\$?")
 
 
 def add_adapter(model: PreTrainedModel, adapter: Checkpoint, layout: Layout) -> None:
@@ -62,6 +66,10 @@ def add_adapter(model: PreTrainedModel, adapter: Checkpoint, layout: Layout) -> 
         tensors[key.replace(original, module, 1)] = tensor
         alphas[module] = _alpha(original, settings)
         if match["part"] in ("lora_A", "lora_embedding_A"):
+            if tensor.dim() != 2:
+                raise CheckpointError(
+                    f"adapter `{adapter.source}` has `{key}` of shape {list(tensor.shape)}, no matrix"
+                )
             ranks[module] = tensor.shape[0]
     known = {name for name, _ in model.named_modules()}
     _check_names(adapter, layout, sorted(alphas.keys() - known))
@@ -99,6 +107,16 @@ def _read_settings(adapter: Checkpoint) -> dict[str, Any]:
             raise CheckpointError(
                 f"adapter `{adapter.source}`: {ADAPTER_FILES[0]} has no `{name}`; give a folder saved by peft"
             )
+    alphas = settings.get("alpha_pattern") or {}
+    if type(settings["r"]) is not int or not 0 < settings["r"] <= _MOST_RANKS:
+        raise _unfit(adapter, "r", settings["r"], f"a whole number from 1 to {_MOST_RANKS}")
+    if not _is_number(settings["lora_alpha"]):
+        raise _unfit(adapter, "lora_alpha", settings["lora_alpha"], "a number")
+    if not isinstance(alphas, dict) or not all(_is_number(alpha) for alpha in alphas.values()):
+        raise _unfit(adapter, "alpha_pattern", alphas, "numbers by names of modules")
+    for pattern in alphas:
+        if not _SIMPLE.fullmatch(pattern):
+            raise _unfit(adapter, "alpha_pattern", pattern, "names of modules, with at most `.*` before them")
     for name, allowed in _PLAIN.items():
         if settings.get(name, allowed[0]) not in allowed:
             raise CheckpointError(
@@ -126,6 +144,16 @@ def _alpha(module: str, settings: dict[str, Any]) -> float:
         if re.match(rf"(.*\.)?({pattern})$", module):  # peft's own rule
             return alpha
     return settings["lora_alpha"]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _unfit(adapter: Checkpoint, name: str, value: object, wanted: str) -> CheckpointError:
+    return CheckpointError(
+        f"adapter `{adapter.source}`: {ADAPTER_FILES[0]} says `{name}={shortened(value)}`, and it must be {wanted}"
+    )
 
 
 def _check_names(adapter: Checkpoint, layout: Layout, names: list[str]) -> None:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd.hub_ids import is_hub_id
 from lm_eval_codd.packaged import CHECKPOINTS
+from lm_eval_codd.stored_files import StoredTensor, read_object, read_safetensors_header, shard_names
 
 CONFIG_FILES: Final = ("*.json", "*.jinja", "merges.txt")
 WEIGHT_FILES: Final = ("*.safetensors",)
 
 _WEIGHTS: Final = "model.safetensors"
+_ADAPTER: Final = "adapter_config.json"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 # What wrappers of a model in training add to the names of its weights.
 _WRAPPERS: Final = {
@@ -77,7 +77,7 @@ class Checkpoint:
     def max_length(self) -> int | None:
         """Tokens of prompt and answer together that config.json says; None where it does not."""
         lengths = (self.config.get(name) for name in ("max_sequence_length", "max_position_embeddings"))
-        return next((length for length in lengths if isinstance(length, int)), None)
+        return next((length for length in lengths if type(length) is int and length > 0), None)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the checkpoint; empty when it is not there."""
@@ -85,14 +85,9 @@ class Checkpoint:
         if not path.is_file():
             return {}
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CheckpointError(
-                f"{self.kind} `{self.source}`: {name} is not valid JSON ({error}); fetch the file again"
-            ) from None
-        if not isinstance(content, dict):
-            raise CheckpointError(f"{self.kind} `{self.source}`: {name} holds no JSON object; fetch the file again")
-        return content
+            return read_object(path)
+        except (ValueError, OSError) as error:
+            raise CheckpointError(f"{self.kind} `{self.source}`: {name} {error}; fetch the file again") from None
 
     @cached_property
     def weight_files(self) -> list[Path]:
@@ -118,41 +113,41 @@ class Checkpoint:
         index = f"{_WEIGHTS}.index.json"
         if (self.folder / _WEIGHTS).is_file() or not (self.folder / index).is_file():
             return [_WEIGHTS]
-        shards = self.read_json(index).get("weight_map")
-        if not shards or not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-            raise CheckpointError(
-                f"checkpoint `{self.source}`: {index} has no `weight_map` that names its shards; fetch the file again"
-            )
-        return sorted(set(shards.values()))
+        try:
+            return shard_names(self.read_json(index))
+        except CheckpointError:
+            raise
+        except ValueError as error:
+            raise CheckpointError(f"checkpoint `{self.source}`: {index} {error}; fetch the file again") from None
 
     @cached_property
-    def stored(self) -> dict[str, tuple[str, int]]:
-        """Name of each stored tensor -> its dtype as safetensors spells it (`BF16`), and how many numbers it has."""
-        return {
-            name: (tensor["dtype"], prod(tensor["shape"]))
-            for path in self.weight_files
-            for name, tensor in _header(path).items()
-            if name != "__metadata__"
-        }
+    def stored(self) -> dict[str, StoredTensor]:
+        """Each stored tensor by its name: its dtype and shape, from the headers of the weight files."""
+        return {name: tensor for path in self.weight_files for name, tensor in _header(path).items()}
 
     @cached_property
     def stored_dtype(self) -> str:
         """Name of the dtype that most of the stored numbers have, such as `bfloat16`."""
         sizes: Counter[str] = Counter()
-        for dtype, size in self.stored.values():
-            sizes[dtype] += size
+        for tensor in self.stored.values():
+            sizes[tensor.dtype] += tensor.size
         return _DTYPES[sizes.most_common(1)[0][0]]
 
     def refuse_unusable_weights(self) -> None:
         """Raise `CheckpointError` for weights that would load as other ones than they are, from their headers alone."""
+        if (self.folder / _ADAPTER).is_file():
+            raise CheckpointError(
+                f"checkpoint `{self.source}` has an {_ADAPTER} beside its config.json, and where peft is installed "
+                "that adapter would be loaded with it; move it to a folder of its own, and give that as peft="
+            )
         if not self.stored:
             raise CheckpointError(f"checkpoint `{self.source}`: its weight files hold no tensors; fetch them again")
-        quantised = [name for name, (dtype, _) in self.stored.items() if dtype not in _DTYPES]
+        quantised = [name for name, tensor in self.stored.items() if tensor.dtype not in _DTYPES]
         if quantised:
             raise CheckpointError(
                 f"checkpoint `{self.source}` stores {len(quantised)} of {len(self.stored)} tensors as numbers of "
-                f"another kind ({quantised[0]} as {self.stored[quantised[0]][0]}), so it is quantised, and no dtype= "
-                f"undoes that; give the checkpoint that it was made from, stored as {', '.join(_DTYPES.values())}"
+                f"another kind ({quantised[0]} as {self.stored[quantised[0]].dtype}), so it is quantised, and no "
+                f"dtype= undoes that; give the checkpoint that it was made from, in {', '.join(_DTYPES.values())}"
             )
         for part, wrapper in _WRAPPERS.items():
             name = next((name for name in self.stored if f".{part}" in f".{name}"), None)
@@ -240,13 +235,11 @@ def _fetch(hub_id: str, revision: str | None, files: tuple[str, ...], kind: str)
     raise CheckpointError(f"{kind} `{hub_id}` cannot be fetched: {reason}")
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """Names, dtypes and shapes of a safetensors file: 8 bytes of length, then JSON."""
+def _header(path: Path) -> dict[str, StoredTensor]:
     try:
-        with path.open("rb") as file:
-            return json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    except (ValueError, MemoryError, OverflowError):
-        raise CheckpointError(f"weights `{path}` are damaged (no safetensors header); fetch the file again") from None
+        return read_safetensors_header(path)[0]
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"weights: the file `{path}` {error}; fetch it again") from None
 
 
 def _update_with_samples(digest: hashlib._Hash, path: Path) -> None:

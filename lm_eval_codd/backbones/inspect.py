@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lm_eval_codd.backbones.checkpoint import find_checkpoint
 from lm_eval_codd.backbones.loading import load_backbone
 from lm_eval_codd.backbones.tokenizer import load_tokenizer
+from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.command_line import Parser
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=int, help="override the checkpoint's id")
     given = vars(parser.parse_args(argv))
     for label, text in _lines(describe_checkpoint(given.pop("checkpoint"), **given)):
-        print(f"{label:<14} {text}")
+        print(f"{label:<14} {one_line(text)}")
     return 0
 
 
@@ -162,6 +163,6 @@ def _template_text(about: dict[str, Any]) -> str:
     template = about["chat_template"]
     if not template:
         return "no: a base checkpoint, evaluate it without --apply_chat_template"
-    text = str(template).strip().splitlines()[0]
+    text = next(iter(str(template).strip().splitlines()), "nothing but spaces")
     first = text if len(text) <= 80 else f"{text[:77]}..."
     return f"yes: an instruct checkpoint, evaluate it with --apply_chat_template [{first}]"

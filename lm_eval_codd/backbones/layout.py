@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError
+from lm_eval_codd.backbones.sizes import COUNTS, POSITIVE
+from lm_eval_codd.clean_text import shortened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,16 +91,32 @@ class ConfigReader:
         self._source = checkpoint.source
 
     def get(self, name: str) -> Any:
-        """The field's value, None when it is absent."""
-        return self._config.get(name)
+        """The field's value, None when it is absent. Raises `CheckpointError` for a size that is none."""
+        value = self._config.get(name)
+        if value is None:
+            return None
+        if name in COUNTS:
+            least, most = COUNTS[name]
+            if type(value) is not int or not least <= value <= most:
+                raise self._unfit(name, value, f"a whole number from {least} to {most}")
+        elif name in POSITIVE and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+            raise self._unfit(name, value, "a number above 0")
+        return value
+
+    def _unfit(self, name: str, value: object, wanted: str) -> CheckpointError:
+        return CheckpointError(
+            f"checkpoint `{self._source}`: config.json says `{name}={shortened(value)}`, and it must be {wanted}; "
+            "fetch the file again, or correct that field"
+        )
 
     def need(self, name: str) -> Any:
         """The field's value. Raises `CheckpointError` when it is absent or null."""
-        if self._config.get(name) is None:
+        value = self.get(name)
+        if value is None:
             raise CheckpointError(
                 f"checkpoint `{self._source}`: config.json has no `{name}`, so it does not have this family's layout"
             )
-        return self._config[name]
+        return value
 
     def refuse(self, unwanted: Mapping[str, Any]) -> None:
         """Raise `CheckpointError` for the first field that has the value that it must not have."""

@@ -20,6 +20,7 @@ from lm_eval_codd.backbones.layout import ConfigReader, Layout
 from lm_eval_codd.backbones.placement import default_dtype, parse_dtype, place
 from lm_eval_codd.backbones.registry import find_layout, recognised_by
 from lm_eval_codd.backbones.self_test import check_bidirectional, check_trunk
+from lm_eval_codd.backbones.sizes import refuse_beyond_weights
 from lm_eval_codd.backbones.token_ids import find_token_ids
 from lm_eval_codd.settings import unknown_value
 
@@ -84,6 +85,7 @@ def load_backbone(
     layout = find_layout(checkpoint, family)
     config = _build_config(checkpoint, layout)
     checkpoint.refuse_unusable_weights()  # pickles and missing shards too, before anything is loaded
+    refuse_beyond_weights(checkpoint, config)
     token_ids = find_token_ids(checkpoint, layout, config.vocab_size, mask_id=mask_id, eos_id=eos_id, eot_id=eot_id)
     block_length = choose_blocks(checkpoint, layout, attention, block_length)
     config.is_causal = False  # for whoever calls `Backbone.model` itself; `forward` masks only what it is told to
@@ -117,11 +119,17 @@ def _build_config(checkpoint: Checkpoint, layout: Layout) -> transformers.PreTra
         raise
     except Exception as error:
         # transformers wraps what it finds wrong with a field in errors of several kinds: the last line says it.
-        reason = str(error).splitlines()[-1].strip()
+        reason = _last_line(error)
         raise CheckpointError(
             f"checkpoint `{checkpoint.source}`: config.json does not fit the {layout.family} layout ({reason}); "
             "fetch the file again, or correct that field"
         ) from None
+
+
+def _last_line(error: Exception) -> str:
+    """What an error says, without the lines above that say where it came from."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
 
 
 def choose_blocks(
@@ -195,7 +203,13 @@ def _load_model(
             )
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"weights of `{checkpoint.source}` cannot be read ({str(error).splitlines()[0]}); fetch them again"
+            f"weights of `{checkpoint.source}` cannot be read ({_last_line(error)}); fetch them again"
+        ) from error
+    except (TypeError, KeyError, AttributeError, IndexError, RecursionError, ValueError) as error:
+        # Of a file that transformers reads besides, such as generation_config.json.
+        raise CheckpointError(
+            f"checkpoint `{checkpoint.source}` cannot be loaded ({type(error).__name__}: {_last_line(error)}); fetch "
+            "its JSON files again"
         ) from error
     if len(report["unexpected_keys"]) == len(checkpoint.stored):
         raise CheckpointError(

@@ -72,11 +72,12 @@ def find_layout(checkpoint: Checkpoint, family: str | None = None) -> Layout:
             f"checkpoint `{checkpoint.source}`: config.json names no `model_type`; say which layout its files have "
             f"with family={' or family='.join(families)}"
         )
-    architectures = ", ".join(checkpoint.config.get("architectures") or ["no architecture named"])
+    named = checkpoint.config.get("architectures")
+    architectures = ", ".join(map(str, named))[:120] if isinstance(named, list) and named else "no architecture named"
     raise CheckpointError(
-        f"checkpoint `{checkpoint.source}` is `model_type: {model_type}` ({architectures}), not a diffusion family "
-        f"known here ({', '.join(layout.model_type for layout in LAYOUTS)}); if its files have the layout of one, say "
-        f"so with family=, such as family={families[0]} or family={families[1]}"
+        f"checkpoint `{checkpoint.source}` is `model_type: {str(model_type)[:60]}` ({architectures}), not a diffusion "
+        f"family known here ({', '.join(layout.model_type for layout in LAYOUTS)}); if its files have the layout of "
+        f"one, say so with family=, such as family={families[0]} or family={families[1]}"
     )
 
 

@@ -46,7 +46,7 @@ class Saver:
         layout = find_layout(self._checkpoint, family)
         self._names = {name: layout.renamed(name) for name in self._checkpoint.stored}
         own = {name: tensor.numel() for name, tensor in backbone.model.state_dict().items()}
-        if any(own.get(inner) != self._checkpoint.stored[name][1] for name, inner in self._names.items()):
+        if any(own.get(inner) != self._checkpoint.stored[name].size for name, inner in self._names.items()):
             raise CheckpointError(
                 f"checkpoint `{backbone.source}`: weights of {layout.family} are stored in another form than they are "
                 "computed in, and cannot be written back; give a checkpoint of another family"

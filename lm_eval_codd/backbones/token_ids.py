@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval_codd import token_files
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError
+from lm_eval_codd.clean_text import shortened
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.layout import Layout
@@ -62,7 +63,7 @@ def find_token_ids(
             )
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise CheckpointError(
-                f"`{name}={value!r}` of `{checkpoint.source}` is no token id; give a whole number as `{name}=`"
+                f"`{name}={shortened(value)}` of `{checkpoint.source}` is no token id; give a whole number as `{name}=`"
             )
         if value is not None and not 0 <= value < vocab_size:
             raise CheckpointError(

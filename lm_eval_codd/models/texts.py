@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval.models.utils import handle_stop_sequences, postprocess_generated_text
+
+from lm_eval_codd.backbones.templates import TemplateError, renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,6 +37,7 @@ class Texts:
             raise ValueError(f"`add_bos_token=True`: the tokenizer of `{source}` has no bos token; leave it out")
         self.tokenizer, self.source = tokenizer, source
         self._add_bos, self._template_args = add_bos, dict(template_args)
+        self._render = renderer(tokenizer)
 
     def encode(self, string: str, *, templated: bool) -> list[int]:
         """Token ids of a prompt, which begins with bos at most once.
@@ -56,16 +59,22 @@ class Texts:
         return postprocess_generated_text(text, handle_stop_sequences(until, eos=None), think_end_token=None)
 
     def conversation(self, messages: list[dict[str, str]], asked: bool | str, *, add_generation_prompt: bool) -> str:
-        """A conversation as the template writes it that `asked` names. Raises `ValueError` as `template` does."""
-        text = self.tokenizer.apply_chat_template(
-            messages,
-            chat_template=self.template(asked),
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=not add_generation_prompt,
-            **self._template_args,
-        )
-        return cast("str", text)  # not tokenized
+        """A conversation as the template writes it that `asked` names.
+
+        Raises:
+            ValueError: one line: there is no such template, or it fails, or does not end.
+        """
+        template = self.template(asked)
+        try:
+            return self._render(
+                conversation=messages,
+                chat_template=template,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=not add_generation_prompt,
+                **self._template_args,
+            )
+        except TemplateError as error:
+            raise ValueError(f"--apply_chat_template: `{self.source}`: {error}") from None
 
     def template(self, asked: bool | str) -> str | None:
         """The chat template that `--apply_chat_template [NAME]` asks for; None where it asks for none.

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.clean_text import one_line, without_homes
 from lm_eval_codd.reporting.cells import Group, key_of, system_of
 from lm_eval_codd.reporting.plots import draw, to_svg
-from lm_eval_codd.reporting.samples import Key, count_unreadable, read_items, read_outcomes
+from lm_eval_codd.reporting.samples import Key, count_unreadable, read_items, read_outcomes, read_sizes
 from lm_eval_codd.settings import CIRCUIT_SETTINGS, DecodingConfig, only_read
 
 if TYPE_CHECKING:
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["as_script_data", "build_page"]
 
-# Answers in the page, over all runs: less than 30 MB at the paper's lengths.
+# Answers in the page, over all runs, and bytes of their lines in the samples files: what is more stays there.
 _MAX_ANSWERS: Final = 10_000
+_MAX_BYTES: Final = 16 << 20
 _LEAST_A_RUN: Final = 20
+# Characters of one text; its middle is left out where it has more.
+_LONGEST: Final = 20_000
 _HIDDEN: Final = ("settings", "versions", "warnings", "samples", "name")
 
 
@@ -41,17 +44,19 @@ def build_page(report: Report, folder: Folder, title: str) -> str:
     """
     runs = sorted(folder.runs, key=lambda run: run.name)
     with_answers, damaged = _with_answers(runs)
+    title = one_line(without_homes(title))
+    # Answers are the models' own, and stay as they are.
     data = {
         "title": title,
-        "tables": [_titled(table, report.groups) for table in report.tables],
+        "tables": without_homes([_titled(table, report.groups) for table in report.tables]),
         "plots": [{"name": name, "source": _data_uri(to_svg(figure))} for name, figure in draw(report.groups)],
-        "remarks": [*report.remarks, *damaged],
-        "runs": [_describe(run) for run in runs],
+        "remarks": without_homes([*report.remarks, *damaged]),
+        "runs": without_homes([_describe(run) for run in runs]),
         **_answers(runs, with_answers, report.groups),
     }
     parts = {name: _part(f"page.{name}") for name in ("css", "js")}
     page = _part("page.html").replace("{{css}}", parts["css"]).replace("{{js}}", parts["js"])
-    page = page.replace("{{title}}", escape(one_line(title)).replace("{", "&#123;"))
+    page = page.replace("{{title}}", escape(title).replace("{", "&#123;"))
     # Last, so that nothing in the data is taken for a place to fill in.
     return page.replace("{{data}}", as_script_data(data))
 
@@ -150,8 +155,8 @@ def _answers(runs: Sequence[Run], with_answers: Sequence[Run], groups: Iterable[
         for item in read_items(run, keys):
             place = places.setdefault((run.task, item.key), len(documents))
             if place == len(documents):
-                documents.append({"id": item.key.doc_id, "prompt": item.prompt, "target": item.target})
-            of_run[place] = [item.score, item.answer, item.extracted]
+                documents.append({"id": item.key.doc_id, "prompt": _cut(item.prompt), "target": _cut(item.target)})
+            of_run[place] = [item.score, _cut(item.answer), _cut(item.extracted)]
         left_out = max(left_out, (run.n or 0) - len(of_run))
         answers.append(of_run)
     return {"documents": documents, "answers": answers, "left_out": left_out}
@@ -173,10 +178,35 @@ def _choose(runs: Sequence[Run], groups: Iterable[Group]) -> dict[str, set[Key]]
         seen.setdefault(run.task, {})
         # More than one run's worth is only needed where runs have different prompts.
         seen[run.task] = {**seen[run.task], **dict.fromkeys(read_outcomes(run))}
+    of_task: dict[str, dict[Key, int]] = {task: dict.fromkeys(keys, 0) for task, keys in seen.items()}
+    for run in runs:
+        for key, size in read_sizes(run).items():
+            of_task[run.task][key] += min(size, 4 * _LONGEST)
     return {
-        task: {key for part in _by_prompts(keys) for key in sorted(part, key=_first(differ.get(task, ())))[:room]}
+        task: {
+            key
+            for part in _by_prompts(keys)
+            for key in _within(sorted(part, key=_first(differ.get(task, ())))[:room], of_task[task], len(of_task))
+        }
         for task, keys in seen.items()
     }
+
+
+def _within(keys: Sequence[Key], sizes: Mapping[Key, int], num_tasks: int) -> Iterator[Key]:
+    """The first of the keys whose lines have no more bytes than a task may have in the page; one in any case."""
+    left = _MAX_BYTES // num_tasks
+    for number, key in enumerate(keys):
+        left -= sizes[key]
+        if left < 0 and number:
+            return
+        yield key
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters, which are in the samples file ...]\n{text[-half:]}"
 
 
 def _by_prompts(keys: Iterable[Key]) -> list[list[Key]]:

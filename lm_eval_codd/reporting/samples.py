@@ -23,6 +23,7 @@ __all__ = [
     "grading_of",
     "read_items",
     "read_outcomes",
+    "read_sizes",
     "unreadable_marks",
     "without_contradicted",
 ]
@@ -70,6 +71,13 @@ def read_outcomes(run: Run) -> Outcomes:
     if run.metric is None:
         raise ValueError(f"{run.name} has no score")
     return _read(run.samples, run.metric, run.invalid).outcomes
+
+
+def read_sizes(run: Run) -> Mapping[Key, int]:
+    """Bytes of every document's line in the samples file. Raises `ValueError` as `read_outcomes`."""
+    read_outcomes(run)
+    assert run.samples is not None and run.metric is not None
+    return _read(run.samples, run.metric, run.invalid).sizes
 
 
 def count_unreadable(run: Run) -> int | None:
@@ -163,6 +171,7 @@ class _Read:
     """What a samples file says under one metric; `num_unreadable`: answers that the filter marked as invalid."""
 
     outcomes: Outcomes
+    sizes: Mapping[Key, int]
     num_lines: int
     num_unreadable: int
 
@@ -171,19 +180,21 @@ class _Read:
 def _read(path: Path, metric: str, invalid: str | None) -> _Read:
     name, _, wanted = metric.partition(",")
     outcomes: dict[Key, float] = {}
+    sizes: dict[Key, int] = {}
     num_lines = num_unreadable = 0
     mark = b'"filtered_resps": ' + json.dumps([invalid], ensure_ascii=False).encode()
     for line, fields in _lines(path, wanted):
         score = fields.get(name)
         if not isinstance(score, bool | int | float) or not math.isfinite(score):
             raise ValueError(f"{path} has no `{name}` for document {fields['doc_id']}")
-        outcomes[_key(fields)] = float(score)
+        key = _key(fields)
+        outcomes[key], sizes[key] = float(score), len(line)
         num_lines += 1
         if "filtered_resps" in fields:
             num_unreadable += fields["filtered_resps"] == [invalid]
         else:
             num_unreadable += line.endswith(mark, 0, line.rfind(_TAIL))
-    return _Read(outcomes, num_lines, num_unreadable)
+    return _Read(outcomes, sizes, num_lines, num_unreadable)
 
 
 def _lines(path: Path, wanted: str) -> Iterator[tuple[bytes, dict[str, Any]]]:

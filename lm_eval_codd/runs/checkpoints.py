@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd import hub_ids, packaged
+from lm_eval_codd.stored_files import read_object
 
 # What a checkpoint, an adapter or a circuit is read from.
 _READ: Final = (".safetensors", ".json", ".jinja", ".jpc", ".model", ".txt")
@@ -91,12 +91,15 @@ def chat_templates(folder: Path) -> list[str]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where the file is not there, or holds something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """The JSON object in a checkpoint's file; empty where there is no such file. Raises `ValueError` for any other."""
+    if not path.is_file():
         return {}
-    return content if isinstance(content, dict) else {}
+    try:
+        return read_object(path)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} {error}; fetch the file again") from None
 
 
 def _hub_cache() -> Path:
@@ -171,10 +174,7 @@ def fingerprint(checkpoint: str, own: Mapping[str, Path]) -> str | None:
 
 
 def _read_config(flag: str, folder: str) -> dict[str, Any]:
-    try:
-        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"`--{flag} {folder}` holds no config.json; give the folder of a checkpoint") from None
-    except ValueError:
-        raise ValueError(f"`--{flag} {folder}`: its config.json is not JSON") from None
-    return config if isinstance(config, dict) else {}
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise ValueError(f"`--{flag} {folder}` holds no config.json; give the folder of a checkpoint")
+    return read_json(path)

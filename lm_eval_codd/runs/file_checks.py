@@ -14,10 +14,11 @@ from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.names import unknown_name
 from lm_eval_codd.registration import tasks_dir
 from lm_eval_codd.runs import checkpoints
-from lm_eval_codd.runs.circuit_header import CircuitHeader, find_circuit, read_header, read_safetensors_header
+from lm_eval_codd.runs.circuit_header import CircuitHeader, find_circuit, read_header
 from lm_eval_codd.runs.recognition import mask_token, reader
 from lm_eval_codd.runs.run import Run, is_own_task
 from lm_eval_codd.settings import REVISING
+from lm_eval_codd.stored_files import read_safetensors_header, shard_names
 from lm_eval_codd.task_files import read_task_file, task_files
 
 if TYPE_CHECKING:
@@ -126,10 +127,13 @@ def _by_tokenizer(folder: Path, name: str, family: Family) -> int | None:
 
 
 def _check_weights(checkpoint: str, folder: Path) -> None:
-    listed = checkpoints.read_json(folder / f"{_WEIGHTS}.index.json").get("weight_map")
-    names = [_WEIGHTS]
-    if isinstance(listed, dict) and not (folder / _WEIGHTS).is_file():
-        names = sorted({str(name) for name in listed.values()})
+    index, names = folder / f"{_WEIGHTS}.index.json", [_WEIGHTS]
+    if index.is_file() and not (folder / _WEIGHTS).is_file():
+        content = checkpoints.read_json(index)
+        try:
+            names = shard_names(content)
+        except ValueError as error:
+            raise ValueError(f"checkpoint {checkpoint}: {index.name} {error}; fetch the file again") from None
     missing = [name for name in names if not (folder / name).is_file()]
     if missing == [_WEIGHTS]:
         raise ValueError(

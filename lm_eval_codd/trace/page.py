@@ -6,6 +6,7 @@ import math
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from lm_eval_codd.clean_text import without_homes
 from lm_eval_codd.reporting.page import as_script_data
 
 if TYPE_CHECKING:
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 def build_page(comparison: Comparison) -> str:
     """The page as HTML. Tokens travel as JSON that the script turns into text nodes, so none can become markup."""
     data = {
-        "model": comparison.model,
+        "model": without_homes(comparison.model),
         "alg": comparison.alg,
         "is_log": comparison.is_log,
         "approximations": comparison.approximations,
         "extensions": comparison.extensions,
-        "settings": {name: str(value) for name, value in comparison.settings.items()},
+        "settings": without_homes({name: str(value) for name, value in comparison.settings.items()}),
         "prompt": comparison.prompt,
         "mask": comparison.mask_id,
         "ends": comparison.end_ids,

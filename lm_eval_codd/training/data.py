@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lm_eval_codd.backbones.templates import renderer
 from lm_eval_codd.training.noise import generator_for
 
 if TYPE_CHECKING:
@@ -128,15 +129,14 @@ def encode(
     checkpoint has no other, and is filled with end-of-text to whole windows, which decoding leaves there as well.
 
     Raises:
-        ValueError: the tokenizer knows tokens that the backbone does not.
+        ValueError: the tokenizer knows tokens that the backbone does not, or its chat template fails.
     """
     templated = bool(tokenizer.chat_template)
     prompts = [question for question, _ in pairs]
     if templated:
         chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
-        prompts = [
-            str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)) for chat in chats
-        ]
+        render = renderer(tokenizer)
+        prompts = [render(conversation=chat, add_generation_prompt=True) for chat in chats]
     prompt_ids = tokenizer(prompts, add_special_tokens=not templated)["input_ids"]
     answer_ids = tokenizer([answer for _, answer in pairs], add_special_tokens=False)["input_ids"]
     end = backbone.eos_id if backbone.eot_id is None else backbone.eot_id

@@ -69,7 +69,7 @@ class TestConfig:
         [
             # The reason is transformers' own, another one in each of its versions.
             ("n_heads", 7, "the llada layout"),
-            ("d_model", "64", "config.json does not fit the llada layout ("),
+            ("d_model", "64", "config.json says `d_model='64'`, and it must be a whole number"),
             ("eos_token_id", "470", "`eos_id='470'` of"),
             ("eos_token_id", [], "config.json has no eos_token_id"),
             (

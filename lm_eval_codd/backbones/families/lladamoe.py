@@ -27,6 +27,8 @@ def _build_config(config: ConfigReader) -> Qwen3MoeConfig:
         config.need(name) for name in ("hidden_size", "num_attention_heads", "num_hidden_layers")
     )
     has_experts = config.get("moe_layer_freq") or [1] * num_layers
+    if not isinstance(has_experts, list):
+        raise TypeError("`moe_layer_freq` must be a list of 0 and 1, one for each layer")
     return Qwen3MoeConfig(  # type: ignore[call-arg]  # `head_dim` is read from **kwargs
         vocab_size=config.need("vocab_size"),
         hidden_size=width,

@@ -1,25 +1,25 @@
 """PyJuice's circuit files (.jpc), read without executing anything in them, and written without PyJuice.
 
 A .jpc file is a pickle: a list of dicts, one for each vector of nodes, children before parents, the root last
-(`juice.save`, PyJuice 2.4.1 to 2.6.3, and the older keys before). `safe_pickle` takes the arrays out of it; the pickle
-nested in each leaf (`dist`) is scanned for its class name, never loaded. PyJuice builds an HMM from the last variable
-backwards, so the root is the leftmost position and a sum's row is the earlier latent.
+(`juice.save`, PyJuice 2.4.1 to 2.6.3, and the older keys before). `pickled_arrays` takes the arrays out of it; the
+pickle nested in each leaf (`dist`) is scanned for its class name, never loaded. PyJuice builds an HMM from the last
+variable backwards, so the root is the leftmost position and a sum's row is the earlier latent.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 
-from lm_eval_codd.circuits.files.safe_pickle import RefusedPickleError, StoredArray, class_name, load_arrays
+from lm_eval_codd.circuits.files.leaf_class import class_name, leaf_blob
 from lm_eval_codd.circuits.hmm import HMM
+from lm_eval_codd.pickled_arrays import RefusedPickleError, StoredArray, load_arrays, shown
 
 # Leaves whose parameters are one row of token probabilities for each latent, whatever PyJuice computes with them.
 _LEAF_CLASSES: Final = ("ExternProductCategorical", "SoftEvidenceCategorical", "Categorical")
@@ -27,6 +27,9 @@ _LEAF_CLASSES: Final = ("ExternProductCategorical", "SoftEvidenceCategorical", "
 _ROW_SUM_TOLERANCE: Final = 1e-4
 # The largest node block that PyJuice's HMM makes (structures/hmm.py).
 _MAX_BLOCK_SIZE: Final = 1024
+# Blocks without an edge are zeros that the file does not hold; the emissions of a real circuit outweigh them by far.
+_ZERO_BYTES: Final = 1 << 23
+_MAX_REASON: Final = 300
 
 _Build = Callable[["_Node", int], np.ndarray]
 
@@ -43,17 +46,10 @@ def read_jpc(path: str | os.PathLike[str]) -> HMM:
         OSError: it cannot be opened.
     """
     path = Path(path)
-    with path.open("rb") as file:
-        try:
-            return _to_hmm(load_arrays(file), source=str(path))
-        except (JpcError, RefusedPickleError) as error:
-            raise JpcError(f"{path}: {error}") from None
-        # What damaged bytes can raise has no end: each opcode and each array has errors of its own.
-        except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise JpcError(
-                f"{path}: not a readable .jpc file, damaged or cut short ({reason}); fetch the file again"
-            ) from None
+    try:
+        return _to_hmm(load_arrays(path), path.stat().st_size, source=str(path))
+    except (JpcError, RefusedPickleError) as error:
+        raise JpcError(f"{path}: {str(error)[:_MAX_REASON]}") from None
 
 
 def write_jpc(circuit: HMM, path: str | os.PathLike[str]) -> None:
@@ -74,8 +70,11 @@ class _Node:
         self.block_size = self._count(info, "block_size", "group_size", default=1)
         self.size = self.num_blocks * self.block_size
         children = info.get("chs", ())
-        if not all(isinstance(child, int) and 0 <= child < index for child in children):
-            raise JpcError(f"node {index} has children {children!r}; children must come before their parents")
+        # A chain's products have two. One tuple may stand in many nodes, so its length counts.
+        if not isinstance(children, list | tuple) or len(children) > 2:
+            raise JpcError(f"node {index} has {shown(children)} as its children; a chain has at most two: not an HMM")
+        if not all(type(child) is int and 0 <= child < index for child in children):
+            raise JpcError(f"node {index} has a child that does not come before it; children must come first")
         self.children = [nodes[child] for child in children]
         self.edges = self._array(info, "edge_ids")
         self.params = self._array(info, "params")
@@ -86,17 +85,15 @@ class _Node:
 
     def _count(self, info: dict[str, Any], *names: str, default: int | None = None) -> int:
         value = next((info[name] for name in names if name in info), default)
-        if not isinstance(value, int) or value < 1:
-            raise JpcError(f"node {self.index} has `{names[0]}` {value!r}; it must be a whole number above 0")
+        if type(value) is not int or value < 1:
+            raise JpcError(f"node {self.index} has `{names[0]}` {shown(value)}; it must be a whole number above 0")
         return value
 
-    def _array(self, info: dict[str, Any], name: str) -> np.ndarray | None:
+    def _array(self, info: dict[str, Any], name: str) -> StoredArray | None:
         value = info.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, StoredArray):
+        if value is not None and not isinstance(value, StoredArray):
             raise JpcError(f"`{name}` of node {self.index} is no array")
-        return value.value
+        return value
 
     def only(self, kind: str, children: Sequence[_Node]) -> _Node:
         found = [child for child in children if child.type == kind]
@@ -105,32 +102,42 @@ class _Node:
         return found[0]
 
     def own_params(self) -> np.ndarray:
-        if self.params is None:
-            raise JpcError(f"node {self.index} has no parameters of its own")
-        return self.params
+        if self.params is None or self.params.dtype[1] != "f":
+            raise JpcError(f"node {self.index} has no parameters of its own, or they are no floating-point numbers")
+        return _numpy(self.params)
 
-    def table_owner(self, nodes: list[_Node]) -> _Node:
+    def table_owner(self, chain: Mapping[int, _Node]) -> _Node:
         if self.params is not None:
             return self
-        if not isinstance(self.owner, int) or not 0 <= self.owner < len(nodes) or nodes[self.owner].params is None:
-            raise JpcError(f"node {self.index} has neither parameters nor a node that owns them")
-        return nodes[self.owner]
+        owner = chain.get(self.owner) if type(self.owner) is int else None
+        if owner is None or owner.params is None:
+            raise JpcError(f"node {self.index} has neither parameters nor a node of the chain that owns them")
+        return owner
 
 
-def _to_hmm(nodes: object, source: str) -> HMM:
+def _numpy(array: StoredArray) -> np.ndarray:
+    """A copy of the array's bytes, aligned and in this machine's byte order."""
+    stored = np.frombuffer(array.raw, array.dtype).reshape(array.shape, order="F" if array.is_fortran else "C")
+    return stored.astype(stored.dtype.newbyteorder("="))
+
+
+def _to_hmm(nodes: object, file_bytes: int, source: str) -> HMM:
     if not isinstance(nodes, list) or not nodes:
         raise JpcError("not a circuit: a .jpc file holds a list of nodes")
     parsed: list[_Node] = []
     for index, info in enumerate(nodes):
         parsed.append(_Node(index, info, parsed))
+    if sum(len(array.raw) for node in parsed for array in (node.edges, node.params) if array) > file_bytes:
+        raise JpcError("its nodes share their arrays, so that they are more than the file; not written by PyJuice")
     sums, leaves = _walk(parsed[-1])
     num_latents = leaves[0].size
-    root, *steps = [_own_table(node, parsed, _sum_matrix, num_latents) for node in sums]
-    emissions = [_own_table(leaf, parsed, _emission_matrix, num_latents) for leaf in leaves]
-    if len({emission.shape for emission in emissions}) != 1:
-        raise JpcError(
-            f"positions have vocabularies of {sorted({e.shape[1] for e in emissions})} tokens, not of one size"
-        )
+    _refuse_absent_tables(sums, file_bytes)
+    chain = {node.index: node for node in (*sums, *leaves)}
+    root, *steps = [_own_table(node, chain, _sum_matrix, num_latents) for node in sums]
+    emissions = [_own_table(leaf, chain, _emission_matrix, num_latents) for leaf in leaves]
+    sizes = sorted({emission.shape[1] for emission in emissions})
+    if len(sizes) != 1:
+        raise JpcError(f"positions have vocabularies of {sizes[:4]} tokens, not of one size")
     if root.shape[0] != 1:
         raise JpcError(f"the root has {root.shape[0]} nodes; it must be a single one")
     for name, tables in (("initial", [root]), ("transition", steps), ("emission", emissions)):
@@ -139,12 +146,19 @@ def _to_hmm(nodes: object, source: str) -> HMM:
     if not steps:
         steps = [np.eye(num_latents, dtype=np.float32)]
     return HMM(
-        torch.tensor(root[0]),
-        _stack(steps),
-        _stack(emissions),
+        torch.from_numpy(root[0]),
+        _stack(steps, file_bytes),
+        _stack(emissions, file_bytes),
         num_positions=len(leaves),
         source=source,
     )
+
+
+def _refuse_absent_tables(sums: list[_Node], file_bytes: int) -> None:
+    """Transitions are made whole, zeros included: as large as their sizes say, not as the file."""
+    cells = sum(node.size * node.children[0].size for node in sums if node.params is not None)
+    if 4 * cells > file_bytes + _ZERO_BYTES:
+        raise JpcError(f"its tables of transitions are {4 * cells} bytes, and the file has only {file_bytes}")
 
 
 def _walk(root: _Node) -> tuple[list[_Node], list[_Node]]:
@@ -153,14 +167,17 @@ def _walk(root: _Node) -> tuple[list[_Node], list[_Node]]:
     node: _Node | None = root
     while node is not None:
         if node.type != "Sum":
-            raise JpcError(f"node {node.index} is a {node.type} where the chain needs a Sum: not an HMM")
+            raise JpcError(f"node {node.index} is of type {shown(node.type)} where the chain needs a Sum: not an HMM")
         product = node.only("Product", node.children)
+        if len(node.children) != 1:
+            raise JpcError(f"node {node.index} has {len(node.children)} children; a chain's sum has one: not an HMM")
         leaf = product.only("Input", product.children)
         sums.append(node)
         leaves.append(leaf)
         if leaf.scope != [len(leaves) - 1]:
+            scope = shown(leaf.scope[0] if isinstance(leaf.scope, list) and len(leaf.scope) == 1 else leaf.scope)
             raise JpcError(
-                f"position {len(leaves) - 1} of the chain is variable {leaf.scope}; "
+                f"position {len(leaves) - 1} of the chain is variable {scope}; "
                 "the chain must run over the variables 0, 1, 2, ... from its root"
             )
         rest = [child for child in product.children if child is not leaf]
@@ -174,14 +191,14 @@ def _walk(root: _Node) -> tuple[list[_Node], list[_Node]]:
 
 def _check_identity(product: _Node) -> None:
     shape = (product.num_blocks, len(product.children))
-    edges = product.edges
-    if edges is None or edges.shape != shape or (edges != np.arange(len(edges))[:, None]).any():
+    edges = None if product.edges is None or product.edges.shape != shape else _numpy(product.edges)
+    if edges is None or (edges != np.arange(len(edges))[:, None]).any():
         raise JpcError(f"product {product.index} does not join like with like (identity edges): not an HMM")
 
 
-def _own_table(node: _Node, nodes: list[_Node], build: _Build, num_latents: int) -> np.ndarray:
+def _own_table(node: _Node, chain: Mapping[int, _Node], build: _Build, num_latents: int) -> np.ndarray:
     """The node's table; tied nodes get the very same array."""
-    owner = node.table_owner(nodes)
+    owner = node.table_owner(chain)
     if (owner.num_blocks, owner.block_size, owner.type) != (node.num_blocks, node.block_size, node.type):
         raise JpcError(f"node {node.index} is tied to node {owner.index} of another kind or size")
     if owner.table is None:
@@ -192,9 +209,9 @@ def _own_table(node: _Node, nodes: list[_Node], build: _Build, num_latents: int)
 def _sum_matrix(node: _Node, num_latents: int) -> np.ndarray:
     """[parents, children] from blocks of edges; a block without an edge is zero."""
     child = node.children[0]
-    edges, params = node.edges, node.own_params()
-    if edges is None or edges.ndim != 2 or len(edges) != 2 or edges.dtype.kind != "i":
+    if node.edges is None or len(node.edges.shape) != 2 or node.edges.shape[0] != 2 or node.edges.dtype[1] != "i":
         raise JpcError(f"sum {node.index} has no list of edges")
+    edges, params = _numpy(node.edges), node.own_params()
     if params.ndim == 1 and node.block_size == child.block_size == 1:
         params = params[:, None, None]
     expected = (edges.shape[1], node.block_size, child.block_size)
@@ -203,6 +220,8 @@ def _sum_matrix(node: _Node, num_latents: int) -> np.ndarray:
     limits = np.array([[node.num_blocks], [child.num_blocks]])
     if (edges < 0).any() or (edges >= limits).any():
         raise JpcError(f"sum {node.index} has an edge to a block that does not exist")
+    if len(np.unique(edges[0] * child.num_blocks + edges[1])) != edges.shape[1]:
+        raise JpcError(f"sum {node.index} has two edges between the same blocks")
     blocks = np.zeros((node.num_blocks, child.num_blocks, node.block_size, child.block_size), np.float32)
     blocks[edges[0], edges[1]] = params
     matrix: np.ndarray = blocks.transpose(0, 2, 1, 3).reshape(node.size, child.size)
@@ -210,9 +229,10 @@ def _sum_matrix(node: _Node, num_latents: int) -> np.ndarray:
 
 
 def _emission_matrix(node: _Node, num_latents: int) -> np.ndarray:
-    name, params = class_name(node.dist or b""), node.own_params()
+    name = class_name(node.dist) if isinstance(node.dist, bytes) else None
     if name not in _LEAF_CLASSES:
-        raise JpcError(f"leaf {node.index} is a {name}; supported are {', '.join(_LEAF_CLASSES)}")
+        raise JpcError(f"leaf {node.index} is of class {shown(name)}; supported are {', '.join(_LEAF_CLASSES)}")
+    params = node.own_params()
     if params.size == 0 or params.size % num_latents:
         raise JpcError(f"leaf {node.index} has {params.size} parameters for {num_latents} latents")
     table: np.ndarray = params.reshape(num_latents, -1).astype(np.float32, copy=False)
@@ -227,10 +247,13 @@ def _check_rows(name: str, table: np.ndarray) -> None:
         raise JpcError(f"row {worst} of the {name} table sums to {sums[worst]:.6g}; rows must be probabilities")
 
 
-def _stack(tables: list[np.ndarray]) -> torch.Tensor:
+def _stack(tables: list[np.ndarray], file_bytes: int) -> torch.Tensor:
     """One table where all are the same array, else all of them."""
-    tied = all(table is tables[0] for table in tables)
-    return torch.tensor(tables[0]) if tied else torch.from_numpy(np.stack(tables))
+    if all(table is tables[0] for table in tables):
+        return torch.from_numpy(tables[0])
+    if sum(table.nbytes for table in tables) > file_bytes + _ZERO_BYTES:
+        raise JpcError("some of its positions share tables and some do not; PyJuice ties all of them or none")
+    return torch.from_numpy(np.stack(tables))
 
 
 def _to_nodes(circuit: HMM) -> list[dict[str, Any]]:
@@ -258,7 +281,7 @@ def _to_nodes(circuit: HMM) -> list[dict[str, Any]]:
         leaf: dict[str, Any] = {"type": "Input", **size, "chs": ()}
         if own is not None:
             leaf["params"] = own.reshape(-1)
-        leaf |= {"scope": [t], "dist": _dist_blob(circuit.vocab_size)}
+        leaf |= {"scope": [t], "dist": leaf_blob(circuit.vocab_size)}
         if own is None:
             leaf["source_node"] = last
         nodes.append(leaf)
@@ -276,17 +299,3 @@ def _to_nodes(circuit: HMM) -> list[dict[str, Any]]:
             above |= {**edges(num_blocks, None, block_size), "source_node": first_sum}
         nodes.append(above)
     return nodes
-
-
-def _dist_blob(vocab_size: int) -> bytes:
-    """The pickle of `ExternProductCategorical(vocab_size)`, spelled out so that PyJuice need not be installed."""
-    # The smallest opcode that holds the number, as the pickler picks it.
-    code, form = ("K", "<B") if vocab_size < 1 << 8 else ("M", "<H") if vocab_size < 1 << 16 else ("J", "<i")
-    number = code.encode() + struct.pack(form, vocab_size)
-    body = b"".join(
-        pickle.SHORT_BINUNICODE + bytes([len(text)]) + text + pickle.MEMOIZE
-        for text in (b"pyjuice.nodes.distributions.external_categorical", b"ExternProductCategorical")
-    )
-    body += pickle.STACK_GLOBAL + pickle.MEMOIZE + number + pickle.TUPLE1 + pickle.MEMOIZE
-    body += pickle.REDUCE + pickle.MEMOIZE + pickle.STOP
-    return pickle.PROTO + b"\x04" + pickle.FRAME + struct.pack("<Q", len(body)) + body

@@ -12,6 +12,7 @@ from lm_eval_codd.circuits.files.jpc import read_jpc, write_jpc
 from lm_eval_codd.circuits.hmm import HMM
 from lm_eval_codd.hub_ids import is_hub_id
 from lm_eval_codd.packaged import CIRCUITS
+from lm_eval_codd.stored_files import num_positions
 
 SAFETENSORS_NAME: Final = "circuit.safetensors"
 # Names of a circuit in a folder or repository, first match wins: ours, and the official code's for a unified
@@ -165,7 +166,7 @@ def _read_safetensors(path: Path) -> HMM:
                 raise ValueError("it was not written by save_circuit")
             tables = {name: file.get_tensor(name) for name in ("initial", "transition", "emission")}
             # The identity is computed from the tables, not read: it must change when they do.
-            circuit = HMM(**tables, num_positions=int(metadata["num_positions"]), source=str(path))
+            circuit = HMM(**tables, num_positions=num_positions(metadata["num_positions"]), source=str(path))
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path}: not a circuit ({' '.join(str(error).split())}); fetch the file again, or give another"

@@ -162,6 +162,8 @@
     wrong: (a, b) => a !== 1 && b !== 1,
   };
 
+  const ROWS = 500;
+
   function showList() {
     const a = data.answers[byId("run-a").value] ?? {}, b = data.answers[byId("run-b").value] ?? {};
     const shared = Object.keys(a).filter((place) => place in b);
@@ -173,7 +175,7 @@
       .sort((x, y) => data.documents[x].id - data.documents[y].id);
     const left = data.left_out ? `; up to ${data.left_out} documents of a run are in its samples file only` : "";
     byId("count").textContent = `${found.length} of ${shared.length} documents that both runs answered${left}`;
-    byId("list").replaceChildren(...found.map((place) => {
+    const makeRow = (place) => {
       const scores = [a, b].map((run) => mark(run[place][0]));
       const button = element("button", { type: "button", onclick: () => {
         byId("list").querySelector("[aria-current]")?.removeAttribute("aria-current");
@@ -181,7 +183,20 @@
         showItem(place);
       } }, `${data.documents[place].id}  A `, scores[0], "  B ", scores[1]);
       return element("li", {}, button);
-    }));
+    };
+    // A browser takes seconds for ten thousand buttons, so that there are some, and more of them when asked for.
+    const showMore = (start) => {
+      byId("list").append(...found.slice(start, start + ROWS).map(makeRow));
+      const rest = found.length - start - ROWS;
+      if (rest <= 0) return;
+      const more = element("button", { type: "button", class: "more", onclick: () => {
+        more.parentNode.remove();
+        showMore(start + ROWS);
+      } }, `${rest} more`);
+      byId("list").append(element("li", {}, more));
+    };
+    byId("list").replaceChildren();
+    showMore(0);
     byId("item").replaceChildren();
     byId("list").querySelector("button")?.click();
   }

@@ -6,9 +6,14 @@ let shown = 0;
 let inspected = null; // a position whose candidates are listed
 let timer = null;
 
+// What a browser cannot show of a token: control characters, halves of surrogate pairs, what turns a line's direction.
+const UNSEEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]|\p{Surrogate}/gu;
+
+const visible = (text) => String(text).replace(UNSEEN, "\ufffd");
+
 function element(name, text, className) {
   const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
+  if (text !== undefined) made.textContent = visible(text);
   if (className) made.className = className;
   return made;
 }
@@ -200,9 +205,9 @@ function play() {
 
 const approximate = data.approximations.length ? [`approximate: ${data.approximations.join(", ")}`] : [];
 const own = data.extensions.length ? [`extension, without a reference: ${data.extensions.join(", ")}`] : [];
-by("model").textContent = [data.model, data.alg, ...approximate, ...own].join(" · ");
-by("settings").textContent = Object.entries(data.settings).map(([name, value]) => `${name}=${value}`).join(" · ");
-by("prompt").textContent = data.prompt;
+by("model").textContent = visible([data.model, data.alg, ...approximate, ...own].join(" · "));
+by("settings").textContent = visible(Object.entries(data.settings).map((pair) => pair.join("=")).join(" · "));
+by("prompt").textContent = visible(data.prompt);
 by("slider").max = numFrames - 1;
 by("slider").addEventListener("input", (event) => { pause(); show(Number(event.target.value)); });
 by("back").addEventListener("click", () => { pause(); show(shown - 1); });
