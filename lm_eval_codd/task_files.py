@@ -24,6 +24,7 @@ _NAMES: Final = re.compile(
 )
 _WILD: Final = re.compile(r"[*?\[]")
 _DEEPEST: Final = 20
+_DEEPEST_FILE: Final = 100
 
 
 def stock_tasks_dir() -> Path | None:
@@ -107,10 +108,11 @@ def read_task_file(path: Path, depth: int = 0) -> dict[str, Any]:
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the fast one if it is there
         """Plain data; `!function` and other tags of lm-eval's are text."""
 
-    Loader.add_multi_constructor("!", lambda loader, suffix, node: str(node.value))
+    Loader.add_multi_constructor("!", lambda loader, suffix, node: _text_of(node.value))
     try:
-        config = yaml.load(path.read_bytes(), Loader)
-    except (OSError, yaml.YAMLError, RecursionError, ValueError):
+        content = path.read_bytes()
+        config = None if _is_too_deep(content, Loader) else yaml.load(content, Loader)
+    except (OSError, yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError, KeyError):
         return {}
     if not isinstance(config, dict) or depth > _DEEPEST:
         return {}
@@ -119,6 +121,23 @@ def read_task_file(path: Path, depth: int = 0) -> dict[str, Any]:
     for name in included if isinstance(included, list) else [included]:
         merged.update(read_task_file(path.parent / str(name), depth + 1))
     return {**merged, **config}
+
+
+def _text_of(value: object) -> str:
+    """A tagged word; nothing of a tagged list, which may be endless when it is written out."""
+    return value if isinstance(value, str) else ""
+
+
+def _is_too_deep(content: bytes, loader: type) -> bool:
+    """Whether lists and mappings are nested so deeply that building them would end the process."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(content, loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST_FILE:
+            return True
+    return False
 
 
 def _read_names(folder: Path) -> tuple[dict[str, Path | None], dict[str, list[str]]]:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -14,6 +15,20 @@ TESTS = Path(__file__).parent
 
 def pytest_addoption(parser):
     parser.addoption("--nightly", action="store_true", help="the long form of tests that repeat something at random")
+
+
+def pytest_configure(config):
+    """Property-based tests: the same examples every time, and no time limit; more and other ones in the long form."""
+    nightly = config.getoption("--nightly")
+    hypothesis.settings.register_profile(
+        "here",
+        deadline=None,
+        database=None,
+        derandomize=not nightly,
+        max_examples=2000 if nightly else 25,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    hypothesis.settings.load_profile("here")
 
 
 @pytest.fixture(scope="session")

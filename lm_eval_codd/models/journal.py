@@ -37,6 +37,10 @@ _CHECK: Final = b',"check":"'
 _CHECK_BYTES: Final = 8
 _SEAL_LENGTH: Final = len(_CHECK) + 2 * _CHECK_BYTES + len(b'"}')
 
+# Positions of an answer: far more than any canvas has.
+_LONGEST: Final = 10**7
+_OF_ANOTHER_FORM: Final = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -133,7 +137,7 @@ class Journal:
                 if not _is_whole(line):
                     num_damaged += 1
                 elif line.startswith(b'{"surroundings":'):
-                    made_elsewhere = json.loads(line)["surroundings"] != self._surroundings
+                    made_elsewhere = _surroundings_of(line) != self._surroundings
                 else:
                     self._lines.setdefault(line[_KEY], _Line(line, made_elsewhere))
         self._contents = []
@@ -147,19 +151,38 @@ class Journal:
         line = self._lines.get(key.encode())
         if line is None:
             return None
-        record = _record_of(line)
-        seconds, length, tokens = (record.pop(name) for name in ("seconds", "length", "tokens"))
-        tokens += tokens[-1:] * (length - len(tokens))
-        return Answer(Generation(tokens, **record), seconds, line.made_elsewhere)
+        try:
+            record = _record_of(line)
+            seconds, length, tokens = (record.pop(name) for name in ("seconds", "length", "tokens"))
+            if not bool(length) <= len(tokens) <= length <= _LONGEST or any(type(token) is not int for token in tokens):
+                raise ValueError("no tokens")
+            tokens += tokens[-1:] * (length - len(tokens))
+            return Answer(Generation(tokens, **record), float(seconds), line.made_elsewhere)
+        except _OF_ANOTHER_FORM:
+            self._make_again(key)
+            return None
 
     def find_scored(self, key: str) -> Scored | None:
         """The likelihood of a key, or None."""
         line = self._lines.get(key.encode())
         if line is None:
             return None
-        record = _record_of(line)
-        seconds = record.pop("seconds")
-        return Scored(Likelihood(**record), seconds, line.made_elsewhere)
+        try:
+            record = _record_of(line)
+            seconds, likelihood = float(record.pop("seconds")), Likelihood(**record)
+            if not isinstance(likelihood.value, int | float):
+                raise ValueError("no value")
+            return Scored(likelihood, seconds, line.made_elsewhere)
+        except _OF_ANOTHER_FORM:
+            self._make_again(key)
+            return None
+
+    def _make_again(self, key: str) -> None:
+        """Forget a line that is whole and still says no answer: another version's, or written by hand."""
+        del self._lines[key.encode()]
+        eval_logger.warning(
+            "%s: an answer is not as this version writes them, and is made again (%s).", self.folder, key
+        )
 
     def add(self, answers: Iterable[tuple[str, Answer | Scored]]) -> None:
         """Write answers or likelihoods with their keys.
@@ -201,6 +224,13 @@ class Journal:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+
+def _surroundings_of(line: bytes) -> object:
+    try:
+        return json.loads(line)["surroundings"]
+    except _OF_ANOTHER_FORM:
+        return None
 
 
 def _record_of(line: _Line) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class PublishedCell:
         remarks: why to read it with care (`suspect: ...`, `best of grid`).
 
     Raises:
-        ValueError: steps, n or percent are no such numbers.
+        ValueError: a number is none, or a text is none.
     """
 
     table: str
@@ -47,6 +47,15 @@ class PublishedCell:
     remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("table", "family", "paradigm", "system", "alg", "benchmark"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"the {name} of a cell is {shortened(getattr(self, name))}")
+        for name in ("pc_frac", "pc_temperature"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int | float) or not math.isfinite(value)):
+                raise ValueError(f"the {name} of a cell of {self.table} is {shortened(value)}")
+        if not all(isinstance(remark, str) for remark in self.remarks):
+            raise ValueError(f"a mark of {self.label} is no text")
         for name, kinds, least in (("steps", int, 1), ("n", int, 1), ("percent", (int, float), 0)):
             value = getattr(self, name)
             if not isinstance(value, kinds) or isinstance(value, bool) or not least <= value < math.inf:

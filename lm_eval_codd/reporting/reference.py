@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import yaml
 
-from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.clean_text import one_line, shortened
 from lm_eval_codd.reporting.cells import BASE, CellKey, key_of, short_name, system_of
 from lm_eval_codd.reporting.run import Run
 from lm_eval_codd.reporting.samples import Key, Outcomes, read_outcomes
@@ -37,6 +37,7 @@ __all__ = [
 FORMAT: Final = "lm_eval_codd results 1"
 # Digits of a document's and a prompt's hash: together with its number enough to notice another one.
 _DIGITS: Final = 8
+_MOST_DOCUMENTS: Final = 10**7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,12 +170,13 @@ def read_references(path: Path, data: Mapping[str, Any] | None = None) -> list[R
     """
     data = read_yaml(path) if data is None else data
     if data.get("format") != FORMAT:
-        raise ValueError(f"`{path}` has the format {data.get('format')!r}, not {FORMAT!r}; make it again with --update")
+        written = shortened(data.get("format"))
+        raise ValueError(f"`{path}` has the format {written}, not {FORMAT!r}; make it again with --update")
     try:
         keys = {name: _read_items(items) for name, items in (data.get("items") or {}).items()}
         return [_reference(cell, keys[cell["items"]]) for cell in data["cells"] or ()]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"`{path}` is damaged ({error!r}); make it again with --update") from None
+        raise ValueError(f"`{path}` is damaged ({shortened(error, 200)}); make it again with --update") from None
 
 
 def _reference(cell: Mapping[str, Any], keys: Sequence[Key]) -> Reference:
@@ -232,7 +234,10 @@ def _from_ranges(text: str) -> list[int]:
     numbers: list[int] = []
     for part in str(text).split(","):
         first, _, last = part.partition("-")
-        numbers += range(int(first), int(last or first) + 1)
+        found = range(int(first), int(last or first) + 1)
+        if len(found) > _MOST_DOCUMENTS:
+            raise ValueError(f"{len(found)} documents")
+        numbers += found
     return numbers
 
 

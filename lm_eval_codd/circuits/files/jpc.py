@@ -240,7 +240,8 @@ def _emission_matrix(node: _Node, num_latents: int) -> np.ndarray:
 
 
 def _check_rows(name: str, table: np.ndarray) -> None:
-    sums = table.sum(axis=1, dtype=np.float64)
+    with np.errstate(all="ignore"):  # what is no number is said below
+        sums = table.sum(axis=1, dtype=np.float64)
     worst = int(np.abs(sums - 1).argmax())
     # NaN compares false, so the test is for what is right.
     if not abs(sums[worst] - 1) <= _ROW_SUM_TOLERANCE or not table.min() >= 0:
