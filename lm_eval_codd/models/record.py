@@ -132,6 +132,7 @@ class Setup:
             "max_length": self.max_length,
             **made_by(self.config, self.backbone, self.circuit, self.planner),
             **{f"{name} of likelihoods": value for name, value in _not_defaults(self.likelihoods).items()},
+            "code of likelihoods": code_version("likelihood"),
         }
 
 
