@@ -137,7 +137,7 @@ def _numbers(numbers: Sequence[int]) -> str:
 def _total(jobs: Sequence[Job], estimates: Sequence[Estimate | None], slots: Sequence[Slot]) -> str:
     passes = [num_passes(job.run) for job in jobs]
     known_passes = [number for number in passes if number is not None]
-    most = "at most " if any(job.run.config.steps_follow_confidence for job in jobs) else ""
+    most = "at most " if any(job.run.is_bound for job in jobs) else ""
     text = f"in all {most}{sum(known_passes)} forward passes of a row" if known_passes else "in all"
     if len(known_passes) < len(passes):
         text += f"{', and' if known_passes else ''} an unknown number ({_runs(len(passes) - len(known_passes))})"
