@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "circuit": "one circuit evaluation against the floor of its matrix product",
     "harness": "what evaluating costs around the decoding: tokenising, padding, journal, scoring; and start-up",
     "launcher": "runs on several slots and ranks against one",
+    "sandbox": "generated programs in the sandbox against bare interpreters",
 }
 
 

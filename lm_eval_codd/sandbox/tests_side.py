@@ -21,6 +21,7 @@ from lm_eval_codd.sandbox.values import Decoder, Encoder, Unreadable
 __all__ = ["run"]
 
 DETAIL_LETTERS: Final = 300
+_TOLD_NAMES: Final = ("__dict__", "__doc__", "__module__", "__name__", "__qualname__")
 
 
 def run(read_tests: Callable[[], str], descriptor: int) -> tuple[str, str]:
@@ -240,6 +241,9 @@ class Remote:
         return self._program.do("call", self, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
+        # Protocols that libraries look for would be carried out here: numpy's names an address in memory.
+        if name.startswith("__") and name not in _TOLD_NAMES:
+            raise AttributeError(name)
         return self._program.do("attribute", self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:

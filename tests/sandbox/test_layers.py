@@ -94,7 +94,9 @@ except RuntimeError as error:
         needs("tasks")
         outcomes = run_programs([(self.BOMB, ""), (self.BOMB, ""), ("x = 1", "")], workers=3, timeout=60)
         if isolation()["tasks"] == f"{TASKS} tasks":
-            assert [outcome.detail for outcome in outcomes] == [f"ValueError: {TASKS - 2}"] * 2 + [""]
+            # The main threads of both processes count, and in a user namespace the warden.
+            possible = {f"ValueError: {TASKS - 2}", f"ValueError: {TASKS - 3}"}
+            assert {outcome.detail for outcome in outcomes[:2]} <= possible
         assert outcomes[2].passed
 
     def test_no_room_for_processes_is_tried_again_and_then_said_in_one_line(self, monkeypatch):

@@ -288,6 +288,11 @@ class TestForged:
         )
         assert run_program(code, self.SECRET).status in ("failed", "crashed")
 
+    @pytest.mark.parametrize("name", ["__array_interface__", "__array__", "__deepcopy__", "__class_getitem__"])
+    def test_no_protocol_is_carried_out_for_its_objects(self, name):
+        code = f"class Own: pass\ndef secret(x): setattr(Own, {name!r}, 1); return Own()"
+        assert run_program(code, f"secret(1).{name}").detail == f"AttributeError: {name}"
+
     def test_a_program_that_leaves_in_the_middle_of_its_tests_crashed(self):
         outcome = run_program("import os\ndef f(x): os._exit(0)", "try: f(1)\nexcept BaseException: pass")
         assert outcome == Outcome("crashed", "exit status 0 before the tests had run")

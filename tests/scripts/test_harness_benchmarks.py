@@ -162,3 +162,10 @@ class TestLauncher:
         timed_run.main()
         (written,) = tmp_path.glob("seconds_*")
         assert written.read_text() == "3.0"
+
+
+class TestSandbox:
+    def test_programs_pass_in_the_sandbox_and_have_a_price(self):
+        figures = measure("sandbox", "--programs", "4")
+        assert figures["sandbox.passed"] == 4
+        assert figures["sandbox.ratio_to_bare"] > 0
