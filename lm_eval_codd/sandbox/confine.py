@@ -26,6 +26,7 @@ class Cage:
         readable: what they may read besides.
         user: the user that root becomes; None: it stays who it is.
         own_user_namespace: whether they are in one.
+        running: see `limits.running_tasks`.
     """
 
     limits: limits.Limits
@@ -33,6 +34,7 @@ class Cage:
     readable: Sequence[str]
     user: int | None
     own_user_namespace: bool
+    running: int | None
 
 
 def confine(cage: Cage) -> dict[str, str]:
@@ -45,7 +47,7 @@ def confine(cage: Cage) -> dict[str, str]:
             limits.become(kernel, cage.user)
         limits.drop_privileges(kernel)
         limits.die_with_parent(kernel)
-        applied["tasks"] = limits.limit_tasks(cage.user is not None or cage.own_user_namespace)
+        applied["tasks"] = limits.limit_tasks(cage.user is not None or cage.own_user_namespace, cage.running)
         try:
             applied["files"] = applied["reads"] = confine_files(kernel, cage.folder, cage.readable)
         except Unavailable as error:

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ __all__ = [
     "forbid_tasks",
     "limit_resources",
     "limit_tasks",
+    "running_tasks",
     "spare_user",
 ]
 
@@ -32,6 +34,7 @@ _DAC_OVERRIDE, _DAC_READ_SEARCH = 1 << 1, 1 << 2
 
 # Threads that a program may have, the main one and the tests' process included.
 TASKS: Final = 64
+_SHARED_TASKS: Final = 512
 
 Limits = dict[str, int]
 
@@ -48,23 +51,37 @@ def limit_resources(limits: Limits) -> None:
         _set(name, value)
 
 
-def limit_tasks(counted_apart: bool) -> str:
+def limit_tasks(counted_apart: bool, running: int | None) -> str:
     """At most `TASKS` threads. Returns what was applied.
 
     Args:
         counted_apart: the kernel counts this program's tasks and no others, since it has a user, or a user namespace,
-            of its own. Otherwise all tasks of the user count, so those that run now are added; root is not held.
+            of its own. Otherwise all tasks of the user count, and programs that run side by side share what is left.
+        running: `running_tasks` before any program ran; one number for all, or each bomb would make room for the next.
     """
     if counted_apart:
         _set(resource.RLIMIT_NPROC, TASKS)
         return f"{TASKS} tasks"
-    if os.geteuid() == 0:
-        return "none: the kernel does not count root's tasks"
-    running = _running_tasks(os.geteuid())
     if running is None:
-        return "none: /proc does not say how many tasks this user has"
-    _set(resource.RLIMIT_NPROC, running + TASKS)
-    return f"{TASKS} tasks more than the user had"
+        return "none: the kernel does not count root's tasks, or /proc does not say how many this user has"
+    _set(resource.RLIMIT_NPROC, running + _SHARED_TASKS)
+    return f"{_SHARED_TASKS} tasks more than the user had"
+
+
+def running_tasks() -> int | None:
+    """How many threads this user has; None where that cannot be known or is not counted."""
+    user, total = os.geteuid(), 0
+    try:
+        if user == 0 and Path("/proc/self/uid_map").read_text().split()[:2] == ["0", "0"]:
+            return None
+        for process in Path("/proc").iterdir():
+            if process.name.isdecimal():
+                with suppress(OSError):  # ended meanwhile
+                    if process.stat().st_uid == user:
+                        total += sum(1 for _ in (process / "task").iterdir())
+    except OSError:
+        return None
+    return total or None
 
 
 def forbid_tasks() -> None:
@@ -117,18 +134,3 @@ def _set(name: int, value: int) -> None:
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
     resource.setrlimit(name, (value, value))
-
-
-def _running_tasks(user: int) -> int | None:
-    total = 0
-    try:
-        for process in Path("/proc").iterdir():
-            if process.name.isdecimal():
-                try:
-                    if process.stat().st_uid == user:
-                        total += sum(1 for _ in (process / "task").iterdir())
-                except OSError:
-                    continue  # ended meanwhile
-    except OSError:
-        return None
-    return total or None

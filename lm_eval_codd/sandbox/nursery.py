@@ -18,7 +18,8 @@ from contextlib import suppress
 from typing import Final
 
 from lm_eval_codd.sandbox.landlock import readable_paths
-from lm_eval_codd.sandbox.warden import watch
+from lm_eval_codd.sandbox.limits import running_tasks
+from lm_eval_codd.sandbox.warden import Machine, watch
 
 __all__ = ["main"]
 
@@ -40,7 +41,7 @@ def main(descriptor: int, package: str) -> None:
     sys.argv[:] = [""]
     for name in _WARM:
         __import__(name)
-    readable = readable_paths()
+    machine = Machine(readable=readable_paths(), running=running_tasks())
     base = tempfile.mkdtemp(prefix="sandbox-")
     os.chmod(base, 0o711)  # another user's programs reach their folder through it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -54,14 +55,17 @@ def main(descriptor: int, package: str) -> None:
                 break
             if len(given) != 3:
                 break
-            _fork(asked, given, base, readable)
+            _fork(asked, given, base, machine)
             for end in given:
                 os.close(end)
     finally:
+        # Since their ends are ignored, this waits for all wardens, who see that nobody waits for them.
+        with suppress(ChildProcessError):
+            os.wait()
         shutil.rmtree(base, ignore_errors=True)
 
 
-def _fork(asked: socket.socket, given: list[int], base: str, readable: list[str]) -> None:
+def _fork(asked: socket.socket, given: list[int], base: str, machine: Machine) -> None:
     control = given[0]
     try:
         if os.fork():
@@ -72,7 +76,7 @@ def _fork(asked: socket.socket, given: list[int], base: str, readable: list[str]
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         asked.close()
-        _reply(control, watch(control, given[1], given[2], base, readable))
+        _reply(control, watch(control, given[1], given[2], base, machine))
     finally:
         os._exit(0)
 

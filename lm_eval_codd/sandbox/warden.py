@@ -17,12 +17,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from lm_eval_codd.sandbox import program_side, tests_side
 from lm_eval_codd.sandbox.confine import Cage, confine
 from lm_eval_codd.sandbox.kernel import Kernel, Unavailable
-from lm_eval_codd.sandbox.limits import Limits, spare_user
+from lm_eval_codd.sandbox.limits import spare_user
 from lm_eval_codd.sandbox.namespaces import enter_namespaces, mount_memory, unmount
 
 __all__ = ["watch"]
@@ -33,7 +34,15 @@ _LINE_BYTES: Final = 1 << 16
 _DESCRIPTORS: Final = 1 << 10
 
 
-def watch(control: int, program: int, tests: int, base: str, readable: Sequence[str]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What is the same for all programs: what they may read, and `limits.running_tasks` before the first."""
+
+    readable: Sequence[str]
+    running: int | None
+
+
+def watch(control: int, program: int, tests: int, base: str, machine: Machine) -> dict[str, Any]:
     """Run the program in one file against the tests in another.
 
     Args:
@@ -41,7 +50,7 @@ def watch(control: int, program: int, tests: int, base: str, readable: Sequence[
         program: descriptor of a file with the program.
         tests: descriptor of a file with its tests.
         base: folder in which the work folder is made.
-        readable: what the program may read besides it.
+        machine: what it is held by.
 
     Returns:
         {"status", "detail", "isolation"}, or {"error"} where the program could not be run.
@@ -51,7 +60,14 @@ def watch(control: int, program: int, tests: int, base: str, readable: Sequence[
     user = spare_user(os.getpid())
     try:
         namespaces, mounted = _separate(folder, user)
-        cage = _cage(request["limits"], folder, readable, user, namespaces)
+        cage = Cage(
+            limits=request["limits"],
+            folder=folder,
+            readable=machine.readable,
+            user=user,
+            own_user_namespace=namespaces.startswith("user"),
+            running=machine.running,
+        )
         if not mounted.startswith("tmpfs") and user is not None:
             os.chown(folder, user, user)
         layers = {"namespaces": namespaces, "folder": mounted}
@@ -62,11 +78,6 @@ def watch(control: int, program: int, tests: int, base: str, readable: Sequence[
         with suppress(Unavailable):
             unmount(Kernel(), folder)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _cage(limits: Limits, folder: str, readable: Sequence[str], user: int | None, namespaces: str) -> Cage:
-    apart = namespaces.startswith("user")
-    return Cage(limits=limits, folder=folder, readable=readable, user=user, own_user_namespace=apart)
 
 
 def _separate(folder: str, user: int | None) -> tuple[str, str]:
