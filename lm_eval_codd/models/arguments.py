@@ -125,7 +125,7 @@ def whole_number(name: str, value: int | str, *, instead: str = "") -> int:
     """`value` as an int of 1 or more. Raises `ValueError` for anything else; `instead` is what is allowed beside it."""
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # of an infinity
         number = 0
     if number < 1 or isinstance(value, bool | float):
         raise ValueError(f"`{name}={value}` must be a whole number of 1 or more{instead}")
@@ -147,7 +147,7 @@ def json_object(name: str, value: Mapping[str, Any] | str | None) -> dict[str, A
     if isinstance(read, str):
         try:
             read = json.loads(read)
-        except ValueError:
+        except (ValueError, RecursionError):
             read = None
     if not isinstance(read, Mapping):
         raise ValueError(f'`{name}={value}` must be a JSON object, such as {{"enable_thinking": false}}')

@@ -65,3 +65,16 @@ class TestFailures:
         assert command(["inspect", *(argument.format(models=models) for argument in arguments)]) == 2
         printed = capsys.readouterr()
         assert message in printed.err and printed.err.count("\n") == 1 and printed.out == ""
+
+    @pytest.mark.parametrize(
+        "content", ['{"n_heads": 0}', '{"vocab_size": "many"}', '{"n_layers": 1000000}', "[" * 100_000]
+    )
+    def test_a_malformed_config_json_too(self, edited, capsys, content):
+        folder = edited("llada-tiny")
+        config = json.loads((folder / "config.json").read_text())
+        del config["embedding_size"]
+        whole = {**config, **json.loads(content)} if content.startswith("{") else None
+        (folder / "config.json").write_text(content if whole is None else json.dumps(whole))
+        assert command(["inspect", str(folder)]) == 2
+        printed = capsys.readouterr()
+        assert "config.json" in printed.err and printed.err.count("\n") == 1 and printed.out == ""

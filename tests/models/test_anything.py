@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lm_eval_codd.decoding import Generation
@@ -52,6 +52,8 @@ class TestArguments:
         known = [field.name for field in dataclasses.fields(DecodingConfig)] + ["pretrained", "device", "batch_size"]
         outcome(from_harness, known, model_args, additional)
 
+    @example(float("inf"))
+    @example("[" * 100_000)
     @given(VALUES)
     def test_any_value(self, value):
         for read in (json_object, true_or_false, whole_number):

@@ -61,6 +61,18 @@ class TestCheckpoints:
         (checkpoint / "model.safetensors").unlink()
         assert "has a config.json and no model.safetensors; fetch its weights" in problem(text)
 
+    @pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "a/b.safetensors", 7])
+    def test_with_shards_outside_of_their_folder_are_refused(self, text, checkpoint, name):
+        (checkpoint / "model.safetensors").rename(checkpoint.parent / "other.safetensors")
+        (checkpoint / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+        assert "model.safetensors.index.json has" in problem(text)
+
+    @pytest.mark.parametrize("content", ["[" * 100_000, "[]", "{", '{"a": '])
+    def test_whose_files_are_no_json_are_refused(self, text, checkpoint, content):
+        (checkpoint / "config.json").write_text(content)
+        with pytest.raises(ValueError, match=r"config\.json (is not valid|holds no) JSON.*; fetch the file again"):
+            problem(text)
+
     def test_with_missing_or_torn_shards_are_named(self, text, checkpoint):
         names = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
         (checkpoint / "model.safetensors").rename(checkpoint / "model-1.safetensors")

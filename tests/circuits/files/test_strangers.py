@@ -6,7 +6,9 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from lm_eval_codd.circuits import load_circuit
 from lm_eval_codd.circuits.files.jpc import JpcError, read_jpc
 from lm_eval_codd.pickled_arrays import MAX_OPCODES
 from lm_eval_codd.runs.circuit_header import read_header
@@ -98,6 +100,18 @@ class TestLimits:
         nodes[3][field] = value
         nodes[0][field] = value
         assert attempt(pickle.dumps(nodes, 4))
+
+    @pytest.mark.parametrize("number", ["0", "-3", "1" + "0" * 12, "9" * 100_000, "\u0663", "many", ""])
+    def test_absurd_numbers_of_positions(self, make_circuit, tmp_path, number):
+        tables = {
+            name: getattr(make_circuit(dtype=torch.float32), name) for name in ("initial", "transition", "emission")
+        }
+        path = tmp_path / "c.safetensors"
+        save_file(tables, path, {"format": "lm_eval_codd.hmm", "num_positions": number})
+        for read in (load_circuit, read_header):
+            with pytest.raises(ValueError, match="`num_positions`, which is from 1 to 1048576") as error:
+                read(path)
+            assert len(str(error.value)) < len(str(path)) + 300
 
     def test_arrays_that_share_bytes_are_refused(self, attempt):
         shared = np.zeros(50_000, np.float32)
