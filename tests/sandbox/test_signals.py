@@ -135,6 +135,28 @@ class TestOthers:
             bystander.wait()
 
 
+# kill(PID, SIGKILL) by the calls of 32-bit programs, and by those of the x32 kind.
+OTHER_CALLS = {
+    "i386": "import ctypes, mmap\npage = mmap.mmap(-1, 4096, prot=7)\n"
+    "page.write(bytes.fromhex('b825000000bb') + ({pid}).to_bytes(4, 'little') + bytes.fromhex('b909000000cd80c3'))\n"
+    "ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()",
+    "x32": "import ctypes\nassert ctypes.CDLL(None).syscall(ctypes.c_long(0x40000000 + 62), {pid}, 9) == 0",
+}
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86-64 alone has several kinds of system calls")
+@pytest.mark.parametrize("attack", OTHER_CALLS)
+def test_other_kinds_of_system_calls_are_no_way_round(evaluation, attack):
+    bystander = evaluation.bystander()
+    try:
+        status, _ = evaluation.run(OTHER_CALLS[attack].format(pid=bystander.pid), "")
+        assert status == ("crashed" if attack == "i386" else "failed")
+        assert state(bystander.pid).startswith("S")
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
 class TestItself:
     def test_a_program_may_set_its_own_alarm(self, evaluation):
         code = "import signal\nseen = []\nsignal.signal(signal.SIGALRM, lambda *_: seen.append(1))\n"
