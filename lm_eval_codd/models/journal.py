@@ -114,7 +114,7 @@ class Journal:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._contents = [path.read_bytes() for path in sorted(self.folder.glob(_FILES))]
         except OSError as error:
-            reason = explained(error, self.folder)
+            reason = explained(error, error.filename or self.folder)
             raise ValueError(f"`journal={folder}` cannot be used ({reason}); give another folder") from None
         if not os.access(self.folder, os.W_OK | os.X_OK):
             raise ValueError(f"`journal={folder}` cannot be written to; give another folder")

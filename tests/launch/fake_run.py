@@ -2,6 +2,8 @@
 
 FAKE_RUN is JSON, `{"64": {"seconds": 1, "fail": 3, "print": "text", "mute": true}}`; a run that is not named succeeds.
 `"kill"`: a signal that it sends itself; `"hangs": N`: the first N runs of the folder say so in `hanging.txt` and hang.
+`"fill": PATH` takes the disk's room but `"free"` bytes; with `"hush"` results that cannot be written are no error.
+`"torn"`: its results lack their end.
 With `"answers": N` it makes N answers, a file each in its journal, which it does not make again; one takes `"each": S`
 seconds. `computed.txt` gets a line for each that was made. With `"until": PATH` it first waits for that file; with
 `"environment": NAMES` it prints these variables.
@@ -45,6 +47,9 @@ while hangs:
 time.sleep(todo.get("seconds", 0))
 while "until" in todo and not Path(todo["until"]).exists():
     time.sleep(0.02)
+if "fill" in todo:
+    disk = os.statvfs(args.output_path.parent)
+    Path(todo["fill"]).write_bytes(b"\0" * (disk.f_bavail * disk.f_frsize - todo.get("free", 0)))
 if "answers" in todo:
     journal, output_dir = Path(args.model_args["journal"]), args.output_path.parent.parent
     journal.mkdir(exist_ok=True)
@@ -73,4 +78,9 @@ if not todo.get("mute"):
         "config": {"mean_nfe": steps - 0.5, **todo.get("config", {})},
     }
     stamp = f"2026-01-01T00-00-{time.monotonic_ns()}"
-    (args.output_path.parent / f"results_{stamp}.json").write_text(json.dumps(results))
+    text = json.dumps(results)
+    try:
+        (args.output_path.parent / f"results_{stamp}.json").write_text(text[: -9 if todo.get("torn") else None])
+    except OSError:
+        if not todo.get("hush"):  # as lm-eval, which logs it and ends well
+            raise

@@ -74,6 +74,12 @@ class TestAFailedRun:
         assert code == 1
         assert "wrote no results" in output
 
+    def test_that_wrote_results_which_are_cut_short_has_failed(self, launcher):
+        code, output = launcher([launcher.run_text(steps=16)], fake={"16": {"torn": True}})
+        assert code == 1
+        assert ".json is cut short)" in output
+        assert launcher([launcher.run_text(steps=16)])[0] == 0
+
     def test_leaves_no_process_behind(self, launcher):
         launcher([launcher.run_text(steps=16)], fake={"16": {"fail": 1, "grandchild": True}})
         pid = int(next(launcher.results.glob("*/grandchild.pid")).read_text())

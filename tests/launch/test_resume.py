@@ -18,6 +18,7 @@ from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.runs import record
 from lm_eval_codd.runs.make_run import parse_run
 from lm_eval_codd.runs.naming import former_name, run_name
+from tests.launch.kills import kill_all
 from tests.run_files import circuit_file, header_alone
 
 ANSWERS = 6
@@ -32,28 +33,6 @@ def computed(results: Path) -> Counter:
 
 def answers(results: Path) -> dict[str, str]:
     return {str(path.relative_to(results)): path.read_text() for path in results.glob("*/journal/*.txt")}
-
-
-def children(pid: int) -> list[int]:
-    """Of a process, those that it started, at any depth."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            child = int(stat.parent.name)
-            found += [child, *children(child)]
-    return found
-
-
-def kill_all(process: subprocess.Popen) -> None:
-    """As a power cut would: the launcher and everything below it, at once."""
-    os.kill(process.pid, signal.SIGSTOP)
-    for pid in [*children(process.pid), process.pid]:
-        os.kill(pid, signal.SIGKILL)
-    process.communicate()
 
 
 class TestAfterAKill:
@@ -95,6 +74,20 @@ class TestAfterAKill:
         assert f"a run whose launcher (process {first.pid} on " in output
         assert set(computed(launcher.results).values()) == {1}
         assert launcher.order() == ["start 16", "end 16", "start 16", "end 16"]
+
+    def test_of_a_launcher_and_its_run_another_one_that_waits_takes_over(self, launcher):
+        text, fake = launcher.run_text(steps=16), {"16": {**FAKE["16"], "hangs": 1}}
+        first = launcher.start([text], fake=fake)
+        while not (launcher.results / "hanging.txt").exists() or not (launcher.results / "hanging.txt").read_text():
+            time.sleep(0.02)
+        second = launcher.start([text], fake=fake)
+        assert "waiting  " in second.stdout.readline()
+        kill_all(first)
+        output, _ = second.communicate(timeout=300)
+        assert second.returncode == 0, output
+        assert launcher.order() == ["start 16", "start 16", "end 16"]
+        assert set(computed(launcher.results).values()) == {1}
+        assert not list(launcher.results.glob("*/.lock"))
 
     def test_a_remark_says_that_a_run_goes_on(self, launcher):
         text = launcher.run_text(steps=16)
@@ -162,6 +155,18 @@ class TestAFinishedRun:
         assert record.changed(before, run) == []
         circuit.write_bytes(b"22")
         assert record.changed(before, run) == ["circuit"]
+
+    def test_made_anew_by_a_clock_that_went_backwards_has_its_new_results(self, launcher):
+        text = launcher.run_text(steps=16)
+        launcher([text])
+        path = next(launcher.results.glob("*/run.json"))
+        later = "results_2999-01-01T00-00-00.json"
+        (path.parent / json.loads(path.read_text())["results"]).rename(path.parent / later)
+        path.write_text(json.dumps({**json.loads(path.read_text()), "results": later, "ended": "2999"}))
+        code, _ = launcher([text], "--force")
+        assert code == 0
+        assert json.loads(path.read_text())["results"] < later
+        assert (path.parent / later).exists()
 
     def test_forced_starts_from_nothing_and_keeps_the_old_answers_aside(self, launcher):
         text = launcher.run_text(steps=16)

@@ -13,6 +13,7 @@ from lm_eval_codd.models import journal as journal_module
 from lm_eval_codd.models.dream import Dream
 from lm_eval_codd.models.journal import Answer, Journal, Keys
 from lm_eval_codd.models.llada import LLaDA
+from tests.small_disk import small_disk  # noqa: F401
 
 HERE = {"device_name": "here", "versions": {"torch": "1"}}
 SHORT = {"num_steps": 4, "gen_length": 16, "block_length": 8, "device": "cpu", "batch_size": 2}
@@ -137,6 +138,13 @@ class TestDamage:
             assert all(ok or one is None for ok, one in zip(same, found, strict=True))
             assert sum(same) >= (1 if whole[place : place + 1] == b"\n" else 2)
 
+    def test_lines_that_are_there_twice_are_one_answer(self, tmp_path, harness_log):
+        path = write(tmp_path, range(3))
+        (tmp_path / "answers-0.jsonl").write_bytes(path.read_bytes() + path.read_bytes())
+        journal = opened(tmp_path)
+        assert [journal.find(key(seed)) for seed in range(3)] == [answer(seed) for seed in range(3)]
+        assert "3 answers are journalled" in harness_log.text
+
     def test_garbage_is_left_out_and_counted(self, tmp_path, harness_log):
         write(tmp_path, range(3))
         (tmp_path / "answers-0.jsonl").write_bytes(os.urandom(5000).replace(b"\n", b" ") + b'\n{"key":"1"}\n[]\n\n')
@@ -168,7 +176,9 @@ class TestFullDisk:
         journal = opened(tmp_path)
         journal.add([(key(1), answer(1))])
         room[0] = 50
-        with pytest.raises(OSError, match=r"No space left on device\); those before are kept, and the same command"):
+        with pytest.raises(
+            OSError, match=r"No space left on device: .*\); those before are kept, and the same command"
+        ):
             journal.add([(key(2), answer(2))])
         room[0] = 10**9
         journal.add([(key(3), answer(3))])
@@ -186,6 +196,36 @@ class TestFullDisk:
         decoded.clear()
         ask(LLaDA(checkpoints["llada"], journal=tmp_path, **SHORT), PROMPTS)
         assert len(decoded) == len(PROMPTS) - num_kept
+
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE])
+    def test_whatever_the_error_in_the_middle_of_a_line_the_disk_is_named(self, tmp_path, monkeypatch, number):
+        journal, write = opened(tmp_path), os.write
+        journal.add([(key(1), answer(1))])
+
+        def write_half(handle, text):
+            if len(text) < 20:
+                raise OSError(number, os.strerror(number))
+            return write(handle, bytes(text[: len(text) // 2]))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", write_half)
+            with pytest.raises(OSError, match=rf"{os.strerror(number)}: the disk at / .*\); those before are kept"):
+                journal.add([(key(2), answer(2))])
+        journal.add([(key(3), answer(3))])
+        again = opened(tmp_path)
+        assert [again.find(key(seed)) for seed in (1, 2, 3)] == [answer(1), None, answer(3)]
+
+    def test_a_small_disk_that_is_really_full(self, small_disk, harness_log):  # noqa: F811
+        small_disk.fill(free=8192)
+        journal, num_kept = opened(small_disk.root / "journal"), 0
+        with pytest.raises(OSError, match=f"No space left on device: the disk at {small_disk.root} is full, or its"):
+            for seed in range(1000):
+                journal.add([(key(seed), answer(seed))])
+                num_kept += 1
+        small_disk.make_room()
+        journal.add([(key(1000), answer(1000))])
+        again = opened(small_disk.root / "journal")
+        assert [seed for seed in range(1001) if again.find(key(seed)) == answer(seed)] == [*range(num_kept), 1000]
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
     def test_a_device_that_is_really_full(self, tmp_path, monkeypatch):
