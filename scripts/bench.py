@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "harness": "what evaluating costs around the decoding: tokenising, padding, journal, scoring; and start-up",
     "launcher": "runs on several slots and ranks against one",
     "sandbox": "generated programs in the sandbox against bare interpreters",
+    "scale": "a Slurm array of ten thousand tasks without a model, from the command line to the report",
 }
 
 

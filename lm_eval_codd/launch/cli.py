@@ -139,9 +139,9 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
         choose = partial(select, texts, sweeps, output_dir, defaults, force=options.get("force", False))
         selection = choose()
         is_dry = options.get("dry_run", False)
-        request = read_request(options)
-        slots = [] if request else _slots(options, selection)
         stall_limit = _stall_limit(options)
+        request = read_request(options, stall_limit)
+        slots = [] if request else _slots(options, selection)
         if options.get("commands") and not is_dry:
             raise ValueError("`--commands` shows the commands of a dry run; add --dry-run, or leave it out")
         if is_dry:
@@ -245,7 +245,8 @@ def _launch(
             return _refuse(error.lines)
         waiting = selection.waiting
         if execute is None:
-            say(stop.status if stop else f"everything that {len(waiting)} runs need is on this machine")
+            what = "1 run needs" if len(waiting) == 1 else f"{len(waiting)} runs need"
+            say(stop.status if stop else f"everything that {what} is on this machine")
             return _STOPPED[stop.status] if stop else DONE
         if waiting and not stop:
             try:

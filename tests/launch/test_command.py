@@ -97,3 +97,14 @@ class TestTheCommandOfARun:
         assert args.model == "codd_dream"
         assert (args.model_args["pc"], args.model_args["pc_frac"]) == ("a/b", 0.5)
         assert "pc_frac" not in model_args(parse_run("--model_alias dream --task gsm8k --pc_ckpt none --pc_frac 0.5"))
+
+    def test_a_run_over_several_gpus_is_spread_and_has_no_one_device(self, tmp_path):
+        run = parse_run("--model_alias llada --task gsm8k")
+        command = build_command(run, tmp_path, "cuda:0", is_spread=True)
+        assert json.loads(command[command.index("--model_args") + 1])["device_map"] == "auto"
+        assert "--device" not in command
+
+    def test_a_shard_writes_into_the_journal_it_is_told(self, tmp_path):
+        run = parse_run("--model_alias llada --task gsm8k")
+        command = build_command(run, tmp_path, "cpu", journal=tmp_path / "other")
+        assert json.loads(command[command.index("--model_args") + 1])["journal"] == str(tmp_path / "other")

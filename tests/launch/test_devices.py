@@ -74,3 +74,14 @@ class TestCpuSlots:
     def test_keep_the_number_of_threads_that_the_user_set(self, monkeypatch):
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
         assert "OMP_NUM_THREADS" not in make_slots("cpu")[0].environment
+
+
+class TestGpusPerRun:
+    def test_are_one_slot_over_which_a_checkpoint_is_spread(self, two_gpus):
+        (slot,) = make_slots("1,0", gpus_per_run=2)
+        assert (slot.label, slot.environment["CUDA_VISIBLE_DEVICES"], slot.is_spread) == ("gpu 1,0", "1,0", True)
+
+    @pytest.mark.parametrize(("gpus", "number"), [("0,1", 3), ("0", 2), ("cpu,cpu", 2), ("0,1", 0)])
+    def test_that_the_slots_do_not_have_are_refused(self, two_gpus, gpus, number):
+        with pytest.raises(ValueError, match=f"`--gpus_per_run {number}` with --gpus {gpus}"):
+            make_slots(gpus, gpus_per_run=number)

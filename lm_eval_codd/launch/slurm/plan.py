@@ -7,9 +7,11 @@ events-N.jsonl    what task N does, written by it alone: no lock is needed, and 
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import itertools
 import json
+import math
 import os
 import secrets
 import time
@@ -26,20 +28,28 @@ _JOB: Final = "job"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A plan on the disk.
+class About:
+    """What holds for all tasks of a plan.
 
     Attributes:
-        folder: of the plan.
         runner: the command that executes a run.
         has_gpus: whether tasks run on the GPUs of their allocation; else on its cores.
         gpus_per_run: GPUs that a run is spread over.
+        stall_limit: seconds without a sign of life, after which a run is ended.
     """
 
-    folder: Path
     runner: tuple[str, ...]
-    has_gpus: bool
+    has_gpus: bool = False
     gpus_per_run: int = 1
+    stall_limit: float = math.inf
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan on the disk: its folder, and what holds for all tasks."""
+
+    folder: Path
+    about: About
 
     @property
     def name(self) -> str:
@@ -105,30 +115,27 @@ def pack(parts: Sequence[Part], per_task: int) -> list[list[Part]]:
     return [tasks[index] for index in order]
 
 
-def write(
-    output_dir: Path, tasks: Sequence[Sequence[Part]], runner: Sequence[str], *, has_gpus: bool, gpus_per_run: int
-) -> Plan:
+def write(output_dir: Path, tasks: Sequence[Sequence[Part]], about: About) -> Plan:
     """Make the folder of a plan. Raises `ValueError`, one line, where it cannot be written."""
     folder = output_dir / FOLDER / f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(3)}"
-    about = {"runner": list(runner), "has_gpus": has_gpus, "gpus_per_run": gpus_per_run}
     try:
         folder.mkdir(parents=True)
         with (folder / _PLAN).open("x", encoding="utf-8") as file:
-            for line in (about, *([part.as_data() for part in task] for task in tasks)):
+            for line in (dataclasses.asdict(about), *([part.as_data() for part in task] for task in tasks)):
                 file.write(json.dumps(line, separators=(",", ":")) + "\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise ValueError(f"`{folder}` cannot be written: {error.strerror}") from None
-    return Plan(folder, tuple(runner), has_gpus, gpus_per_run)
+    return Plan(folder, about)
 
 
 def read(folder: Path) -> Plan:
     """The plan in a folder. Raises `ValueError`, one line, where there is none."""
     try:
         with (folder / _PLAN).open(encoding="utf-8") as file:
-            about: dict[str, Any] = json.loads(file.readline())
-        return Plan(folder, tuple(about["runner"]), bool(about["has_gpus"]), int(about["gpus_per_run"]))
+            said: dict[str, Any] = json.loads(file.readline())
+        return Plan(folder, About(**{**said, "runner": tuple(said["runner"])}))
     except OSError as error:
         raise ValueError(f"{folder / _PLAN} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +51,18 @@ class Request:
     runs_per_task: int | None = None
     shards: int = 1
     gpus_per_run: int = 1
+    stall_limit: float = math.inf
     waits: bool = False
     prints: bool = False
 
 
-def read_request(options: Mapping[str, Any]) -> Request | None:
-    """The request, None without `--slurm`. Raises `ValueError`, one line, for what does not go together."""
+def read_request(options: Mapping[str, Any], stall_limit: float = math.inf) -> Request | None:
+    """The request, None without `--slurm`. Raises `ValueError`, one line, for what does not go together.
+
+    Args:
+        options: flags of the launcher.
+        stall_limit: seconds without a sign of life, after which a run is ended.
+    """
     if "slurm" not in options:
         given = [name for name in _OF_SLURM if name in options]
         if given:
@@ -78,6 +85,7 @@ def read_request(options: Mapping[str, Any]) -> Request | None:
         options.get("runs_per_task"),
         options.get("shards", 1),
         gpus_per_run,
+        stall_limit,
         options.get("wait", False),
         options.get("print_sbatch", False),
     )
@@ -187,7 +195,8 @@ def start(
     for job in jobs:
         if job.anew:
             set_aside(job)
-    plan = plans.write(output_dir, tasks, runner, has_gpus=request.cluster.has_gpus, gpus_per_run=request.gpus_per_run)
+    about = plans.About(tuple(runner), request.cluster.has_gpus, request.gpus_per_run, request.stall_limit)
+    plan = plans.write(output_dir, tasks, about)
     number = f"{_count(len(jobs), 'run')} in {_count(len(tasks), 'task')} of an array"
     if request.prints:
         script = plan.folder / "array.sh"

@@ -60,25 +60,27 @@ def run_task(folder: Path, index: int) -> int:
     # Everything was fetched before the array was submitted, and compute nodes may see no network.
     os.environ["HF_HUB_OFFLINE"] = "1"
     parts = plan.task(index)
-    slots = _slots(plan)
+    about = plan.about
+    slots = _slots(about)
     outcomes: dict[str, Outcome] = {}
     with StopRequest().listening() as stop, Reporter(plan.events(index)) as reporter:
 
         def execute(jobs: Sequence[Job]) -> None:
-            outcomes.update(run_all(jobs, slots, reporter, stop, plan.runner))
+            outcomes.update(run_all(jobs, slots, reporter, stop, about.runner, stall_limit=about.stall_limit))
 
         execute([part.work for part in parts])
         if not stop:
             execute([merging(job) for job in to_merge(parts, f"{plan.name} {index}")])
-    if stop:
+    statuses = {outcome.status for outcome in outcomes.values()}
+    if stop or statuses & {"interrupted", "preempted"}:
         return STOPPED
-    return FAILED if any(outcome.status == "failed" for outcome in outcomes.values()) else DONE
+    return FAILED if "failed" in statuses else DONE
 
 
-def _slots(plan: plans.Plan) -> list[Slot]:
-    slots = make_slots(None if plan.has_gpus else "cpu", gpus_per_run=plan.gpus_per_run)
-    if plan.has_gpus and any(slot.device == "cpu" for slot in slots):
+def _slots(about: plans.About) -> list[Slot]:
+    slots = make_slots(None if about.has_gpus else "cpu", gpus_per_run=about.gpus_per_run)
+    if about.has_gpus and any(slot.device == "cpu" for slot in slots):
         raise ValueError(
-            "the task asked for GPUs and sees none; is nvidia-smi on the nodes, and --slurm's partition right?"
+            "the task asked for GPUs and sees none; is nvidia-smi on the nodes, and the partition of --slurm right?"
         )
     return slots

@@ -55,6 +55,7 @@ class _Task:
     jobs: dict[str, Job]
     reader: Reader
     times_missing: int = 0
+    has_begun: bool = False
     is_over: bool = False
     running: dict[str, Remote] = field(default_factory=dict)
 
@@ -115,6 +116,7 @@ class Following:
             task.running.clear()
 
     def _take(self, task: _Task, event: Started | Ended | Held) -> None:
+        task.has_begun = True
         job = task.jobs.get(event.name)
         if job is None:
             return
@@ -139,7 +141,10 @@ class Following:
         left = [name for name, job in task.jobs.items() if job.weight == 1.0 and not self._is_through(name)]
         if not left:
             return
-        state = queue.ended_as(str(task.plan.job), task.index) or "is gone from the queue"
+        state = queue.ended_as(str(task.plan.job), task.index)
+        if state is None:
+            # Of one that never began Slurm keeps no record; nothing but scancel takes it out of the queue.
+            state = "is gone from the queue" if task.has_begun else "CANCELLED before it began"
         was_stopped = state.startswith(("CANCELLED", "PREEMPTED"))
         outcome = Outcome("interrupted" if was_stopped else "failed", 0.0, f"{task}: {state}", _last_lines(task))
         for name in left:

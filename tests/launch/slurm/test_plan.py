@@ -41,12 +41,16 @@ class TestAPlan:
     @pytest.mark.parametrize("text", TEXTS)
     def test_brings_a_run_to_a_node_as_it_is(self, job_of, tmp_path, text):
         job = job_of(text)
-        plan = plans.write(tmp_path / "results", [[Part(job)]], ("run",), has_gpus=True, gpus_per_run=2)
+        plan = plans.write(tmp_path / "results", [[Part(job)]], plans.About(("run",), True, 2, 60.0))
         there = plans.read(plan.folder)
-        assert (there.runner, there.has_gpus, there.gpus_per_run) == (("run",), True, 2)
+        assert there.about == plan.about
         (part,) = there.task(0)
         assert part.job == job
         assert part.job.run.confirm_run_unsafe_code == job.run.confirm_run_unsafe_code
+
+    def test_without_a_stall_limit_is_read_as_one(self, job_of, tmp_path):
+        plan = plans.write(tmp_path / "results", [[Part(job_of())]], plans.About(("run",)))
+        assert plans.read(plan.folder).about == plans.About(("run",))
 
     @pytest.mark.parametrize("text", TEXTS)
     def test_an_identity_is_a_run(self, job_of, text):
@@ -55,13 +59,13 @@ class TestAPlan:
 
     def test_of_many_tasks_gives_each_its_own(self, job_of, tmp_path):
         tasks = [[Part(job_of(f"--tag t{number}"))] for number in range(5)]
-        plan = plans.write(tmp_path / "results", tasks, ("run",), has_gpus=False, gpus_per_run=1)
+        plan = plans.write(tmp_path / "results", tasks, plans.About(("run",)))
         assert [plan.task(number)[0].job.run.tag for number in range(5)] == [f"t{number}" for number in range(5)]
         with pytest.raises(ValueError, match="has no task 5"):
             plan.task(5)
 
     def test_without_a_number_in_slurm_is_none_of_the_arrays(self, job_of, tmp_path):
-        plan = plans.write(tmp_path / "results", [[Part(job_of())]], ("run",), has_gpus=False, gpus_per_run=1)
+        plan = plans.write(tmp_path / "results", [[Part(job_of())]], plans.About(("run",)))
         assert plans.read_all(tmp_path / "results") == []
         plan.note_job("77")
         (tmp_path / "results" / ".slurm" / "torn").mkdir()

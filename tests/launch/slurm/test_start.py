@@ -13,6 +13,7 @@ from lm_eval_codd.launch.slurm import queue, start
 from lm_eval_codd.launch.slurm.options import parse_cluster
 from lm_eval_codd.launch.slurm.submit import submit
 from tests.launch.slurm.conftest import finish
+from tests.run_files import data_folder
 
 
 class FakeExecutor:
@@ -99,7 +100,7 @@ class TestASubmission:
         monkeypatch.setenv("SLURM_MEM_PER_NODE", "1")
         monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
         made = []
-        plan = plans.write(tmp_path / "results", [[]], ("run",), has_gpus=False, gpus_per_run=1)
+        plan = plans.write(tmp_path / "results", [[]], plans.About(("run",)))
         submit(plan, 1, parse_cluster("time=60"), None, lambda *args: made.append(executor(*args)) or made[-1])
         assert made[0].most_timeouts >= 1000
         # What an allocation of the launcher's own has set is no option of the array's.
@@ -144,3 +145,13 @@ class TestASubmission:
         assert main(["--run", run, "--output_dir", str(tmp_path / "results"), *arguments]) == 2
         assert message in capsys.readouterr().err
         assert not (tmp_path / "results").exists()
+
+
+class TestPrefetch:
+    def test_starts_nothing(self, checkpoint, tmp_path, capsys, monkeypatch):
+        data_folder(tmp_path)
+        monkeypatch.setenv("CODD_DATA_DIR", str(tmp_path))
+        run = f"--model_alias llada --llada_ckpt '{checkpoint}' --task gsm8k"
+        assert main(["--prefetch", "--gpus", "cpu", "--run", run, "--output_dir", str(tmp_path / "results")]) == 0
+        assert "everything that 1 run needs is on this machine" in capsys.readouterr().out
+        assert list((tmp_path / "results").iterdir()) == []

@@ -27,7 +27,7 @@ def written(job_of, tmp_path, monkeypatch):
         (tmp_path / "results").mkdir(exist_ok=True)
         jobs = [job_of(f"--num_steps {number}") for number in steps]
         parts = [part for job in jobs for part in (split([job], shards) if shards > 1 else [Part(job)])]
-        return plans.write(tmp_path / "results", [parts], RUNNER, has_gpus=False, gpus_per_run=1)
+        return plans.write(tmp_path / "results", [parts], plans.About(RUNNER))
 
     return write
 
@@ -78,7 +78,7 @@ class TestATask:
 
     def test_that_asked_for_gpus_takes_no_cpu_for_them(self, job_of, tmp_path, monkeypatch):
         monkeypatch.setenv("PATH", "")
-        plan = plans.write(tmp_path / "results", [[Part(job_of())]], RUNNER, has_gpus=True, gpus_per_run=1)
+        plan = plans.write(tmp_path / "results", [[Part(job_of())]], plans.About(RUNNER, has_gpus=True))
         with pytest.raises(ValueError, match="asked for GPUs and sees none"):
             run_task(plan.folder, 0)
 

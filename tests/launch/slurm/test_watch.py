@@ -16,7 +16,7 @@ class Array:
     """A plan in the queue, whose tasks do what they are told."""
 
     def __init__(self, jobs, folder):
-        self.plan = plans.write(folder, [[Part(job)] for job in jobs], ("run",), has_gpus=False, gpus_per_run=1)
+        self.plan = plans.write(folder, [[Part(job)] for job in jobs], plans.About(("run",)))
         self.plan.note_job("7")
         self.names = [job.name for job in jobs]
         self.states = {"7": dict.fromkeys(range(len(jobs)), "PENDING")}
@@ -96,6 +96,18 @@ class TestAnArray:
         assert outcome.log_tail == ("slurmstepd: error: why",)
         if status == "failed":
             assert "    | slurmstepd: error: why" in capsys.readouterr().out
+
+    def test_with_a_task_that_was_cancelled_before_it_began_has_not_failed(self, array, forgotten):
+        one = array(2)
+        one.starts(0)
+        one.following.look()
+        one.leaves(0, looks=0)
+        one.leaves(1)
+        assert one.statuses() == ["failed", "interrupted"]
+        assert [one.following.outcomes[name].reason for name in one.names] == [
+            "task 7_0: is gone from the queue",
+            "task 7_1: CANCELLED before it began",
+        ]
 
     def test_is_not_given_up_where_last_lines_come_late(self, array, forgotten):
         one = array(1)
