@@ -15,10 +15,10 @@ _FLAGS = (
 
 
 def visit(page: str, script: str, folder: Path, width: int = 1280):
-    """What `script` calls `report(value)` with, at the end of the page in a window of this width."""
+    """What `script` calls `tell(value)` with, at the end of the page in a window of this width."""
     path = folder / f"page-{width}.html"
     tail = (
-        "<script>const report = (value) => document.body.append(Object.assign(document.createElement('pre'), "
+        "<script>const tell = (value) => document.body.append(Object.assign(document.createElement('pre'), "
         f"{{id: 'report', textContent: JSON.stringify(value)}}));{script}</script></body>"
     )
     path.write_text(page.replace("</body>", tail), encoding="utf-8")

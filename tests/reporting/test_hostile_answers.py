@@ -73,7 +73,7 @@ seen.markup = document.querySelectorAll("main script, main img[src=x], #item img
 seen.texts = [...item.querySelectorAll("pre")].map((one) => one.textContent);
 seen.wide = document.documentElement.scrollWidth - window.innerWidth;
 seen.tall = document.getElementById("list").querySelectorAll("li").length;
-report(seen);
+tell(seen);
 """
 
 
@@ -100,6 +100,6 @@ def test_a_list_of_many_documents_is_drawn_in_parts(tmp_path):
     document.getElementById("filter").dispatchEvent(new Event("change"));
     const before = rows();
     document.querySelector("#list button.more").click();
-    report([before, rows(), document.querySelector("#list button.more") === null]);
+    tell([before, rows(), document.querySelector("#list button.more") === null]);
     """
     assert visit(build_page(build_report(folder), folder, "t"), count, tmp_path) == [501, 800, True]

@@ -1,13 +1,12 @@
 import json
 import re
-import shutil
-import subprocess
 
 import pytest
 
 from lm_eval_codd.reporting.page import as_script_data, build_page
 from lm_eval_codd.reporting.report import build_report
 from lm_eval_codd.reporting.runs import read_folder
+from tests.browser import CHROMIUM, visit
 from tests.reporting.synthetic import outcomes, write_run
 
 pytest.importorskip("matplotlib")
@@ -15,7 +14,6 @@ pytest.importorskip("matplotlib")
 HOSTILE = (
     "</script><script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\"> {} \u2028 &amp;"
 )
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +83,6 @@ class TestThePage:
 
 
 SCRIPT = """
-<script>
 const log = [];
 const note = (name, value) => log.push([name, value]);
 const by = (id) => document.getElementById(id);
@@ -114,31 +111,13 @@ note("verdicts", [...by("item").querySelectorAll("h3 span")].map((span) => span.
 by("search").value = "A says 4"; by("search").dispatchEvent(new Event("input"));
 note("search", listed());
 note("injected", document.querySelectorAll("main script, #item img").length);
-document.title = "done";
-const result = document.createElement("pre");
-result.id = "result";
-result.textContent = JSON.stringify(Object.fromEntries(log));
-document.body.replaceChildren(result);
-</script>
+tell(Object.fromEntries(log));
 """
 
 
 @pytest.fixture(scope="module")
 def seen(page, tmp_path_factory) -> dict:
-    folder = tmp_path_factory.mktemp("browser")
-    (folder / "page.html").write_text(page.replace("</body>", SCRIPT + "</body>"), encoding="utf-8")
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync --virtual-time-budget=5000 --dump-dom"
-    )
-    command = [CHROMIUM, *flags.split(), f"--user-data-dir={folder / 'profile'}", (folder / "page.html").as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, f"the page's script failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-    text = found[1]
-    for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
-        text = text.replace(entity, character)
-    return json.loads(text)
+    return visit(page, SCRIPT, tmp_path_factory.mktemp("browser"))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium")

@@ -1,15 +1,12 @@
 import json
 import re
-import shutil
-import subprocess
 
 import pytest
 
 from lm_eval_codd.settings import DecodingConfig
 from lm_eval_codd.trace.comparison import END, compare, token_text
 from lm_eval_codd.trace.page import build_page
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from tests import browser
 
 
 def data_of(page):
@@ -52,27 +49,14 @@ class TestPage:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="needs chromium")
 class TestBrowser:
     @pytest.fixture
     def visit(self, comparison, tmp_path):
-        """`visit(script)`: the page's DOM after the script, with what it reported in `#report`."""
+        """`visit(script)`: the value that the script leaves in its `report`."""
 
         def visit(script, comparison=comparison):
-            path = tmp_path / "trace.html"
-            report = (
-                "document.body.append(Object.assign(document.createElement('pre'), {id: 'report', textContent: %s}))"
-            )
-            tail = f"<script>{script}; {report % 'JSON.stringify(report)'}</script></body>"
-            path.write_text(build_page(comparison).replace("</body>", tail), encoding="utf-8")
-            flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--dump-dom")
-            done = subprocess.run(
-                [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()],
-                capture_output=True,
-                text=True,
-                timeout=120,
-            )
-            return json.loads(re.search(r'<pre id="report">(.*?)</pre>', done.stdout, re.S)[1])
+            return browser.visit(build_page(comparison), f"{script}; tell(report)", tmp_path)
 
         return visit
 
