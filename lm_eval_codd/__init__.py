@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from lm_eval_codd.backbones import load_backbone
     from lm_eval_codd.circuits import load_circuit
     from lm_eval_codd.decoding import Generation, generate
-    from lm_eval_codd.dit import load_dit, sample_dit
+    from lm_eval_codd.dit import (
+        curriculum_loss,
+        diffusion_transform,
+        distillation_loss,
+        generative_perplexity,
+        load_dit,
+        sample_dit,
+        unigram_entropy,
+    )
     from lm_eval_codd.likelihood import Likelihood, log_likelihood
     from lm_eval_codd.settings import DecodingConfig, LikelihoodConfig
 
@@ -21,12 +29,17 @@ __all__ = [
     "Generation",
     "Likelihood",
     "LikelihoodConfig",
+    "curriculum_loss",
+    "diffusion_transform",
+    "distillation_loss",
     "generate",
+    "generative_perplexity",
     "load_backbone",
     "load_circuit",
     "load_dit",
     "log_likelihood",
     "sample_dit",
+    "unigram_entropy",
 ]
 __version__ = "0.1.0"
 
@@ -35,12 +48,17 @@ _HOME: Final = {
     "Generation": "lm_eval_codd.decoding",
     "Likelihood": "lm_eval_codd.likelihood",
     "LikelihoodConfig": "lm_eval_codd.settings",
+    "curriculum_loss": "lm_eval_codd.dit",
+    "diffusion_transform": "lm_eval_codd.dit",
+    "distillation_loss": "lm_eval_codd.dit",
     "generate": "lm_eval_codd.decoding",
+    "generative_perplexity": "lm_eval_codd.dit",
     "load_backbone": "lm_eval_codd.backbones",
     "load_circuit": "lm_eval_codd.circuits",
     "load_dit": "lm_eval_codd.dit",
-    "sample_dit": "lm_eval_codd.dit",
     "log_likelihood": "lm_eval_codd.likelihood",
+    "sample_dit": "lm_eval_codd.dit",
+    "unigram_entropy": "lm_eval_codd.dit",
 }
 
 

@@ -34,13 +34,14 @@ COMMANDS: Final = {
     "launch": Command("lm_eval_codd.launch:main", "several evaluations over GPUs or CPU slots, and the demo"),
     "report": Command("lm_eval_codd.reporting.cli:report_main", "tables, plots and a page of the runs in a folder"),
     "check": Command("lm_eval_codd.reporting.cli:check_main", "compare runs with published tables or own references"),
-    "inspect": Command("lm_eval_codd.backbones.inspect:main", "what a checkpoint is, and whether it can be evaluated"),
+    "inspect": Command("lm_eval_codd.inspection:main", "what a checkpoint is, and whether it can be evaluated"),
     "gap": Command("lm_eval_codd.gap.cli:main", "what parallel predictions lose, and a circuit wins back"),
     "train": Command("lm_eval_codd.training.fine_tuning_cli:main", "fine-tune a checkpoint with an objective"),
     "train-circuit": Command("lm_eval_codd.training.cli:main", "train a circuit for a backbone"),
     "convert-circuit": Command(
         "lm_eval_codd.circuits.files.convert:main", "a circuit from .jpc to .safetensors or back"
     ),
+    "dit": Command("lm_eval_codd.dit.cli:main", "checkpoints of DUO, MDLM, SEDD, D3PM and AR"),
     "crb": Command("lm_eval_codd.code_revision.cli:main", "corrupted programs for the Code Revision Benchmark"),
     "trace": Command("lm_eval_codd.trace.cli:main", "one prompt decoded step by step, in the terminal or as a page"),
     "tasks": Command("lm_eval_codd.harness:tasks", "the folder of the tasks, for lm-eval's --include_path"),

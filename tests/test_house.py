@@ -54,6 +54,7 @@ MAY_IMPORT = {
     "dit": {
         *("settings", "names", "backbones", "circuits", "decoding", "noise", "transfer", "outputs", "command_line"),
     },
+    "inspection": {"backbones", "dit", "command_line"},
     "models": {
         *("catalogue", "settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"),
         *("code_revision", "likelihood", "task_files", "disk"),

@@ -240,6 +240,7 @@ MISTAKES = {
         [],
         ["--model", "demo", "--data", "x.jsonl", "--ratio", "2"],
     ],
+    "dit": [[], ["convrt"], ["convert", "nowhere.ckpt", "folder"], ["convert", "x", "y", "--lst"]],
     "crb": [[], ["mak"], ["make"], ["make", "--tokenizer", "demo", "--output", "crb.jsonl", "--numbers", "9"]],
     "launch": [["--run", "x"], [], ["--rn", "x"], ["--dry-run", "--run", "--task gsm8k"]],
     "tasks": [["x"], ["--x"]],

@@ -171,7 +171,7 @@ class Checkpoint:
             path = self.folder / name
             if path.is_file():
                 digest.update(f"{name}\0{path.stat().st_size}\0".encode())
-                _update_with_samples(digest, path)
+                update_with_samples(digest, path)
         return f"sha256:{digest.hexdigest()[:24]}"
 
 
@@ -242,7 +242,8 @@ def _header(path: Path) -> dict[str, StoredTensor]:
         raise CheckpointError(f"weights: the file `{path}` {error}; fetch it again") from None
 
 
-def _update_with_samples(digest: hashlib._Hash, path: Path) -> None:
+def update_with_samples(digest: hashlib._Hash, path: Path) -> None:
+    """Feed a digest with a file, or with evenly spread samples of a large one."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if size <= _NUM_SAMPLES * _SAMPLE_BYTES:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError, find_checkpoint
 from lm_eval_codd.backbones.placement import default_dtype, find_device, parse_dtype
 from lm_eval_codd.dit.config import DiTConfig, read_config
+from lm_eval_codd.dit.lightning import is_lightning, read_lightning
 from lm_eval_codd.dit.model import DiT
 from lm_eval_codd.dit.network import Network
 
@@ -49,6 +50,15 @@ def load_dit(
     """
     chosen = parse_dtype(dtype)
     where = find_device(device)
+    if is_lightning(path_or_hub_id):
+        if revision is not None:
+            raise CheckpointError(f"`revision={revision}` is for hub ids; `{path_or_hub_id}` is a file, leave it out")
+        file = read_lightning(path_or_hub_id, ema, algo)
+        stored = parse_dtype(file.fields["torch_dtype"])
+        config = file.config(algo, mask_id)
+        return build(config, file.weights, file.source, file.identity, chosen or stored or torch.float32, where)
+    if not ema:
+        raise CheckpointError(f"`ema=False` is for .ckpt files; `{path_or_hub_id}` holds one set of weights")
     checkpoint = find_checkpoint(path_or_hub_id, revision)
     config = read_config(checkpoint.source, checkpoint.config, algo, mask_id)
     checkpoint.refuse_unusable_weights()
@@ -69,10 +79,9 @@ def build(
     Raises:
         CheckpointError: one line: names or shapes are not the config's.
     """
+    expected = check_weights(source, config, weights)
     with torch.device("meta"):
         network = Network(config)
-    expected = network.state_dict()
-    _refuse_others(source, config, expected, weights)
     network.load_state_dict({name: weights[name].to(device, dtype) for name in expected}, assign=True)
     network.rotary_emb.inv_freq = weights["rotary_emb.inv_freq"].to(device, torch.promote_types(dtype, torch.float32))
     network.eval().requires_grad_(False)
@@ -89,9 +98,14 @@ def _read(checkpoint: Checkpoint) -> dict[str, Tensor]:
     return {name.removeprefix(PREFIX): tensor for name, tensor in stored.items()}
 
 
-def _refuse_others(
-    source: str, config: DiTConfig, expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]
-) -> None:
+def check_weights(source: str, config: DiTConfig, weights: Mapping[str, Tensor]) -> list[str]:
+    """The names of a network's weights.
+
+    Raises:
+        CheckpointError: one line: names or shapes of `weights` are not the config's.
+    """
+    with torch.device("meta"):
+        expected = Network(config).state_dict()
     missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     conditions = "output_layer.adaLN_modulation.weight"
     if config.causal and conditions in weights:
@@ -116,3 +130,4 @@ def _refuse_others(
         )
     if problems:
         raise CheckpointError(f"weights of `{source}` do not fit its config.json: {', '.join(problems)}")
+    return list(expected)
