@@ -22,7 +22,8 @@ class Cage:
 
     Attributes:
         limits: see `limits.limit_resources`.
-        folder: where they work.
+        root: what is their `/`; None: the machine's.
+        folder: where they work, below it.
         readable: what they may read besides.
         user: the user that root becomes; None: it stays who it is.
         own_user_namespace: whether they are in one.
@@ -30,6 +31,7 @@ class Cage:
     """
 
     limits: limits.Limits
+    root: str | None
     folder: str
     readable: Sequence[str]
     user: int | None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from lm_eval_codd.sandbox.kernel import Kernel, Unavailable
 
-__all__ = ["enter_namespaces", "mount_memory", "unmount"]
+__all__ = ["WORK", "build_root", "enter_namespaces", "unmount"]
 
 # linux/sched.h, linux/mount.h
 _MOUNTS, _HOST_NAME, _IPC, _USER, _PROCESSES, _NETWORK = (
@@ -16,9 +17,12 @@ _MOUNTS, _HOST_NAME, _IPC, _USER, _PROCESSES, _NETWORK = (
     *(0x10000000, 0x20000000, 0x40000000),
 )
 _ALL: Final = _MOUNTS | _HOST_NAME | _IPC | _PROCESSES | _NETWORK
-_NOSUID, _NODEV, _NOEXEC, _RECURSIVE, _PRIVATE = 2, 4, 8, 1 << 14, 1 << 18
+_NOSUID, _NODEV, _BIND, _RECURSIVE, _PRIVATE = 2, 4, 1 << 12, 1 << 14, 1 << 18
 _DETACH: Final = 2
 
+# The work folder in a root of the program's own.
+WORK: Final = "/program"
+_ROOT_OPTIONS: Final = "size=1m,nr_inodes=1024,mode=0755"
 FOLDER_BYTES: Final = 64 << 20
 FOLDER_FILES: Final = 4096
 
@@ -45,14 +49,34 @@ def enter_namespaces(kernel: Kernel, as_root: bool) -> str:
     return "user, processes, mounts, network, IPC"
 
 
-def mount_memory(kernel: Kernel, folder: str, owner: int) -> str:
-    """A file system of bounded size, in memory, on `folder`, seen in this mount namespace only."""
+def build_root(kernel: Kernel, root: str, readable: Sequence[str], owner: int) -> str:
+    """A root of the program's own on the folder `root`, seen in this mount namespace only; to be changed into.
+
+    It has what may be read, in its own places, and the work folder `WORK`, of bounded size and in memory; nothing else.
+
+    Returns:
+        What the work folder is. Raises `Unavailable`.
+    """
     kernel("mount", b"none", b"/", None, _RECURSIVE | _PRIVATE, None)
-    options = f"size={FOLDER_BYTES},nr_inodes={FOLDER_FILES},mode=0700,uid={owner},gid={owner}"
-    if owner == os.geteuid():
-        options = f"size={FOLDER_BYTES},nr_inodes={FOLDER_FILES},mode=0700"
-    kernel("mount", b"tmpfs", folder.encode(), b"tmpfs", _NOSUID | _NODEV | _NOEXEC, options.encode())
+    _memory(kernel, root, _ROOT_OPTIONS)
+    for path in readable:
+        if any(path.startswith(f"{other}/") for other in readable):
+            continue  # comes with the other
+        place = root + path
+        if os.path.isdir(path):
+            os.makedirs(place, exist_ok=True)
+        else:
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            Path(place).touch()
+        kernel("mount", path.encode(), place.encode(), None, _BIND | _RECURSIVE, None)
+    os.mkdir(root + WORK)
+    who = "" if owner == os.geteuid() else f",uid={owner},gid={owner}"
+    _memory(kernel, root + WORK, f"size={FOLDER_BYTES},nr_inodes={FOLDER_FILES},mode=0700{who}")
     return f"tmpfs of {FOLDER_BYTES >> 20} MiB"
+
+
+def _memory(kernel: Kernel, folder: str, options: str) -> None:
+    kernel("mount", b"tmpfs", folder.encode(), b"tmpfs", _NOSUID | _NODEV, options.encode())
 
 
 def unmount(kernel: Kernel, folder: str) -> None:

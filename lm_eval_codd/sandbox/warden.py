@@ -24,7 +24,7 @@ from lm_eval_codd.sandbox import program_side, tests_side
 from lm_eval_codd.sandbox.confine import Cage, confine
 from lm_eval_codd.sandbox.kernel import Kernel, Unavailable
 from lm_eval_codd.sandbox.limits import spare_user
-from lm_eval_codd.sandbox.namespaces import enter_namespaces, mount_memory, unmount
+from lm_eval_codd.sandbox.namespaces import WORK, build_root, enter_namespaces, unmount
 
 __all__ = ["watch"]
 
@@ -59,16 +59,18 @@ def watch(control: int, program: int, tests: int, base: str, machine: Machine) -
     folder = tempfile.mkdtemp(dir=base)
     user = spare_user(os.getpid())
     try:
-        namespaces, mounted = _separate(folder, user)
+        namespaces, mounted = _separate(folder, user, machine.readable)
+        own_root = mounted.startswith("tmpfs")
         cage = Cage(
             limits=request["limits"],
-            folder=folder,
+            root=folder if own_root else None,
+            folder=WORK if own_root else folder,
             readable=machine.readable,
             user=user,
             own_user_namespace=namespaces.startswith("user"),
             running=machine.running,
         )
-        if not mounted.startswith("tmpfs") and user is not None:
+        if not own_root and user is not None:
             os.chown(folder, user, user)
         layers = {"namespaces": namespaces, "folder": mounted}
         return _run(control, program, tests, cage, layers, request["timeout"])
@@ -80,15 +82,15 @@ def watch(control: int, program: int, tests: int, base: str, machine: Machine) -
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _separate(folder: str, user: int | None) -> tuple[str, str]:
-    """Enter namespaces and mount the folder, where the kernel lets: what was done, or "none: " and why."""
+def _separate(folder: str, user: int | None, readable: Sequence[str]) -> tuple[str, str]:
+    """Enter namespaces and build a root on the folder, where the kernel lets: what was done, or "none: " and why."""
     try:
         kernel = Kernel()
         namespaces = enter_namespaces(kernel, as_root=user is not None)
     except Unavailable as error:
         return f"none: {error}", f"none: {error}"
     try:
-        return namespaces, mount_memory(kernel, folder, os.geteuid() if user is None else user)
+        return namespaces, build_root(kernel, folder, readable, os.geteuid() if user is None else user)
     except Unavailable as error:
         return namespaces, f"none: {error}"
 
@@ -115,8 +117,8 @@ def _run(control: int, program: int, tests: int, cage: Cage, layers: dict[str, s
     running: list[int] = []
     try:
         # The tests' process first: it becomes the first of its namespace, with which all others end.
-        running.append(testing := _forked(test, cage.folder, (verdict_end, tests, asking)))
-        running.append(executing := _forked(execute, cage.folder, (ready_end, program, answering)))
+        running.append(testing := _forked(test, cage, (verdict_end, tests, asking)))
+        running.append(executing := _forked(execute, cage, (ready_end, program, answering)))
         for descriptor in (asking, answering, verdict_end, ready_end, program, tests):
             os.close(descriptor)
         late = time.monotonic() + _READY_SECONDS
@@ -152,20 +154,22 @@ def _weaker(first: dict[str, str], second: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _forked(run: Callable[[], None], folder: str, kept: Sequence[int]) -> int:
+def _forked(run: Callable[[], None], cage: Cage, kept: Sequence[int]) -> int:
     """A process that calls a function with nothing but these descriptors and an empty environment."""
     process = os.fork()
     if process:
         return process
     try:
-        os.chdir(folder)
+        if cage.root is not None:
+            os.chroot(cage.root)
+        os.chdir(cage.folder)
         least = 3
         for descriptor in sorted(kept):
             os.closerange(least, descriptor)
             least = descriptor + 1
         os.closerange(least, _DESCRIPTORS)
         os.environ.clear()
-        os.environ.update(HOME=folder, TMPDIR=folder, PATH=os.defpath, LANG="C.UTF-8")
+        os.environ.update(HOME=cage.folder, TMPDIR=cage.folder, PATH=os.defpath, LANG="C.UTF-8")
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
         tempfile.tempdir = None
         random.seed()

@@ -123,6 +123,13 @@ class TestNamespaces:
         code = "for n in range(10): open(str(n), 'wb').write(bytes(15 << 20))"
         assert run_program(code, timeout=20).detail == "OSError: [Errno 28] No space left on device"
 
+    def test_what_is_not_to_be_read_is_not_even_there(self, tmp_path):
+        needs("folder")
+        looks = (
+            f"import os\ndef there(): return [os.path.lexists(p) for p in ({str(tmp_path)!r}, '/proc', '/etc/passwd')]"
+        )
+        assert run_program(looks, "assert there() == [False] * 3").passed
+
     def test_root_is_somebody_else_there(self):
         if os.geteuid() != 0:
             pytest.skip("not root")
