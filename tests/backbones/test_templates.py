@@ -28,7 +28,7 @@ LARGE = {
     "filled": "{{ 'x'.ljust(10 ** 11) }}",
     "centred": "{{ 'x' | center(10 ** 11) }}",
     "written": LOOP + "{{ 'x' * 999 }}{% endfor %}",
-    "joined": "{{ (['x' * 10 ** 6] * 10 ** 4) | join }}",
+    "joined": "{{ ([messages[0]['content'] * 10 ** 6] * 10 ** 4) | join }}",
 }
 FAILING = {
     "raised": ("{{ raise_exception('only one system message') }}", "only one system message"),
