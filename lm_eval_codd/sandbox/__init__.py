@@ -83,7 +83,8 @@ def run_program(code: str, tests: str = "", *, timeout: float = 3.0, memory_mb: 
     weaker = {name for name, means in isolation().items() if result["isolation"].get(name) != means}
     if weaker:
         raise SandboxError(f"a program ran without what confined the others: {', '.join(sorted(weaker))}; run it again")
-    return Outcome(result["status"], result["detail"])
+    # A lone surrogate could be written to no file.
+    return Outcome(result["status"], result["detail"].encode(errors="replace").decode())
 
 
 def run_programs(

@@ -21,7 +21,7 @@ __all__ = ["Nursery", "SandboxError"]
 _PACKAGE: Final = str(Path(__file__).parents[2])
 _START: Final = (
     "import sys; sys.path.append(sys.argv[2]); from lm_eval_codd.sandbox.nursery import main; "
-    "main(int(sys.argv[1]), sys.argv[2])"
+    "sys.path.pop(); main(int(sys.argv[1]))"
 )
 # Beyond a program's own time: two processes start, and the machine may be busy.
 _SLACK_SECONDS: Final = 150.0
@@ -47,7 +47,10 @@ class Nursery:
                     stderr=subprocess.DEVNULL,
                     cwd="/",
                     # The order of a set must not decide a score.
-                    env={"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", **_libraries()},
+                    env={
+                        **{"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
+                        **{"TMPDIR": tempfile.gettempdir(), **_libraries()},
+                    },
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                 )

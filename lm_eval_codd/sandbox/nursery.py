@@ -30,14 +30,9 @@ _WARM: Final = (
 )
 
 
-def main(descriptor: int, package: str) -> None:
-    """Fork a warden for each program, until nobody asks any more.
-
-    Args:
-        descriptor: of the socket.
-        package: folder that was put on the path of imports to find this module; programs do not get it.
-    """
-    sys.path[:] = [path for path in sys.path if path not in (package, "")]
+def main(descriptor: int) -> None:
+    """Fork a warden for each program, until nobody asks any more at the socket."""
+    sys.path[:] = [path for path in sys.path if path]
     sys.argv[:] = [""]
     for name in _WARM:
         __import__(name)

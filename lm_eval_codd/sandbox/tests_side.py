@@ -83,7 +83,13 @@ class _Program:
         """Have something done over there. Containers that were given take over what became of them."""
         encoder = Encoder(self._refer)
         text = encoder.value(given)
-        return self._result(self._asked({"ask": what, "given": text}), encoder.containers)
+        try:
+            return self._result(self._asked({"ask": what, "given": text}), encoder.containers)
+        except StopIteration as error:
+            if what == "next":
+                raise
+            # As in a generator: it would end a loop of the tests quietly, before all of them have run.
+            raise RuntimeError(f"the program raised StopIteration: {error}") from None
 
     def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Run one of the tests' functions, which the program was given."""

@@ -23,13 +23,21 @@ INTERPRETERS = (sys.executable, "/usr/bin/python3")
 
 
 class Evaluation:
-    """The process, a folder with what is dear to its user, and programs of that user which stand beside it."""
+    """The process, a folder with what is dear to its user, and programs of that user which stand beside it.
+
+    Attributes:
+        folder: the user's home.
+        temporary: where the sandbox has its folders.
+    """
 
     def __init__(self, user):
         self.user = user
         self._holder = tempfile.TemporaryDirectory(prefix="evaluation-", ignore_cleanup_errors=True)
         self.folder = Path(self._holder.name)
+        self.temporary = self.folder / "temporary"
+        self.temporary.mkdir()
         self._give(self.folder)
+        self._give(self.temporary)
         for interpreter in INTERPRETERS:
             with contextlib.suppress(OSError):
                 started = self._started([interpreter, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -88,6 +96,7 @@ class Evaluation:
         if self.user != os.getuid():
             as_user = {"user": self.user, "group": self.user, "extra_groups": []}
         environment = {**os.environ, "HOME": str(self.folder), "HF_TOKEN": SECRET, "PYTHONPATH": str(CHECKOUT)}
+        environment["TMPDIR"] = str(self.temporary)
         return subprocess.Popen(
             command, cwd=self.folder, env=environment, text=True, start_new_session=True, **streams, **as_user
         )

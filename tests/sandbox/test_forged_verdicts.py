@@ -173,9 +173,23 @@ TESTS = "assert f([1, 2]) == 7\nassert f([3]) == 8, 'not 8'"
 
 @pytest.mark.parametrize("attack", ALL)
 def test_a_wrong_program_is_not_passed(evaluation, attack):
-    assert evaluation.run(ALL[attack], TESTS, timeout=8.0)[0] != "passed"
+    assert evaluation.run(ALL[attack], TESTS, timeout=4.0)[0] != "passed"
 
 
 def test_a_right_one_is(evaluation):
     code = "def f(numbers):\n    return 7 if numbers == [1, 2] else 8"
     assert evaluation.run(code, TESTS) == ("passed", "")
+
+
+@pytest.mark.parametrize("loop", ["map(right, [1, 2])", "filter(right, [1, 2])", "(right(x) for x in [1, 2])"])
+def test_a_loop_of_the_tests_is_not_ended_by_what_the_program_raises(evaluation, loop):
+    tests = f"def right(x): return f(x) == x + 1\nassert all({loop})"
+    assert evaluation.run("def f(x): raise StopIteration", tests)[0] == "failed"
+    assert evaluation.run("class E(StopIteration): pass\ndef f(x): raise E", tests)[0] == "failed"
+
+
+def test_an_iterator_of_the_program_ends(evaluation):
+    code = "class I:\n    def __iter__(self): return iter([1, 2])\ndef f(): return I()"
+    assert evaluation.run(code, "assert list(f()) == [1, 2] and next(iter([]), 7) == 7") == ("passed", "")
+    tests = "i = f()\nassert next(i) == 1\ntry:\n    next(i)\n    assert 0\nexcept StopIteration: pass"
+    assert evaluation.run("def f():\n    yield 1", tests) == ("passed", "")
