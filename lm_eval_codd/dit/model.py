@@ -124,7 +124,12 @@ class DiT:
             return self._chain_rule(x0)
         if z is None or t is None:
             raise ValueError(f"`z` and `t` are needed: the bound of {self.algo} is at given noisy ids and times")
-        z, t = self._checked(z), t.to(self.device).double()
+        nats = self.nelbo_of_noise(x0, self._checked(z), t)
+        return nats + self.reconstruction(x0) if isinstance(self.process, D3PM) else nats
+
+    def nelbo_of_noise(self, x0: Tensor, z: Tensor, t: Tensor) -> Tensor:
+        """`nelbo` without what the clean row alone costs (`reconstruction`, of d3pm)."""
+        t = t.to(self.device).double()
         level = Level(t, self.schedule.alpha(t), self.schedule.slope(t))
         process, levels = self.diffusion, Level(*(each.repeat_interleave(x0.shape[1]) for each in level))
         clean, noisy = x0.flatten(), z.flatten()
@@ -134,8 +139,7 @@ class DiT:
             log_x = process.log_x(self.head(hidden[places]), noisy[places], levels.alpha[places])
             return process.bound(log_x, clean[places], noisy[places], levels.at(places))
 
-        result = self.of_places(process.may_change(noisy).nonzero()[:, 0], bound, x0)
-        return result + self._reconstruction(x0) if isinstance(process, D3PM) else result
+        return self.of_places(process.may_change(noisy).nonzero()[:, 0], bound, x0)
 
     def hidden(self, tokens: Tensor, sigma: Tensor | None) -> Tensor:
         """[B, L, d] of `Network.hidden`, with the conditioning value that the algorithm has."""
@@ -162,7 +166,8 @@ class DiT:
         """Of the shape of `like` [B, L]: values [M] float64 at flattened places [M], a piece at a time, else 0."""
         return by_pieces(places, self.piece, compute, torch.zeros(like.shape, dtype=torch.float64, device=self.device))
 
-    def _reconstruction(self, x0: Tensor) -> Tensor:
+    def reconstruction(self, x0: Tensor) -> Tensor:
+        """[B, L] nats of d3pm's last step, of clean rows."""
         clean, none = x0.flatten(), torch.zeros(len(x0), device=self.device)
         hidden = self.hidden(x0, none).flatten(0, 1)
 
