@@ -25,6 +25,7 @@ class Stream(IntEnum):
     COUNT = 2
     LATENT = 3
     PRIOR = 4
+    JOINT = 5
 
 
 def row_keys(

@@ -96,3 +96,14 @@ def _check_diffusion(
             )
         if not bool((times[1:] <= times[:-1]).all()) or not bool(((kappas >= 0) & (kappas <= 1)).all()):
             raise ValueError("`psi` must have times that do not rise, and shares of the posterior between 0 and 1")
+
+
+def check_goes_with_circuit(
+    predictor: str, noise_removal: str, p_nucleus: float, use_float64: bool, for_tests: bool
+) -> None:
+    """Raise `ValueError` for what a circuit has no part in."""
+    if predictor != "ancestral" or noise_removal == "greedy" or p_nucleus != 1 or not use_float64 or for_tests:
+        raise ValueError(
+            "a circuit goes with predictor=ancestral in float64 alone, without p_nucleus, uniforms, "
+            "on_step and noise_removal=greedy; leave those out, or the circuit"
+        )

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from lm_eval_codd.dit.requirements import check_call
+from lm_eval_codd.dit.requirements import check_call, check_goes_with_circuit
 from lm_eval_codd.dit.samplers import make_predictor
 from lm_eval_codd.dit.samplers.autoregressive import left_to_right
+from lm_eval_codd.dit.samplers.coupled import Coupled
 from lm_eval_codd.dit.samplers.draws import by_inverse, by_race, float32_numbers
 from lm_eval_codd.dit.samplers.greedy import likeliest
 from lm_eval_codd.dit.samplers.predictor import Predictor, Step, one_hot
@@ -23,6 +24,7 @@ from lm_eval_codd.dit.schedules import sampling_times, sigma
 from lm_eval_codd.noise import Stream, row_keys, uniforms
 
 if TYPE_CHECKING:
+    from lm_eval_codd.circuits import HMM
     from lm_eval_codd.dit.model import DiT
 
 OnStep = Callable[[int, Tensor, Tensor], None]
@@ -37,14 +39,16 @@ class Sample(_Pair):
     """(tokens, num_forward): a row's ids, and how often the network saw it (NFE).
 
     precision: `float64`, or `float32`, whose coarse noise lowers entropy and generative perplexity alike.
+    num_circuit: circuit evaluations, one a window whose gate was open.
     """
 
     precision: str
+    num_circuit: int
 
-    def __new__(cls, tokens: list[int], num_forward: int, precision: str) -> Sample:
+    def __new__(cls, tokens: list[int], num_forward: int, precision: str, num_circuit: int = 0) -> Sample:
         """See the class."""
         sample = super().__new__(cls, tokens, num_forward)
-        sample.precision = precision
+        sample.precision, sample.num_circuit = precision, num_circuit
         return sample
 
 
@@ -64,6 +68,9 @@ def sample_dit(
     on_step: OnStep | None = None,
     psi: tuple[Tensor, Tensor] | None = None,
     *,
+    circuit: HMM | None = None,
+    pc_frac: float = 0.3,
+    reverse_frac: bool = False,
     batch_size: int | None = None,
 ) -> list[Sample]:
     """Sample rows of ids.
@@ -85,6 +92,10 @@ def sample_dit(
         on_step: called with a step's number, its weights q [B, L, V] and the ids after it. Not for greedy removal, in
             which nothing is drawn. It holds all of q: for tests.
         psi: times [T + 1] and shares of the posterior [T + 1], for `predictor=psi`.
+        circuit: couples the tokens that leave the mask in one step, in windows of its length (mdlm, sedd, d3pm; an
+            extension without reference).
+        pc_frac: the circuit speaks where the share of masked positions of a window is strictly below.
+        reverse_frac: or strictly above.
         batch_size: rows at once; None: all of them. What a row becomes is the same.
 
     Returns:
@@ -94,6 +105,11 @@ def sample_dit(
         ValueError: one line: a setting that this model has no use for.
     """
     check_call(dit, num_samples, length, steps, predictor, noise_removal, p_nucleus, prior, uniforms, psi, batch_size)
+    coupled = None
+    if circuit is not None:
+        for_tests = uniforms is not None or on_step is not None
+        coupled = Coupled(dit, circuit, pc_frac, reverse_frac)
+        check_goes_with_circuit(predictor, noise_removal, p_nucleus, use_float64, for_tests)
     keys = row_keys(seed, [()] * num_samples, range(num_samples), dit.device)
     size = batch_size or num_samples
     samples: list[Sample] = []
@@ -104,16 +120,22 @@ def sample_dit(
         if dit.autoregressive is not None:
             first = torch.full_like(keys[rows], dit.bos_id) if begun is None else begun[:, 0]  # type: ignore[arg-type]
             tokens = left_to_right(dit, first, length, keys[rows], use_float64, noise, on_step)
-            num_forward = torch.full_like(first, length - 1)
+            num_forward, num_circuit = torch.full_like(first, length - 1), torch.zeros_like(first)
         else:
             sampler = _Sampler(
-                dit, make_predictor(predictor, dit.diffusion, p_nucleus), keys[rows], length, use_float64, noise
+                dit,
+                make_predictor(predictor, dit.diffusion, p_nucleus),
+                keys[rows],
+                length,
+                use_float64,
+                noise,
+                coupled,
             )
             times, kappas = (sampling_times(steps or 1), None) if psi is None else psi
-            tokens, num_forward = sampler.run(begun, times, kappas, noise_removal, on_step)
+            tokens, num_forward, num_circuit = sampler.run(begun, times, kappas, noise_removal, on_step)
         precision = "float64" if use_float64 else "float32"
-        pairs = zip(tokens.tolist(), num_forward.tolist(), strict=True)
-        samples += [Sample(*pair, precision) for pair in pairs]
+        each = zip(tokens.tolist(), num_forward.tolist(), num_circuit.tolist(), strict=True)
+        samples += [Sample(ids, seen, precision, spoken) for ids, seen, spoken in each]
     return samples
 
 
@@ -131,18 +153,19 @@ class _Sampler:
     length: int
     use_float64: bool
     noise: Callable[[int], Tensor] | None
+    coupled: Coupled | None
 
     def run(
         self, tokens: Tensor | None, times: Tensor, kappas: Tensor | None, removal: str, on_step: OnStep | None
-    ) -> tuple[Tensor, Tensor]:
-        """[B, L] ids, and [B] how often the network saw each row."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, L] ids, and [B] how often the network saw each row, and the circuit spoke."""
         dit = self.dit
         steps = self._steps(times, kappas, removal)
         if tokens is None:
             tokens = dit.diffusion.prior(self._own_numbers(0, Stream.PRIOR))
         is_cached = self.predictor.is_cached and not dit.config.time_conditioning
         stale = torch.ones(len(tokens), dtype=torch.bool, device=dit.device)
-        num_forward = torch.zeros_like(stale, dtype=torch.int64)
+        num_forward, num_circuit = (torch.zeros_like(stale, dtype=torch.int64) for _ in range(2))
         finite = stale.all()
         hidden: Tensor | None = None
         for step in steps:
@@ -156,10 +179,13 @@ class _Sampler:
             else:
                 tokens, sound = self._drawn(tokens, hidden, step, on_step)
                 finite = finite & sound
+                if self.coupled is not None:
+                    tokens, spoken = self.coupled.redrawn(before, tokens, hidden, step, self.keys)
+                    num_circuit += spoken
             stale = (tokens != before).any(dim=1)
         if not bool(finite):
             raise ValueError(f"logits of `{dit.source}` are not finite in {dit.dtype}; use dtype=float32")
-        return tokens, num_forward
+        return tokens, num_forward, num_circuit
 
     def _steps(self, times: Tensor, kappas: Tensor | None, removal: str) -> list[Step]:
         # In float32, as the reference has them: it shows in the last step, from 1e-5 to 0.
