@@ -35,7 +35,7 @@ class TestWhatChangesIt:
         ("module", "old", "new"),
         [
             ("settings/config.py", "self.gen_length // self.block_length", "1"),
-            ("circuits/files/safe_pickle.py", "return", "return not"),
+            ("circuits/files/jpc.py", "return", "return not"),
         ],
     )
     def test_a_line_of_a_module_that_decodes(self, package, module, old, new):

@@ -5,24 +5,22 @@ setting costs a user one line and no download. Nothing here imports torch: the l
 """
 
 from lm_eval_codd.settings.config import (
-    ALGS,
-    CIRCUIT_SETTINGS,
-    DEFAULT_NUM_STEPS,
     FAMILIES,
     FAMILY_DEFAULTS,
-    PARADIGMS,
-    PC_SAMPLING,
     SCORE_WHAT_IS_DRAWN,
     SHIFTED,
     DecodingConfig,
     Family,
+)
+from lm_eval_codd.settings.decoders import DECODERS, REVISING, TAKE_PLANNERS, only_read, reads
+from lm_eval_codd.settings.decoding_fields import ALGS, CIRCUIT_SETTINGS, DEFAULT_NUM_STEPS, PARADIGMS, PC_SAMPLING
+from lm_eval_codd.settings.derived import (
     approximations_of,
     departures_of,
     extensions_of,
     rule_of,
     steps_follow_confidence,
 )
-from lm_eval_codd.settings.decoders import DECODERS, REVISING, TAKE_PLANNERS, only_read, reads
 from lm_eval_codd.settings.fields import either, facts_of, unknown_value
 from lm_eval_codd.settings.likelihood import (
     ESTIMATORS,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, either, setting
 
@@ -125,6 +125,35 @@ REVISING: Final = ("p2", "open_dllm", "corrective")
 
 # Those that take a second model, which scores what the first predicts.
 TAKE_PLANNERS: Final = ("p2",)
+
+
+class Departure(NamedTuple):
+    """What a decoder does by another method of the same aim than the authors' code.
+
+    Attributes:
+        concerns: whether a decode of these settings, which may lack defaults, does it.
+        line: what is to be known of it.
+    """
+
+    concerns: Callable[[Mapping[str, Any]], bool]
+    line: str
+
+
+def _scores_are_tempered(settings: Mapping[str, Any]) -> bool:
+    usual = P2Options()
+    is_released = settings.get("form", usual.form) == "released"
+    is_random = settings.get("score", usual.score) == "random"
+    return is_released and not is_random and settings.get("temperature", 0.0) > 0
+
+
+DEPARTURES: Final[Mapping[str, tuple[Departure, ...]]] = {
+    "p2": (
+        Departure(
+            _scores_are_tempered,
+            "p2 scores the tempered distribution, where the released code scores noised logits",
+        ),
+    ),
+}
 
 # Where a decoder has a default or a range of its own for a setting that it shares.
 OWN_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
