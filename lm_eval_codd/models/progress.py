@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from lm_eval_codd.models.likelihood_record import LikelihoodTotals
     from lm_eval_codd.models.record import Totals
 
-_FILE_SECONDS: Final = 1.0
+# How long what the file says may be old: a second at first, later a share of the run's time. Thousands of runs may have
+# their files on one machine.
+_SHORTEST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 10.0
+_SHARE_OF_TIME: Final = 0.01
 
 
 class Progress:
@@ -102,10 +106,11 @@ class ScoringProgress(Progress):
 
 
 class _File:
-    """A file that says how far the run is, replaced at most once a second."""
+    """A file that says how far the run is, replaced at most once a second, and seldom in a long run."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._start = time.monotonic()
         self._next = 0.0
 
     def write(self, **said: float | None) -> None:
@@ -113,7 +118,7 @@ class _File:
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + _FILE_SECONDS
+        self._next = now + min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, (now - self._start) * _SHARE_OF_TIME))
         temporary = self._path.with_name(f".{self._path.name}")
         # Not worth a run: a full disk ends it where answers are written.
         with contextlib.suppress(OSError):

@@ -29,6 +29,15 @@ class TestTheFile:
         assert json.loads(path.read_text()) == {"done": 1, "total": 3, "step": 2, "tokens_per_second": 12.5}
         assert [file.name for file in path.parent.iterdir()] == [path.name]
 
+    def test_of_a_run_of_hours_is_replaced_every_ten_seconds(self, path, monkeypatch):
+        now = 0.0
+        monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+        with progress.Progress(9, 0, totals=Totals(), hidden=False) as bar:
+            for when, done in ((7200.0, 1), (7209.0, 1), (7210.0, 3)):
+                now = when
+                bar.add_answer()
+                assert json.loads(path.read_text())["done"] == done
+
     def test_counts_answers_that_were_there_already(self, path):
         with progress.Progress(3, 2, totals=Totals(), hidden=False):
             assert json.loads(path.read_text())["done"] == 2

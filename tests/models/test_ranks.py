@@ -27,6 +27,20 @@ class TestOneProcess:
         assert ranks.gather_object("mine") == ["mine"]
         assert ranks.all_gather(torch.tensor(3)) == torch.tensor(3)
 
+    @pytest.mark.parametrize(
+        "allocation",
+        [
+            {"SLURM_NTASKS": "4", "SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_JOB_NUM_NODES": "2"},
+            {"PMI_SIZE": "4", "PMI_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "1"},
+            # What many batch scripts export for programs that are not this one.
+            {"WORLD_SIZE": "4", "MASTER_ADDR": "node1", "MASTER_PORT": "29500", "SLURM_NTASKS": "4"},
+        ],
+    )
+    def test_in_an_allocation_it_is_alone_all_the_same(self, allocation, monkeypatch):
+        for name, value in allocation.items():
+            monkeypatch.setenv(name, value)
+        assert (Ranks().rank, Ranks().world_size) == (0, 1)
+
 
 def test_two_processes_share_the_work_and_answer_like_one(checkpoints, make_tasks, evaluate, tmp_path):
     rows = {"num_rows": 5}  # an odd number, so that the harness pads one rank

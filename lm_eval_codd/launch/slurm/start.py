@@ -16,7 +16,7 @@ from lm_eval_codd.launch.slurm.options import Cluster, parse_cluster
 from lm_eval_codd.launch.slurm.parts import Part, of_run, set_aside, split
 from lm_eval_codd.launch.slurm.script import as_script
 from lm_eval_codd.launch.slurm.submit import MakeExecutor, make_executor, submit
-from lm_eval_codd.launch.slurm.watch import Following, all_jobs, tasks_of
+from lm_eval_codd.launch.slurm.watch import Followed, Following, all_jobs, tasks_of
 from lm_eval_codd.program import command, shown_path
 from lm_eval_codd.runs.flags import Flag
 
@@ -103,13 +103,17 @@ class Arrays:
         self.plans = [plan for plan in plans.read_all(output_dir) if states and plan.job in states]
         self._states = states or {}
 
+    def indices(self, plan: plans.Plan) -> frozenset[int]:
+        """The tasks of a plan that are in the queue."""
+        return frozenset(self._states[str(plan.job)])
+
     def names(self) -> dict[str, str]:
         """The runs that a task in the queue has to do, with the array's number."""
         return {
             part.job.name: str(plan.job)
             for plan in self.plans
             for index, parts in enumerate(plan.tasks())
-            if index in self._states[str(plan.job)]
+            if index in self.indices(plan)
             for part in parts
         }
 
@@ -170,12 +174,14 @@ def on_slurm(
     if len(fresh) < len(jobs):
         numbers = ", ".join(dict.fromkeys(queued[job.name] for job in jobs if job.name in queued))
         say(f"{_count(len(jobs) - len(fresh), 'run')} in the queue already (job {numbers}), not submitted again")
-    submitted = [plan for plan in arrays.plans if str(plan.job) in {queued.get(job.name) for job in jobs}]
+    wanted = {queued.get(job.name) for job in jobs}
+    tasks = [task for plan in arrays.plans if plan.job in wanted for task in tasks_of(plan, arrays.indices(plan))]
     if fresh:
-        submitted.append(start(fresh, request, output_dir, runner, executor_for))
+        plan = start(fresh, request, output_dir, runner, executor_for)
+        tasks += [] if request.prints else tasks_of(plan)
     if not request.waits or request.prints:
         return None
-    return follow(submitted, stop)
+    return follow(tasks, stop)
 
 
 def start(
@@ -212,15 +218,14 @@ def start(
     return plan
 
 
-def follow(submitted: Sequence[plans.Plan], stop: StopRequest) -> dict[str, Outcome]:
-    """Show the runs of some arrays until all are over, or `stop` is set; returns the outcomes by name."""
-    tasks = [task for plan in submitted for task in tasks_of(plan)]
+def follow(tasks: Sequence[Followed], stop: StopRequest) -> dict[str, Outcome]:
+    """Show the runs of some tasks until all are over, or `stop` is set; returns the outcomes by name."""
     with view(all_jobs(tasks)) as lines:
         following = Following(tasks, lines)
         following.until_over(stop)
     if stop:
-        jobs = " ".join(str(plan.job) for plan in submitted)
-        say(f"the array goes on without this view; the same command shows it again, and scancel {jobs} ends it")
+        arrays = " ".join(dict.fromkeys(str(task.plan.job) for task in tasks))
+        say(f"the array goes on without this view; the same command shows it again, and scancel {arrays} ends it")
     return _of_runs(following.outcomes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -47,7 +47,7 @@ class Remote:
 
 
 @dataclass
-class _Task:
+class Followed:
     """A task of an array, and what is known of it."""
 
     plan: Plan
@@ -64,17 +64,18 @@ class _Task:
 
 
 class Following:
-    """The tasks of some plans until the last one is over.
+    """Tasks of arrays until the last one is over.
 
     Args:
-        plans: that were submitted.
-        view: shows what happens; made by `view` from all jobs.
+        tasks: of arrays that were submitted.
+        view: shows what happens; made from all jobs.
+        ask: what the queue holds.
 
     Attributes:
         outcomes: of the runs that are over, by name.
     """
 
-    def __init__(self, tasks: Sequence[_Task], view: Lines, ask: Ask = queue.states) -> None:
+    def __init__(self, tasks: Sequence[Followed], view: Lines, ask: Ask = queue.states) -> None:
         self.outcomes: dict[str, Outcome] = {}
         self._tasks, self._view, self._ask = tasks, view, ask
         self._is_silent = False
@@ -106,7 +107,7 @@ class Following:
                 self._place(task, state)
         self._view.look([remote for task in self._tasks for remote in task.running.values()])  # type: ignore[misc]
 
-    def _place(self, task: _Task, state: str | None) -> None:
+    def _place(self, task: Followed, state: str | None) -> None:
         """What the queue says of a task: nothing, again and again, once it is over."""
         task.times_missing = 0 if state is not None else task.times_missing + 1
         if task.times_missing >= _TIMES_MISSING:
@@ -115,7 +116,7 @@ class Following:
             say(f"requeued {task}: goes on with {', '.join(str(one.job) for one in task.running.values())} later")
             task.running.clear()
 
-    def _take(self, task: _Task, event: Started | Ended | Held) -> None:
+    def _take(self, task: Followed, event: Started | Ended | Held) -> None:
         task.has_begun = True
         job = task.jobs.get(event.name)
         if job is None:
@@ -134,7 +135,7 @@ class Following:
                 self._view.ended(job, event.outcome)
             self.outcomes[event.name] = event.outcome
 
-    def _end(self, task: _Task) -> None:
+    def _end(self, task: Followed) -> None:
         """A task has left the queue: what it has not ended, it never will."""
         task.is_over = True
         task.running.clear()
@@ -155,13 +156,14 @@ class Following:
         return name in self.outcomes and self.outcomes[name].status not in STOPPED
 
 
-def tasks_of(plan: Plan) -> Iterator[_Task]:
-    """The tasks of a plan, none of them looked at yet."""
+def tasks_of(plan: Plan, indices: Collection[int] | None = None) -> Iterator[Followed]:
+    """The tasks of a plan, or some of them, none of them looked at yet."""
     for index, parts in enumerate(plan.tasks()):
-        yield _Task(plan, index, _jobs(parts), Reader(plan.events(index)))
+        if indices is None or index in indices:
+            yield Followed(plan, index, _jobs(parts), Reader(plan.events(index)))
 
 
-def all_jobs(tasks: Sequence[_Task]) -> list[Job]:
+def all_jobs(tasks: Sequence[Followed]) -> list[Job]:
     """Every job of some tasks, each once."""
     return list({name: job for task in tasks for name, job in task.jobs.items()}.values())
 
@@ -172,7 +174,7 @@ def _jobs(parts: Sequence[Part]) -> dict[str, Job]:
     return jobs | {part.job.name: merging(part.job) for part in parts if part.of > 1}
 
 
-def _last_lines(task: _Task) -> tuple[str, ...]:
+def _last_lines(task: Followed) -> tuple[str, ...]:
     """Of what Slurm has kept of a task's output."""
     name = f"{task.plan.job}_{task.index}"
     folders = (task.plan.folder, task.plan.folder / "submitit")

@@ -77,6 +77,15 @@ class TestRuns:
         assert on_slurm(jobs, {"41": {1: "PENDING"}}) == [3, 2]
         assert on_slurm(jobs, {}) == [3, 2, 3]
 
+    def test_are_waited_for_in_every_array_that_has_them(self, on_slurm, job_of, monkeypatch):
+        jobs = [job_of(f"--tag t{number}") for number in range(3)]
+        on_slurm(jobs)
+        followed = []
+        monkeypatch.setattr(start, "follow", lambda tasks, stop: followed.extend(map(str, tasks)))
+        on_slurm(jobs, {"41": {1: "PENDING"}}, wait=True)
+        # The other two tasks of the first array were cancelled; their runs are in the second.
+        assert followed == ["task 41_1", "task 42_0", "task 42_1"]
+
     def test_are_packed_as_max_array_size_needs(self, on_slurm, job_of, monkeypatch):
         monkeypatch.setattr(queue, "max_array_size", lambda: 3)
         jobs = [job_of(f"--tag t{number}") for number in range(8)]
