@@ -9,7 +9,7 @@ from typing import Final
 
 from lm_eval_codd.sandbox.kernel import Kernel, Unavailable
 
-__all__ = ["WORK", "build_root", "enter_namespaces", "unmount"]
+__all__ = ["FOLDER_BYTES", "WORK", "build_root", "enter_namespaces", "unmount"]
 
 # linux/sched.h, linux/mount.h
 _MOUNTS, _HOST_NAME, _IPC, _USER, _PROCESSES, _NETWORK = (

@@ -41,7 +41,6 @@ ALLOWED: Final[Mapping[str, Numbers]] = {
     "sendfile": (40, 71),
     "copy_file_range": (326, 285),
     "fadvise64": (221, 223),
-    "fallocate": (285, 47),
     "ftruncate": (77, 46),
     "fsync": (74, 82),
     "fdatasync": (75, 83),

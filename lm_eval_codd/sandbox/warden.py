@@ -24,12 +24,14 @@ from lm_eval_codd.sandbox import program_side, tests_side
 from lm_eval_codd.sandbox.confine import Cage, confine
 from lm_eval_codd.sandbox.kernel import Kernel, Unavailable
 from lm_eval_codd.sandbox.limits import spare_user
-from lm_eval_codd.sandbox.namespaces import WORK, build_root, enter_namespaces, unmount
+from lm_eval_codd.sandbox.namespaces import FOLDER_BYTES, WORK, build_root, enter_namespaces, unmount
 
 __all__ = ["watch"]
 
 _READY_SECONDS: Final = 60.0
 _LINE_BYTES: Final = 1 << 16
+# How often a work folder on a disk is looked at.
+_LOOK_SECONDS: Final = 0.05
 # The nursery has a handful.
 _DESCRIPTORS: Final = 1 << 10
 
@@ -126,7 +128,7 @@ def _run(control: int, program: int, tests: int, cage: Cage, layers: dict[str, s
         if not all(held):
             ending = _ending(running, testing, 1.0) or _ending(running, executing, 1.0)
             return {"error": f"not confined in {_READY_SECONDS:g} s" if ending is None else ending}
-        outcome = {**_outcome(_line(verdict, time.monotonic() + timeout, until_closed=control), timeout)}
+        outcome = _watched(verdict, timeout, control, None if cage.root is not None else cage.folder)
         if outcome["status"] == "crashed" and not outcome["detail"]:
             ending = _ending(running, executing, 1.0)
             outcome["detail"] = "closed its report" if ending is None else ending
@@ -139,11 +141,37 @@ def _run(control: int, program: int, tests: int, cage: Cage, layers: dict[str, s
             os.waitpid(process, 0)
 
 
-def _outcome(line: bytes | None, timeout: float) -> dict[str, str]:
-    """What the tests' process said, or why it did not."""
-    if line is None:
-        return {"status": "timeout", "detail": f"not done after {timeout:g} s"}
-    return json.loads(line) if line else {"status": "crashed", "detail": "the tests' own process ended"}
+def _watched(verdict: int, timeout: float, control: int, folder: str | None) -> dict[str, str]:
+    """What the tests' process said, or why it did not.
+
+    Args:
+        verdict: where it says it.
+        timeout: seconds from now.
+        control: see `watch`.
+        folder: a work folder on a disk, which only this process keeps from growing; None where it is bounded.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        until = end if folder is None else min(end, time.monotonic() + _LOOK_SECONDS)
+        line = _line(verdict, until, until_closed=control)
+        if line:
+            return json.loads(line)
+        if line is not None:
+            return {"status": "crashed", "detail": "the tests' own process ended"}
+        if folder is not None and _size(folder) > FOLDER_BYTES:
+            return {"status": "crashed", "detail": f"its files took more than {FOLDER_BYTES >> 20} MiB"}
+        if time.monotonic() >= end:
+            return {"status": "timeout", "detail": f"not done after {timeout:g} s"}
+
+
+def _size(folder: str) -> int:
+    """What the files of a folder, which has no folders in it, take on its disk; in bytes."""
+    size = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                size += entry.stat(follow_symlinks=False).st_blocks * 512
+    return size
 
 
 def _weaker(first: dict[str, str], second: dict[str, str]) -> dict[str, str]:
