@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,7 +211,11 @@ def start(
         print(script.read_text(encoding="utf-8"))
         say(f"{number}, not submitted; add your lines to it, and: sbatch {shown_path(script)}")
         return plan
-    array = submit(plan, len(tasks), request.cluster, request.parallelism, executor_for)
+    try:
+        array = submit(plan, len(tasks), request.cluster, request.parallelism, executor_for)
+    except BaseException:
+        shutil.rmtree(plan.folder, ignore_errors=True)
+        raise
     say(f"submitted job {array}: {number}")
     if not request.waits:
         say(f"its logs: {plan.folder / 'submitit'}; its queue: squeue --job {array}; its end: scancel {array}")

@@ -123,7 +123,7 @@ class TestASubmission:
             ValueError, match=r"^Slurm takes no such array: sbatch: error: invalid partition specified: x$"
         ):
             on_slurm([job_of()])
-        assert plans.read_all(tmp_path / "results") == []
+        assert list((tmp_path / "results" / ".slurm").iterdir()) == []
 
     def test_as_a_script_is_bash(self, on_slurm, job_of, tmp_path, capsys):
         jobs = [job_of(f"--tag t{number}") for number in range(3)]
