@@ -12,7 +12,9 @@ _DEMO: Final = Path(__file__).parent / "demo"
 
 CHECKPOINTS: Final[Mapping[str, Path]] = {
     "demo": _DEMO / "checkpoint",
+    "demo_coupling": _DEMO / "coupling" / "checkpoint",
 }
 CIRCUITS: Final[Mapping[str, Path]] = {
     "demo": _DEMO / "circuit",
+    "demo_coupling": _DEMO / "coupling" / "circuit",
 }

@@ -37,7 +37,6 @@ CHAT_TEMPLATE: Final = (
 )
 
 MAX_LENGTH: Final = 256
-ROPE_THETA: Final = 10000.0
 NORM_EPS: Final = 1e-5
 INIT_STD: Final = 0.08
 WARMUP: Final = 100
@@ -68,6 +67,7 @@ class Shape:
         layers, width, mlp_width, heads: of the trunk.
         block: length of an answer.
         tied: whether the head is the embedding while it trains, which makes copying easy to learn; the file has both.
+        rope_theta: base of the wavelengths of positions; a small one tells near positions apart better.
     """
 
     layers: int
@@ -76,6 +76,7 @@ class Shape:
     heads: int
     block: int
     tied: bool = False
+    rope_theta: float = 10000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,7 @@ def make_model(shape: Shape, tokenizer: PreTrainedTokenizerFast, seed: int) -> L
             num_key_value_heads=shape.heads,
             max_position_embeddings=MAX_LENGTH,
             rms_norm_eps=NORM_EPS,
-            rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
+            rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
             initializer_range=INIT_STD,
             tie_word_embeddings=shape.tied,
             is_causal=False,
@@ -276,7 +277,7 @@ def save_as_llada(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, f
         "rms_norm_eps": NORM_EPS,
         "rope": True,
         "rope_full_precision": True,
-        "rope_theta": ROPE_THETA,
+        "rope_theta": shape.rope_parameters["rope_theta"],
         "scale_logits": False,
         # Stored in half precision to stay small, computed in single.
         "torch_dtype": "float32",

@@ -1,10 +1,12 @@
-"""Bring everything that shows the demo's results up to date with a run of it.
+"""Bring everything that shows a demo's results up to date with a run of it.
 
     ./eval.sh --demo --output_dir demo-results
     python scripts/update_demo.py demo-results
+    ./eval.sh --demo coupling --output_dir coupling-results
+    python scripts/update_demo.py coupling-results --demo coupling
 
-Writes results/demo/reference.yaml, the tables in README.md and docs/decoders.md, docs/plot.png and docs/decoders.png;
-and, with a Chromium on the path, docs/page.png and docs/trace.png.
+Writes the demo's reference in results/demo, its tables in README.md and docs, and its pictures in docs; and for the
+word problems, with a Chromium on the path, docs/page.png and docs/trace.png.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd.launch.closing import DEMO_REFERENCE, demo_tables
+from lm_eval_codd.launch.demos import DEMOS
 from lm_eval_codd.reporting.cells import group_runs
 from lm_eval_codd.reporting.plots import save_plots
 from lm_eval_codd.reporting.reference import write_references
@@ -29,8 +31,12 @@ if TYPE_CHECKING:
     from lm_eval_codd.reporting.table import Table
 
 ROOT: Final = Path(__file__).parents[1]
-TABLES: Final = ("README.md", "docs/decoders.md")
-PLOTS: Final = {"accuracy-nfe": "plot.png", "decoders-nfe": "decoders.png"}
+# Of each demo: where its tables are, in their order, and its pictures.
+TABLES: Final = {"words": ("README.md", "docs/decoders.md"), "coupling": ("README.md", "docs/coupling.md")}
+PLOTS: Final = {
+    "words": {"accuracy-nfe": "plot.png", "decoders-nfe": "decoders.png"},
+    "coupling": {"coupling": "coupling.png"},
+}
 TRACE: Final = (
     *("trace", "--model", "codd_llada", "--model_args", "pretrained=demo,pc=demo,num_steps=4,pc_frac=1.1"),
     *("--prompt", "Emma has 17 books. Emma drops 7 and sells 5. How many are left?"),
@@ -45,21 +51,23 @@ def main() -> None:
     """Update them all, and print what was written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="the demo's output folder")
-    results = parser.parse_args().results
+    parser.add_argument("--demo", choices=DEMOS, default="words", help="which (default: words)")
+    given = parser.parse_args()
+    results, name, demo = given.results, given.demo, DEMOS[given.demo]
     runs = read_folder(results).runs
     (group,) = group_runs(runs)
-    print(f"{DEMO_REFERENCE}: {write_references(DEMO_REFERENCE, runs)} runs")
-    for name, table in zip(TABLES, demo_tables(group), strict=True):
-        text = (ROOT / name).read_text(encoding="utf-8")
-        (ROOT / name).write_text(with_table(text, table), encoding="utf-8")
-        print(ROOT / name)
+    print(f"{demo.reference}: {write_references(demo.reference, runs)} runs")
+    for page, table in zip(TABLES[name], demo.tables(group), strict=True):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        (ROOT / page).write_text(with_table(text, table), encoding="utf-8")
+        print(ROOT / page)
     with tempfile.TemporaryDirectory() as folder:
         for path in save_plots([group], Path(folder)):
-            for name, picture in PLOTS.items():
-                if path.name.endswith(f"{name}.png"):
+            for kind, picture in PLOTS[name].items():
+                if path.name.endswith(f"{kind}.png"):
                     shutil.copy(path, ROOT / "docs" / picture)
                     print(ROOT / "docs" / picture)
-        if browser := shutil.which("chromium"):
+        if name == "words" and (browser := shutil.which("chromium")):
             trace = Path(folder) / "trace.html"
             subprocess.run([sys.executable, "-m", "lm_eval_codd", *TRACE, "--html", str(trace)], check=True)
             take_picture(browser, results / "report.html", "page.png", (1200, 1000))

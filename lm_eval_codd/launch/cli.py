@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.launch.closing import show_demo, show_runs
 from lm_eval_codd.launch.command import RUNNER
+from lm_eval_codd.launch.demos import DEMOS
 from lm_eval_codd.launch.devices import Slot, cpu_slots, make_slots
 from lm_eval_codd.launch.dry_run import show_plan
 from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.launch.execute import Job, Outcome
 from lm_eval_codd.launch.fetch import fetch, list_include_paths, needs
-from lm_eval_codd.launch.jobs import Selection, demo_sweeps, prepare_folder, select
+from lm_eval_codd.launch.jobs import Selection, prepare_folder, select
 from lm_eval_codd.launch.live import say, view
 from lm_eval_codd.launch.schedule import StopRequest, run_all
 from lm_eval_codd.launch.slurm.start import FLAGS as SLURM_FLAGS
@@ -62,8 +63,11 @@ FLAGS: Final = (
     Flag("set", "str", "values for every --sweep and --paper, in their words, in place of what they say", repeat=True),
     Flag(
         "demo",
-        "bool",
-        "evaluate the demo checkpoint at 2 to 32 steps and by every decoder, on the CPU, without a download",
+        "str",
+        "evaluate a small checkpoint of the package and its circuit on the CPU, without a download: on word problems, "
+        "at 2 to 32 steps and by every decoder, or on tasks of dependent tokens",
+        choices=tuple(DEMOS),
+        alone="words",
     ),
     Flag("gpus", "str", "slots, one run each at a time: GPU ids, or cpu", default="all GPUs, else cpu"),
     Flag("gpus_per_run", "int", "GPUs of a slot, over which a checkpoint too large for one is spread", default="1"),
@@ -163,7 +167,7 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
         return _refuse(error.lines)
     for remark in [*_remarks(options, selection), *([warning] if warning else [])]:
         say(remark)
-    show = show_demo if _is_demo_alone(options) else show_runs
+    show = partial(show_demo, DEMOS[options["demo"]]) if _is_demo_alone(options) else show_runs
     execute: Execute | None = partial(_on_slots, slots, runner, stall_limit)
     if request is not None:
         execute = partial(on_slurm, request, output_dir, runner)
@@ -194,7 +198,11 @@ def _sweeps(options: Mapping[str, Any]) -> list[Sweep]:
         raise ValueError("`--set` changes a --sweep or --paper; put the values of a --run into it")
     for change in changes:
         sweeps = [sweep.updated(change) for sweep in sweeps]
-    return [*sweeps, *demo_sweeps()] if options.get("demo") else sweeps
+    if (demo := options.get("demo")) is None:
+        return sweeps
+    if demo not in DEMOS:
+        raise ValueError(unknown_value("demo", demo, DEMOS))
+    return [*sweeps, *map(parse_sweep, DEMOS[demo].points())]
 
 
 def _slots(options: Mapping[str, Any], selection: Selection) -> list[Slot]:

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from lm_eval_codd import packaged
 from lm_eval_codd.disk import explained
 from lm_eval_codd.launch import lock
 from lm_eval_codd.launch.errors import NotStarted
@@ -19,27 +18,10 @@ from lm_eval_codd.runs.file_checks import find_problems
 from lm_eval_codd.runs.make_run import make_run, parse_runs
 from lm_eval_codd.runs.naming import former_name, run_name
 from lm_eval_codd.runs.same import merge
-from lm_eval_codd.runs.sweep import Sweep, parse_sweep, typed
+from lm_eval_codd.runs.sweep import Sweep, typed
 
 if TYPE_CHECKING:
     from lm_eval_codd.runs.run import Run
-
-# The demo's answers are one block of 32 tokens; its float16 file is computed in float32, which any machine can.
-_DEMO: Final = "model_alias=llada llada_ckpt=demo task=demo gen_length=32 block_length=32 dtype=float32 batch_size=50"
-# Fixed numbers of steps, and a decoder that sets its own pace.
-_DEMO_DECODERS: Final = ("num_steps=2,4,8,16,32", "decoder=cad")
-# Above 1 the circuit acts at every step, a block's first one included. Chosen on the demo's tuning problems.
-_DEMO_CIRCUIT: Final = "pc_ckpt=none,demo pc_frac=1.1"
-# An extension: of the decoders that mask again the best with the circuit, on the tuning problems too.
-_DEMO_EXTENSION: Final = "decoder=open_dllm variant=p2_upgraded num_steps=4,8 pc_ckpt=demo pc_frac=1.1"
-# Without a circuit; of each what was best on the tuning problems at 8 steps (scripts/tune_demo.py). Of corrective
-# refinement the best threshold: at temperature 0 its linear schedule decodes as open_dllm's p2_upgraded does.
-_DEMO_ALONE: Final = (
-    "decoder=cad threshold=0.5,0.8",
-    "decoder=p2 eta=2 num_steps=4,8,16",
-    "decoder=open_dllm variant=p2_upgraded num_steps=4,8,16",
-    "decoder=corrective threshold=0.5 num_steps=4,8,16",
-)
 
 
 @dataclass(frozen=True)
@@ -54,14 +36,6 @@ class Selection:
     def waiting(self) -> dict[str, Run]:
         """Those that are not finished."""
         return {name: run for name, run in self.runs.items() if name not in self.finished}
-
-
-def demo_sweeps() -> list[Sweep]:
-    """The demo checkpoint by every decoder, and by some with the demo's circuit too, where there is one."""
-    swept = [*_DEMO_DECODERS, *_DEMO_ALONE]
-    if packaged.CIRCUITS["demo"].exists():
-        swept = [*(f"{decoder} {_DEMO_CIRCUIT}" for decoder in _DEMO_DECODERS), *_DEMO_ALONE, _DEMO_EXTENSION]
-    return [parse_sweep(f"{_DEMO} {decoder}") for decoder in swept]
 
 
 def select(

@@ -25,9 +25,9 @@ from lm_eval_codd.reporting.table import (
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.run import Run
 
-__all__ = ["constraint_table", "coupling_table"]
+__all__ = ["KINDS", "Compared", "Setting", "compare_kinds", "constraint_table", "coupling_table", "difference_interval"]
 
-_KINDS: Final[Mapping[str, tuple[str, ...]]] = {"joint": COUPLING_JOINT, "control": COUPLING_CONTROL}
+KINDS: Final[Mapping[str, tuple[str, ...]]] = {"joint": COUPLING_JOINT, "control": COUPLING_CONTROL}
 _CONSTRAINTS: Final = ("words", "order", "form", "rows", "columns")
 _INTERVAL: Final = COMPARED.index("95% interval")
 _LEVEL: Final = 0.05
@@ -40,7 +40,7 @@ _LEGEND: Final = (
 )
 
 
-class _Setting(NamedTuple):
+class Setting(NamedTuple):
     """One way to decode, with and without the circuit; `schedule` is a column without its benchmark."""
 
     alg: str
@@ -48,12 +48,17 @@ class _Setting(NamedTuple):
     schedule: Column
 
 
-class _Compared(NamedTuple):
+class Compared(NamedTuple):
     """The tasks of a kind at a setting: their cells without and with the circuit, and all items as one pair."""
 
     base: list[Cell]
     codd: list[Cell]
     pair: Pair
+
+    @property
+    def counts(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(right answers, items) without and with the circuit."""
+        return _counts(self.base), _counts(self.codd)
 
 
 def coupling_table(group: Group) -> Table | None:
@@ -62,22 +67,22 @@ def coupling_table(group: Group) -> Table | None:
     None where there is no such pair of runs.
     """
     notes, left_out = Footnotes(), dict[str, None]()
-    compared = {
-        setting: {kind: found for kind in _KINDS if (found := _compare(group, setting, kind, left_out)) is not None}
-        for setting in _settings(group)
-    }
+    compared = compare_kinds(group, left_out)
     adjusted = iter(holm([found.pair.p for kinds in compared.values() for found in kinds.values()]))
     rows = []
     for setting, kinds in compared.items():
         for kind, found in kinds.items():
             marks = dict.fromkeys(mark for cell in (*found.base, *found.codd) for mark in cell.marks)
-            tasks = notes.mark(f"{len(found.codd)} of {len(_KINDS[kind])}", list(marks))
-            right = [_percent(found.base), _percent(found.codd)]
+            tasks = notes.mark(f"{len(found.codd)} of {len(KINDS[kind])}", list(marks))
+            right = [f"{100 * number / items:.2f}" for number, items in found.counts]
             figures = comparison(found.pair, next(adjusted))
             figures[_INTERVAL] = notes.mark(figures[_INTERVAL], _no_width(found.pair))
             rows.append([*_place(setting), kind, tasks, *right, *figures])
-        if len(kinds) == len(_KINDS):
-            rows.append([*_place(setting), "joint less control", *[MISSING] * 6, *_difference(kinds), *[MISSING] * 2])
+        if len(kinds) == len(KINDS):
+            low, high = difference_interval(kinds)
+            gain = kinds["joint"].pair.difference - kinds["control"].pair.difference
+            between = [points(gain), f"{points(low)} to {points(high)}"]
+            rows.append([*_place(setting), "joint less control", *[MISSING] * 6, *between, *[MISSING] * 2])
     if not rows:
         return None
     header = ["rule", "steps", "system", "tasks with", "tasks", "base", "CoDD", *COMPARED]
@@ -101,19 +106,27 @@ def constraint_table(group: Group) -> Table | None:
     return Table(title, header, rows, 4, ["all: what counts as right; an answer that cannot be read meets none"])
 
 
-def _settings(group: Group) -> Iterator[_Setting]:
+def compare_kinds(group: Group, left_out: dict[str, None]) -> dict[Setting, dict[str, Compared]]:
+    """Both kinds at each setting, most steps first; `left_out` gets a line for each pair that cannot be compared."""
+    return {
+        setting: {kind: found for kind in KINDS if (found := _compare(group, setting, kind, left_out)) is not None}
+        for setting in _settings(group)
+    }
+
+
+def _settings(group: Group) -> Iterator[Setting]:
     """Most steps first."""
     schedules = {column._replace(benchmark=""): None for column in group.columns}
     for schedule in sorted(schedules, key=lambda column: column.order):
         for alg, system in group.rows:
             if system != BASE:
-                yield _Setting(alg, system, schedule)
+                yield Setting(alg, system, schedule)
 
 
-def _compare(group: Group, setting: _Setting, kind: str, left_out: dict[str, None]) -> _Compared | None:
+def _compare(group: Group, setting: Setting, kind: str, left_out: dict[str, None]) -> Compared | None:
     """The comparison, or None without a pair of runs; `left_out` gets a line for each pair that cannot be compared."""
     base, codd, pairs = [], [], []
-    for benchmark in _KINDS[kind]:
+    for benchmark in KINDS[kind]:
         column = setting.schedule._replace(benchmark=benchmark)
         without = group.cells.get(CellKey(setting.alg, BASE, *column))
         with_circuit = group.cells.get(CellKey(setting.alg, setting.system, *column))
@@ -126,18 +139,17 @@ def _compare(group: Group, setting: _Setting, kind: str, left_out: dict[str, Non
         base.append(without)
         codd.append(with_circuit)
         pairs.append(pair)
-    return _Compared(base, codd, pooled(pairs)) if pairs else None
+    return Compared(base, codd, pooled(pairs)) if pairs else None
 
 
-def _percent(cells: Iterable[Cell]) -> str:
+def _counts(cells: Iterable[Cell]) -> tuple[int, int]:
     right, items = (sum(column) for column in zip(*(cell.run.counts for cell in cells if cell.run), strict=True))
-    return f"{100 * right / items:.2f}"
+    return right, items
 
 
-def _difference(kinds: Mapping[str, _Compared]) -> list[str]:
-    joint, control = (kinds[kind].pair for kind in _KINDS)
-    low, high = interval_between(*((pair.better, pair.worse, pair.n) for pair in (joint, control)))
-    return [points(joint.difference - control.difference), f"{points(low)} to {points(high)}"]
+def difference_interval(kinds: Mapping[str, Compared]) -> tuple[float, float]:
+    """Of the gain of the joint tasks less that of the controls: 95 % by a bootstrap of both, as shares."""
+    return interval_between(*((kinds[kind].pair.better, kinds[kind].pair.worse, kinds[kind].pair.n) for kind in KINDS))
 
 
 def _no_width(pair: Pair) -> list[str]:
@@ -150,7 +162,7 @@ def _no_width(pair: Pair) -> list[str]:
     ]
 
 
-def _place(setting: _Setting) -> list[str]:
+def _place(setting: Setting) -> list[str]:
     return [setting.alg, setting.schedule.schedule, setting.system]
 
 

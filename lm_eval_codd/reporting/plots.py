@@ -1,4 +1,4 @@
-"""Pictures of groups of runs: accuracy against cost, by system and by decoder; heat maps of the circuit's settings.
+"""Pictures of groups of runs: accuracy against cost, of systems, decoders and dependent tokens; heat maps of settings.
 
 matplotlib is imported when a picture is drawn: nothing else here needs it.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.accuracy_plots import accuracy_pictures, draw_accuracy
+from lm_eval_codd.reporting.coupling_plot import coupling_figure
 from lm_eval_codd.reporting.tables import Point, grid_points
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def draw(groups: Sequence[Group]) -> Iterator[tuple[str, Figure]]:
                 figure, panels = _panels(len(picture.benchmarks))
                 draw_accuracy(figure, panels, group, picture)
                 yield f"{stem}-{picture.name}", figure
+            if (compared := coupling_figure(group)) is not None:
+                yield f"{stem}-coupling", compared
             for (benchmark, system), points in grid_points(group):
                 yield f"{stem}-grid-{_slug(f'{benchmark}-{system}')}", _heat_maps(group, benchmark, system, points)
 

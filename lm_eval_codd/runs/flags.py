@@ -31,6 +31,7 @@ class Flag:
         default: what the help says happens without it.
         choices: what the help shows as its values.
         repeat: may be given several times; its value is a list.
+        alone: its value where none follows; without it a flag that is not a `bool` needs one.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Flag:
     default: str = ""
     choices: Sequence[str] = ()
     repeat: bool = False
+    alone: str | None = None
 
 
 def parse(tokens: Sequence[str], flags: Iterable[Flag], others: Iterable[Flag] = ()) -> dict[str, Any]:
@@ -119,6 +121,8 @@ def format_help(groups: Mapping[str, Sequence[Flag]]) -> str:
 def _take_value(flag: Flag, rest: list[str]) -> str:
     if flag.kind == "bool":
         return rest.pop(0) if rest and rest[0].lower() in (*_TRUE, *_FALSE) else "true"
+    if flag.alone is not None and (not rest or rest[0].startswith("--")):
+        return flag.alone
     # The value of a repeated flag (`--run`) is a line of flags, so it may begin with dashes.
     if not rest or (rest[0].startswith("--") and not flag.repeat):
         raise ValueError(f"`--{flag.name}` needs a value")

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 from lm_eval_codd.catalogue import CALLED_AS
-from lm_eval_codd.launch.closing import DEMO_REFERENCE, demo_tables, difference_text, show_demo
+from lm_eval_codd.launch.closing import show_demo
+from lm_eval_codd.launch.demo import difference_text
+from lm_eval_codd.launch.demos import DEMOS
 from lm_eval_codd.reporting.cells import BASE, group_runs
 from lm_eval_codd.reporting.pairs import compare_outcomes
 from lm_eval_codd.reporting.reference import read_references
@@ -13,6 +15,7 @@ from tests.reporting.synthetic import outcomes, write_run
 
 README = Path(__file__).parents[2] / "README.md"
 DECODERS = README.parent / "docs" / "decoders.md"
+WORDS = DEMOS["words"]
 DEMO = {"benchmark": "demo", "checkpoint": "demo", "gen_length": 32, "block_length": 32}
 
 
@@ -21,7 +24,7 @@ def rows(markdown: str) -> list[list[str]]:
 
 
 def test_the_readmes_table_is_the_reference():
-    fixed = [one for one in read_references(DEMO_REFERENCE) if one.key.alg == "low_confidence"]
+    fixed = [one for one in read_references(WORDS.reference) if one.key.alg == "low_confidence"]
     references = {(one.key.system, one.key.steps): one.outcomes for one in fixed}
     steps = sorted({steps for _, steps in references}, reverse=True)
     shares = {key: f"{100 * sum(values.values()) / len(values):.1f}" for key, values in references.items()}
@@ -37,7 +40,7 @@ def test_the_readmes_table_is_the_reference():
 
 
 def test_the_decoders_in_docs_are_those_of_the_reference():
-    references = read_references(DEMO_REFERENCE)
+    references = read_references(WORDS.reference)
     others = [one for one in references if one.key.alg != "low_confidence"]
     wanted = set()
     for one in others:
@@ -67,7 +70,7 @@ class TestTheDemosEnd:
         for steps, base, codd in ((4, 226, 279), (8, 193, 278)):
             write_run(tmp_path, outcomes(300, base), steps=steps, **DEMO)
             write_run(tmp_path, outcomes(300, codd), steps=steps, circuit="demo", **DEMO)
-        show_demo([folder.name for folder in tmp_path.iterdir()], tmp_path)
+        show_demo(WORDS, [folder.name for folder in tmp_path.iterdir()], tmp_path)
         out = capsys.readouterr().out
         assert f"every answer:  {tmp_path / 'report.html'}\n" in out
         assert re.search(rf"'\./my eval\.sh' report {tmp_path}\n", out)
@@ -88,7 +91,7 @@ class TestTheDemosEnd:
             of_cad = DEMO | {"decoder": "cad", "circuit": circuit, "name": f"cad{circuit}", "config": config}
             write_run(tmp_path, outcomes(300, 277), **of_cad)
         write_run(tmp_path, outcomes(300, 259), **DEMO, steps=8, decoder="p2", eta=2.0, name="p2")
-        show_demo([folder.name for folder in tmp_path.iterdir()], tmp_path)
+        show_demo(WORDS, [folder.name for folder in tmp_path.iterdir()], tmp_path)
         out = capsys.readouterr().out
         table = rows(out[out.rindex("\n**") :])
         assert table[0][0] == "decoder, n = 300"
@@ -103,5 +106,5 @@ class TestTheDemosEnd:
     def test_has_no_difference_without_a_circuit(self, tmp_path):
         write_run(tmp_path, outcomes(300, 193), **DEMO)
         (group,) = group_runs(read_folder(tmp_path).runs)
-        (table,) = demo_tables(group)
+        (table,) = WORDS.tables(group)
         assert [row[1] for row in table.rows] == ["64.3", "-", "-"]

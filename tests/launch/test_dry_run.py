@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 from lm_eval_codd import packaged
-from lm_eval_codd.launch.jobs import demo_sweeps, select
+from lm_eval_codd.launch.demos import DEMOS
+from lm_eval_codd.launch.jobs import select
 from lm_eval_codd.runs.gates import block_gates
+from lm_eval_codd.runs.sweep import parse_sweep
 from tests.run_files import circuit_file
 
 
@@ -90,7 +92,7 @@ class TestDryRun:
     def test_of_the_demo_is_alone_and_with_the_circuit_where_there_is_one(self, tmp_path, monkeypatch):
         for circuit, number in ((tmp_path / "none", 17), (packaged.CIRCUITS["demo"], 25)):
             monkeypatch.setitem(packaged.CIRCUITS, "demo", circuit)
-            runs = select([], demo_sweeps(), tmp_path, {}).runs.values()
+            runs = select([], list(map(parse_sweep, DEMOS["words"].points())), tmp_path, {}).runs.values()
             assert len(runs) == number
             assert sum(run.circuit == "demo" for run in runs) == number - 17
             fixed = [run for run in runs if run.circuit and run.config.decoder == "unmasking"]

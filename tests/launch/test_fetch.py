@@ -40,7 +40,8 @@ class TestNeeds:
         found = needs(runs(a=demo, b=f"--task gsm8k --llada_ckpt '{checkpoint}'"))
         assert found == {"models": {}, "tasks": {}}
         monkeypatch.delenv(DATA_DIR)
-        assert needs(runs(a=demo, b=f"--task coupling_sort --llada_ckpt '{checkpoint}'"))["tasks"] == {}
+        for task in ("coupling_sort", "stock:codd_coupling"):
+            assert needs(runs(a=demo, b=f"--task {task} --gen_length 32 --llada_ckpt '{checkpoint}'"))["tasks"] == {}
         monkeypatch.setenv(DATA_DIR, str(tmp_path))
         assert fetch(found, StopRequest(), child=["/no/such/program"]) == Fetched({})
 

@@ -6,6 +6,7 @@ from lm_eval_codd.__main__ import main
 from lm_eval_codd.catalogue import COUPLING_CONTROL, COUPLING_JOINT
 from lm_eval_codd.reporting.cells import group_runs
 from lm_eval_codd.reporting.coupling import constraint_table, coupling_table
+from lm_eval_codd.reporting.coupling_plot import coupling_figure
 from lm_eval_codd.reporting.report import build_report
 from lm_eval_codd.reporting.runs import read_folder
 from lm_eval_codd.reporting.stats import interval_between, mcnemar
@@ -134,3 +135,23 @@ def test_the_interval_of_a_difference_has_the_spread_of_both():
     assert (low + high) / 2 == pytest.approx(0.4, abs=0.01)
     assert (high - low) / 2 == pytest.approx(1.96 * (0.4 * 0.6 / 100 + 0.1 / 100) ** 0.5, rel=0.05)
     assert interval_between((0, 0, 10), (0, 0, 10)) == (0.0, 0.0)
+
+
+class TestThePicture:
+    def test_has_a_line_for_each_kind_and_system_over_the_steps(self, tmp_path):
+        (axes,) = coupling_figure(write(tmp_path, steps=(2, 8))).axes
+        lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
+        assert lines == {
+            "joint answers: backbone": ([2, 8], [20, 20]),
+            "joint answers: CoDD": ([2, 8], [60, 60]),
+            "controls, one right answer: backbone": ([2, 8], [20, 20]),
+            "controls, one right answer: CoDD": ([2, 8], [20, 20]),
+        }
+
+    def test_is_none_of_one_number_of_steps_or_other_tasks(self, tmp_path):
+        assert coupling_figure(write(tmp_path / "one")) is None
+        for circuit in (None, CIRCUIT):
+            for steps in (16, 32):
+                write_run(tmp_path / "other", BASE, steps=steps, circuit=circuit)
+        (group,) = group_runs(read_folder(tmp_path / "other").runs)
+        assert coupling_figure(group) is None

@@ -21,6 +21,12 @@ class TestParsing:
         assert parse(["--on", "--steps", "1"], SOME) == {"on": True, "steps": 1}
         assert parse(["--on", "false"], SOME) == parse(["--on=false"], SOME) == {"on": False}
 
+    def test_a_flag_with_a_value_of_its_own_may_stand_alone(self):
+        flags = [Flag("demo", "str", "", alone="words"), Flag("force", "bool", "")]
+        assert parse(["--demo", "--force"], flags) == {"demo": "words", "force": True}
+        assert parse(["--demo"], flags) == {"demo": "words"}
+        assert parse(["--demo", "coupling"], flags) == parse(["--demo=coupling"], flags) == {"demo": "coupling"}
+
     def test_none_is_a_value_where_the_kind_allows_it(self):
         assert parse(["--share", "none"], SOME) == {"share": None}
 
