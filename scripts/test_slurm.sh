@@ -10,7 +10,8 @@ skip() {
 }
 
 [ "$(id -u)" = 0 ] || skip "its daemons need root"
-if ! command -v slurmctld slurmd munged >/dev/null; then
+PATH=$PATH:/usr/sbin
+if ! { command -v slurmctld && command -v slurmd && command -v munged; } >/dev/null; then
   command -v apt-get >/dev/null || skip "slurm-wlm and munge are not installed, and there is no apt-get"
   log=$(mktemp)
   # No daemon is to be started by the packages themselves.

@@ -14,7 +14,7 @@ Needs root and the packages slurm-wlm and munge of Debian or Ubuntu. Requeued jo
 what=$1
 mkdir -p "$2"
 folder=$(cd -- "$2" && pwd -P)
-export SLURM_CONF=$folder/slurm.conf
+export SLURM_CONF=$folder/slurm.conf PATH=$PATH:/usr/sbin
 
 # alive NAME: whether the daemon that FOLDER has the number of is there, and is that daemon.
 alive() { [ -f "$folder/$1.pid" ] && [ "$(cat "/proc/$(<"$folder/$1.pid")/comm" 2>/dev/null)" = "$1" ]; }
@@ -48,7 +48,7 @@ configure() {
   # waits for, two minutes by default.
   cat >"$SLURM_CONF" <<CONF
 ClusterName=test
-SlurmctldHost=$host
+SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=${CODD_SLURM_PORT:-16817}
 SlurmdPort=$((${CODD_SLURM_PORT:-16817} + 1))
 SlurmUser=root
@@ -78,7 +78,7 @@ OverTimeLimit=0
 MinJobAge=300
 MaxArraySize=1001
 JobRequeue=1
-NodeName=$host CPUs=$cores RealMemory=$((memory * 9 / 10)) State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$((memory * 9 / 10)) State=UNKNOWN
 PartitionName=test Nodes=$host Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:4
 CONF
 }
