@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import weakref
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
-
-from lm_eval.api.model import CacheHook
-from lm_eval.utils import simple_parse_args_string
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lm_eval_codd import decoding
 from lm_eval_codd.code_revision.tokens import Tokens
@@ -18,19 +13,15 @@ from lm_eval_codd.models.arguments import (
     check_arguments,
     choose_device,
     choose_max_length,
-    from_harness,
     json_object,
     true_or_false,
     whole_number,
 )
 from lm_eval_codd.models.batching import BatchSize
-from lm_eval_codd.models.cache_guard import guard_cache, refuse_repeats
+from lm_eval_codd.models.cache_guard import refuse_repeats
 from lm_eval_codd.models.drafts import is_draft, read_draft, revised
-from lm_eval_codd.models.evaluation import Evaluation, applied_chat_template, running_evaluation
-from lm_eval_codd.models.front_door import (
-    check_system_instruction,
-    refuse_idle_ranks,
-)
+from lm_eval_codd.models.evaluation import Evaluation, running_evaluation
+from lm_eval_codd.models.front_door import refuse_idle_ranks
 from lm_eval_codd.models.gen_kwargs import Settings, check_room, stop_strings
 from lm_eval_codd.models.journal import Journal
 from lm_eval_codd.models.likelihoods import LikelihoodLM
@@ -46,18 +37,13 @@ from lm_eval_codd.models.scoring import Scoring
 from lm_eval_codd.models.texts import Texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import torch
     from lm_eval.api.instance import Instance
-    from torch import Tensor
 
     from lm_eval_codd.decoding import Generation
     from lm_eval_codd.settings import DecodingConfig, Family
-
-eval_logger = logging.getLogger("lm_eval.codd")
-
-L = TypeVar("L", bound="DiffusionLM")
 
 
 class DiffusionLM(LikelihoodLM):
@@ -168,11 +154,7 @@ class DiffusionLM(LikelihoodLM):
         # Where nothing is decoded, neither need an answer fit the model nor a circuit the answer.
         decodes = not evaluation.asks_for_no_text
         self._settings = Settings(recognised.family, settings, of_checkpoint, longest if decodes else None)
-        self._said: set[str] = set()
-        self.config = self._resolve(evaluation)
-        self.likelihoods = self._resolve_likelihoods(evaluation)
-        self._last_tasks: list[weakref.ref[Any]] = []
-        self._asked_types: set[str] = set()
+        self._resolve_settings(evaluation)
         if planner is not None:
             decoding.check_takes_planner(self.config)
         self._batch_size = BatchSize(batch_size, max_batch_size)
@@ -204,17 +186,10 @@ class DiffusionLM(LikelihoodLM):
             kept.start(surroundings(self.backbone.device))
         self._answering = Answering(self.backbone, self.circuit, self._batch_size, kept, self.planner)
         self._scoring = Scoring(self.backbone, self.circuit, BatchSize(batch_size, max_batch_size), kept)
-        self.has_applied_chat_template = self._is_plain = False
 
     @classmethod
-    def create_from_arg_string(cls: type[L], arg_string: str, additional_config: dict | None = None) -> L:
-        """From `--model_args` as typed, and lm-eval's own options."""
-        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
-
-    @classmethod
-    def create_from_arg_obj(cls: type[L], arg_dict: dict[str, Any], additional_config: dict | None = None) -> L:
-        """From `--model_args` as parsed, and lm-eval's own options (`--batch_size`, `--device`, ...)."""
-        return cls(**from_harness(cls._kind().arguments, arg_dict, additional_config))
+    def _arguments(cls) -> frozenset[str]:
+        return cls._kind().arguments
 
     @classmethod
     def _kind(cls) -> Kind:
@@ -270,44 +245,13 @@ class DiffusionLM(LikelihoodLM):
         self._record.log_warnings(self._setup())
         return [answers[key] for key in keys]
 
-    def _start_evaluation(self, request_type: str) -> Evaluation:
-        """Settings, counts and warnings anew, where an evaluation asks for its first type of request.
-
-        Outside of lm-eval nothing says where one evaluation ends: everything that is answered then counts together.
-        """
-        evaluation = running_evaluation()
-        if evaluation is not None and not self._goes_on(evaluation, request_type):
-            self._say(check_system_instruction(evaluation))
-            self._record = Record(**self._made_from)
-            # With --cache_requests the prompts are there already, and nothing is applied any more.
-            self.has_applied_chat_template = bool(evaluation.chat_template)
-            self._is_plain = evaluation.wants_no_template
-            if not evaluation.use_cache:
-                self.cache_hook = CacheHook(None)  # lm-eval leaves an earlier evaluation's in place
-        evaluation = evaluation or Evaluation()
-        self.config = self._resolve(evaluation)
-        self.likelihoods = self._resolve_likelihoods(evaluation)
-        return evaluation
-
-    def _goes_on(self, evaluation: Evaluation, request_type: str) -> bool:
-        """Whether this is the evaluation that asked last, with another type of request: each type comes once."""
-        tasks = list(evaluation.tasks.values())
-        last = [task() for task in self._last_tasks]
-        goes_on = len(tasks) == len(last) and all(a is b for a, b in zip(tasks, last, strict=True))
-        goes_on = goes_on and request_type not in self._asked_types
-        self._last_tasks = [weakref.ref(task) for task in tasks]
-        self._asked_types = {*self._asked_types, request_type} if goes_on else {request_type}
-        return goes_on
-
-    def _resolve(self, evaluation: Evaluation) -> DecodingConfig:
+    def _resolve_settings(self, evaluation: Evaluation) -> None:
         self._say(self._settings.remarks(evaluation.gen_kwargs))
-        return self._settings.resolve(evaluation.gen_kwargs, seed=evaluation.torch_seed)
+        self.config = self._settings.resolve(evaluation.gen_kwargs, seed=evaluation.torch_seed)
+        self.likelihoods = self._resolve_likelihoods(evaluation)
 
-    def _say(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            if line not in self._said:
-                self._said.add(line)
-                eval_logger.warning("%s", line)
+    def _fingerprint(self) -> dict[str, Any]:
+        return self._setup().fingerprint()
 
     def _draws(self, config: DecodingConfig) -> bool:
         return config.draws(coupled=self.circuit is not None)
@@ -354,79 +298,15 @@ class DiffusionLM(LikelihoodLM):
         return self.backbone.eos_id
 
     @property
-    def max_length(self) -> int:
-        """Tokens of prompt and answer together."""
-        return self._max_length
-
-    @property
     def max_gen_toks(self) -> int:
         """Tokens of an answer: `gen_length`."""
         return self.config.gen_length
-
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
-        """Token ids of a text.
-
-        Args:
-            string: the text.
-            add_special_tokens: whether the tokenizer adds its own (a leading bos). None: as `add_bos_token` says.
-            **kwargs: not read.
-        """
-        if add_special_tokens is not None:
-            return self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
-        return self._texts.encode(string, templated=self.has_applied_chat_template)
 
     @property
     def batch_sizes(self) -> dict[str, int]:
         """The batch size in use, for lm-eval's report: what `auto` found, or what was left after a halving."""
         sizes = {"generate_until": self._batch_size.now, "loglikelihood": self._scoring.batch_size}
         return {name: size for name, size in sizes.items() if size is not None}
-
-    @property
-    def tokenizer_name(self) -> str:
-        """Where the tokenizer comes from, in a form that can be part of a file name."""
-        return str(self._texts.source).replace("/", "__")
-
-    def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """The chat template that is applied, for the results.
-
-        Args:
-            chat_template: `--apply_chat_template`: whether, or which of the tokenizer's by its name.
-
-        Raises:
-            ValueError: the tokenizer has no such template.
-        """
-        return self._texts.template(chat_template)
-
-    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """A conversation as the tokenizer's template writes it. Raises `ValueError` when it has none."""
-        text = self._texts.conversation(
-            chat_history, applied_chat_template() or True, add_generation_prompt=add_generation_prompt
-        )
-        self.has_applied_chat_template = True
-        return text
-
-    def set_cache_hook(self, cache_hook: CacheHook) -> None:
-        """Take `--use_cache`'s hook. Raises `ValueError` when its answers were made in another way."""
-        super().set_cache_hook(cache_hook)
-        # A new evaluation, which may find every answer and ask for none.
-        self._record = Record(**self._made_from)
-        evaluation = running_evaluation() or Evaluation()
-        self.config, self.likelihoods = self._resolve(evaluation), self._resolve_likelihoods(evaluation)
-        if cache_hook.dbdict is not None:
-            guard_cache(cache_hook.dbdict, self._setup().fingerprint())
-
-    def all_gather(self, tensor: Tensor) -> Tensor:
-        """Every rank's `tensor`, concatenated."""
-        return self._ranks.all_gather(tensor)
-
-    def gather_object(self, obj: Any, dst: int = 0) -> list[Any] | None:
-        """Every rank's `obj`, on rank `dst`; None on the others."""
-        return self._ranks.gather_object(obj, dst)
-
-    def barrier(self) -> None:
-        """Wait for every rank, and exchange what decoding cost: lm-eval calls this once the requests are answered."""
-        self._record.totals_of_ranks = self._ranks.all_gather_object(self._record.totals)
-        self._record.likelihoods_of_ranks = self._ranks.all_gather_object(self._record.likelihoods)
 
     def get_model_info(self) -> dict[str, Any]:
         """How the answers were made and what that cost, over all ranks: part of `config` in the result."""

@@ -7,9 +7,8 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-from lm_eval.api.model import TemplateLM
-
 from lm_eval_codd.models.front_door import refuse_unread_greedy
+from lm_eval_codd.models.harness_lm import HarnessLM
 from lm_eval_codd.models.pairs import Pair, fit, pair_of, reads_greedy, windows_of
 from lm_eval_codd.models.preemption import keeping_answers
 from lm_eval_codd.models.progress import ScoringProgress
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
     from lm_eval_codd.models.evaluation import Evaluation
     from lm_eval_codd.models.gen_kwargs import Settings
     from lm_eval_codd.models.journal import Scored
-    from lm_eval_codd.models.record import Record, Setup
+    from lm_eval_codd.models.record import Setup
     from lm_eval_codd.models.scoring import Scoring
     from lm_eval_codd.settings import LikelihoodConfig
 
 
-class LikelihoodLM(TemplateLM):
-    """The half of a model that scores. Its subclass loads it, and knows which evaluation asks.
+class LikelihoodLM(HarnessLM):
+    """The half of a model that scores. Its subclass loads it.
 
     Attributes:
         likelihoods: the settings of the evaluation's log-likelihoods.
@@ -36,18 +35,9 @@ class LikelihoodLM(TemplateLM):
 
     likelihoods: LikelihoodConfig
     _settings: Settings
-    _record: Record
     _scoring: Scoring
 
     def _setup(self) -> Setup:
-        raise NotImplementedError
-
-    def _start_evaluation(self, request_type: str) -> Evaluation:
-        raise NotImplementedError
-
-    @property
-    def max_length(self) -> int:
-        """Tokens of context and target together."""
         raise NotImplementedError
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:

@@ -31,7 +31,7 @@ def seen(monkeypatch):
         evaluations.append(running_evaluation())
         return evaluations[-1]
 
-    monkeypatch.setattr("lm_eval_codd.models.diffusion_lm.running_evaluation", spy)
+    monkeypatch.setattr("lm_eval_codd.models.harness_lm.running_evaluation", spy)
     return evaluations
 
 
