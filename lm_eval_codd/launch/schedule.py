@@ -209,8 +209,9 @@ class _Work:
         try:
             found = self._open(job)
         except OSError as error:
-            what = f"cannot be started: {error.filename or job.folder}: {explained(error, job.folder)}"
-            self._finish(job, Outcome("failed", 0.0, what))
+            why = f"{error.filename or job.folder}: {explained(error, job.folder)}"
+            self._finish(job, Outcome("failed", 0.0, f"cannot be started: {why}"))
+            return
         except ValueError as error:
             self._finish(job, Outcome("failed", 0.0, f"cannot be started: {error}"))
             return
