@@ -87,6 +87,8 @@ STAGES: Final = (
         has_examples=True,
         schedule=rates(170, 170),
     ),
+    Stage(schedule=rates(2200, 2200)),
+    Stage(has_examples=True, schedule=rates(700, 700, factor=0.6)),
 )
 
 
