@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ class Reference:
     """An own result.
 
     Attributes:
+        name: the run's, and the task where the run has several.
         identity: what a run must have to be compared with it.
         surroundings: what may differ and is told: hardware, versions, contents of checkpoint and circuit.
         outcomes: score of every document; hashes have eight digits.
@@ -174,12 +176,14 @@ def read_references(path: Path, data: Mapping[str, Any] | None = None) -> list[R
         raise ValueError(f"`{path}` has the format {written}, not {FORMAT!r}; make it again with --update")
     try:
         keys = {name: _read_items(items) for name, items in (data.get("items") or {}).items()}
-        return [_reference(cell, keys[cell["items"]]) for cell in data["cells"] or ()]
+        cells = data["cells"] or ()
+        num_tasks = Counter(cell["run"] for cell in cells)
+        return [_reference(cell, keys[cell["items"]], is_only=num_tasks[cell["run"]] == 1) for cell in cells]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"`{path}` is damaged ({shortened(error, 200)}); make it again with --update") from None
 
 
-def _reference(cell: Mapping[str, Any], keys: Sequence[Key]) -> Reference:
+def _reference(cell: Mapping[str, Any], keys: Sequence[Key], *, is_only: bool) -> Reference:
     outcomes = re.sub(r"\s", "", cell["outcomes"])
     names = ("task", "family", "checkpoint", "peft", "circuit", "dtype", "max_length", "num_fewshot", "settings")
     identity = {
@@ -194,7 +198,7 @@ def _reference(cell: Mapping[str, Any], keys: Sequence[Key]) -> Reference:
         circuit_identity=surroundings["circuit_identity"],
     )
     return Reference(
-        name=cell["run"],
+        name=cell["run"] if is_only else f"{cell['run']}: {cell['task']}",
         key=key_of(run),
         metric=cell["metric"],
         identity=identity,

@@ -70,6 +70,15 @@ class TestTheFile:
         assert found.missing == ["cached"]
         assert found.refused == ["exact: the reference has no run with these settings"]
 
+    def test_names_the_task_where_a_run_has_several(self, tmp_path, reference):
+        cells = yaml.safe_load(reference.read_text())
+        other = {**cells["cells"][0], "task": "codd_coupling_copy"}
+        path = tmp_path / "reference.yaml"
+        path.write_text(yaml.safe_dump({**cells, "cells": [*cells["cells"], other]}))
+        first, *_, last = read_references(path)
+        assert first.name == f"{other['run']}: codd_demo"
+        assert last.name == f"{other['run']}: codd_coupling_copy"
+
     def test_holds_no_setting_that_is_a_default_so_that_a_new_one_changes_nothing(self, reference):
         for cell in yaml.safe_load(reference.read_text())["cells"]:
             assert cell["settings"].keys() == {"alg", "num_steps", "gen_length"}
