@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "older_records": {"settings"},
     "pickled_arrays": {"clean_text"},
     "stored_files": set(),
+    "tensor_files": set(),
     "errors": {"clean_text"},
     "host_errors": {"names"},
     "registration": {"errors", "host_errors"},
@@ -45,7 +46,10 @@ MAY_IMPORT = {
     "programs": {"benchmarks", "sandbox", "grading"},
     "harness": {"command_line", "host_errors", "registration"},
     "code_revision": {"benchmarks", "catalogue", "sandbox", "backbones", "outputs", "command_line"},
-    "backbones": {"hub_ids", "settings", "packaged", "command_line", "token_files", "stored_files", "clean_text"},
+    "backbones": {
+        *("hub_ids", "settings", "packaged", "command_line", "token_files", "stored_files", "tensor_files"),
+        "clean_text",
+    },
     "circuits": {
         *("hub_ids", "settings", "names", "packaged", "outputs", "command_line", "pickled_arrays", "stored_files"),
     },
@@ -53,6 +57,7 @@ MAY_IMPORT = {
     "likelihood": {"settings", "backbones", "circuits", "decoding", "noise"},
     "dit": {
         *("settings", "names", "backbones", "circuits", "decoding", "noise", "transfer", "outputs", "command_line"),
+        "tensor_files",
     },
     "inspection": {"backbones", "dit", "command_line"},
     "models": {
@@ -60,7 +65,7 @@ MAY_IMPORT = {
         *("code_revision", "likelihood", "task_files", "disk"),
     },
     "gap": {"settings", "backbones", "circuits", "likelihood", "training", "columns", "outputs", "command_line"},
-    "training": {"settings", "backbones", "circuits", "outputs", "command_line"},
+    "training": {"settings", "backbones", "circuits", "outputs", "command_line", "tensor_files"},
     "trace": {
         *("settings", "registration", "backbones", "circuits", "decoding", "models", "reporting", "outputs"),
         *("command_line", "clean_text"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, Checkpoint, CheckpointError, find_checkpoint
 from lm_eval_codd.backbones.placement import default_dtype
 from lm_eval_codd.backbones.registry import find_layout
+from lm_eval_codd.tensor_files import save_tensors
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.backbone import Backbone
@@ -54,16 +55,12 @@ class Saver:
 
     def save(self, folder: Path) -> None:
         """Write config, tokenizer and weights into `folder`."""
-        from safetensors.torch import save_file
-
         own = self._backbone.model.state_dict()
         # Cloned, since tied weights share their memory and a file may have them twice.
         weights = {name: own[inner].detach().to("cpu", self._dtype).clone() for name, inner in self._names.items()}
         folder.mkdir(parents=True, exist_ok=True)
         _copy_configuration(self._checkpoint, folder, self._mask_id)
-        partial = folder / f".{_WEIGHTS}.partial"
-        save_file(weights, partial, metadata={"format": "pt"})
-        partial.replace(folder / _WEIGHTS)
+        save_tensors(folder / _WEIGHTS, weights, {"format": "pt"})
 
 
 def _copy_configuration(checkpoint: Checkpoint, folder: Path, mask_id: int | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lm_eval_codd.command_line import Parser
 from lm_eval_codd.outputs import check_folder
+from lm_eval_codd.tensor_files import save_tensors
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,8 +32,6 @@ def main(argv: list[str] | None = None) -> int:
     if (folder / "config.json").exists():
         raise ValueError(f"`DIR={folder}` already holds a checkpoint; give another folder")
 
-    from safetensors.torch import save_file
-
     from lm_eval_codd.dit.lightning import SUFFIX, is_lightning, read_lightning
     from lm_eval_codd.dit.loading import PREFIX, check_weights
 
@@ -45,10 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.mask_id is not None:
         fields["mask_token_id"] = arguments.mask_id
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / ".model.safetensors.partial"
-    weights = {f"{PREFIX}{name}": weight.contiguous() for name, weight in checkpoint.weights.items()}
-    save_file(weights, partial, metadata={"format": "pt"})
-    partial.replace(folder / "model.safetensors")
+    weights = {f"{PREFIX}{name}": weight for name, weight in checkpoint.weights.items()}
+    save_tensors(folder / "model.safetensors", weights, {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
     kind = "last" if arguments.last else "averaged"
     print(f"wrote {folder}: {config.algo}, {len(weights)} tensors, the {kind} weights of {checkpoint.source}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_eval_codd.circuits import HMM
+from lm_eval_codd.tensor_files import save_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,14 +26,7 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], said: Mapping[
         tensors: by name.
         said: with `key`, everything that must be the same for the run to go on.
     """
-    from safetensors.torch import save_file
-
-    partial = folder / f".{NAME}.partial"
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"run": json.dumps(said)})
-        partial.replace(folder / NAME)
-    finally:
-        partial.unlink(missing_ok=True)
+    save_tensors(folder / NAME, tensors, {"run": json.dumps(said)})
 
 
 def read_checkpoint(folder: Path, key: Mapping[str, Any], device: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.backbones.score import read_canvases
+from lm_eval_codd.tensor_files import save_tensors
 from lm_eval_codd.training.noise import draw_mask
 
 if TYPE_CHECKING:
@@ -211,8 +212,6 @@ class CachedEvidence:
         return TopK(**kept, vocab_size=self._live.backbone.vocab_size).dense()
 
     def _write(self, rows: range, draw: int, batch_size: int) -> None:
-        from safetensors.torch import save_file
-
         parts, counts = [], []
         for start in range(0, len(rows), batch_size):
             some = rows[start : start + batch_size]
@@ -231,10 +230,7 @@ class CachedEvidence:
             )
         tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         tensors["offsets"] = torch.tensor([0, *counts]).cumsum(0)
-        path = self._shard(draw, rows[0])
-        partial = path.with_name(f".{path.name}.partial")
-        save_file(tensors, partial)
-        partial.replace(path)
+        save_tensors(self._shard(draw, rows[0]), tensors)
 
     def _shard(self, draw: int, row: int) -> Path:
         return self._folder / f"draw{draw:03}-rows{row // _ROWS_IN_A_SHARD:05}.safetensors"
