@@ -142,6 +142,8 @@ class _Reader:
             if code == _STOP:
                 return self.pop()
             step = opcodes.get(code)
+            if step is None and self._at == 1:
+                raise _damaged("it does not begin as one; a pointer of Git LFS becomes the file by `git lfs pull`")
             if step is None:
                 raise RefusedPickleError(f"refused: opcode {bytes([code])!r}, which no circuit is written with")
             step(self)
@@ -310,7 +312,7 @@ class _Reader:
 
 
 def _damaged(reason: str) -> RefusedPickleError:
-    return RefusedPickleError(f"damaged or cut short ({reason}); fetch the file again")
+    return RefusedPickleError(f"not readable, damaged or cut short ({reason}); fetch the file again")
 
 
 _STOP: Final = ord(".")

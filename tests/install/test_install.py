@@ -82,7 +82,7 @@ class TestMetadata:
         parser = setup_cfg()
         required = {"setuptools"}
         extras = parser["options.extras_require"]
-        for lines in (parser["options"]["install_requires"], extras["peft"], extras["crb"]):
+        for lines in (parser["options"]["install_requires"], extras["peft"], extras["crb"], extras["slurm"]):
             lines = [line for line in lines.strip().splitlines() if not line.startswith("#")]
             required |= {Requirement(line).name.lower().replace("-", "_") for line in lines if line}
         imported = set()

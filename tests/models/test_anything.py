@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from lm_eval_codd.settings import DecodingConfig, LikelihoodConfig
 from tests.anything import SCALARS, VALUES, WORDS, changed, outcome
 
 assert issubclass(LLaDA, DiffusionLM)
-logging.getLogger("lm_eval.codd").setLevel(logging.CRITICAL)
 CONFIGS = (DecodingConfig, LikelihoodConfig)
 FIELDS = st.sampled_from([field.name for config in CONFIGS for field in dataclasses.fields(config)])
 KEY = "0123456789abcdef0123456789abcdef"
@@ -38,6 +38,16 @@ LIKELIHOODS = st.builds(
     num_forward=IDS,
     is_greedy=st.none() | st.booleans(),
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet():
+    """Nothing is logged of the thousands of odd values."""
+    logger = logging.getLogger("lm_eval.codd")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(level)
 
 
 class TestArguments:
