@@ -102,11 +102,14 @@ def train(output: Path, steps: int, seed: int) -> dict[str, Path]:
 
 
 def read_items(split: str, tokenizer: PreTrainedTokenizerFast, backbone: Backbone) -> list[Item]:
+    problems = held_out_problems()[split]
+    texts = [[problem.answer, *right_answers(problem)] for problem in problems]
+    pairs = [(problem.question, text) for problem, some in zip(problems, texts, strict=True) for text in some]
+    examples = iter(encode(pairs, tokenizer, backbone, BLOCK))
     items = []
-    for problem in held_out_problems()[split]:
-        texts = [problem.answer, *right_answers(problem)]
-        examples = encode([(problem.question, text) for text in texts], tokenizer, backbone, BLOCK)
-        items.append(Item(examples[0], [example.answer for example in examples[1:]], str(problem.result)))
+    for problem, some in zip(problems, texts, strict=True):
+        shipped, *others = itertools.islice(examples, len(some))
+        items.append(Item(shipped, [example.answer for example in others], str(problem.result)))
     return items
 
 
