@@ -6,11 +6,13 @@ Folders that are missing are made, in every command.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lm_eval_codd.disk import explained
 
-__all__ = ["check_file", "check_folder", "write_text"]
+__all__ = ["check_file", "check_folder", "replacing", "write_text"]
 
 
 def check_file(what: str, path: Path) -> None:
@@ -52,17 +54,25 @@ def write_text(path: Path, text: str, *, append: bool = False) -> None:
             with path.open("a" if append else "w", encoding="utf-8") as file:
                 file.write(text)
         else:
-            _replace(path.resolve(), text)
+            with replacing(path.resolve()) as partial:
+                partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ValueError(f"`{path}` cannot be written: {explained(error, path)}") from None
 
 
-def _replace(path: Path, text: str) -> None:
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its place at the end, and is gone after an error.
+
+    It may be read by whom the file that was there may, and else by whom the user's umask says, whatever the writer
+    makes of it: safetensors leaves its files to their owner alone.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_text(text, encoding="utf-8")
-        if path.exists():
-            partial.chmod(path.stat().st_mode & 0o777)
+        partial.touch()
+        mode = (path if path.exists() else partial).stat().st_mode & 0o777
+        yield partial
+        partial.chmod(mode)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """Make everything in `lm_eval_codd/demo/coupling`: a tokenizer, a backbone and a circuit for the ten coupling tasks.
 
-    python scripts/build_coupling_demo.py              # all of it, in order: about an hour on two cores
+    python scripts/build_coupling_demo.py              # all of it, in order
     python scripts/build_coupling_demo.py circuit      # one part
     python scripts/build_coupling_demo.py tune         # how settings do on items of another seed; writes nothing
 

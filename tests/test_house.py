@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "older_records": {"settings"},
     "pickled_arrays": {"clean_text"},
     "stored_files": set(),
-    "tensor_files": set(),
+    "tensor_files": {"outputs"},
     "errors": {"clean_text"},
     "host_errors": {"names"},
     "registration": {"errors", "host_errors"},
@@ -52,6 +52,7 @@ MAY_IMPORT = {
     },
     "circuits": {
         *("hub_ids", "settings", "names", "packaged", "outputs", "command_line", "pickled_arrays", "stored_files"),
+        "tensor_files",
     },
     "decoding": {"settings", "backbones", "circuits", "noise", "transfer"},
     "likelihood": {"settings", "backbones", "circuits", "decoding", "noise"},

@@ -30,7 +30,7 @@ class TestHomes:
         [
             ("/home/ada/models/llada", "~/models/llada"),
             ("/Users/ada/llada: damaged", "~/llada: damaged"),
-            ("in `/root/.cache`, and /home/ada.", "in `~/.cache`, and ~"),
+            ("cd /root, and /home/ada.", "cd ~, and ~"),
             ("/data/home/ada/x", "/data/home/ada/x"),
             ("/homely/place", "/homely/place"),
             ("GSAI-ML/LLaDA-8B-Base", "GSAI-ML/LLaDA-8B-Base"),

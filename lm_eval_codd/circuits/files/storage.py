@@ -11,8 +11,10 @@ import torch
 from lm_eval_codd.circuits.files.jpc import read_jpc, write_jpc
 from lm_eval_codd.circuits.hmm import HMM
 from lm_eval_codd.hub_ids import is_hub_id
+from lm_eval_codd.outputs import replacing
 from lm_eval_codd.packaged import CIRCUITS
 from lm_eval_codd.stored_files import num_positions
+from lm_eval_codd.tensor_files import save_tensors
 
 SAFETENSORS_NAME: Final = "circuit.safetensors"
 # Names of a circuit in a folder or repository, first match wins: ours, and the official code's for a unified
@@ -59,19 +61,11 @@ def save_circuit(circuit: HMM, path: str | os.PathLike[str]) -> Path:
     if path.suffix not in (".jpc", ".safetensors"):
         path = path / SAFETENSORS_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside it and moved, so that a killed run leaves the old file or the new one.
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.touch()
-        mode = partial.stat().st_mode
-        if path.suffix == ".jpc":
+    if path.suffix == ".jpc":
+        with replacing(path) as partial:
             write_jpc(circuit, partial)
-        else:
-            _write_safetensors(circuit, partial)
-        partial.chmod(mode)  # safetensors keeps its files from everybody else; circuits are shared
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    else:
+        _write_safetensors(circuit, path)
     return path
 
 
@@ -180,11 +174,9 @@ def _read_safetensors(path: Path) -> HMM:
 
 
 def _write_safetensors(circuit: HMM, path: Path) -> None:
-    from safetensors.torch import save_file
-
-    tables = {name: getattr(circuit, name).cpu().contiguous() for name in ("initial", "transition", "emission")}
-    save_file(
-        tables,
+    tables = {name: getattr(circuit, name).cpu() for name in ("initial", "transition", "emission")}
+    save_tensors(
         path,
+        tables,
         {"format": _FORMAT, "num_positions": str(circuit.num_positions), "identity": circuit.identity},
     )
