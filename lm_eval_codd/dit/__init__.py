@@ -6,6 +6,7 @@ from lm_eval_codd.dit.likelihood import Bound, log_likelihood_bounds
 from lm_eval_codd.dit.loading import load_dit
 from lm_eval_codd.dit.metrics import generative_perplexity, unigram_entropy
 from lm_eval_codd.dit.model import DiT
+from lm_eval_codd.dit.samplers.psi_profile import psi_profile
 from lm_eval_codd.dit.sampling import Sample, sample_dit
 from lm_eval_codd.dit.transform import diffusion_transform
 
@@ -19,6 +20,7 @@ __all__ = [
     "generative_perplexity",
     "load_dit",
     "log_likelihood_bounds",
+    "psi_profile",
     "sample_dit",
     "unigram_entropy",
 ]

@@ -87,7 +87,10 @@ def _check_diffusion(
     if predictor != "ancestral" and p_nucleus != 1:
         raise ValueError(f"`p_nucleus={p_nucleus}` does not go with predictor={predictor}; use predictor=ancestral")
     if (psi is not None) != (predictor == "psi"):
-        raise ValueError("`psi` (times and shares of the posterior) and predictor=psi belong together; give both")
+        raise ValueError(
+            "`psi` (times and shares of the posterior, as psi_profile makes them) and predictor=psi belong together; "
+            "give both"
+        )
     if psi is not None:
         times, kappas = psi
         if times.dim() != 1 or times.shape != kappas.shape or (steps is not None and len(times) != steps + 1):

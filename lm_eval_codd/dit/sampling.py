@@ -91,7 +91,7 @@ def sample_dit(
             official code does; of ar, Gumbel noise [B, V]. In place of the rows' own draws: for tests.
         on_step: called with a step's number, its weights q [B, L, V] and the ids after it. Not for greedy removal, in
             which nothing is drawn. It holds all of q: for tests.
-        psi: times [T + 1] and shares of the posterior [T + 1], for `predictor=psi`.
+        psi: times [T + 1] and shares of the posterior [T + 1], for `predictor=psi`: `psi_profile` makes them.
         circuit: couples the tokens that leave the mask in one step, in windows of its length (mdlm, sedd, d3pm; an
             extension without reference).
         pc_frac: the circuit speaks where the share of masked positions of a window is strictly below.
