@@ -95,8 +95,9 @@ def read_config(
     chosen = own if algo is None else _known("algo", algo)
     if causal != (chosen == "ar"):
         sees = "only the positions before it (causal: true)" if causal else "both ways"
+        fitting = "ar" if causal else own if own != "ar" else "that of its training: duo, mdlm, sedd or d3pm"
         raise CheckpointError(
-            f"`algo={algo or chosen}`: a position of checkpoint `{source}` sees {sees}; use algo={own}"
+            f"`algo={algo or chosen}`: a position of checkpoint `{source}` sees {sees}; use algo={fitting}"
         )
     if causal:
         conditioned = False

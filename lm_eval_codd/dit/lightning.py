@@ -84,7 +84,9 @@ def read_lightning(path: str | Path, ema: bool = True, algo: str | None = None) 
     source, path = str(path), Path(path).expanduser()
     content = _load(source, path)
     stored = content.get("state_dict")
-    if not isinstance(stored, Mapping) or not all(isinstance(value, Tensor) for value in stored.values()):
+    if not isinstance(stored, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in stored.items()
+    ):
         raise CheckpointError(f"checkpoint `{source}` has no state_dict of tensors; give a .ckpt of the training code")
     teachers = [name for name in stored if name.startswith(_TEACHER)]
     if teachers:
@@ -97,7 +99,7 @@ def read_lightning(path: str | Path, ema: bool = True, algo: str | None = None) 
     weights = {name.removeprefix(_PREFIX): stored[name] for name in stored if name.startswith(_PREFIX)}
     fields = _fields(source, _tree(content.get("hyper_parameters")), weights, algo)
     if ema:
-        weights |= _averages(source, content.get("ema"), read_config(source, fields, algo))
+        weights |= _averages(source, content.get("ema"), weights, read_config(source, fields, algo))
     return Lightning(source, fields, weights, _identity(path) + ("" if ema else "+last"))
 
 
@@ -162,14 +164,18 @@ def _tree(node: object) -> Any:
 def _fields(source: str, said: Any, weights: Mapping[str, Tensor], algo: str | None) -> dict[str, Any]:
     """A config.json's fields, from the configuration and, where that is silent, from shapes."""
     embedding, rotation = weights.get("vocab_embed.embedding"), weights.get("rotary_emb.inv_freq")
-    if embedding is None or rotation is None:
-        raise CheckpointError(f"checkpoint `{source}` has no weights of a DiT (no {_PREFIX}vocab_embed.embedding)")
+    if embedding is None or rotation is None or embedding.dim() != 2 or rotation.dim() != 1:
+        raise CheckpointError(
+            f"checkpoint `{source}` has no weights of a DiT (no {_PREFIX}vocab_embed.embedding [V, d] and "
+            f"{_PREFIX}rotary_emb.inv_freq [d / 2h])"
+        )
     told = weights.get("sigma_map.mlp.2.weight")
     width = embedding.shape[1]
     blocks = {name.split(".")[1] for name in weights if name.startswith("blocks.")}
     name = _at(said, "algo", "name") or _at(said, "parameterization")
     if algo is None and str(name) not in _ALGOS:
-        raise CheckpointError(f"checkpoint `{source}` says algo.name {name}, which is not known here; give algo=")
+        said_so = "does not say its algorithm" if name is None else f"says algo.name {name}, which is not known here"
+        raise CheckpointError(f"checkpoint `{source}` {said_so}; give algo=")
     own = _ALGOS.get(str(name))
     conditioned = _at(said, "algo", "time_conditioning")
     if conditioned is None:
@@ -198,7 +204,7 @@ def _at(said: Any, *path: str) -> Any:
     return said
 
 
-def _averages(source: str, ema: object, config: DiTConfig) -> dict[str, Tensor]:
+def _averages(source: str, ema: object, last: Mapping[str, Tensor], config: DiTConfig) -> dict[str, Tensor]:
     """The averaged weights, which have an order and no names: that of the network's parameters."""
     shadows = ema.get("shadow_params") if isinstance(ema, Mapping) else None
     if not isinstance(shadows, Sequence) or not all(isinstance(shadow, Tensor) for shadow in shadows):
@@ -209,6 +215,9 @@ def _averages(source: str, ema: object, config: DiTConfig) -> dict[str, Tensor]:
         raise CheckpointError(
             f"checkpoint `{source}` averages {len(shadows)} weights, and its network has {len(expected)}"
         )
+    absent = sorted(expected.keys() - last.keys())
+    if absent:  # then the averages may be of another network, whose order is not this one
+        raise CheckpointError(f"checkpoint `{source}` averages {absent[0]}, which its state_dict does not hold")
     for (name, weight), shadow in zip(expected.items(), shadows, strict=True):
         if weight.shape != shadow.shape:
             raise CheckpointError(

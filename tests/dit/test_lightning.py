@@ -155,6 +155,48 @@ class TestMistakes:
 
         assert "no part of the network (head.weight)" in wrong(write(change=add))
 
+    def test_a_weight_that_is_averaged_and_not_there(self, write):
+        path = write(change=lambda content: content["state_dict"].pop("backbone.blocks.1.norm2.weight"))
+        assert "averages blocks.1.norm2.weight, which its state_dict does not hold" in wrong(path)
+        assert "1 missing (blocks.1.norm2.weight)" in wrong(path, ema=False)
+
+    def test_a_vocabulary_of_another_size(self, write):
+        def shorten(content):
+            content["ema"]["shadow_params"][0] = torch.ones(30, 32)
+            content["state_dict"]["backbone.output_layer.linear.weight"] = torch.ones(30, 32)
+
+        path = write(change=shorten)
+        assert "in the place of vocab_embed.embedding is [30, 32], and that is [31, 32]" in wrong(path)
+        assert "output_layer.linear.weight is [30, 32]" in wrong(path, ema=False)
+
+    def test_weights_of_a_diffusion_that_say_they_are_causal(self, write):
+        path = write(said=SAID | {"algo": {"name": "ar"}})
+        assert "sees both ways; use algo=that of its training: duo, mdlm, sedd or d3pm" in wrong(path)
+
+    def test_causal_weights_that_say_they_are_of_a_diffusion(self, write, folder):
+        causal = load_file(folder("hf-ar-tiny") / "model.safetensors")
+
+        def replace(content):
+            content["state_dict"] = causal
+
+        assert "(causal: true); use algo=ar" in wrong(write(change=replace))
+
+    def test_weights_that_are_of_no_dit(self, write):
+        def flat(content):
+            content["state_dict"]["backbone.vocab_embed.embedding"] = torch.ones(31)
+
+        def numbered(content):
+            content["state_dict"] = {1: torch.ones(2)}
+
+        assert "no weights of a DiT" in wrong(write(change=flat))
+        assert "no weights of a DiT" in wrong(write(change=lambda content: content.update(state_dict={})))
+        assert "no state_dict of tensors" in wrong(write(change=numbered))
+
+    def test_no_configuration(self, write):
+        path = write(change=lambda content: content.pop("hyper_parameters"))
+        assert "does not say its algorithm; give algo=" in wrong(path)
+        assert "no model_length" in wrong(path, algo="duo")
+
     def test_an_algorithm_that_is_not_known_here(self, write):
         path = write(said=SAID | {"algo": {"name": "udlm"}})
         assert "algo.name udlm" in wrong(path)
