@@ -15,6 +15,7 @@ PACKAGE = Path(lm_eval_codd.__file__).parent
 
 # What each room may import from the package besides itself. A new room takes its place here.
 MAY_IMPORT = {
+    "carried": set(),
     "clean_text": set(),
     "columns": set(),
     "disk": set(),
@@ -63,7 +64,7 @@ MAY_IMPORT = {
     "inspection": {"backbones", "dit", "command_line"},
     "models": {
         *("catalogue", "settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"),
-        *("code_revision", "likelihood", "task_files", "disk"),
+        *("code_revision", "likelihood", "task_files", "disk", "carried", "dit"),
     },
     "gap": {"settings", "backbones", "circuits", "likelihood", "training", "columns", "outputs", "command_line"},
     "training": {"settings", "backbones", "circuits", "outputs", "command_line", "tensor_files"},
@@ -89,6 +90,7 @@ MAY_IMPORT = {
 WITHOUT_TENSORS = (
     "errors",
     "host_errors",
+    "carried",
     "clean_text",
     "pickled_arrays",
     "stored_files",
