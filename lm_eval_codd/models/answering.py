@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lm_eval_codd import decoding
+from lm_eval_codd.decoding import Generation
 from lm_eval_codd.models.batching import BatchSize, within_memory
-from lm_eval_codd.models.journal import Answer, Journal, Keys
+from lm_eval_codd.models.journal import Journal, Kept, Keys, take_journalled
 from lm_eval_codd.models.record import made_by
 
 if TYPE_CHECKING:
@@ -40,22 +41,15 @@ class Answering:
         self._backbone, self._circuit, self._planner = backbone, circuit, planner
         self._batch_size, self.journal = batch_size, journal
 
-    def take_journalled(self, config: DecodingConfig, group: list[Request]) -> Iterator[tuple[Request, Answer]]:
+    def take_journalled(
+        self, config: DecodingConfig, group: list[Request]
+    ) -> Iterator[tuple[Request, Kept[Generation]]]:
         """Remove from `group` the requests that are journalled, and yield them with their answers."""
-        if self.journal is None:
-            return
-        requests = list(group)
-        group.clear()
-        for request, key in zip(requests, self._keys(config, requests), strict=True):
-            answer = self.journal.find(key)
-            if answer is None:
-                group.append(request)
-            else:
-                yield request, answer
+        return take_journalled(self.journal, group, lambda requests: self._keys(config, requests), Generation)
 
     def decode(
         self, config: DecodingConfig, group: list[Request], progress: Progress
-    ) -> Iterator[tuple[Request, Answer]]:
+    ) -> Iterator[tuple[Request, Kept[Generation]]]:
         """Decode requests that share their settings; an answer is journalled before it is yielded."""
         drafted = [request for request in group if request.draft is not None]
         for part in (drafted, [request for request in group if request.draft is None]):
@@ -64,7 +58,7 @@ class Answering:
 
     def _decode(
         self, config: DecodingConfig, group: list[Request], progress: Progress
-    ) -> Iterator[tuple[Request, Answer]]:
+    ) -> Iterator[tuple[Request, Kept[Generation]]]:
         """As `decode`, of requests that all have a draft, or all none."""
         drafts = [request.draft for request in group if request.draft is not None]
         # Logits, a circuit's evidence and what it makes of it, in float32, at every position that a step looks at.
@@ -74,7 +68,7 @@ class Answering:
         self._batch_size.start(self._backbone.device, 3 * 4 * num_positions * self._backbone.vocab_size)
         keys = self._keys(config, group)
 
-        def decode(indices: list[int], batch_size: int) -> Iterator[tuple[int, Answer]]:
+        def decode(indices: list[int], batch_size: int) -> Iterator[tuple[int, Kept[Generation]]]:
             finished = decoding.stream(
                 self._backbone,
                 [group[index].prompt for index in indices],
@@ -87,7 +81,7 @@ class Answering:
                 batch_size=batch_size,
                 keep_rounds=bool(drafts),
             )
-            return ((one.index, Answer(one.generation, one.seconds)) for one in finished)
+            return ((one.index, Kept(one.generation, one.seconds)) for one in finished)
 
         for index, answer in within_memory([len(request.prompt) for request in group], self._batch_size, decode):
             if self.journal is not None:

@@ -234,13 +234,13 @@ class DiffusionLM(LikelihoodLM):
         for config, group in groups.items():
             for request, answer in self._answering.take_journalled(config, group):
                 totals.add_journalled(answer)
-                answers[request.key] = self._text(request, answer.generation, config)
+                answers[request.key] = self._text(request, answer.result, config)
         bar = Progress(total, len(answers), totals, hidden=disable_tqdm or self.rank > 0)
         with bar as progress, keeping_answers(self._answering.journal):
             for config, group in groups.items():
                 for request, answer in self._answering.decode(config, group, progress):
                     totals.add(answer)
-                    answers[request.key] = self._text(request, answer.generation, config)
+                    answers[request.key] = self._text(request, answer.result, config)
                     progress.add_answer()
         self._record.log_warnings(self._setup())
         return [answers[key] for key in keys]

@@ -1,4 +1,4 @@
-"""The journal of a run: every answer, written down as soon as it is decoded.
+"""The journal of a run: every result, such as an answer, written down as soon as it is made.
 
 A folder holds one append-only file a process, so that no two ever write to the same. Each line is a JSON object that
 ends with a hash of itself: a line that was cut short or damaged is told from a whole one, and only that line is lost.
@@ -8,6 +8,7 @@ are not among these.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -15,16 +16,17 @@ import os
 import secrets
 import time
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from lm_eval_codd.decoding import Generation
 from lm_eval_codd.disk import explained
-from lm_eval_codd.likelihood import Likelihood
 
 eval_logger = logging.getLogger("lm_eval.codd")
+
+R = TypeVar("R")
+T = TypeVar("T")
 
 _FILES: Final = "answers-*.jsonl"
 _KEY_BYTES: Final = 16
@@ -43,22 +45,14 @@ _OF_ANOTHER_FORM: Final = (KeyError, TypeError, ValueError, AttributeError, Recu
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A decoded answer and its share of the seconds that decoding took.
+class Kept(Generic[R]):
+    """A result, and its share of the seconds that the work took.
 
+    result: a dataclass of numbers, words and lists of them. Tokens of an answer are called `tokens`.
     made_elsewhere: a journalled one, made on other hardware or with other versions than this process has.
     """
 
-    generation: Generation
-    seconds: float
-    made_elsewhere: bool = False
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A likelihood, as `Answer` is a generation."""
-
-    likelihood: Likelihood
+    result: R
     seconds: float
     made_elsewhere: bool = False
 
@@ -146,33 +140,15 @@ class Journal:
         if num_damaged:
             eval_logger.warning("%s: %d lines are cut short or damaged and left out.", self.folder, num_damaged)
 
-    def find(self, key: str) -> Answer | None:
-        """The answer of a key, or None."""
+    def find(self, key: str, kind: type[R]) -> Kept[R] | None:
+        """The result of a key, which is of a kind; or None."""
         line = self._lines.get(key.encode())
         if line is None:
             return None
         try:
             record = _record_of(line)
-            seconds, length, tokens = (record.pop(name) for name in ("seconds", "length", "tokens"))
-            if not bool(length) <= len(tokens) <= length <= _LONGEST or any(type(token) is not int for token in tokens):
-                raise ValueError("no tokens")
-            tokens += tokens[-1:] * (length - len(tokens))
-            return Answer(Generation(tokens, **record), float(seconds), line.made_elsewhere)
-        except _OF_ANOTHER_FORM:
-            self._make_again(key)
-            return None
-
-    def find_scored(self, key: str) -> Scored | None:
-        """The likelihood of a key, or None."""
-        line = self._lines.get(key.encode())
-        if line is None:
-            return None
-        try:
-            record = _record_of(line)
-            seconds, likelihood = float(record.pop("seconds")), Likelihood(**record)
-            if not isinstance(likelihood.value, int | float):
-                raise ValueError("no value")
-            return Scored(likelihood, seconds, line.made_elsewhere)
+            seconds = float(record.pop("seconds"))
+            return Kept(_result_of(kind, record), seconds, line.made_elsewhere)
         except _OF_ANOTHER_FORM:
             self._make_again(key)
             return None
@@ -184,8 +160,8 @@ class Journal:
             "%s: an answer is not as this version writes them, and is made again (%s).", self.folder, key
         )
 
-    def add(self, answers: Iterable[tuple[str, Answer | Scored]]) -> None:
-        """Write answers or likelihoods with their keys.
+    def add(self, results: Iterable[tuple[str, Kept[Any]]]) -> None:
+        """Write results with their keys.
 
         On return they are with the system, whatever becomes of this process. Should the machine itself fail: they are
         on the disk too, but for those that came within a second of others; these follow with the next ones or `flush`.
@@ -193,7 +169,7 @@ class Journal:
         Raises:
             OSError: one line: the disk is full, or gone.
         """
-        lines = {key.encode(): _line_of(key, answer) for key, answer in answers}
+        lines = {key.encode(): _line_of(key, kept) for key, kept in results}
         try:
             text = b"".join(line + b"\n" for line in lines.values())
             if self._handle is None:
@@ -240,20 +216,67 @@ def _record_of(line: _Line) -> dict[str, Any]:
     return record
 
 
-def _line_of(key: str, answer: Answer | Scored) -> bytes:
-    if isinstance(answer, Scored):
-        return _seal({"key": key, **vars(answer.likelihood), "seconds": round(answer.seconds, 6)})
-    # Lines of answers without rounds are as they were before there were any.
-    generation = {name: value for name, value in vars(answer.generation).items() if value is not None}
-    record = {"key": key, **generation, "seconds": round(answer.seconds, 6)}
-    tokens = record["tokens"]
-    record["length"] = len(tokens)
-    # What follows an answer's end is one token over and over; one of them is enough.
-    last = len(tokens)
-    while last > 1 and tokens[last - 2] == tokens[-1]:
-        last -= 1
-    record["tokens"] = tokens[:last]
+def _result_of(kind: type[R], record: dict[str, Any]) -> R:
+    """What a record says. Raises one of `_OF_ANOTHER_FORM` where that is no result of this kind."""
+    if "length" in record:
+        length, tokens = record.pop("length"), record["tokens"]
+        if not bool(length) <= len(tokens) <= length <= _LONGEST:
+            raise ValueError("no tokens")
+        record["tokens"] = tokens + tokens[-1:] * (length - len(tokens))
+    result = kind(**record)
+    for field in dataclasses.fields(result):  # type: ignore[arg-type]
+        annotation = field.type.__name__ if field.type in (int, float) else str(field.type)
+        fits = _FITTING.get(annotation)
+        if fits is not None and not fits(getattr(result, field.name)):
+            raise ValueError(f"no {field.name}")
+    return result
+
+
+# By the annotation of a field.
+_FITTING: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "int": lambda value: type(value) is int,
+    "float": lambda value: type(value) in (int, float),
+    "list[int]": lambda value: isinstance(value, list) and all(type(each) is int for each in value),
+}
+
+
+def _line_of(key: str, kept: Kept[Any]) -> bytes:
+    optional = {field.name for field in dataclasses.fields(kept.result) if field.default is None}
+    # What is new in a kind of results and does not concern one leaves its line as it was.
+    said = {n: value for n, value in vars(kept.result).items() if value is not None or n not in optional}
+    record = {"key": key, **said, "seconds": round(kept.seconds, 6)}
+    if "tokens" in record:
+        tokens = record["tokens"]
+        record["length"] = len(tokens)
+        # What follows an answer's end is one token over and over; one of them is enough.
+        last = len(tokens)
+        while last > 1 and tokens[last - 2] == tokens[-1]:
+            last -= 1
+        record["tokens"] = tokens[:last]
     return _seal(record)
+
+
+def take_journalled(
+    journal: Journal | None, waiting: list[T], keys: Callable[[list[T]], Sequence[str]], kind: type[R]
+) -> Iterator[tuple[T, Kept[R]]]:
+    """Remove from `waiting` what is journalled, and yield it with its result.
+
+    Args:
+        journal: None has nothing.
+        waiting: what is to be worked on.
+        keys: of such a list.
+        kind: of the results.
+    """
+    if journal is None:
+        return
+    asked = list(waiting)
+    waiting.clear()
+    for each, key in zip(asked, keys(asked), strict=True):
+        kept = journal.find(key, kind)
+        if kept is None:
+            waiting.append(each)
+        else:
+            yield each, kept
 
 
 def _seal(record: Mapping[str, Any]) -> bytes:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lm_eval_codd.models.journal import Scored
+    from lm_eval_codd.likelihood import Likelihood
+    from lm_eval_codd.models.journal import Kept
     from lm_eval_codd.settings import LikelihoodConfig
 
 
@@ -45,9 +46,9 @@ class LikelihoodTotals:
     squared_stderr: float = 0.0
     seconds: float = 0.0
 
-    def add(self, scored: Scored, num_tokens: int, *, journalled: bool = False) -> None:
+    def add(self, scored: Kept[Likelihood], num_tokens: int, *, journalled: bool = False) -> None:
         """Count one likelihood."""
-        likelihood = scored.likelihood
+        likelihood = scored.result
         self.likelihoods += 1
         self.journalled += journalled
         self.journalled_elsewhere += journalled and scored.made_elsewhere

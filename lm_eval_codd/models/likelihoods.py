@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from lm_eval.api.instance import Instance
 
+    from lm_eval_codd.likelihood import Likelihood
     from lm_eval_codd.models.evaluation import Evaluation
     from lm_eval_codd.models.gen_kwargs import Settings
-    from lm_eval_codd.models.journal import Scored
+    from lm_eval_codd.models.journal import Kept
     from lm_eval_codd.models.record import Setup
     from lm_eval_codd.models.scoring import Scoring
     from lm_eval_codd.settings import LikelihoodConfig
@@ -57,7 +58,7 @@ class LikelihoodLM(HarnessLM):
             for request in requests
         ]
         scored = self._score(pairs, hidden=disable_tqdm)
-        results = [(scored[pair].likelihood.value, bool(scored[pair].likelihood.is_greedy)) for pair in pairs]
+        results = [(scored[pair].result.value, bool(scored[pair].result.is_greedy)) for pair in pairs]
         for request, result in zip(requests, results, strict=True):
             self.cache_hook.add_partial("loglikelihood", request.args, result)
         return results
@@ -81,7 +82,7 @@ class LikelihoodLM(HarnessLM):
             for request in requests
         ]
         scored = self._score(list(itertools.chain(*windows)), hidden=disable_tqdm)
-        values = [math.fsum(scored[pair].likelihood.value for pair in pairs) for pairs in windows]
+        values = [math.fsum(scored[pair].result.value for pair in pairs) for pairs in windows]
         for request, value in zip(requests, values, strict=True):
             self.cache_hook.add_partial("loglikelihood_rolling", request.args, value)
         return values
@@ -91,9 +92,9 @@ class LikelihoodLM(HarnessLM):
         config = dataclasses.replace(self.likelihoods, is_greedy=True)
         pairs = [Pair(tuple(prompt), tuple(target), config) for _, prompt, target in requests]
         scored = self._score(pairs, hidden=disable_tqdm)
-        return [(scored[pair].likelihood.value, bool(scored[pair].likelihood.is_greedy)) for pair in pairs]
+        return [(scored[pair].result.value, bool(scored[pair].result.is_greedy)) for pair in pairs]
 
-    def _score(self, pairs: list[Pair], *, hidden: bool) -> dict[Pair, Scored]:
+    def _score(self, pairs: list[Pair], *, hidden: bool) -> dict[Pair, Kept[Likelihood]]:
         """Every pair's likelihood; equal ones are computed once."""
         self._record.log_warnings(self._setup())
         waiting, totals, scored = list(dict.fromkeys(pairs)), self._record.likelihoods, {}

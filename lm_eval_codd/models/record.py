@@ -22,7 +22,8 @@ from lm_eval_codd.settings import DecodingConfig, LikelihoodConfig, departures_o
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.backbone import Backbone
     from lm_eval_codd.circuits.hmm import HMM
-    from lm_eval_codd.models.journal import Answer
+    from lm_eval_codd.decoding import Generation
+    from lm_eval_codd.models.journal import Kept
 
 eval_logger = logging.getLogger("lm_eval.codd")
 
@@ -64,9 +65,9 @@ class Totals:
     decoding_seconds: float = 0.0
     squared_seconds: float = 0.0
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: Kept[Generation]) -> None:
         """Count one answer."""
-        generation = answer.generation
+        generation = answer.result
         self.requests += 1
         self.decoding_seconds += answer.seconds
         self.squared_seconds += answer.seconds**2
@@ -78,7 +79,7 @@ class Totals:
         self.nonfinite_steps += generation.num_nonfinite
         self.answer_tokens += generation.num_answer_tokens
 
-    def add_journalled(self, answer: Answer) -> None:
+    def add_journalled(self, answer: Kept[Generation]) -> None:
         """Count one answer that an earlier process made, with what it cost there."""
         self.add(answer)
         self.journalled_answers += 1

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd import likelihood
+from lm_eval_codd.likelihood import Likelihood
 from lm_eval_codd.models.batching import BatchSize, within_memory
-from lm_eval_codd.models.journal import Journal, Keys, Scored
+from lm_eval_codd.models.journal import Journal, Kept, Keys, take_journalled
 from lm_eval_codd.models.record import scored_by
 
 if TYPE_CHECKING:
@@ -42,20 +43,11 @@ class Scoring:
         """Canvases in a pass, once something was scored."""
         return self._batch_size.now if self._began else None
 
-    def take_journalled(self, pairs: list[Pair]) -> Iterator[tuple[Pair, Scored]]:
+    def take_journalled(self, pairs: list[Pair]) -> Iterator[tuple[Pair, Kept[Likelihood]]]:
         """Remove from `pairs` those that are journalled, and yield them with their likelihoods."""
-        if self.journal is None:
-            return
-        waiting = list(pairs)
-        pairs.clear()
-        for pair, key in zip(waiting, self._keys(waiting), strict=True):
-            scored = self.journal.find_scored(key)
-            if scored is None:
-                pairs.append(pair)
-            else:
-                yield pair, scored
+        return take_journalled(self.journal, pairs, self._keys, Likelihood)
 
-    def score(self, pairs: Sequence[Pair], progress: ScoringProgress) -> Iterator[tuple[Pair, Scored]]:
+    def score(self, pairs: Sequence[Pair], progress: ScoringProgress) -> Iterator[tuple[Pair, Kept[Likelihood]]]:
         """Score pairs; a likelihood is journalled before it is yielded."""
         groups: dict[LikelihoodConfig, list[Pair]] = defaultdict(list)
         for pair in pairs:
@@ -65,13 +57,13 @@ class Scoring:
 
     def _score(
         self, config: LikelihoodConfig, group: Sequence[Pair], progress: ScoringProgress
-    ) -> Iterator[tuple[Pair, Scored]]:
+    ) -> Iterator[tuple[Pair, Kept[Likelihood]]]:
         lengths = [len(pair.prompt) + len(pair.target) for pair in group]
         self._began = True
         self._batch_size.start(self._backbone.device, _TOKEN_BYTES * max(lengths))
         keys = self._keys(group)
 
-        def score(indices: list[int], batch_size: int) -> Iterator[tuple[int, Scored]]:
+        def score(indices: list[int], batch_size: int) -> Iterator[tuple[int, Kept[Likelihood]]]:
             finished = likelihood.stream(
                 self._backbone,
                 [(group[index].prompt, group[index].target) for index in indices],
@@ -80,7 +72,7 @@ class Scoring:
                 batch_size=batch_size,
                 on_pass=progress.on_pass,
             )
-            return ((one.index, Scored(one.likelihood, one.seconds)) for one in finished)
+            return ((one.index, Kept(one.likelihood, one.seconds)) for one in finished)
 
         for index, scored in within_memory(lengths, self._batch_size, score):
             if self.journal is not None:

@@ -12,7 +12,7 @@ from lm_eval_codd.decoding import Generation
 from lm_eval_codd.likelihood import Likelihood
 from lm_eval_codd.models.arguments import from_harness, json_object, true_or_false, whole_number
 from lm_eval_codd.models.diffusion_lm import DiffusionLM
-from lm_eval_codd.models.journal import Answer, Journal, Scored, _seal
+from lm_eval_codd.models.journal import Journal, Kept, _seal
 from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.settings import DecodingConfig, LikelihoodConfig
 from tests.anything import SCALARS, VALUES, WORDS, changed, outcome
@@ -76,25 +76,25 @@ class TestJournals:
         folder = tmp_path_factory.mktemp("journal")
         journal = Journal(folder)
         journal.start({"here": 1})
-        journal.add([(KEY, Answer(generation, seconds))])
+        journal.add([(KEY, Kept(generation, seconds))])
         journal.close()
         again = Journal(folder)
         again.start({"here": 1})
-        found = again.find(KEY)
-        assert found.generation == generation
+        found = again.find(KEY, Generation)
+        assert found.result == generation
         assert found.made_elsewhere is False
-        assert again.find(KEY[::-1]) is None
+        assert again.find(KEY[::-1], Generation) is None
 
     @given(LIKELIHOODS)
     def test_a_likelihood_too(self, tmp_path_factory, likelihood):
         folder = tmp_path_factory.mktemp("journal")
         journal = Journal(folder)
         journal.start({})
-        journal.add([(KEY, Scored(likelihood, 1.0))])
+        journal.add([(KEY, Kept(likelihood, 1.0))])
         journal.close()
         again = Journal(folder)
         again.start({})
-        assert again.find_scored(KEY).likelihood == likelihood
+        assert again.find(KEY, Likelihood).result == likelihood
 
     @given(st.data())
     def test_any_line_with_a_seal_is_an_answer_or_is_made_again(self, tmp_path_factory, data):
@@ -106,16 +106,16 @@ class TestJournals:
         (folder / "answers-a.jsonl").write_bytes(b"\n".join(lines))
         journal = Journal(folder)
         journal.start({})
-        answer, scored = journal.find(KEY), journal.find_scored(KEY)
-        assert answer is None or isinstance(answer.generation.tokens, list)
-        assert scored is None or isinstance(scored.likelihood.value, int | float)
+        answer, scored = journal.find(KEY, Generation), journal.find(KEY, Likelihood)
+        assert answer is None or isinstance(answer.result.tokens, list)
+        assert scored is None or isinstance(scored.result.value, int | float)
 
     def test_a_length_that_nobody_decoded_takes_no_memory(self, tmp_path):
         record = {"key": KEY, "tokens": [1], "num_answer_tokens": 1, "num_forward": 1, "seconds": 0, "length": 1 << 40}
         (tmp_path / "answers-a.jsonl").write_bytes(_seal(record))
         journal = Journal(tmp_path)
         journal.start({})
-        assert journal.find(KEY) is None
+        assert journal.find(KEY, Generation) is None
 
     @given(st.lists(st.binary(max_size=80), max_size=4))
     def test_any_bytes(self, tmp_path_factory, lines):
@@ -123,4 +123,4 @@ class TestJournals:
         (folder / "answers-a.jsonl").write_bytes(b"\n".join(lines))
         journal = Journal(folder)
         journal.start(json.loads("{}"))
-        assert journal.find(KEY) is None
+        assert journal.find(KEY, Generation) is None

@@ -2,6 +2,7 @@ import errno
 import os
 import random
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from lm_eval_codd import decoding
 from lm_eval_codd.decoding import Generation
 from lm_eval_codd.models import journal as journal_module
 from lm_eval_codd.models.dream import Dream
-from lm_eval_codd.models.journal import Answer, Journal, Keys
+from lm_eval_codd.models.journal import Journal, Kept, Keys
 from lm_eval_codd.models.llada import LLaDA
 from tests.small_disk import small_disk  # noqa: F401
 
@@ -30,7 +31,7 @@ def opened(folder, surroundings=HERE):
 def answer(seed, length=24):
     generator = random.Random(seed)
     tokens = [generator.randrange(500) for _ in range(length // 2)]
-    return Answer(Generation(tokens + [499] * (length - len(tokens)), length // 2, 8, 3, 1), seconds=seed / 8)
+    return Kept(Generation(tokens + [499] * (length - len(tokens)), length // 2, 8, 3, 1), seconds=seed / 8)
 
 
 def write(folder, seeds, per_batch=2):
@@ -71,19 +72,19 @@ class TestFile:
     def test_answers_come_back_as_they_were_written(self, tmp_path):
         write(tmp_path, range(9))
         journal = opened(tmp_path)
-        assert [journal.find(key(seed)) for seed in range(9)] == [answer(seed) for seed in range(9)]
-        assert journal.find(key(9)) is None
+        assert [journal.find(key(seed), Generation) for seed in range(9)] == [answer(seed) for seed in range(9)]
+        assert journal.find(key(9), Generation) is None
 
     @pytest.mark.parametrize("tokens", [[], [7], [7, 7, 7], [1, 2, 3], [1, 7, 1, 7, 7]])
     def test_every_shape_of_answer_comes_back(self, tmp_path, tokens):
         journal = opened(tmp_path)
-        journal.add([("0" * 32, Answer(Generation(tokens, len(tokens), 1), 0.5))])
-        for found in (journal.find("0" * 32), opened(tmp_path).find("0" * 32)):
-            assert found.generation.tokens == tokens
+        journal.add([("0" * 32, Kept(Generation(tokens, len(tokens), 1), 0.5))])
+        for found in (journal.find("0" * 32, Generation), opened(tmp_path).find("0" * 32, Generation)):
+            assert found.result.tokens == tokens
 
     def test_what_follows_the_end_takes_no_room(self, tmp_path):
         journal = opened(tmp_path)
-        journal.add([(key(0), Answer(Generation([1, 2] + [0] * 100_000, 2, 1), 0.0))])
+        journal.add([(key(0), Kept(Generation([1, 2] + [0] * 100_000, 2, 1), 0.0))])
         assert next(tmp_path.iterdir()).stat().st_size < 1000
 
     def test_a_journal_that_is_only_read_adds_no_file(self, tmp_path):
@@ -93,21 +94,47 @@ class TestFile:
 
     def test_answers_of_other_hardware_or_versions_are_marked(self, tmp_path):
         write(tmp_path, [1])
-        assert not opened(tmp_path).find(key(1)).made_elsewhere
-        assert opened(tmp_path, {**HERE, "device_name": "there"}).find(key(1)).made_elsewhere
+        assert not opened(tmp_path).find(key(1), Generation).made_elsewhere
+        assert opened(tmp_path, {**HERE, "device_name": "there"}).find(key(1), Generation).made_elsewhere
 
     @pytest.mark.parametrize("name", ["notes.txt", "answers.jsonl", "run.json"])
     def test_other_files_are_left_alone(self, tmp_path, name):
         (tmp_path / name).write_bytes(b"\0 not ours")
         write(tmp_path / "journal", [1])
         shutil.copy(tmp_path / name, tmp_path / "journal" / name)
-        assert opened(tmp_path / "journal").find(key(1)) == answer(1)
+        assert opened(tmp_path / "journal").find(key(1), Generation) == answer(1)
 
     @pytest.mark.parametrize("name", ["file", "file/below"])
     def test_a_folder_that_cannot_be_is_an_error_that_says_so(self, tmp_path, name):
         (tmp_path / "file").touch()
         with pytest.raises(ValueError, match=r"`journal=.*` cannot be used .*; give another folder"):
             Journal(tmp_path / name)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A kind of results that the journal was not written for."""
+
+    value: float
+    words: list[str]
+    note: str | None = None
+
+
+class TestAnyFlatResult:
+    def test_is_kept(self, tmp_path):
+        results = {key(1): Kept(Measured(1.5, ["a", "b"]), 0.25), key(2): Kept(Measured(-2, [], "x"), 0.5)}
+        opened(tmp_path).add(results.items())
+        again = opened(tmp_path)
+        assert {one: again.find(one, Measured) for one in results} == results
+
+    @pytest.mark.parametrize("value", ["1.5", None, True, [1.5]])
+    def test_is_made_again_where_a_field_holds_something_else(self, tmp_path, value):
+        opened(tmp_path).add([(key(1), Kept(Measured(value, []), 0.25))])
+        assert opened(tmp_path).find(key(1), Measured) is None
+
+    def test_of_another_kind_is_none(self, tmp_path):
+        opened(tmp_path).add([(key(1), answer(1))])
+        assert opened(tmp_path).find(key(1), Measured) is None
 
 
 class TestDamage:
@@ -118,8 +145,10 @@ class TestDamage:
             folder = tmp_path / "cut"
             folder.mkdir()
             (folder / "answers-1.jsonl").write_bytes(whole[:length])
-            found = {seed for seed in range(4) if opened(folder).find(key(seed)) == answer(seed)}
-            wrong = {seed for seed in range(4) if opened(folder).find(key(seed)) not in (None, answer(seed))}
+            found = {seed for seed in range(4) if opened(folder).find(key(seed), Generation) == answer(seed)}
+            wrong = {
+                seed for seed in range(4) if opened(folder).find(key(seed), Generation) not in (None, answer(seed))
+            }
             assert not wrong - found
             # The header is a line too, and a line is whole without its newline.
             assert found == set(range(sum(end <= length for end in ends) - 1))
@@ -133,8 +162,8 @@ class TestDamage:
             damaged[place] ^= 1 << place % 8
             path.write_bytes(damaged)
             journal = opened(tmp_path)
-            found = [journal.find(key(seed)) for seed in range(3)]
-            same = [one is not None and one.generation == answer(seed).generation for seed, one in enumerate(found)]
+            found = [journal.find(key(seed), Generation) for seed in range(3)]
+            same = [one is not None and one.result == answer(seed).result for seed, one in enumerate(found)]
             assert all(ok or one is None for ok, one in zip(same, found, strict=True))
             assert sum(same) >= (1 if whole[place : place + 1] == b"\n" else 2)
 
@@ -142,7 +171,7 @@ class TestDamage:
         path = write(tmp_path, range(3))
         (tmp_path / "answers-0.jsonl").write_bytes(path.read_bytes() + path.read_bytes())
         journal = opened(tmp_path)
-        assert [journal.find(key(seed)) for seed in range(3)] == [answer(seed) for seed in range(3)]
+        assert [journal.find(key(seed), Generation) for seed in range(3)] == [answer(seed) for seed in range(3)]
         assert "3 answers are journalled" in harness_log.text
 
     def test_garbage_is_left_out_and_counted(self, tmp_path, harness_log):
@@ -150,8 +179,8 @@ class TestDamage:
         (tmp_path / "answers-0.jsonl").write_bytes(os.urandom(5000).replace(b"\n", b" ") + b'\n{"key":"1"}\n[]\n\n')
         (tmp_path / "answers-9.jsonl").touch()
         journal = opened(tmp_path)
-        assert [journal.find(key(seed)) for seed in range(3)] == [
-            Answer(answer(seed).generation, answer(seed).seconds) for seed in range(3)
+        assert [journal.find(key(seed), Generation) for seed in range(3)] == [
+            Kept(answer(seed).result, answer(seed).seconds) for seed in range(3)
         ]
         assert "3 lines are cut short or damaged and left out" in harness_log.text
 
@@ -183,7 +212,7 @@ class TestFullDisk:
         room[0] = 10**9
         journal.add([(key(3), answer(3))])
         again = opened(tmp_path)
-        assert [again.find(key(seed)) for seed in (1, 2, 3)] == [answer(1), None, answer(3)]
+        assert [again.find(key(seed), Generation) for seed in (1, 2, 3)] == [answer(1), None, answer(3)]
 
     def test_the_run_stops_and_the_next_one_goes_on(self, tmp_path, room, checkpoints, ask, decoded):
         lm = LLaDA(checkpoints["llada"], journal=tmp_path, **SHORT)
@@ -213,7 +242,7 @@ class TestFullDisk:
                 journal.add([(key(2), answer(2))])
         journal.add([(key(3), answer(3))])
         again = opened(tmp_path)
-        assert [again.find(key(seed)) for seed in (1, 2, 3)] == [answer(1), None, answer(3)]
+        assert [again.find(key(seed), Generation) for seed in (1, 2, 3)] == [answer(1), None, answer(3)]
 
     def test_a_small_disk_that_is_really_full(self, small_disk, harness_log):  # noqa: F811
         small_disk.fill(free=8192)
@@ -225,7 +254,8 @@ class TestFullDisk:
         small_disk.make_room()
         journal.add([(key(1000), answer(1000))])
         again = opened(small_disk.root / "journal")
-        assert [seed for seed in range(1001) if again.find(key(seed)) == answer(seed)] == [*range(num_kept), 1000]
+        found = [seed for seed in range(1001) if again.find(key(seed), Generation) == answer(seed)]
+        assert found == [*range(num_kept), 1000]
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
     def test_a_device_that_is_really_full(self, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 from lm_eval.api.instance import Instance
 
 from lm_eval_codd import decoding
+from lm_eval_codd.decoding import Generation
 from lm_eval_codd.models.journal import Journal
 from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.models.preemption import Preempted, keeping_answers
@@ -165,4 +166,4 @@ class TestHalfALine:
                 journal.add([(key(2), answer(2))])
         journal.add([(key(3), answer(3))])
         again = opened(tmp_path)
-        assert [again.find(key(seed)) for seed in (1, 2, 3)] == [answer(1), None, answer(3)]
+        assert [again.find(key(seed), Generation) for seed in (1, 2, 3)] == [answer(1), None, answer(3)]

@@ -8,7 +8,7 @@ import torch
 
 from lm_eval_codd import DecodingConfig
 from lm_eval_codd.decoding import Generation
-from lm_eval_codd.models.journal import Answer, Keys
+from lm_eval_codd.models.journal import Kept, Keys
 from lm_eval_codd.models.record import Record, Setup, Totals, made_by
 
 
@@ -64,7 +64,7 @@ class TestSeconds:
         ranks = [Totals(), Totals()]
         for rank, seconds in zip(ranks, ((1.0, 3.0), (2.0, 2.0)), strict=True):
             for of_answer in seconds:
-                rank.add(Answer(Generation([1], 1, 8), of_answer))
+                rank.add(Kept(Generation([1], 1, 8), of_answer))
         totals = Totals.over_ranks(ranks)
         assert totals.decoding_seconds == 4.0
         assert totals.seconds_deviation(2) == pytest.approx(0.5**0.5)
@@ -74,12 +74,12 @@ class TestNonfiniteLogits:
     def test_are_counted_by_answer_and_by_step(self):
         totals = Totals()
         for number in (0, 3, 0, 1):
-            totals.add(Answer(Generation([1, 2], 2, 8, num_nonfinite=number), 0.0))
+            totals.add(Kept(Generation([1, 2], 2, 8, num_nonfinite=number), 0.0))
         assert (totals.requests, totals.nonfinite_answers, totals.nonfinite_steps) == (4, 2, 4)
 
     def test_are_said_in_the_log_once(self, caplog):
         record = Record()
-        record.totals.add(Answer(Generation([1], 1, 8, num_nonfinite=3), 0.0))
+        record.totals.add(Kept(Generation([1], 1, 8, num_nonfinite=3), 0.0))
         for _ in range(2):
             record.log_warnings(a_model())
         (message,) = [entry.getMessage() for entry in caplog.records]
@@ -89,6 +89,6 @@ class TestNonfiniteLogits:
 
     def test_where_there_were_none_nothing_is_said(self, caplog):
         record = Record()
-        record.totals.add(Answer(Generation([1], 1, 8), 0.0))
+        record.totals.add(Kept(Generation([1], 1, 8), 0.0))
         record.log_warnings(a_model())
         assert not caplog.records
