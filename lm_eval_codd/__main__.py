@@ -41,7 +41,7 @@ COMMANDS: Final = {
     "convert-circuit": Command(
         "lm_eval_codd.circuits.files.convert:main", "a circuit from .jpc to .safetensors or back"
     ),
-    "dit": Command("lm_eval_codd.dit.cli:main", "checkpoints of DUO, MDLM, SEDD, D3PM and AR"),
+    "dit": Command("lm_eval_codd.dit.cli:main", "DUO, MDLM, SEDD, D3PM and AR: convert, train, distil"),
     "crb": Command("lm_eval_codd.code_revision.cli:main", "corrupted programs for the Code Revision Benchmark"),
     "trace": Command("lm_eval_codd.trace.cli:main", "one prompt decoded step by step, in the terminal or as a page"),
     "tasks": Command("lm_eval_codd.harness:tasks", "the folder of the tasks, for lm-eval's --include_path"),

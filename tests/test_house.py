@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "likelihood": {"settings", "backbones", "circuits", "decoding", "noise"},
     "dit": {
         *("settings", "names", "backbones", "circuits", "decoding", "noise", "transfer", "outputs", "command_line"),
-        "tensor_files",
+        *("tensor_files", "training"),
     },
     "inspection": {"backbones", "dit", "command_line"},
     "models": {

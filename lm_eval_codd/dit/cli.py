@@ -7,7 +7,11 @@ from typing import Final
 
 from lm_eval_codd.command_line import Parser
 
-_COMMANDS: Final = {"convert": "a Lightning .ckpt as a folder in safetensors"}
+_COMMANDS: Final = {
+    "convert": "a Lightning .ckpt as a folder in safetensors",
+    "train": "a model from nothing",
+    "distil": "a DUO into a student of fewer steps",
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from lm_eval_codd.command_line import Parser
 from lm_eval_codd.outputs import check_folder
-from lm_eval_codd.tensor_files import save_tensors
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,7 +31,8 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(f"`DIR={folder}` already holds a checkpoint; give another folder")
 
     from lm_eval_codd.dit.lightning import SUFFIX, is_lightning, read_lightning
-    from lm_eval_codd.dit.loading import PREFIX, check_weights
+    from lm_eval_codd.dit.loading import check_weights
+    from lm_eval_codd.dit.saving import save_dit
 
     if not is_lightning(arguments.source):
         raise ValueError(f"`{arguments.source}` is no file that ends in {SUFFIX}; folders need no conversion")
@@ -43,10 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     fields = checkpoint.fields | {"algo": config.algo, "converted_from": checkpoint.identity}
     if arguments.mask_id is not None:
         fields["mask_token_id"] = arguments.mask_id
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {f"{PREFIX}{name}": weight for name, weight in checkpoint.weights.items()}
-    save_tensors(folder / "model.safetensors", weights, {"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    save_dit(folder, fields, checkpoint.weights)
     kind = "last" if arguments.last else "averaged"
-    print(f"wrote {folder}: {config.algo}, {len(weights)} tensors, the {kind} weights of {checkpoint.source}")
+    print(
+        f"wrote {folder}: {config.algo}, {len(checkpoint.weights)} tensors, the {kind} weights of {checkpoint.source}"
+    )
     return 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
-from lm_eval_codd.dit.processes.d3pm import D3PM, NUM_STEPS
+from lm_eval_codd.dit.processes.d3pm import D3PM, on_grid
 from lm_eval_codd.dit.schedules import LEAST_TIME
 from lm_eval_codd.noise import Stream, row_keys, uniforms
 from lm_eval_codd.settings import unknown_value
@@ -109,7 +109,7 @@ def _drawn(
     level = uniforms(keys, Stream.COUNT, number, torch.zeros_like(number)[:, None])[:, 0]
     t = times_of_draws(level, number, num_samples)
     if isinstance(dit.process, D3PM):
-        t = ((t * NUM_STEPS).floor() + 1) / NUM_STEPS
+        t = on_grid(t)
     noise = uniforms(keys, Stream.RANK, number, columns.expand(len(draws), -1))
     z = dit.diffusion.noised(x0, dit.schedule.alpha(t)[:, None], noise)
     nats = dit.nelbo_of_noise(x0, z.where(scored, x0), t)

@@ -94,13 +94,8 @@ def read_pairs(
     Raises:
         ValueError: one line: no such file, a line that is no JSON object, a column that is missing or no text.
     """
-    path = Path(source).expanduser()
-    is_file = path.is_file() or path.suffix in (".jsonl", ".json") or source.startswith((".", "/", "~"))
-    if is_file and not path.is_file():
-        what = "a folder" if path.is_dir() else "no such file"
-        raise ValueError(f"`data={source}`: {what}; give a .jsonl file or a data set of the hub")
     pairs = []
-    for number, row in enumerate(islice(_lines(path) if is_file else _hub_rows(source), limit), start=1):
+    for number, row in enumerate(read_rows(source, limit), start=1):
         for column in (question_column, answer_column):
             if column not in row:
                 raise ValueError(
@@ -113,6 +108,20 @@ def read_pairs(
     if not pairs:
         raise ValueError(f"`data={source}` has no rows; give one with a question and an answer on each line")
     return pairs
+
+
+def read_rows(source: str, limit: int | None = None) -> Iterable[dict]:
+    """Rows of a .jsonl file or of a data set of the hub, NAME[:CONFIG[:SPLIT]].
+
+    Raises:
+        ValueError: one line: no such file, or, on the way, a line that is no JSON object.
+    """
+    path = Path(source).expanduser()
+    is_file = path.is_file() or path.suffix in (".jsonl", ".json") or source.startswith((".", "/", "~"))
+    if is_file and not path.is_file():
+        what = "a folder" if path.is_dir() else "no such file"
+        raise ValueError(f"`data={source}`: {what}; give a .jsonl file or a data set of the hub")
+    return islice(_lines(path) if is_file else _hub_rows(source), limit)
 
 
 def encode(

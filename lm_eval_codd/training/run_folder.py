@@ -32,6 +32,12 @@ def is_finished(output: Path) -> bool:
     return (output / REPORT_NAME).is_file() and not is_interrupted(output)
 
 
+def refuse_checkpoint(output: Path) -> None:
+    """Raise `ValueError`, one line, where `output` holds a checkpoint that no run of this folder wrote."""
+    if (output / "config.json").exists() and not is_interrupted(output):
+        raise ValueError(f"`output={output}` holds a checkpoint already, which is not overwritten; give another folder")
+
+
 def finished_report(output: Path, config: DataclassInstance, *, resume: bool) -> dict[str, Any] | None:
     """The report of the finished run in `output`; None where there is a run to start or to go on with.
 

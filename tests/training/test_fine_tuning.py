@@ -94,10 +94,10 @@ def kill_at(monkeypatch):
     def arrange(step):
         original = fine_tuning._Learner.update
 
-        def dying(self, rows, epoch, index, total):
+        def dying(self, index):
             if index == step:
                 raise Killed
-            return original(self, rows, epoch, index, total)
+            return original(self, index)
 
         monkeypatch.setattr(fine_tuning._Learner, "update", dying)
 

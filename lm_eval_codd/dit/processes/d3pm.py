@@ -16,6 +16,11 @@ NUM_STEPS: Final = 1000
 _LAST: Final = 1 - 1e-4
 
 
+def on_grid(t: Tensor) -> Tensor:
+    """Times in (0, 1) on the grid 2/1000 .. 1 of the steps."""
+    return ((t * NUM_STEPS).floor() + 1) / NUM_STEPS
+
+
 class D3PM(Absorbing):
     """The network may leave mass on the mask."""
 

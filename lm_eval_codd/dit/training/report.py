@@ -1,0 +1,44 @@
+"""What both trainings leave behind: the averaged model, and what it was made of."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lm_eval_codd.dit.saving import fields_of, save_dit
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from lm_eval_codd.dit.model import DiT
+    from lm_eval_codd.dit.training.rows import Rows
+    from lm_eval_codd.training.loop import Progress
+
+
+def write_model(output: Path, dit: DiT) -> None:
+    """The folder that `load_dit` reads."""
+    save_dit(output, fields_of(dit.config), dit.network.state_dict())
+
+
+def report_of(config: DataclassInstance, dit: DiT, rows: Rows, progress: Progress) -> dict[str, Any]:
+    """training.json."""
+    return {
+        "settings": asdict(config),
+        "data": {
+            "identity": rows.identity,
+            "num_train": len(rows.train),
+            "num_held_out": len(rows.held_out),
+            "length": rows.length,
+            "num_dropped": rows.num_dropped,
+        },
+        "model": {"algo": dit.algo, "vocab_size": dit.vocab_size, "num_parameters": dit.num_parameters},
+        "figures": progress.history[-1],
+        "history": progress.history,
+        "seconds": round(progress.seconds, 1),
+        "device": str(dit.device),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
