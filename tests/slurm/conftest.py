@@ -26,14 +26,17 @@ class Cluster:
         self._manage("stop")
 
     def ask(self, *command: str) -> str:
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True, timeout=60)
+        """What a command of Slurm prints. Raises `RuntimeError` with what it says where it fails."""
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
         return done.stdout
 
     def state(self, task: str) -> str | None:
         """Of a task of an array, as `7_0`; None where Slurm does not know it."""
         try:
             said = self.ask("scontrol", "show", "job", "--oneliner", task)
-        except subprocess.CalledProcessError:
+        except RuntimeError:
             return None
         return said.partition("JobState=")[2].partition(" ")[0] or None
 
