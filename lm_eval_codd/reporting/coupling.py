@@ -12,6 +12,7 @@ from lm_eval_codd.reporting.stats import holm, interval_between
 from lm_eval_codd.reporting.table import (
     COMPARED,
     MISSING,
+    POWER,
     TESTS,
     Footnotes,
     Table,
@@ -82,13 +83,13 @@ def coupling_table(group: Group) -> Table | None:
             low, high = difference_interval(kinds)
             gain = kinds["joint"].pair.difference - kinds["control"].pair.difference
             between = [points(gain), f"{points(low)} to {points(high)}"]
-            rows.append([*_place(setting), "joint less control", *[MISSING] * 6, *between, *[MISSING] * 2])
+            rows.append([*_place(setting), "joint less control", *[MISSING] * 6, *between, *[MISSING] * 3])
     if not rows:
         return None
     header = ["rule", "steps", "system", "tasks with", "tasks", "base", "CoDD", *COMPARED]
     approximate = legend_of([setting.schedule for setting in compared])
     title = f"{group.title}: {_QUESTION} ({TESTS})"
-    return Table(title, header, rows, 4, [*_LEGEND, *approximate, *left_out, *notes.lines()])
+    return Table(title, header, rows, 4, [*_LEGEND, POWER, *approximate, *left_out, *notes.lines()])
 
 
 def constraint_table(group: Group) -> Table | None:

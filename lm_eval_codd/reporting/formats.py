@@ -13,6 +13,7 @@ from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.columns import padded, widths_of
 from lm_eval_codd.reporting.cells import BASE, Cell, Group
 from lm_eval_codd.reporting.samples import count_unreadable
+from lm_eval_codd.reporting.stats import wilson
 from lm_eval_codd.reporting.table import Table, paired
 
 __all__ = ["FORMATS", "cells_as_csv", "join", "markdown_line", "to_html", "to_latex", "to_markdown"]
@@ -32,9 +33,12 @@ _CSV_HEADER: Final = (
         "run",
         "percent",
         "stderr",
+        "wilson_low",
+        "wilson_high",
     ),
     *("correct", "n", "unreadable", "nfe", "answer_tokens", "circuit_calls", "seconds_per_sample", "hardware"),
-    *("gain", "gain_low", "gain_high", "better", "worse", "mcnemar_p", "is_shown", "remarks"),
+    *("gain", "gain_low", "gain_high", "better", "worse", "mcnemar_p", "seen_from", "paired_t_p"),
+    *("is_shown", "remarks"),
 )
 _LATEX_ESCAPES: Final = str.maketrans(
     {
@@ -138,6 +142,9 @@ def _csv_lines(group: Group, cell: Cell) -> list[dict[str, object]]:
             "is_shown": int(is_shown),
             "remarks": "; ".join([*cell.marks, cell.refusal] if is_shown or cell.refusal else []).strip("; "),
         }
+        if run.correct is not None:
+            bounds = zip(("wilson_low", "wilson_high"), wilson(*run.counts), strict=True)
+            line |= {name: f"{100 * bound:.4f}" for name, bound in bounds}
         if cell.key.system != BASE:
             line |= {name: run.settings[name] for name in ("pc_frac", "pc_temperature")}
         pair = paired(base, cell) if is_shown and base is not None and cell.key.system != BASE else ""
@@ -148,7 +155,8 @@ def _csv_lines(group: Group, cell: Cell) -> list[dict[str, object]]:
                 "gain_high": f"{100 * pair.high:.4f}",
                 "better": pair.better,
                 "worse": pair.worse,
-                "mcnemar_p": f"{pair.p:.6g}",
+                "paired_t_p" if pair.is_graded else "mcnemar_p": f"{pair.p:.6g}",
+                "seen_from": "" if pair.seen_from is None else f"{100 * pair.seen_from:.4f}",
             }
         lines.append(line)
     return lines

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from lm_eval_codd.reporting.clustered import clustered_mean, quantile_of_t
 from lm_eval_codd.reporting.samples import Outcomes, different_items, read_outcomes
-from lm_eval_codd.reporting.stats import mcnemar, paired_interval
+from lm_eval_codd.reporting.stats import mcnemar, paired_interval, smallest_net_change
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.run import Run
 
-__all__ = ["Pair", "compare_outcomes", "compare_runs", "pooled"]
+__all__ = ["LEVEL", "Pair", "compare_outcomes", "compare_runs", "pooled"]
+
+# At which `seen_from` asks what could have been significant.
+LEVEL: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -20,33 +24,40 @@ class Pair:
     """A paired comparison over `n` items.
 
     Attributes:
-        better: items that the second answers right and the first wrong; `worse`: the other way round.
+        better: items that the second answers right (better) and the first wrong (worse); `worse`: the other way round.
+        difference: second less first, as a share.
         p: McNemar's exact test, two-sided.
         low, high: 95% paired bootstrap interval of the difference, as shares.
+        seen_from: the smallest difference that could have been significant at `LEVEL` with items that vary as these
+            do; None where no difference could have been.
+        is_graded: items score other than 0 or 1, as of several answers to each; `p` and interval are then of a paired
+            t-test over items.
     """
 
     n: int
     better: int
     worse: int
+    difference: float
     p: float
     low: float
     high: float
-
-    @property
-    def difference(self) -> float:
-        """Second less first, as a share."""
-        return (self.better - self.worse) / self.n
+    seen_from: float | None
+    is_graded: bool = False
 
 
 def compare_runs(first: Run, second: Run) -> Pair:
     """The paired comparison of two runs; raises `ValueError` with the reason when they cannot be compared."""
     if first.metric != second.metric:
         raise ValueError(f"their metrics differ: {first.metric} and {second.metric}")
-    return compare_outcomes(read_outcomes(first), read_outcomes(second))
+    if not (first.is_mean and second.is_mean):
+        raise ValueError(f"{first.metric} is no mean over items")
+    outcomes = read_outcomes(first), read_outcomes(second)
+    is_graded = not {*outcomes[0].values(), *outcomes[1].values()} <= {0.0, 1.0}
+    return _graded(*outcomes) if is_graded else compare_outcomes(*outcomes)
 
 
 def compare_outcomes(first: Outcomes, second: Outcomes) -> Pair:
-    """The same on outcomes that were read before."""
+    """The same on outcomes that were read before, each 0 or 1."""
     if reason := different_items(first, second):
         raise ValueError(reason)
     shared = first.keys() & second.keys()
@@ -58,9 +69,25 @@ def compare_outcomes(first: Outcomes, second: Outcomes) -> Pair:
 
 
 def pooled(pairs: Iterable[Pair]) -> Pair:
-    """One comparison over the items of several, every item counting alike."""
+    """One comparison over the items of several, every item counting alike; of items that score 0 or 1."""
     return _pair(*(sum(column) for column in zip(*((p.n, p.better, p.worse) for p in pairs), strict=True)))
 
 
 def _pair(n: int, better: int, worse: int) -> Pair:
-    return Pair(n, better, worse, mcnemar(better, worse), *paired_interval(better, worse, n))
+    net = smallest_net_change(better + worse, LEVEL)
+    low, high = paired_interval(better, worse, n)
+    seen_from = net / n if net <= n else None
+    return Pair(n, better, worse, (better - worse) / n, mcnemar(better, worse), low, high, seen_from)
+
+
+def _graded(first: Outcomes, second: Outcomes) -> Pair:
+    if reason := different_items(first, second):
+        raise ValueError(reason)
+    changes = [second[key] - first[key] for key in sorted(first.keys() & second.keys())]
+    found = clustered_mean([change] for change in changes)
+    if found.clusters < 2:
+        raise ValueError("a single item has no spread")
+    seen_from = quantile_of_t(1 - LEVEL / 2, found.clusters - 1) * found.stderr
+    better, worse = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
+    low, high = found.interval()
+    return Pair(found.n, better, worse, found.mean, found.p, low, high, seen_from, is_graded=True)

@@ -10,7 +10,9 @@ from lm_eval_codd.catalogue import PAPER_TASKS, TASKS
 from lm_eval_codd.reporting.cells import Group, group_runs, settings_given
 from lm_eval_codd.reporting.coupling import constraint_table, coupling_table
 from lm_eval_codd.reporting.decoder_table import decoder_table
+from lm_eval_codd.reporting.end_rules import told_apart
 from lm_eval_codd.reporting.revision import cell_of, revision_table
+from lm_eval_codd.reporting.several_answers import pass_table
 from lm_eval_codd.reporting.tables import (
     ablation_tables,
     accuracy_table,
@@ -74,7 +76,7 @@ def build_report(folder: Folder, number: int | None = None) -> Report:
             tables += [*_all_tables(group), *([] if beside is None else [beside])]
         tables += values.values()
         tables += [table for group in revised if (table := revision_table(group)) is not None]
-        return Report(tables, [*groups, *revised], remarks)
+        return Report(tables, [*groups, *revised], [*remarks, *told_apart(groups)])
     wanted = PAPER_TABLES[number]
     of_table = [run for run in runs if _is_of(run, wanted)]
     fitting = []
@@ -85,7 +87,7 @@ def build_report(folder: Folder, number: int | None = None) -> Report:
             fitting.append(run)
     groups = group_runs(fitting)
     tables = [table for group in groups for table in _tables_of(group, wanted.kind)]
-    return Report(tables, groups, remarks)
+    return Report(tables, groups, [*remarks, *told_apart(groups)])
 
 
 def objections(run: Run) -> list[str]:
@@ -112,7 +114,8 @@ def objections(run: Run) -> list[str]:
 def _all_tables(group: Group) -> list[Table]:
     paired = [pair_table(group), approximation_table(group), decoder_table(group)]
     tables = [
-        *(coupling_table(group), accuracy_table(group), unreadable_table(group), constraint_table(group)),
+        *(coupling_table(group), accuracy_table(group), pass_table(group), unreadable_table(group)),
+        constraint_table(group),
         *(*paired, *cost_tables(group), *ablation_tables(group)),
     ]
     return [table for table in tables if table is not None]

@@ -258,6 +258,8 @@ def _seconds_stderr(config: Mapping[str, Any], requests: int) -> float | None:
 def _model_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """Those that were given; a word or number as it is, anything else as its JSON."""
     given = {name: value for name in _MODEL_ARGUMENTS if (value := config.get(name)) not in (None, {})}
+    if until := _mapping(config, "gen_kwargs").get("until"):
+        given["until"] = until
     return {n: v if isinstance(v, str | int | float) else json.dumps(v, sort_keys=True) for n, v in given.items()}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
     "mcnemar",
     "paired_interval",
     "smallest_net_change",
+    "wilson",
 ]
 
 _RESAMPLES: Final = 10_000
@@ -95,6 +97,14 @@ def interval_between(
     """Percentile interval of the first gain less the second, each (better, worse, n) over items of its own."""
     generator = np.random.default_rng(seed)
     return _percentiles(_resampled(*first, generator) - _resampled(*second, generator), coverage)
+
+
+def wilson(correct: int, n: int, *, coverage: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a share: within 0 and 1, and of use where few answers are right, or few wrong."""
+    z = NormalDist().inv_cdf((1 + coverage) / 2)
+    centre, scale = (correct + z * z / 2) / (n + z * z), z / (n + z * z)
+    width = scale * math.sqrt(correct * (n - correct) / n + z * z / 4)
+    return max(0.0, centre - width), min(1.0, centre + width)
 
 
 def detectable_change(correct: int, n: int, measured_n: int, level: float) -> DetectableChange:

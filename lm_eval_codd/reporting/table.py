@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.reporting.cells import APPROXIMATE, Cell, CellKey, Column, Group
-from lm_eval_codd.reporting.pairs import Pair, compare_runs
-from lm_eval_codd.reporting.stats import holm
+from lm_eval_codd.reporting.pairs import LEVEL, Pair, compare_runs
+from lm_eval_codd.reporting.stats import holm, wilson
 from lm_eval_codd.settings import REVISING
 
 if TYPE_CHECKING:
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPARED",
     "MISSING",
+    "POWER",
     "TESTS",
+    "WILSON",
     "Footnotes",
     "Table",
     "comparison",
+    "has_few",
     "in_order",
     "legend_of",
     "paired",
@@ -33,7 +36,16 @@ __all__ = [
 
 MISSING: Final = "-"
 TESTS: Final = "McNemar exact; paired bootstrap"
-COMPARED: Final = ("items", "better", "worse", "points", "95% interval", "p", "p (Holm)")
+COMPARED: Final = ("items", "better", "worse", "points", "95% interval", "seen from", "p", "p (Holm)")
+POWER: Final = (
+    f"seen from: the smallest difference in points that could have been significant (p < {LEVEL:g}, before Holm) over "
+    "these items, as many of them turning; a smaller one is not to be told from none"
+)
+_GRADED: Final = "by a paired t-test over items: they have several answers each, and score their mean"
+WILSON: Final = "in brackets: Wilson's 95% interval, where fewer than 10 answers are right, or fewer than 10 wrong"
+# Fewer right or wrong answers than this, and a standard error says little.
+_FEW: Final = 10
+_P: Final = COMPARED.index("p")
 
 
 @dataclass(frozen=True)
@@ -83,17 +95,21 @@ def paired_table(
     rows = []
     for label, own, pair in zip(labels, figures, compared, strict=True):
         if isinstance(pair, str):
-            rows.append([*label, *own, *[MISSING] * 6, notes.mark(MISSING, [f"no paired test: {pair}"])])
+            blank = [MISSING] * (len(COMPARED) - 1)
+            rows.append([*label, *own, *blank, notes.mark(MISSING, [f"no paired test: {pair}"])])
             continue
-        rows.append([*label, *own, *comparison(pair, next(adjusted))])
+        compares = comparison(pair, next(adjusted))
+        compares[_P] = notes.mark(compares[_P], [_GRADED] if pair.is_graded else [])
+        rows.append([*label, *own, *compares])
     header = [*names, *headings, *COMPARED]
-    return Table(title, header, rows, len(names), [*legend, *notes.lines()]) if rows else None
+    return Table(title, header, rows, len(names), [*legend, POWER, *notes.lines()]) if rows else None
 
 
 def comparison(pair: Pair, adjusted: float) -> list[str]:
     """What stands below `COMPARED`; `adjusted`: its p-value by Holm."""
     counts = [str(pair.n), str(pair.better), str(pair.worse)]
-    tests = [probability(pair.p), probability(adjusted)]
+    seen_from = MISSING if pair.seen_from is None else f"{100 * pair.seen_from:.2f}"
+    tests = [seen_from, probability(pair.p), probability(adjusted)]
     return [*counts, points(pair.difference), f"{points(pair.low)} to {points(pair.high)}", *tests]
 
 
@@ -138,9 +154,17 @@ def paired(base: Cell, codd: Cell) -> Pair | str:
 
 
 def percent(run: Run) -> str:
-    """`36.00 ± 2.15`."""
+    """`36.00 ± 2.15`, or `98.00 (93.00 to 99.45)` where few answers are right, or few wrong."""
+    if has_few(run):
+        low, high = wilson(*run.counts)
+        return f"{100 * run.score_of_task:.2f} ({100 * low:.2f} to {100 * high:.2f})"
     spread = "" if run.binomial_stderr is None else f" ± {100 * run.binomial_stderr:.2f}"
     return f"{100 * run.score_of_task:.2f}{spread}"
+
+
+def has_few(run: Run) -> bool:
+    """Whether so few of its answers are right, or wrong, that `percent` shows an interval."""
+    return run.correct is not None and run.n is not None and min(run.correct, run.n - run.correct) < _FEW
 
 
 def probability(p: float) -> str:

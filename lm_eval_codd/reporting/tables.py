@@ -11,8 +11,10 @@ from lm_eval_codd.reporting.samples import count_unreadable
 from lm_eval_codd.reporting.table import (
     MISSING,
     TESTS,
+    WILSON,
     Footnotes,
     Table,
+    has_few,
     in_order,
     legend_of,
     paired,
@@ -39,6 +41,7 @@ __all__ = [
 # A point of a circuit's grid: column, rule, pc_frac and pc_temperature.
 Point = tuple[Column, str, float, float]
 
+_OF_SEVERAL: Final = "p of a paired t-test over documents, which have several answers each"
 _IN_THE_NOISE: Final = "within two standard errors of the times: not to be told from no overhead"
 
 
@@ -55,7 +58,8 @@ def accuracy_table(group: Group) -> Table:
             rows.append([alg, f"{system} - base", *gains])
     header = ["rule", "system", *(_column(group, column) for column in group.columns)]
     what = "accuracy in percent ± binomial standard error; differences in points with McNemar's p"
-    legend = [*legend_of(group.columns, group), *who_revises(group)]
+    few = [WILSON] if any(cell.run is not None and has_few(cell.run) for cell in group.cells.values()) else []
+    legend = [*legend_of(group.columns, group), *few, *who_revises(group)]
     return Table(f"{group.title}: {what}", header, rows, 2, [*legend, *notes.lines()])
 
 
@@ -110,7 +114,9 @@ def ablation_tables(group: Group) -> list[Table]:
             rows.append([f"{frac:g}", *(percent(run) if run else MISSING for run in runs)])
         header = ["pc_frac", *(f"{alg} {column.schedule}, tau={tau:g}" for column, alg, tau in columns)]
         title = f"{group.title}: {benchmark}, {system}, accuracy in percent over pc_frac and pc_temperature (tau)"
-        tables.append(Table(title, header, rows, 1, legend_of([column for column, *_ in columns], group)))
+        few = [WILSON] if any(map(has_few, points.values())) else []
+        legend = [*legend_of([column for column, *_ in columns], group), *few]
+        tables.append(Table(title, header, rows, 1, legend))
     return tables
 
 
@@ -166,7 +172,8 @@ def _gain(base: Cell | None, codd: Cell | None, notes: Footnotes) -> str:
             return notes.mark("refused", [f"no difference: {pair}"])
         difference = codd.run.score_of_task - base.run.score_of_task
         return notes.mark(f"{100 * difference:+.2f}", [f"no paired test: {pair}"])
-    return f"{100 * pair.difference:+.2f} (p {probability(pair.p)})"
+    text = f"{100 * pair.difference:+.2f} (p {probability(pair.p)})"
+    return notes.mark(text, [_OF_SEVERAL] if pair.is_graded else [])
 
 
 def _column(group: Group, column: Column) -> str:

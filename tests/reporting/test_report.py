@@ -41,6 +41,23 @@ class TestAccuracy:
         assert row(built, "accuracy", "low_confidence", "CoDD - base") == ["+20.00 (p <0.0001)"]
         assert row(built, "same items", "gsm8k", "64")[2:7] == ["100", "20", "0", "+20.00", "+12.00 to +28.00"]
 
+    def test_says_what_its_comparisons_could_have_seen(self, tmp_path):
+        write_run(tmp_path, [1] * 40 + [0] * 60)
+        write_run(tmp_path, [1] * 60 + [0] * 40, circuit=PC)
+        built = report(tmp_path)
+        table = next(table for table in built.tables if "same items" in table.title)
+        # Of 20 items that turn, 15 one way are significant and 14 are not.
+        assert table.rows[0][table.header.index("seen from")] == "10.00"
+        assert any(note.startswith("seen from: the smallest difference in points") for note in table.notes)
+
+    def test_of_few_right_or_wrong_answers_has_an_interval_in_place_of_an_error(self, tmp_path):
+        write_run(tmp_path, [1] * 91 + [0] * 9)
+        write_run(tmp_path, [1] * 90 + [0] * 10, circuit=PC)
+        built = report(tmp_path)
+        assert row(built, "accuracy", "low_confidence", "base") == ["91.00 (83.77 to 95.19)"]
+        assert row(built, "accuracy", "low_confidence", "CoDD") == ["90.00 ± 3.00"]
+        assert "in brackets: Wilson's 95% interval" in text(built)
+
     def test_is_in_the_papers_order(self, tmp_path):
         for number, (alg, benchmark, steps) in enumerate(
             [("margin", "gsm8k", 64), ("random", "math500", 64), ("random", "math500", 256), ("random", "gsm8k", 64)]
@@ -68,7 +85,7 @@ class TestAccuracy:
         write_run(tmp_path, [1, 0], circuit=PC)
         write_run(tmp_path, [1, 1], circuit=PC, pc_sampling="any_order")
         built = report(tmp_path)
-        assert row(built, "accuracy", "low_confidence", "CoDD pc_sampling=any_order") == ["100.00 ± 0.00"]
+        assert row(built, "accuracy", "low_confidence", "CoDD pc_sampling=any_order") == ["100.00 (34.24 to 100.00)"]
 
 
 class TestApproximateRuns:
