@@ -20,8 +20,10 @@ import datasets
 
 try:  # lm-eval 0.5: a class for each output type, and `ConfigurableTask` is the abstract one above them
     from lm_eval.api.task._generation import GenerateTask
+    from lm_eval.api.task._ll import LoglikelihoodRollingTask as RollingTask
 except ModuleNotFoundError:  # lm-eval 0.4: one class for all
     from lm_eval.api.task import ConfigurableTask as GenerateTask
+    from lm_eval.api.task import ConfigurableTask as RollingTask
 
 from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.grading import INVALID
@@ -30,10 +32,13 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
 __all__ = [
+    "HAS_OUTPUT_TYPES",
     "BenchmarkTask",
     "DataError",
     "Provenance",
+    "RollingTask",
     "Rows",
+    "RowsTask",
     "content_hash",
     "read_lines",
     "rows_of",
@@ -41,7 +46,8 @@ __all__ = [
     "unreadable",
 ]
 
-_METRICS_RETURN_LISTS: Final = GenerateTask.__name__ == "GenerateTask"
+# Whether this lm-eval is 0.5, with a class for each output type.
+HAS_OUTPUT_TYPES: Final = GenerateTask.__name__ == "GenerateTask"
 
 _logger = logging.getLogger(__name__)
 
@@ -90,16 +96,18 @@ class Provenance:
     is_published_set: bool
 
 
-class BenchmarkTask(GenerateTask):
-    """A task whose results say which rows it was measured on.
+class RowsTask:
+    """The part of a task whose results say which rows it was measured on; lm-eval's class comes after it as a base.
 
     Where the rows are not the published set, the log warns and the task's printed name says so.
     """
 
+    config: Any
     _docs: datasets.Dataset | None = None
 
     def __init__(self, config: dict[str, Any]) -> None:
-        super().__init__(config={key: value for key, value in config.items() if key != "class"})
+        own = {key: value for key, value in config.items() if key != "class"}
+        super().__init__(config=own)  # type: ignore[call-arg]  # of lm-eval's class
         # lm-eval 0.5 sets this no more, though its evaluator asks for it.
         self.UNSAFE_CODE = self.config.unsafe_code
         # lm-eval 0.5 would read the rows after the checkpoint is loaded: too late to say that they are not there.
@@ -134,7 +142,11 @@ class BenchmarkTask(GenerateTask):
                 len(rows),
                 wanted.rows,
             )
-        self.dataset = {split: datasets.Dataset.from_list(rows)}
+        self.dataset = {split: self.documents(rows)}
+
+    def documents(self, rows: list[dict[str, Any]]) -> datasets.Dataset:
+        """What is evaluated, of the rows."""
+        return datasets.Dataset.from_list(rows)
 
     def read_rows(self, wanted: Rows) -> tuple[str, Iterable[dict[str, Any]], bool]:
         """Where the rows come from, the rows, and whether they are the stand-in; from CODD_DATA_DIR or the hub."""
@@ -145,6 +157,16 @@ class BenchmarkTask(GenerateTask):
         """What else a result says of the rows, in its metadata; for tasks that change them."""
         return {}
 
+    def test_docs(self) -> datasets.Dataset:
+        """The rows as the task processes them; done once, where lm-eval would do it at each access."""
+        if self._docs is None:
+            self._docs = super().test_docs()  # type: ignore[misc]  # of lm-eval's class
+        return self._docs
+
+
+class BenchmarkTask(RowsTask, GenerateTask):
+    """A `RowsTask` that asks for answers."""
+
     def build_all_requests(self, **given: Any) -> list[Instance] | None:
         """As lm-eval's; says so where a chat template is applied to a task that is evaluated without."""
         if given.get("apply_chat_template") and (self.config.metadata or {}).get("chat_template") is False:
@@ -154,12 +176,6 @@ class BenchmarkTask(GenerateTask):
                 self.config.task,
             )
         return super().build_all_requests(**given)
-
-    def test_docs(self) -> datasets.Dataset:
-        """The rows as the task processes them; done once, where lm-eval would do it at each access."""
-        if self._docs is None:
-            self._docs = super().test_docs()
-        return self._docs
 
     def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
         """The gold answer as text; lm-eval 0.5 makes a number of one that is all digits, which equals no answer."""
@@ -208,7 +224,7 @@ def unreadable(references: Sequence[Any], predictions: Sequence[str]) -> float |
     lm-eval 0.5 takes a value for each of a document's answers, 0.4 the value of its one answer.
     """
     values = [float(prediction == INVALID) for prediction in predictions]
-    return values if _METRICS_RETURN_LISTS else values[0]
+    return values if HAS_OUTPUT_TYPES else values[0]
 
 
 def _find(task: str, folder: Path, wanted: Rows) -> tuple[Path, bool]:

@@ -1,6 +1,8 @@
 """Shared fixtures: where the goldens are, and the larger data beside the project when there is one."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import hypothesis
@@ -51,6 +53,19 @@ def shared_dir() -> Path:
     if not path.is_dir():
         pytest.skip("no ../shared beside the project")
     return path
+
+
+@pytest.fixture(scope="session")
+def word_tokenizer(golden_dir, tmp_path_factory) -> Path:
+    """A tokenizer of as few words as the golden models of the DiT family: w0 to w28, then the end of text, 29."""
+    source = golden_dir / "dit" / "tiny-gpt2"
+    folder = tmp_path_factory.mktemp("word_tokenizer")
+    content = json.loads((source / "tokenizer.json").read_text())
+    content["model"]["vocab"] = {**{f"w{number}": number for number in range(29)}, "<|endoftext|>": 29}
+    content["added_tokens"][0]["id"] = 29
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    shutil.copy(source / "tokenizer_config.json", folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "code_version": set(),
     "benchmarks": {"catalogue", "grading"},
     "coupling_tasks": set(),
+    "corpora": {"backbones", "benchmarks", "dit"},
     "programs": {"benchmarks", "sandbox", "grading"},
     "harness": {"command_line", "host_errors", "registration"},
     "code_revision": {"benchmarks", "catalogue", "sandbox", "backbones", "outputs", "command_line"},
@@ -59,7 +60,7 @@ MAY_IMPORT = {
     "likelihood": {"settings", "backbones", "circuits", "decoding", "noise"},
     "dit": {
         *("settings", "names", "backbones", "circuits", "decoding", "noise", "transfer", "outputs", "command_line"),
-        *("tensor_files", "training"),
+        *("tensor_files", "training", "hub_ids"),
     },
     "inspection": {"backbones", "dit", "command_line"},
     "models": {

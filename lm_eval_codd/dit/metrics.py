@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, WEIGHT_FILES, CheckpointError, find_checkpoint
+from lm_eval_codd.hub_ids import with_owner
 from lm_eval_codd.settings import unknown_value
 
 if TYPE_CHECKING:
@@ -76,8 +77,7 @@ def generative_perplexity(
 def _load_scorer(scorer: str | Path) -> tuple[Any, Any]:
     import transformers
 
-    name = "openai-community/gpt2-large" if str(scorer) == "gpt2-large" else scorer
-    checkpoint = find_checkpoint(name, files=(*CONFIG_FILES, *WEIGHT_FILES), kind="scorer")
+    checkpoint = find_checkpoint(with_owner(str(scorer)), files=(*CONFIG_FILES, *WEIGHT_FILES), kind="scorer")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.folder)
         model = transformers.AutoModelForCausalLM.from_pretrained(
