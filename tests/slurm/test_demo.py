@@ -83,7 +83,11 @@ class TestTwelveRuns:
         told = (tmp_path / "said").read_text
         until("a submission", lambda: "submitted job " in told() or first.poll() is not None)
         job = told().partition("submitted job ")[2].partition(":")[0]
-        until("answers of both tasks", lambda: len(list(results.glob("*/journal/*.jsonl"))) >= 2)
+        until(
+            "both tasks' work",
+            lambda: {"0", "1"} <= {path.stem[-1] for path in results.glob(".slurm/*/events-*.jsonl")},
+        )
+        until("answers", lambda: len(list(results.glob("*/journal/*.jsonl"))) >= 2)
 
         # What Slurm sends before a time limit, at once: how long these runs take does not matter then. To the step: for
         # the task of an array of which others wait, scancel goes on trying.
