@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,8 +45,8 @@ class Progress:
 
     Attributes:
         step: updates done.
-        history: `step`, the figures then, and `loss` and `loss_std`, mean and standard deviation over the updates since
-            the figures before.
+        history: `step`, the figures then, and `loss` and `loss_std`, mean and standard deviation (without a trend) of
+            the losses of the updates since the figures before.
         seconds: spent so far.
         num_idle: updates without any gradient.
     """
@@ -107,11 +108,11 @@ def run_updates(
 
 
 def _spread(losses: list[float]) -> dict[str, float]:
+    """Mean, and the standard deviation from the differences of neighbours, in which a trend is not."""
     if not losses:
         return {}
-    mean = math.fsum(losses) / len(losses)
-    variance = math.fsum((loss - mean) ** 2 for loss in losses) / max(len(losses) - 1, 1)
-    return {"loss": mean, "loss_std": math.sqrt(variance)}
+    squares = [(one - other) ** 2 / 2 for one, other in pairwise(losses)]
+    return {"loss": math.fsum(losses) / len(losses), "loss_std": math.sqrt(math.fsum(squares) / max(len(squares), 1))}
 
 
 def _check(loss: float, what: str) -> float:

@@ -1,0 +1,105 @@
+"""The demonstration of the DiT family: its language, its own small form, and its stages. Its figures take minutes."""
+
+import json
+import math
+
+import dit_demo
+import pytest
+import torch
+from dit_language import FLOOR, LENGTH, SHARES, SIZE, Chain
+
+
+@pytest.fixture(scope="module")
+def chain():
+    return Chain(0)
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """What the small form leaves behind."""
+    output = tmp_path_factory.mktemp("demo")
+    dit_demo.main(["--output", str(output), "--small", "--workers", "1"])
+    return output
+
+
+class TestLanguage:
+    def test_every_token_has_three_successors_and_three_predecessors(self, chain):
+        for dim in (0, 1):
+            assert torch.allclose(chain.transition.sum(dim), torch.ones(SIZE).double())
+            assert ((chain.transition > 0).sum(dim) == len(SHARES)).all()
+        assert not chain.transition.diagonal().any()
+        assert not torch.equal(chain.transition, Chain(1).transition)
+
+    def test_rows_are_its_own_and_as_likely_as_its_entropy_says(self, chain):
+        rows = chain.sample(4000, torch.Generator().manual_seed(3))
+        nats = chain.nats(rows)
+        assert not chain.illegal(rows).any()
+        assert abs(nats.mean() - chain.entropy) < 4 * nats.std() / math.sqrt(len(rows))
+
+    def test_the_entropy_is_that_of_all_rows(self, chain):
+        """Of rows of three: the sum over every path."""
+        step = chain.transition
+        paths = step[:, :, None] * step[None] / SIZE
+        nats = -(paths * paths.clamp(min=1e-300).log()).sum()
+        assert float(nats) == pytest.approx(math.log(SIZE) + 2 * chain.entropy_rate)
+
+    def test_what_it_never_says_is_counted_and_floored(self, chain):
+        follower = int(chain.transition[5].argmax())
+        stranger = int((chain.transition[5] == 0).nonzero()[0])
+        row = torch.tensor([[5, follower], [5, stranger], [5, SIZE], [SIZE, 5]])
+        assert chain.illegal(row).tolist() == [0, 1, 1, 1]
+        first = math.log(SIZE)
+        assert chain.nats(row).tolist() == pytest.approx(
+            [
+                (first - math.log(SHARES[0])) / 2,
+                *[(first - math.log(FLOOR)) / 2] * 2,
+                (-math.log(FLOOR) - math.log(FLOOR)) / 2,
+            ]
+        )
+
+
+def test_the_spread_of_normal_numbers_has_the_known_error():
+    values = torch.randn(2000, generator=torch.Generator().manual_seed(0)).tolist()
+    std, stderr = dit_demo.spread_of(values)
+    assert std == pytest.approx(1, abs=0.05)
+    assert stderr == pytest.approx(1 / math.sqrt(2 * 2000), rel=0.1)
+
+
+class TestSmallForm:
+    def test_it_makes_every_figure_and_every_plot(self, output):
+        figures = json.loads((output / "figures.json").read_text())
+        assert figures["models"].keys() == {*dit_demo.ALGOS, "student"}
+        for name, model in figures["models"].items():
+            assert all(math.isfinite(value) for value in (*model["bound"], *model["excess"]))
+            assert model["excess"][0] == pytest.approx(model["bound"][0] - model["exact"][0], abs=1e-3)
+            assert model["curve"][0][0] == 0
+            for sampler, by_steps in model["samples"].items():
+                assert list(by_steps) == ([str(LENGTH)] if name == "ar" else ["1", "2"])
+                for steps, found in by_steps.items():
+                    assert 0 <= found["illegal"][0] <= 1
+                    if name != "ar" and not (name == "mdlm" and sampler == "ancestral"):  # whose cache may save some
+                        assert found["nfe"] == [int(steps) + 1, 0]
+        assert len(figures["curriculum"]["training"]["curriculum"]) == 2
+        assert {path.name for path in output.glob("*.png")} == {
+            f"dit-{name}.png" for name in ("bounds", "samples", "student", "curriculum")
+        }
+
+    def test_what_is_done_is_not_done_again(self, output, monkeypatch, capsys):
+        before = (output / "figures.json").read_text()
+        (output / "done" / "measure-mdlm.json").unlink()
+        monkeypatch.setattr(dit_demo, "train_dit", None)
+        monkeypatch.setattr(dit_demo, "save_plots", lambda *given: None)
+        dit_demo.main(["--output", str(output), "--small", "--workers", "1"])
+        assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["measure mdlm"]
+        after = json.loads((output / "figures.json").read_text())
+        assert {**after, "seconds": None} == {**json.loads(before), "seconds": None}
+
+    def test_another_plan_needs_another_folder(self, output):
+        with pytest.raises(SystemExit, match="holds a run of another plan"):
+            dit_demo.main(["--output", str(output), "--workers", "1"])
+
+    def test_stages_come_after_those_that_they_need(self):
+        seen = set()
+        for name, (_, after) in dit_demo.stages(dit_demo.SMALL).items():
+            assert seen.issuperset(after)
+            seen.add(name)
