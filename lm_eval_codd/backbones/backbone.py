@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import wraps
 from typing import TYPE_CHECKING, ClassVar, Concatenate, ParamSpec
 
 import torch
 from torch import nn
 
+from lm_eval_codd.backbones.experts.routing import expert_choice_of, experts_of, no_experts_with_blocks
+from lm_eval_codd.backbones.experts.tally import Tally
 from lm_eval_codd.backbones.forward import Trunk, real_tokens
 
 if TYPE_CHECKING:
@@ -16,9 +19,12 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from lm_eval_codd.backbones.experts.routing import Routing
+    from lm_eval_codd.backbones.experts.tally import RoutingTotals
     from lm_eval_codd.backbones.key_values import KeyValues
     from lm_eval_codd.backbones.layout import Layout
     from lm_eval_codd.backbones.token_ids import TokenIds
+    from lm_eval_codd.settings import RouterSettings
 
 
 Given = ParamSpec("Given")
@@ -58,6 +64,7 @@ class Backbone:
         model: the transformers model.
         learns: whether `logits` has gradients of the model's parameters, to train them; False when loaded.
         scored_by_previous: whether hidden state p-1 scores the token at position p, or hidden state p does.
+        experts: of a mixture of experts, what it was trained with; None for others.
         splits: of the class: whether `logits` is `head` of `hidden_at`, so that each may be asked for alone.
     """
 
@@ -102,6 +109,42 @@ class Backbone:
         self.identity = identity
         self.learns = False
         self.scored_by_previous = layout.scored_by_previous
+        self.experts = None if layout.expert_gates is None else experts_of(model.config, layout.expert_gates)
+        self._tally = Tally()
+
+    def routed_by(self, settings: RouterSettings, mask_id: int | None = None) -> Backbone:
+        """This backbone with the experts that the settings ask for, sharing its weights; itself with `router=tc`.
+
+        Args:
+            settings: a `DecodingConfig` or `LikelihoodConfig`.
+            mask_id: of the token by whose share a schedule goes; None: the backbone's own.
+
+        Raises:
+            ValueError: one line: it has no experts, or not those.
+        """
+        if settings.router == "tc":
+            return self
+        return self.with_routing(expert_choice_of(settings, self.experts, self.source), mask_id)
+
+    def with_routing(self, routing: Routing, mask_id: int | None = None) -> Backbone:
+        """This backbone with its tokens and experts paired in another way, sharing its weights.
+
+        Args:
+            routing: how.
+            mask_id: as for `routed_by`.
+
+        Raises:
+            ValueError: its attention is block-causal.
+        """
+        if self.block_length is not None:
+            raise ValueError(no_experts_with_blocks(self.source))
+        backbone = copy(self)
+        backbone._trunk = self._trunk.routed(routing, self.mask_id if mask_id is None else mask_id, self._tally)
+        return backbone
+
+    def take_routing(self) -> RoutingTotals:
+        """What `router=ec` did since this was last asked, whichever settings it was of. Waits for the device."""
+        return self._tally.take()
 
     @_no_grad_unless_learning
     def logits(self, tokens: Tensor, attention_mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:

@@ -6,17 +6,22 @@ its queries, its MLP and the final norm are computed only there.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from lm_eval_codd.backbones.experts.router import Router
 from lm_eval_codd.backbones.key_values import KeyValues
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
+
+    from lm_eval_codd.backbones.experts.routing import Routing
+    from lm_eval_codd.backbones.experts.tally import Tally
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +67,16 @@ class Trunk:
         self._rotary_dtype = torch.float32 if float32_rotary and model.dtype.itemsize < 4 else model.dtype
         self._devices = [device_of(layer.input_layernorm) for layer in self._model.layers]
         self._cache_shape = (model.config.num_key_value_heads, self._model.layers[0].self_attn.head_dim)
+        self._router: Router | None = None
+
+    def routed(self, routing: Routing, mask_id: int, tally: Tally | None = None) -> Trunk:
+        """The same model with its tokens and experts paired in another way.
+
+        Such a pass computes all of the last layer too, since tokens compete along the row, and keeps no cache.
+        """
+        trunk = copy(self)
+        trunk._router = Router(list(self._model.layers), self._devices, routing, mask_id, tally)
+        return trunk
 
     @property
     def device(self) -> torch.device:
@@ -98,10 +113,19 @@ class Trunk:
 
         Returns:
             [B, P, D], on the device of the tokens.
+
+        Raises:
+            ValueError: a cache, where experts choose tokens.
         """
         num_rows, length = tokens.shape
+        real = real_tokens(attention_mask)
+        asked, routed = picked, None
+        if self._router is not None:
+            if cache is not None:
+                raise ValueError("`cache` does not go with `router=ec`: a later token changes what an earlier one is")
+            routed, picked = self._router.start(tokens, real), None
         hidden = self._model.embed_tokens(tokens if columns is None else tokens.gather(1, columns))
-        cos, sin = self._rotary(hidden, _phases(length, real_tokens(attention_mask), columns, tokens.device))
+        cos, sin = self._rotary(hidden, _phases(length, real, columns, tokens.device))
         context = _Context(cos, sin, _seen(attention_mask, columns), picked, slots, columns)
         last = len(self._devices) - 1
         for index, (layer, device) in enumerate(zip(self._model.layers, self._devices, strict=True)):
@@ -121,7 +145,10 @@ class Trunk:
                     mask = _pick(mask[:, 0], context.picked)[:, None]
             queries = _rotate(_normed(attention, "q_norm", _split(attention.q_proj(normed), attention)), cos, sin)
             hidden = hidden + attention.o_proj(_attend(queries, keys, values, mask, attention.scaling))
-            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+            normed = layer.post_attention_layernorm(hidden)
+            hidden = hidden + (layer.mlp(normed) if routed is None else routed(index, layer.mlp, normed))
+        if routed is not None and asked is not None:
+            hidden = _pick(hidden, asked.to(hidden.device))
         return self._model.norm(hidden).to(tokens.device)
 
     def _rotary(self, hidden: Tensor, phases: Tensor) -> tuple[Tensor, Tensor]:

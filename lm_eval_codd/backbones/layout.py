@@ -43,6 +43,8 @@ class Layout:
         blocks_if_named: the part of a checkpoint's name that says that it is block-causal, for a family which has
             checkpoints of either kind; None where all are of one kind.
         blocks_from_the_end: whether blocks are counted from a row's last token backwards, not from its first.
+        expert_gates: of mixtures of experts, the rule by which the checkpoint weighs a token's experts (`expert_choice`
+            in `experts.choice`); None for a family without experts.
         mask_tokens: token strings that may stand for a masked position, for configurations that do not say its id and
             tokenizers that do not declare one.
         mask_is_first_free: whether a tokenizer that has none of these gets one, with the first id that it leaves free.
@@ -66,6 +68,7 @@ class Layout:
     block_length: tuple[str, int] | None = None
     blocks_if_named: str | None = None
     blocks_from_the_end: bool = False
+    expert_gates: str | None = None
     mask_tokens: tuple[str, ...] = ()
     mask_is_first_free: bool = False
     end_of_text: str | None = None

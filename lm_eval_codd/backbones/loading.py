@@ -15,7 +15,8 @@ from transformers.utils import logging as transformers_logging
 
 from lm_eval_codd.backbones.adapter import ADAPTER_FILES, add_adapter
 from lm_eval_codd.backbones.backbone import Backbone
-from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError, find_checkpoint
+from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, Checkpoint, CheckpointError, find_checkpoint
+from lm_eval_codd.backbones.experts.routing import expert_choice_of, experts_of, no_experts_with_blocks
 from lm_eval_codd.backbones.layout import ConfigReader, Layout
 from lm_eval_codd.backbones.placement import default_dtype, parse_dtype, place
 from lm_eval_codd.backbones.registry import find_layout, recognised_by
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
     from transformers import PreTrainedModel
+
+    from lm_eval_codd.settings import RouterSettings
 
 Attention = Literal["full", "block"]
 ATTENTIONS: Final[tuple[Attention, ...]] = get_args(Attention)
@@ -110,6 +113,33 @@ def load_backbone(
     check_bidirectional(backbone)
     check_trunk(backbone)
     return backbone
+
+
+def check_routing(
+    path_or_hub_id: str | Path,
+    settings: RouterSettings,
+    family: str | None = None,
+    revision: str | None = None,
+    attention: str | None = None,
+) -> None:
+    """Raise `ValueError`, one line, where a checkpoint has not the experts that settings ask for; reads no weights.
+
+    Args:
+        path_or_hub_id: as for `load_backbone`.
+        settings: a `DecodingConfig` or `LikelihoodConfig`.
+        family: as for `load_backbone`.
+        revision: likewise.
+        attention: likewise.
+    """
+    if settings.router == "tc":
+        return
+    checkpoint = find_checkpoint(path_or_hub_id, revision, files=CONFIG_FILES)
+    layout = find_layout(checkpoint, family)
+    gates = layout.expert_gates
+    experts = None if gates is None else experts_of(_build_config(checkpoint, layout), gates)
+    expert_choice_of(settings, experts, checkpoint.source)
+    if choose_blocks(checkpoint, layout, attention, None) is not None:
+        raise CheckpointError(no_experts_with_blocks(checkpoint.source))
 
 
 def _build_config(checkpoint: Checkpoint, layout: Layout) -> transformers.PreTrainedConfig:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from lm_eval_codd.backbones.routed import routed, warn_of_all_masks
 from lm_eval_codd.decoding.calls import check_call
 from lm_eval_codd.decoding.decoders import make_decoder
 from lm_eval_codd.decoding.network import make_network
@@ -90,6 +91,8 @@ def generate(
         keep_rounds=keep_rounds,
     )
     by_index = {one.index: one.generation for one in finished}
+    empty = drafts is None and not all(map(len, prompts))
+    warn_of_all_masks(config, has_empty_prompt=empty, cfg_scale=config.cfg_scale)
     return [by_index[index] for index in range(len(prompts))]
 
 
@@ -125,6 +128,7 @@ def stream(
         return
     ids = resolve_ids(backbone, config)
     begun = check_drafts(drafts, fixed, len(prompts))
+    backbone = routed(backbone, config, ids.mask)
     check_room(backbone, prompts, config, circuit, begun)
     check_rows(len(prompts), repeats, batch_size)
     check_planner(backbone, planner, config)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
+from lm_eval_codd.backbones.routed import routed, warn_of_all_masks
 from lm_eval_codd.likelihood.asking import Ask, Estimate, Estimator, Target, Told
 from lm_eval_codd.likelihood.chain import chain
 from lm_eval_codd.likelihood.coupled import Coupled
@@ -67,6 +68,8 @@ def log_likelihood(
     """
     finished = stream(backbone, pairs, config, circuit, batch_size=batch_size)
     by_index = {one.index: one.likelihood for one in finished}
+    empty = any(not len(prompt) for prompt, _ in pairs)
+    warn_of_all_masks(config, has_empty_prompt=empty, cfg_scale=config.cfg_scale)
     return [by_index[index] for index in range(len(pairs))]
 
 
@@ -90,6 +93,7 @@ def stream(
     check_pairs(backbone, pairs)
     if batch_size < 1:
         raise ValueError(f"`batch_size={batch_size}` must be at least 1")
+    backbone = routed(backbone, config, backbone.mask_id)
     scoring: Scoring = Alone(backbone, config)
     if circuit is not None:
         check_circuit(backbone, circuit)

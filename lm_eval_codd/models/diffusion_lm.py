@@ -242,6 +242,7 @@ class DiffusionLM(LikelihoodLM):
                     totals.add(answer)
                     answers[request.key] = self._text(request, answer.result, config)
                     progress.add_answer()
+        self._record.add_routing(self._setup())
         self._record.log_warnings(self._setup())
         return [answers[key] for key in keys]
 

@@ -170,3 +170,4 @@ class HarnessLM(TemplateLM):
         """Wait for every rank, and exchange what decoding cost: lm-eval calls this once the requests are answered."""
         self._record.totals_of_ranks = self._ranks.all_gather_object(self._record.totals)
         self._record.likelihoods_of_ranks = self._ranks.all_gather_object(self._record.likelihoods)
+        self._record.routing_of_ranks = self._ranks.all_gather_object(self._record.routing)

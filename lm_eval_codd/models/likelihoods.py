@@ -108,6 +108,7 @@ class LikelihoodLM(HarnessLM):
                 totals.add(one, len(pair.target))
                 scored[pair] = one
                 progress.add_answer()
+        self._record.add_routing(self._setup())
         self._record.log_warnings(self._setup())
         return scored
 

@@ -81,6 +81,7 @@ def load_parts(
     Raises:
         ValueError: one line: a part cannot be loaded, or does not fit the settings or another part.
     """
+    backbones.check_routing(sources.pretrained, config, recognised.layout, sources.revision, recognised.attention)
     circuit = None if sources.pc is None else circuits.load_circuit(sources.pc, revision=sources.pc_revision)
     if circuit is not None and decodes:
         decoding.check_window(config, circuit.num_positions)

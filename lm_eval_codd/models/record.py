@@ -14,6 +14,8 @@ import torch
 import transformers
 
 import lm_eval_codd
+from lm_eval_codd.backbones.experts.tally import RoutingTotals
+from lm_eval_codd.backbones.routed import ALL_MASKS
 from lm_eval_codd.code_version import code_version
 from lm_eval_codd.models.likelihood_record import LikelihoodTotals
 from lm_eval_codd.older_records import DECODING_VERSION
@@ -147,6 +149,7 @@ class Record:
         totals: this rank's counts.
         totals_of_ranks: every rank's, once they have been exchanged.
         likelihoods, likelihoods_of_ranks: the same of log-likelihoods.
+        routing, routing_of_ranks: the same of experts that choose tokens, over this run's own passes of the network.
     """
 
     def __init__(self, **made_from: Any) -> None:
@@ -155,16 +158,23 @@ class Record:
         self.totals_of_ranks: list[Totals] | None = None
         self.likelihoods = LikelihoodTotals()
         self.likelihoods_of_ranks: list[LikelihoodTotals] | None = None
+        self.routing = RoutingTotals()
+        self.routing_of_ranks: list[RoutingTotals] | None = None
         self._logged: set[str] = set()
         self._settings_of_tasks: dict[str, dict[str, Any]] = {}
         self._approximations_of_tasks: dict[str, list[str]] = {}
 
     def log_warnings(self, setup: Setup) -> None:
         """Say in the log what the result will warn about; each only once."""
-        for message in _warnings(setup, self.totals, self.likelihoods):
+        for message in _warnings(setup, self.totals, self.likelihoods, self.routing):
             if message not in self._logged:
                 self._logged.add(message)
                 eval_logger.warning(message)
+
+    def add_routing(self, setup: Setup) -> None:
+        """Count what experts that choose tokens did since this was last asked."""
+        if setup.config.router == "ec":
+            self.routing = RoutingTotals.added([self.routing, setup.backbone.take_routing()])
 
     def note_settings_of_task(self, task: str, config: DecodingConfig, usual: DecodingConfig) -> None:
         """Keep for the result that a task is decoded with other settings than the rest."""
@@ -176,6 +186,7 @@ class Record:
         """For lm-eval's results file: settings, what the answers were made from and on, counts, warnings."""
         totals = Totals.over_ranks(self.totals_of_ranks or [self.totals])
         likelihoods = LikelihoodTotals.over_ranks(self.likelihoods_of_ranks or [self.likelihoods])
+        routing = RoutingTotals.added(self.routing_of_ranks or [self.routing])
         config, backbone = setup.config, setup.backbone
         settings, coupled = dataclasses.asdict(config), setup.circuit is not None
         return {
@@ -221,7 +232,8 @@ class Record:
                 if likelihoods.likelihoods
                 else {}
             ),
-            "warnings": _warnings(setup, totals, likelihoods),
+            **({"routing": routing.as_result()} if config.router == "ec" else {}),
+            "warnings": _warnings(setup, totals, likelihoods, routing),
         }
 
 
@@ -285,7 +297,7 @@ def surroundings(device: torch.device) -> dict[str, Any]:
     return {"device_name": _device_name(device), "versions": _versions()}
 
 
-def _warnings(setup: Setup, totals: Totals, likelihoods: LikelihoodTotals) -> list[str]:
+def _warnings(setup: Setup, totals: Totals, likelihoods: LikelihoodTotals, routing: RoutingTotals) -> list[str]:
     config, circuit = setup.config, setup.circuit
     warnings = list(likelihoods.warnings(setup.likelihoods, coupled=circuit is not None))
     if setup.lacks_template:
@@ -319,6 +331,13 @@ def _warnings(setup: Setup, totals: Totals, likelihoods: LikelihoodTotals) -> li
             f"in {totals.impossible_evidence} of {totals.circuit_calls} evaluations the circuit ruled out everything "
             "that the backbone allowed, and the backbone decided alone"
         )
+    if config.router == "ec":
+        warnings.append(
+            "`router=ec` exchanges how experts and tokens are paired without the fine-tuning that EC-DLM does for it: "
+            "these scores say little of the checkpoint, and nothing of EC-DLM"
+        )
+    if routing.rows_of_masks:
+        warnings.append(f"{ALL_MASKS} ({routing.rows_of_masks} of {routing.rows} rows in passes of the network)")
     if totals.nonfinite_answers:
         warnings.append(
             f"in {totals.nonfinite_answers} of {totals.requests} answers the backbone's logits held NaN or +inf, or "

@@ -18,6 +18,7 @@ from lm_eval_codd.settings import (
     DecodingConfig,
     facts_of,
     reads,
+    routing_of,
     rule_of,
     steps_follow_confidence,
 )
@@ -56,8 +57,8 @@ APPROXIMATE: Final = (
 )
 
 _FACTS: Final = {field.name: facts_of(field) for field in dataclasses.fields(DecodingConfig)}
-# The axes of a table; every other setting is its protocol. The options of the other decoders are part of the rule,
-# which is a row.
+# The axes of a table; every other setting is its protocol. The options of the other decoders, and of a router, are part
+# of the rule, which is a row.
 _OF_OTHER_DECODERS: Final = {name for names in DECODERS.values() for name in names} - set(DECODERS["unmasking"])
 _AXES: Final = tuple(name for name, facts in _FACTS.items() if facts.is_axis or name in _OF_OTHER_DECODERS)
 # Kinds of a circuit's use: rows of their own beside the base's.
@@ -194,7 +195,9 @@ def key_of(run: Run) -> CellKey:
     """The run's place in its table."""
     settings = run.settings
     if run.estimator is not None:
-        return CellKey(run.estimator, system_of(run), run.benchmark, 0, decodes=False)
+        return CellKey(
+            " ".join([run.estimator, *routing_of(settings)]), system_of(run), run.benchmark, 0, decodes=False
+        )
     steps = 0 if steps_follow_confidence(settings) else settings["num_steps"]
     return CellKey(rule_of(settings), system_of(run), run.benchmark, steps, _approximations(run))
 

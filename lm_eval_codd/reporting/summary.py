@@ -36,7 +36,10 @@ def format_table(rows: Sequence[Run]) -> str:
     if any(row.approximations for row in rows):
         lines.append("~ approximate: made with a cache, or a threshold on confidences, that its name tells")
     if any(row.extensions for row in rows):
-        lines.append("^ an extension of this project's without a reference: a circuit with a decoder that masks again")
+        lines.append(
+            "^ an extension of this project's without a reference: a circuit with a decoder that masks again, or "
+            "router=ec"
+        )
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from lm_eval_codd.settings import (
     FAMILIES,
     FAMILY_DEFAULTS,
     ONLY_LIKELIHOODS,
+    ROUTER_SETTINGS,
     DecodingConfig,
     LikelihoodConfig,
     facts_of,
@@ -60,6 +61,8 @@ _OF_LIKELIHOODS: Final = [
     _setting(field) for field in dataclasses.fields(LikelihoodConfig) if field.name in ONLY_LIKELIHOODS
 ]
 _ALL_SETTINGS: Final = [_setting(field) for field in dataclasses.fields(DecodingConfig)]
+# Those with a group of their own in the help.
+_APART: Final = (*CIRCUIT_SETTINGS, *ROUTER_SETTINGS, *itertools.chain(*_OPTIONS.values()))
 
 GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
     "a run: model": (
@@ -125,7 +128,7 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
         Flag("tag", "str", "a word for the run's name"),
     ),
     "a run: decoding": (
-        *(flag for flag in _ALL_SETTINGS if flag.name not in (*CIRCUIT_SETTINGS, *itertools.chain(*_OPTIONS.values()))),
+        *(flag for flag in _ALL_SETTINGS if flag.name not in _APART),
         Flag("dream_block", "bool", "Dream in blocks, the same as --paradigm block"),
         Flag("dream_window", "bool", "Dream on the whole canvas with circuit windows, --paradigm full"),
     ),
@@ -136,6 +139,7 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
         )
         for decoder, names in _OPTIONS.items()
     },
+    "a run: mixtures of experts": tuple(flag for flag in _ALL_SETTINGS if flag.name in ROUTER_SETTINGS),
     "a run: log-likelihoods (tasks of multiple choice and perplexity)": _OF_LIKELIHOODS,
     "a run: circuit": (
         Flag("pc_ckpt", "str", "circuit: a file, folder or hub id; `none` is the backbone alone", default="none"),

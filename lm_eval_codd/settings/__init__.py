@@ -18,6 +18,7 @@ from lm_eval_codd.settings.derived import (
     approximations_of,
     departures_of,
     extensions_of,
+    routing_of,
     rule_of,
     steps_follow_confidence,
 )
@@ -31,12 +32,15 @@ from lm_eval_codd.settings.likelihood import (
     SHARED_WITH_DECODING,
     LikelihoodConfig,
 )
+from lm_eval_codd.settings.routing import EC_GATES, EC_SCHEDULES, ROUTER_SETTINGS, STATIC, RouterSettings
 
 __all__ = [
     "ALGS",
     "CIRCUIT_SETTINGS",
     "DECODERS",
     "DEFAULT_NUM_STEPS",
+    "EC_GATES",
+    "EC_SCHEDULES",
     "ESTIMATORS",
     "FAMILIES",
     "FAMILY_DEFAULTS",
@@ -47,13 +51,16 @@ __all__ = [
     "PC_SAMPLING",
     "READ_BY_LIKELIHOODS",
     "REVISING",
+    "ROUTER_SETTINGS",
     "SCORE_WHAT_IS_DRAWN",
     "SHARED_WITH_DECODING",
     "SHIFTED",
+    "STATIC",
     "TAKE_PLANNERS",
     "DecodingConfig",
     "Family",
     "LikelihoodConfig",
+    "RouterSettings",
     "approximations_of",
     "departures_of",
     "either",
@@ -61,6 +68,7 @@ __all__ = [
     "facts_of",
     "only_read",
     "reads",
+    "routing_of",
     "rule_of",
     "steps_follow_confidence",
     "unknown_value",

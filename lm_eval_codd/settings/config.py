@@ -28,6 +28,7 @@ from lm_eval_codd.settings.refusals import (
     refuse_unread,
     resolved_steps,
 )
+from lm_eval_codd.settings.routing import refuse_routing
 
 Family = Literal["llada", "dream", "a2d", "open_dllm"]
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
@@ -103,6 +104,7 @@ class DecodingConfig(DecodingFields):
             confidence is at least 1 - factor / (n + 1), at least the surest one. Not together with `threshold`.
         compat: what the official code does where it is plainly a bug (`cad`: the end ids of four checkpoints at once; a
             forced step leaves blocked positions masked; logits that are not finite become 0; the mask may be chosen).
+        router, ec_schedule, ec_k, ec_k_min, ec_k_max, ec_sigma, ec_gates: of mixtures of experts, see `RouterOptions`.
         **options: of one decoder, see `CadOptions` and its like in `settings.decoders`.
 
     Raises:
@@ -131,6 +133,7 @@ class DecodingConfig(DecodingFields):
         if not self.has_rounded_counts("a2d"):
             self.check_blocks()
         refuse_options(self)
+        refuse_routing(self)
 
     @property
     def goes_by_blocks(self) -> bool:

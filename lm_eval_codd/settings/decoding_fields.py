@@ -9,6 +9,7 @@ from typing import Final
 
 from lm_eval_codd.settings.decoders import CadOptions, CorrectiveOptions, OpenDllmOptions, P2Options
 from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, facts_of, setting
+from lm_eval_codd.settings.routing import RouterOptions
 
 ALGS: Final = ("low_confidence", "topprob", "margin", "entropy", "random")
 ALG_ALIASES: Final[Mapping[str, str]] = {
@@ -28,7 +29,7 @@ DEFAULT_NUM_STEPS: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodingFields(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions):
+class DecodingFields(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions, RouterOptions):
     """Every setting of a decode, unchecked."""
 
     decoder: str = setting(

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from lm_eval_codd.settings.decoders import DECODERS, DEPARTURES, OWN_DEFAULTS, REVISING, own_defaults, reads
 from lm_eval_codd.settings.decoding_fields import DecodingFields
+from lm_eval_codd.settings.routing import ROUTER_SETTINGS
 
 # What an exact decode has of the settings that approximate one.
 _EXACT: Final[Mapping[str, Any]] = {"cache": "none", "threshold": None, "factor": None}
@@ -22,7 +23,8 @@ def approximations_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def extensions_of(settings: Mapping[str, Any], *, coupled: bool) -> tuple[str, ...]:
     """What of a decode is this project's own and has no reference, with a circuit (`coupled`) or without."""
     decoder = _decoder(settings)
-    return (f"circuit with decoder={decoder}",) if coupled and decoder in REVISING else ()
+    of_circuit = (f"circuit with decoder={decoder}",) if coupled and decoder in REVISING else ()
+    return (*of_circuit, *routing_of(settings)[:1])
 
 
 def departures_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -39,7 +41,21 @@ def steps_follow_confidence(settings: Mapping[str, Any]) -> bool:
 
 
 def rule_of(settings: Mapping[str, Any]) -> str:
-    """What says which positions a step commits: `margin`, `cad`, or `cad max_per_step=8` with options not default."""
+    """What says which positions a step commits: `margin`, `cad`, or `cad max_per_step=8` with options not default.
+
+    With experts that choose tokens, `margin router=ec`.
+    """
+    return " ".join([_own_rule(settings), *routing_of(settings)])
+
+
+def routing_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """`router=ec` and its settings that are not default, in words; empty with `router=tc`."""
+    usual = vars(DecodingFields())
+    given = {name: value for name in ROUTER_SETTINGS if (value := settings.get(name, usual[name])) != usual[name]}
+    return tuple(f"{name}={shown(value)}" for name, value in given.items())
+
+
+def _own_rule(settings: Mapping[str, Any]) -> str:
     decoder = _decoder(settings)
     if decoder == "unmasking" or decoder not in DECODERS:
         return settings["alg"] if decoder == "unmasking" else decoder

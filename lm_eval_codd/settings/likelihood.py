@@ -10,6 +10,7 @@ from typing import Any, Final
 from lm_eval_codd.names import explains_unknown_names
 from lm_eval_codd.settings.config import DecodingConfig
 from lm_eval_codd.settings.fields import AT_LEAST_1, Range, checked, setting, unknown_value
+from lm_eval_codd.settings.routing import refuse_routing
 
 # What each estimator reads beside `seed`-free settings that all of them read.
 ESTIMATORS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -54,6 +55,7 @@ class LikelihoodConfig:
         cfg_scale: classifier-free guidance, as in decoding; 0 is off.
         is_greedy: whether to find out if decoding one token a step, the surest first, would write the target.
         pc_temperature, pc_frac, reverse_frac: of a circuit, as in decoding.
+        router, ec_schedule, ec_k, ec_k_min, ec_k_max, ec_sigma, ec_gates: of mixtures of experts, as in decoding.
 
     Raises:
         ValueError: one line with the argument, its value, what is allowed and what to do.
@@ -81,6 +83,13 @@ class LikelihoodConfig:
     pc_temperature: float = _as_in_decoding("pc_temperature")
     pc_frac: float = _as_in_decoding("pc_frac")
     reverse_frac: bool = _as_in_decoding("reverse_frac")
+    router: str = _as_in_decoding("router")
+    ec_schedule: str = _as_in_decoding("ec_schedule")
+    ec_k: int | None = _as_in_decoding("ec_k")
+    ec_k_min: int | None = _as_in_decoding("ec_k_min")
+    ec_k_max: int | None = _as_in_decoding("ec_k_max")
+    ec_sigma: float = _as_in_decoding("ec_sigma")
+    ec_gates: str | None = _as_in_decoding("ec_gates")
 
     def __post_init__(self) -> None:
         if self.estimator not in ESTIMATORS:
@@ -99,6 +108,7 @@ class LikelihoodConfig:
                 f"`num_samples={self.num_samples}` is not made of whole ladders of `ladder_size={self.ladder_size}` "
                 f"(ladder=official); use a multiple, ladder_size={self.num_samples}, or ladder=unbiased"
             )
+        refuse_routing(self)
 
     def reads(self, name: str) -> bool:
         """Whether the estimator reads a setting."""

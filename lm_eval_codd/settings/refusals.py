@@ -34,6 +34,11 @@ def refuse_approximations(config: DecodingFields) -> None:
             f"`cache={config.cache}` does not go with guidance (`cfg_scale={config.cfg_scale:g}`); leave out one of "
             "them"
         )
+    if config.cache != "none" and config.router == "ec":
+        raise ValueError(
+            f"`cache={config.cache}` does not go with `router=ec`, where a later token changes which experts compute "
+            "an earlier one; leave out one of them"
+        )
     if config.decoder == "unmasking":
         _refuse_rules(config)
 

@@ -10,7 +10,12 @@ from lm_eval_codd.settings import DECODERS, DecodingConfig, facts_of, reads
 
 VALUES = ("linear", 0.5, 0.25, 1, 2, 64, True, False)
 # Without which a setting is not read.
-COMPANIONS = {"entropy_threshold": {"selection": "entropy"}}
+_SCHEDULE = {"router": "ec", "ec_schedule": "bell_gaussian", "ec_k_min": 2, "ec_k_max": 8}
+COMPANIONS = {
+    "entropy_threshold": {"selection": "entropy"},
+    **{name: {"router": "ec"} for name in ("ec_k", "ec_gates")},
+    **{name: _SCHEDULE for name in ("ec_schedule", "ec_k_min", "ec_k_max", "ec_sigma")},
+}
 
 
 def with_another_value(base: DecodingConfig, given: dict, field: dataclasses.Field) -> DecodingConfig:

@@ -34,6 +34,14 @@ ELSEWHERE = {
     "attn_implementation": "does nothing",
     "trust_remote_code": "does nothing",
 }
+# What a setting is read beside.
+_SCHEDULE = {"router": "ec", "ec_schedule": "bell_gaussian", "ec_k_min": 2, "ec_k_max": 8}
+BESIDE = {
+    "tokens_per_step": {"num_steps": None},
+    "entropy_threshold": {"selection": "entropy"},
+    **{name: {"router": "ec"} for name in ("ec_k", "ec_gates")},
+    **{name: _SCHEDULE for name in ("ec_schedule", "ec_k_min", "ec_k_max", "ec_sigma")},
+}
 CANDIDATES = {"int": (2, 4, 16, 64), "float": (0.5, 0.25, 1.5, -0.5), "str": ("linear",), "bool": (True, False)}
 
 
@@ -45,13 +53,11 @@ def another(field: dataclasses.Field) -> tuple[str, object]:
         if not reads(decoder, field.name):
             continue
         for value in facts_of(field).choices or CANDIDATES[str(field.type).partition(" ")[0]]:
-            more = {"tokens_per_step": {"num_steps": None}, "entropy_threshold": {"selection": "entropy"}}
             try:
                 config = DecodingConfig.for_family(
                     "llada",
                     decoder=decoder,
-                    **{"gen_length": 32, field.name: value},
-                    **more.get(field.name, {}),
+                    **{"gen_length": 32, **BESIDE.get(field.name, {}), field.name: value},
                 )
             except ValueError:
                 continue
@@ -64,7 +70,7 @@ def another(field: dataclasses.Field) -> tuple[str, object]:
 class TestSettings:
     def arguments(self, field):
         decoder, value = another(field)
-        more = {"selection": "entropy"} if field.name == "entropy_threshold" else {}
+        more = {name: text for name, text in BESIDE.get(field.name, {}).items() if text is not None}
         return {"decoder": decoder, **more, "gen_length": 32, field.name: value}, value
 
     def test_reach_a_run_from_flags_and_sweeps_and_its_model_from_there(self, field):

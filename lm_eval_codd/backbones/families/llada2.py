@@ -97,6 +97,7 @@ LLADA2: Final = Layout(
         r"^model\.layers\.(\d+)\.mlp\.gate\.expert_bias\b": r"model.layers.\1.mlp.gate.e_score_correction_bias",
     },
     block_length=("block_length", 32),
+    expert_gates="sigmoid",
     mask_tokens=("<|mask|>",),
     end_of_turn="<|role_end|>",
 )

@@ -59,6 +59,7 @@ LLADA_MOE: Final = Layout(
     decoding="llada",
     architecture="Qwen3MoeForCausalLM",
     build_config=_build_config,
+    expert_gates="pre",
     mask_tokens=("<|mask|>",),
     end_of_turn="<|role_end|>",
 )

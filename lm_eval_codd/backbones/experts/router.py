@@ -1,0 +1,148 @@
+"""A `Routing` at work in a pass of the network: each layer's experts compute the positions that it pairs them with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import linear
+
+from lm_eval_codd.backbones.experts.choice import capacity, expert_choice, token_choice
+from lm_eval_codd.backbones.experts.schedules import scheduled_k
+from lm_eval_codd.settings import STATIC
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+    from lm_eval_codd.backbones.experts.choice import Choice, Picks
+    from lm_eval_codd.backbones.experts.routing import Routing
+    from lm_eval_codd.backbones.experts.tally import Tally
+
+
+class Router:
+    """Pairs the tokens of a model's passes with its experts.
+
+    Args:
+        layers: of a transformers model; one with experts has them as `mlp.experts`, its router as `mlp.gate`, and a
+            shared expert, if any, as `mlp.shared_experts`.
+        devices: where each layer computes.
+        routing: how.
+        mask_id: of the token by whose share a schedule goes.
+        tally: counts what it does; None: nobody asks.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Any],
+        devices: Sequence[torch.device],
+        routing: Routing,
+        mask_id: int,
+        tally: Tally | None = None,
+    ) -> None:
+        self._routing, self._mask_id, self._tally = routing, mask_id, tally
+        self._gates = {
+            index: _Gate(layer.mlp.gate, device)
+            for index, (layer, device) in enumerate(zip(layers, devices, strict=True))
+            if _has_experts(layer.mlp)
+        }
+        self._factors = None if routing.factors is None else torch.tensor(routing.factors)
+
+    def start(self, tokens: Tensor, real: Tensor | None) -> Routed:
+        """Begin a pass over `tokens` [B, L]; `real` [B, L] is False at padding, None where there is none."""
+        valid = torch.ones_like(tokens, dtype=torch.bool) if real is None else real
+        num_masked, num_valid = ((tokens == self._mask_id) & valid).sum(dim=1), valid.sum(dim=1)
+        routing, k = self._routing, torch.full_like(num_valid, self._routing.k_max)
+        if routing.schedule != STATIC:
+            of = torch.full_like(num_valid, tokens.shape[1]) if routing.over_width else num_valid.clamp(min=1)
+            ratio = num_masked.float() / of.float()
+            k = scheduled_k(routing.schedule, ratio, routing.k_min, routing.k_max, routing.sigma)
+        if self._tally is not None and routing.chooser == "ec":
+            self._tally.add_rows(num_masked, num_valid, k, capacity(num_valid, k, routing.num_experts))
+        return Routed(self, valid, k)
+
+    def mix(self, index: int, mlp: nn.Module, hidden: Tensor, valid: Tensor, k: Tensor) -> Tensor:
+        """What a layer's experts make of its hidden states [B, L, H]."""
+        if index not in self._gates:
+            return mlp(hidden)
+        gate = self._gates[index]
+        mixed = (self._by_experts if self._routing.chooser == "ec" else self._by_tokens)(mlp, gate, hidden, valid, k)
+        shared = getattr(mlp, "shared_experts", None)
+        return mixed if shared is None else mixed + shared(hidden)
+
+    def _by_experts(self, mlp: Any, gate: _Gate, hidden: Tensor, valid: Tensor, k: Tensor) -> Tensor:
+        routing = self._routing
+        choice, picks = expert_choice(
+            gate.logits(hidden),
+            k,
+            gates=routing.gates,
+            valid=valid,
+            scope=routing.scope,
+            scale=routing.scale,
+            factors=None if self._factors is None else self._factors.to(hidden.device),
+            most_k=routing.k_max,
+        )
+        if self._tally is not None:
+            self._tally.add_tokens(choice.map, choice.gates, valid)
+        return _computed_by_experts(mlp.experts, hidden, choice, picks, gate.dtype)
+
+    def _by_tokens(self, mlp: Any, gate: _Gate, hidden: Tensor, valid: Tensor, k: Tensor) -> Tensor:
+        logits, most = gate.logits(hidden).flatten(0, 1), self._routing.k_max
+        choice, _ = token_choice(logits, most, gates=self._routing.gates, factor=self._routing.scale)
+        gates, experts = choice.gates.topk(most, dim=-1)
+        return mlp.experts(hidden.flatten(0, 1), experts, gates.to(gate.dtype)).view_as(hidden)
+
+
+class Routed:
+    """A `Router` in one pass."""
+
+    def __init__(self, router: Router, valid: Tensor, k: Tensor) -> None:
+        self._router, self._valid, self._k = router, valid, k
+
+    def __call__(self, index: int, mlp: nn.Module, hidden: Tensor) -> Tensor:
+        """What layer `index` adds to its hidden states, of their norm [B, L, H]."""
+        return self._router.mix(index, mlp, hidden, self._valid.to(hidden.device), self._k.to(hidden.device))
+
+
+def _has_experts(mlp: Any) -> bool:
+    return hasattr(mlp, "experts") and hasattr(mlp, "gate")
+
+
+class _Gate:
+    """A layer's router as a matrix: of its own scores only the dtype is kept.
+
+    The module is asked for the logits of the identity, since it may lie elsewhere until it is called, or carry an
+    adapter; products with 0 and 1 are exact.
+    """
+
+    def __init__(self, gate: Any, device: torch.device) -> None:
+        with torch.no_grad():
+            logits, scores, _ = gate(torch.eye(gate.weight.shape[-1], dtype=gate.weight.dtype, device=device))
+        self._weight, self.dtype = logits.float().T.contiguous(), scores.dtype
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[B, L, E] float32; float64 of hidden states in float64."""
+        kind = torch.promote_types(hidden.dtype, torch.float32)
+        return linear(hidden.to(kind), self._weight.to(hidden.device, kind))
+
+
+def _computed_by_experts(experts: Any, hidden: Tensor, choice: Choice, picks: Picks, dtype: torch.dtype) -> Tensor:
+    """The experts' outputs by their gates, added up at each position.
+
+    Every pair of a position and an expert is a row with one expert, so that the class's own kernels do the work: as
+    many rows as token choice has, and nothing waits for the device.
+    """
+    num_rows, most, num_experts = picks.positions.shape
+    flat, gates = hidden.flatten(0, 1), choice.gates.flatten(0, 1)
+    first = torch.arange(num_rows, device=hidden.device)[:, None, None] * (len(flat) // num_rows)
+    rows = (first + picks.positions).flatten()
+    numbers = torch.arange(num_experts, device=hidden.device).expand(num_rows, most, -1).reshape(-1, 1)
+    # Where an expert takes fewer than the largest capacity, the gate of what fills it up is 0.
+    computed = experts(flat[rows], numbers, gates[rows[:, None], numbers].to(dtype))
+    total = torch.zeros(flat.shape, dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
+    if total.is_cuda:  # there, `index_add_` adds in an order that changes from run to run, and this one does not
+        total.index_put_((rows,), computed.to(total.dtype), accumulate=True)
+    else:
+        total.index_add_(0, rows, computed.to(total.dtype))
+    return total.to(hidden.dtype).view_as(hidden)

@@ -1,0 +1,118 @@
+"""`Routing`: how one checkpoint's tokens and experts are paired, resolved from settings and what its files say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from lm_eval_codd.settings import STATIC
+
+if TYPE_CHECKING:
+    from lm_eval_codd.settings import RouterSettings
+
+# Gates of which each row may have a number of experts of its own, as a schedule gives it.
+_TAKE_SCHEDULES: Final = ("post", "sigmoid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experts:
+    """What a checkpoint has been trained with.
+
+    Attributes:
+        num: E, experts of a layer.
+        k: experts of a token.
+        gates: the rule of its gates, as for `expert_choice`.
+        scale: multiplies them.
+    """
+
+    num: int
+    k: int
+    gates: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Routing:
+    """How tokens and experts are paired, in place of the transformers class's own way.
+
+    Attributes:
+        chooser: `ec`, experts choose positions; `tc`, positions choose experts.
+        num_experts: E.
+        gates, scale, scope: as for `expert_choice`.
+        schedule: `static`, or one of `schedules.SCHEDULES`.
+        k_min, k_max: experts of a token on average; equal where static, and of `tc`.
+        sigma: width of the Gaussian schedules.
+        factors: by the number of experts that picked a token, 0 to E; None: 1.
+        over_width: whether a row's share of masks is over all columns, padding included, as in the authors' code;
+            over its own positions otherwise.
+    """
+
+    num_experts: int
+    gates: str
+    k_min: int
+    k_max: int
+    chooser: str = "ec"
+    schedule: str = STATIC
+    sigma: float = 0.22
+    scale: float = 1.0
+    scope: str = "sequence"
+    factors: tuple[float, ...] | None = None
+    over_width: bool = False
+
+
+def experts_of(config: Any, gates: str) -> Experts:
+    """What a transformers configuration says of its experts, whose gates are by that rule."""
+    return Experts(
+        num=config.num_local_experts,
+        k=config.num_experts_per_tok,
+        gates=gates,
+        scale=getattr(config, "routed_scaling_factor", 1.0),
+    )
+
+
+def no_experts_with_blocks(source: str) -> str:
+    """One line: experts do not choose tokens of block-causal checkpoints."""
+    return (
+        f"`router=ec` does not go with the block-causal attention of `{source}`: a later block would change which "
+        "experts compute an earlier one; leave it out"
+    )
+
+
+def expert_choice_of(settings: RouterSettings, experts: Experts | None, source: str) -> Routing:
+    """What `router=ec` means for a checkpoint.
+
+    Args:
+        settings: those of a decode or of log-likelihoods.
+        experts: what the checkpoint has; None where it has none.
+        source: what it is called.
+
+    Raises:
+        ValueError: one line: it has no experts, or fewer than asked for, or its gates take no schedule.
+    """
+    if experts is None:
+        raise ValueError(
+            f"`router=ec` is for mixtures of experts, and `{source}` has none; leave it out, with its ec_ settings"
+        )
+    is_static = settings.ec_schedule == STATIC
+    gates = settings.ec_gates or experts.gates
+    if not is_static and gates not in _TAKE_SCHEDULES:
+        raise ValueError(
+            f"`ec_schedule={settings.ec_schedule}` gives each row its own number of experts, and the gates of "
+            f"`{source}` (ec_gates={gates}) take one for all; add ec_gates=post, or leave the schedule out"
+        )
+    k = settings.ec_k or experts.k
+    least, most = (k, k) if is_static else (settings.ec_k_min or k, settings.ec_k_max or k)
+    if most > experts.num:
+        name = "ec_k" if is_static else "ec_k_max"
+        raise ValueError(
+            f"`{name}={most}` is more than the {experts.num} experts of `{source}`; use {experts.num} or less"
+        )
+    return Routing(
+        num_experts=experts.num,
+        gates=gates,
+        schedule=settings.ec_schedule,
+        k_min=least,
+        k_max=most,
+        sigma=settings.ec_sigma,
+        scale=experts.scale,
+    )

@@ -1,0 +1,37 @@
+"""Goldens of EC-DLM as checkpoint folders in their official layouts."""
+
+import json
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+GOLDENS = Path(__file__).parents[2] / "golden" / "experts"
+
+
+def weights_of(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors under a prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def write_folder(folder: Path, config: dict, weights: dict[str, Tensor]) -> Path:
+    """A checkpoint of these weights; its folder."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "model.safetensors")
+    return folder
+
+
+def retrofit() -> dict[str, Tensor]:
+    """Published layouts, whose tokens experts choose."""
+    return load_file(GOLDENS / "ec_retrofit.safetensors")
+
+
+def retrofit_folder(folder: Path, name: str) -> Path:
+    """`lladamoe` or `llada2`, tiny."""
+    facts = json.loads((GOLDENS / "ec_retrofit.json").read_text())
+    more = {
+        "lladamoe": {"model_type": "lladamoe", "rms_norm_eps": 1e-5},
+        "llada2": {"model_type": "llada2_moe", "rms_norm_eps": 1e-5, "routed_scaling_factor": 2.5, "eos_token_id": 1},
+    }[name]
+    return write_folder(folder, {**facts[f"{name}_cfg"], **more}, weights_of(retrofit(), f"{name}.w."))
