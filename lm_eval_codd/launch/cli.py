@@ -20,6 +20,7 @@ from lm_eval_codd.launch.execute import Job, Outcome
 from lm_eval_codd.launch.fetch import fetch, list_include_paths, needs
 from lm_eval_codd.launch.jobs import Selection, prepare_folder, select
 from lm_eval_codd.launch.live import say, view
+from lm_eval_codd.launch.published import LIST, permitted, show_cells, show_sources, split_papers
 from lm_eval_codd.launch.schedule import StopRequest, run_all
 from lm_eval_codd.launch.slurm.start import FLAGS as SLURM_FLAGS
 from lm_eval_codd.launch.slurm.start import describe_array, on_slurm, read_request, slot_of_task
@@ -52,7 +53,14 @@ Execute = Callable[[Sequence[Job], StopRequest], "dict[str, Outcome] | None"]
 FLAGS: Final = (
     Flag("run", "str", "the flags of one run, in quotes; as often as there are runs", repeat=True),
     Flag("sweep", "str", "lists of values, in quotes, or a YAML file of them: the runs of their product", repeat=True),
-    Flag("paper", "str", "the cells of a table of the CoDD paper, table1 to table6", repeat=True),
+    Flag(
+        "paper",
+        "str",
+        "the cells of a table of the CoDD paper, table1 to table6; SOURCE or SOURCE:CELL,... for published cells of "
+        "another source; list shows the sources",
+        repeat=True,
+    ),
+    Flag("assume", "str", "name=value,... for what the source of a published cell does not state", repeat=True),
     Flag(
         "select",
         "str",
@@ -108,6 +116,8 @@ Evaluate LLaDA and Dream checkpoints, several runs at a time.
   ./eval.sh --gpus 0,1 --sweep 'model_alias=llada task=math500,gsm8k alg=low_confidence,margin num_steps=256,128,64
                                 pc_ckpt=none,il18/llada-math-pc pc_ckpt@gsm8k=none,il18/llada-gsm-pc pc_frac=0.3,0.5'
   ./eval.sh --gpus 0,1 --paper table1 --dry-run
+  ./eval.sh --paper list
+  ./eval.sh --gpus 0,1 --paper 'llada:llada-base.gsm8k.*' --dry-run
   ./eval.sh --slurm 'partition=gpu gpus_per_node=1 time=04:00:00' --array_parallelism 20 --paper table1 --wait
   ./eval.sh --gpus cpu,cpu --limit 8 --run '--model_alias llada --llada_ckpt "/models/my llada" --task mbpp'
 
@@ -135,14 +145,26 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
         return DONE
     try:
         options = parse(argv, (*FLAGS, *SLURM_FLAGS))
-        texts, sweeps = options.get("run", []), _sweeps(options)
-        if not texts and not sweeps:
+        if LIST in options.get("paper", []):
+            if len(options) > 1 or len(options["paper"]) > 1:
+                raise ValueError(f"`--paper {LIST}` stands alone; leave the rest out")
+            show_sources()
+            return DONE
+        is_dry = options.get("dry_run", False)
+        tables, published = split_papers(options)
+        texts, sweeps = options.get("run", []), _sweeps(options, tables)
+        if is_dry and published.all and not (texts or sweeps or published.ready):
+            show_cells(published, {})
+            return DONE
+        if published.all and not (texts or sweeps or published.ready):
+            raise ValueError(f"nothing here runs `--paper {published.all[0].source}`; --dry-run says why")
+        if not (texts or sweeps or published.ready):
             raise ValueError("there is nothing to run; give --run, --sweep, --paper or --demo (--help says more)")
         output_dir = Path(options.get("output_dir", "results")).expanduser().resolve()
         defaults: dict[str, Any] = {name: options[name] for name in _OF_EVERY_RUN if name in options}
-        choose = partial(select, texts, sweeps, output_dir, defaults, force=options.get("force", False))
+        cells = permitted(published.ready) if is_dry else published.ready
+        choose = partial(select, texts, sweeps, output_dir, defaults, cells=cells, force=options.get("force", False))
         selection = choose()
-        is_dry = options.get("dry_run", False)
         stall_limit = _stall_limit(options)
         request = read_request(options, stall_limit)
         slots = [] if request else _slots(options, selection)
@@ -152,20 +174,21 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
             check_folder("--output_dir", output_dir)
             figure = options.get("seconds_per_forward")
             estimate = from_past(read_past(output_dir)) if figure is None else stated(figure)
-            for remark in _remarks(options, selection):
+            for remark in _remarks(options, selection, tables):
                 print(remark)
             commands, jobs = options.get("commands", False), _jobs(selection, output_dir, {})
             places = slots if request is None else [slot_of_task(request)]
             show_plan(jobs, places, estimate, runner, commands=commands)
             if request is not None and jobs:
                 print(describe_array(jobs, request))
+            show_cells(published, selection.waiting)
             return DONE
         warning = prepare_folder(output_dir)
     except ValueError as error:
         return _refuse([str(error)])
     except NotStarted as error:
         return _refuse(error.lines)
-    for remark in [*_remarks(options, selection), *([warning] if warning else [])]:
+    for remark in [*_remarks(options, selection, tables), *([warning] if warning else [])]:
         say(remark)
     show = partial(show_demo, DEMOS[options["demo"]]) if _is_demo_alone(options) else show_runs
     execute: Execute | None = partial(_on_slots, slots, runner, stall_limit)
@@ -183,15 +206,15 @@ def _on_slots(
         return run_all(jobs, slots, observer, stop, runner, stall_limit=stall_limit)
 
 
-def _sweeps(options: Mapping[str, Any]) -> list[Sweep]:
-    """Everything that is swept, with the values of `--set`."""
+def _sweeps(options: Mapping[str, Any], tables: Sequence[str]) -> list[Sweep]:
+    """Everything that is swept, tables of the CoDD paper among it, with the values of `--set`."""
     selected = options.get("select", FIXED)
     if selected not in SELECT:
         raise ValueError(unknown_value("select", selected, SELECT))
     sweeps: list[Sweep] = []
     for text in options.get("sweep", []):
         sweeps += read_sweeps(Path(text).expanduser(), selected) if is_file(text) else [parse_sweep(text)]
-    for table in options.get("paper", []):
+    for table in tables:
         sweeps += table_sweeps(table, selected)
     changes = [parse_changes(text) for text in options.get("set", [])]
     if changes and not sweeps:
@@ -227,9 +250,9 @@ def _is_demo_alone(options: Mapping[str, Any]) -> bool:
     return "demo" in options and not any(name in options for name in ("run", "sweep", "paper"))
 
 
-def _remarks(options: Mapping[str, Any], selection: Selection) -> list[str]:
+def _remarks(options: Mapping[str, Any], selection: Selection, tables: Sequence[str]) -> list[str]:
     grid = [GRID_REMARK] if options.get("select") == GRID_MAX else []
-    runs = selection.runs.values() if "paper" in options else []
+    runs = selection.runs.values() if tables else []
     return [*selection.remarks, *grid, *approximation_remarks(runs), *extension_remarks(runs)]
 
 
@@ -297,7 +320,8 @@ def _jobs(selection: Selection, output_dir: Path, revisions: Mapping[str, str], 
     for name, run in selection.runs.items():
         if name not in selection.finished:
             own = {source: revisions[source] for source in run.sources.values() if source in revisions}
-            jobs.append(Job(run, name, output_dir / name, own, anew, short[name]))
+            published = selection.published.get(name, {})
+            jobs.append(Job(run, name, output_dir / name, own, anew, short[name], published=published))
     return jobs
 
 

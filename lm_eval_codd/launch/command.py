@@ -117,6 +117,8 @@ def build_command(
         command += ["--apply_chat_template", *([run.chat_template] if isinstance(run.chat_template, str) else [])]
     if run.num_shot is not None:
         command += ["--num_fewshot", str(run.num_shot)]
+    if run.fewshot_as_multiturn is not None:
+        command += ["--fewshot_as_multiturn", str(run.fewshot_as_multiturn).lower()]
     if run.metadata is not None:
         command += ["--metadata", run.metadata]
     if run.confirm_run_unsafe_code:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +41,7 @@ class Job:
     journal: where its answers are written down; None for the folder's own.
     weight: the share of its work that is left to do, for views.
     stalls: when earlier executions of it were ended because they had stalled.
+    published: the published cells that it is for, each with what was assumed for it.
     """
 
     run: Run
@@ -52,6 +53,7 @@ class Job:
     journal: Path | None = None
     weight: float = 1.0
     stalls: tuple[str, ...] = ()
+    published: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def journal_folder(self) -> Path:
@@ -225,6 +227,7 @@ def _describe(job: Job, slot: Slot, command: list[str]) -> dict[str, Any]:
         "seconds": None,
         "exit_status": None,
         "results": None,
+        **({"published": {cell: dict(assumed) for cell, assumed in job.published.items()}} if job.published else {}),
         **_stalls(job),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,16 +21,21 @@ from lm_eval_codd.runs.same import merge
 from lm_eval_codd.runs.sweep import Sweep, typed
 
 if TYPE_CHECKING:
+    from lm_eval_codd.atlas.plan import Planned
     from lm_eval_codd.runs.run import Run
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The runs by name in the order given, those of them that are finished, and remarks for the user."""
+    """The runs by name in the order given, those of them that are finished, and remarks for the user.
+
+    published: by run, the published cells (`SOURCE:CELL`) that it is for, each with what was assumed for it.
+    """
 
     runs: Mapping[str, Run]
     finished: frozenset[str]
     remarks: tuple[str, ...]
+    published: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
 
     @property
     def waiting(self) -> dict[str, Run]:
@@ -44,6 +49,7 @@ def select(
     output_dir: Path,
     defaults: Mapping[str, Any],
     *,
+    cells: Sequence[Planned] = (),
     force: bool = False,
 ) -> Selection:
     """Check all runs; merge those that are the same, and set those aside that are finished (unless `force`).
@@ -53,13 +59,17 @@ def select(
         sweeps: their points are runs too.
         output_dir: where every run has its folder.
         defaults: flags of runs that do not say otherwise.
+        cells: published ones, each with its run; several may be of one run.
         force: whether finished runs are run again.
 
     Raises:
         NotStarted: any run is impossible, with a line for each.
     """
-    runs, remarks = _distinct(texts, sweeps, defaults)
-    runs = {_name_there(name, run, output_dir): run for name, run in runs.items()}
+    runs, remarks = _distinct(texts, sweeps, defaults, cells)
+    published = _published(cells, defaults)
+    there = {name: _name_there(name, run, output_dir) for name, run in runs.items()}
+    published = {there[name]: of_run for name, of_run in published.items()}
+    runs = {there[name]: run for name, run in runs.items()}
     others = {
         name: differences for name, run in runs.items() if (differences := record.differences(output_dir / name, run))
     }
@@ -87,7 +97,7 @@ def select(
             remarks += [f"older    {name}: {line}" for line in record.otherwise(done[name], run)]
     if problems := find_problems({name: run for name, run in runs.items() if name not in finished}):
         raise NotStarted(problems)
-    return Selection(runs, frozenset(finished), tuple(remarks))
+    return Selection(runs, frozenset(finished), tuple(remarks), published)
 
 
 def _name_there(name: str, run: Run, output_dir: Path) -> str:
@@ -117,8 +127,17 @@ def prepare_folder(output_dir: Path) -> str | None:
     return None if has_locks else f"the file system of {output_dir} has no locks: start no second launcher on it"
 
 
+def _published(cells: Sequence[Planned], defaults: Mapping[str, Any]) -> dict[str, dict[str, dict[str, str]]]:
+    """The cells of each run, by its name, with what was assumed for them."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for planned in cells:
+        name = run_name(make_run({**defaults, **planned.recipe.flags}))
+        found.setdefault(name, {})[planned.label] = dict(planned.recipe.assumed)
+    return found
+
+
 def _distinct(
-    texts: Sequence[str], sweeps: Sequence[Sweep], defaults: Mapping[str, Any]
+    texts: Sequence[str], sweeps: Sequence[Sweep], defaults: Mapping[str, Any], cells: Sequence[Planned]
 ) -> tuple[dict[str, Run], list[str]]:
     """The different runs by name, and a remark for those that are asked for more than once."""
     runs: dict[str, Run] = {}
@@ -126,7 +145,8 @@ def _distinct(
     remarks: list[str] = []
     errors: Counter[tuple[str, str]] = Counter()
     repeated: Counter[str] = Counter()
-    for label, where, make in _asked(texts, sweeps, defaults, remarks):
+    of_cells = {planned.label for planned in cells}
+    for label, where, make in _asked(texts, sweeps, defaults, remarks, cells):
         try:
             made = make()
         except ValueError as error:
@@ -138,7 +158,7 @@ def _distinct(
                 runs[name], labels[name] = run, label
             elif label == where:
                 repeated[where] += 1
-            else:
+            elif label not in of_cells:
                 remarks.append(f"{label} is the same as {labels[name]} and is not repeated: {name}")
     if errors:
         raise NotStarted([_error_line(where, text, count) for (where, text), count in errors.items()])
@@ -162,7 +182,11 @@ def _distinct(
 
 
 def _asked(
-    texts: Sequence[str], sweeps: Sequence[Sweep], defaults: Mapping[str, Any], remarks: list[str]
+    texts: Sequence[str],
+    sweeps: Sequence[Sweep],
+    defaults: Mapping[str, Any],
+    remarks: list[str],
+    cells: Sequence[Planned],
 ) -> Iterator[tuple[str, str, Callable[[], list[Run]]]]:
     """Everything asked for: its label, where it comes from, and how to make its runs, which may add remarks."""
     for number, text in enumerate(texts, start=1):
@@ -170,10 +194,17 @@ def _asked(
     for sweep in sweeps:
         for point in sweep.points():
             yield sweep.where, sweep.where, partial(_run_at, point, defaults)
+    for planned in cells:
+        where = f"--paper {planned.label}"
+        yield planned.label, where, partial(_run_of_flags, planned.recipe.flags, defaults)
 
 
 def _run_at(point: Mapping[str, str], defaults: Mapping[str, Any]) -> list[Run]:
-    return [make_run({**defaults, **typed(point)})]
+    return _run_of_flags(typed(point), defaults)
+
+
+def _run_of_flags(flags: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Run]:
+    return [make_run({**defaults, **flags})]
 
 
 def _error_line(where: str, text: str, count: int) -> str:

@@ -14,7 +14,7 @@ from lm_eval_codd.reporting.stats import detectable_change, detectable_change_of
 from lm_eval_codd.reporting.verdict import Check, Comparison, corrected
 
 if TYPE_CHECKING:
-    from lm_eval_codd.reporting.published import PublishedCell
+    from lm_eval_codd.atlas.codd_tables import PublishedCell
     from lm_eval_codd.reporting.run import Run
     from lm_eval_codd.reporting.runs import Folder
 

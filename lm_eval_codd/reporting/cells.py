@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from lm_eval_codd.catalogue import FAMILY_TITLES, PAPER_TASKS
+from lm_eval_codd.catalogue import BASE, FAMILY_TITLES, PAPER_TASKS
 from lm_eval_codd.settings import (
     CIRCUIT_SETTINGS,
     DECODERS,
@@ -44,7 +44,6 @@ __all__ = [
     "title_of",
 ]
 
-BASE: Final = "base"
 PARADIGM_NAMES: Final = {"block": "block diffusion", "full": "full diffusion"}
 
 # Of a system that is an extension of this project's.

@@ -148,6 +148,7 @@ def make_run(given: Mapping[str, Any]) -> Run:
         batch_size=_batch_size(given.get("batch_size", "1")),
         chat_template=_chat_template(given, checkpoint, task),
         num_shot=_num_shot(given, task),
+        fewshot_as_multiturn=_turns(given, task),
         include_path=include_path,
         limit=limit,
         samples=samples,
@@ -200,6 +201,19 @@ def _num_shot(given: Mapping[str, Any], task: str) -> int | None:
         or_else = "" if stock is None else f", or use lm-eval's ({_STOCK}{stock})"
         raise ValueError(f"`--num_shot {number}`: {short} is zero-shot; leave it out{or_else}")
     return 0
+
+
+def _turns(given: Mapping[str, Any], task: str) -> bool | None:
+    """Whether examples are turns; None where lm-eval decides, and where there are none."""
+    value = given.get("fewshot_as_multiturn")
+    if value is None:
+        return None
+    written = str(value).lower()
+    if is_own_task(task):
+        raise ValueError(f"`--fewshot_as_multiturn {written}`: {short_name(task)} is zero-shot; leave it out")
+    if value and given.get("chat_template", "auto").lower() == "false":
+        raise ValueError("`--fewshot_as_multiturn true` needs a chat template; leave out one of them")
+    return value
 
 
 def _include_path(given: Mapping[str, Any], task: str) -> str | None:

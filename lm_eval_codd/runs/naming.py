@@ -94,6 +94,8 @@ def _parts(run: Run, *, names_no_shots: bool = True) -> list[str]:
         parts.append("no-template" if run.chat_template is False else f"template-{run.chat_template}")
     if run.num_shot or (run.num_shot == 0 and names_no_shots and not is_own_task(run.task)):
         parts.append(f"shot{run.num_shot}")
+    if run.fewshot_as_multiturn is not None:
+        parts.append("turns" if run.fewshot_as_multiturn else "one-turn")
     if run.include_path is not None:
         parts.append(f"tasks-{_short(run.include_path)}")
     if run.limit is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lm_eval_codd import packaged
-from lm_eval_codd.catalogue import GROUPS, TASK_PREFIX, TASKS, short_name
+from lm_eval_codd.catalogue import GROUPS, STOCK_ROWS, TASK_PREFIX, TASKS, short_name
 from lm_eval_codd.older_records import filled_settings
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.settings import (
@@ -76,6 +76,7 @@ class Run:
     chat_template_args: str | None = None
     metadata: str | None = None
     likelihood: str | None = None
+    fewshot_as_multiturn: bool | None = None
     # A permission, which changes no answer.
     confirm_run_unsafe_code: bool = dataclasses.field(default=False, compare=False)
 
@@ -213,8 +214,8 @@ class Run:
 
 
 def num_documents(short: str) -> int | None:
-    """Documents of a task of this package by its short name; None for all others."""
-    return TASKS[short].rows if short in TASKS else None
+    """Documents of a task by its short name, `stock-` before lm-eval's own of such a name; None where not known."""
+    return TASKS[short].rows if short in TASKS else STOCK_ROWS.get(short.removeprefix("stock-"))
 
 
 def is_own_task(task: str) -> bool:

@@ -112,6 +112,12 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
             "commas, are a run each; required",
         ),
         Flag("num_shot", "int", "examples in the prompt, for tasks of lm-eval", default="the task's own number"),
+        Flag(
+            "fewshot_as_multiturn",
+            "bool",
+            "whether each example is a turn of its own in a chat template; false: all in the user's one turn",
+            default="as lm-eval does by itself, true",
+        ),
         Flag("metadata", "str", "arguments of the task, name=value or a JSON object: clean=off of gpqa"),
         Flag("include_path", "str", "a folder with task files of your own, searched before lm-eval's tasks"),
         Flag("confirm_run_unsafe_code", "bool", "let a task of lm-eval execute programs that the model has written"),

@@ -137,7 +137,7 @@ class TestCost:
         assert output.splitlines()[-1] == total
 
     def test_says_what_it_does_not_know(self, launcher):
-        texts = [launcher.run_text(steps=16), launcher.run_text(steps=16, task="gsm8k_cot")]
+        texts = [launcher.run_text(steps=16), launcher.run_text(steps=16, task="triviaqa")]
         _, output = launcher(texts, "--dry-run", "--seconds_per_forward", "0.1")
         assert "about 35.2 min" in output
         assert output.splitlines()[-1].endswith(

@@ -1,11 +1,11 @@
 import pytest
 
+from lm_eval_codd.atlas.codd_tables import read_published
 from lm_eval_codd.reporting.against_paper import check_against_paper
-from lm_eval_codd.reporting.published import read_published
 from lm_eval_codd.reporting.runs import read_folder
 from lm_eval_codd.reporting.stats import fisher
+from tests.atlas.test_codd_tables import PAPER
 from tests.reporting.synthetic import ROWS, outcomes, write_run
-from tests.reporting.test_published import PAPER
 
 PC = "il18/llada-pc"
 

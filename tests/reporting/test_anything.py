@@ -6,10 +6,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lm_eval_codd.atlas.codd_tables import read_published
 from lm_eval_codd.reporting.against_own import check_against_own
 from lm_eval_codd.reporting.against_paper import check_against_paper
 from lm_eval_codd.reporting.cli import check_main
-from lm_eval_codd.reporting.published import read_published
 from lm_eval_codd.reporting.reference import FORMAT, read_references, write_references
 from lm_eval_codd.reporting.report import build_report
 from lm_eval_codd.reporting.runs import read_folder

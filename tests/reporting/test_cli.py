@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 import pytest
 
 from lm_eval_codd.__main__ import main
+from tests.atlas.test_codd_tables import PAPER
 from tests.reporting.synthetic import outcomes, write_run
-from tests.reporting.test_published import PAPER
 
 
 @pytest.fixture

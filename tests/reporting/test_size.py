@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from lm_eval_codd.__main__ import main
-from lm_eval_codd.reporting.published import PublishedCell, read_published
+from lm_eval_codd.atlas.codd_tables import PublishedCell, read_published
+from tests.atlas.test_codd_tables import PAPER
 from tests.reporting.synthetic import REPORTED, outcomes, write_run
-from tests.reporting.test_published import PAPER
 
 CHECKPOINTS = {"llada": "GSAI-ML/LLaDA-8B-Instruct", "dream": "Dream-org/Dream-v0-Instruct-7B"}
 ANSWER_WORDS = 90

@@ -57,7 +57,7 @@ class TestFromPastRuns:
         estimate = from_past(read_past(tmp_path))
         assert estimate(run("--llada_ckpt own/llada"), GPU) is None
         assert estimate(run(), CPU) is None
-        assert estimate(run(task="gsm8k_cot"), GPU) is None
+        assert estimate(run(task="triviaqa"), GPU) is None
 
     def test_whatever_else_lies_in_the_folder_is_passed_over(self, tmp_path):
         name = finish(tmp_path, run(), GPU, 50.0)
@@ -111,7 +111,7 @@ class TestWhereTheConfidencesDecideOnTheSteps:
 class TestStated:
     def test_is_seconds_a_forward_pass_of_a_row(self):
         assert stated(0.05)(run("--num_steps 64 --limit 10"), GPU).seconds == pytest.approx(0.05 * 64 * 10)
-        assert stated(0.05)(run(task="gsm8k_cot"), GPU) is None
+        assert stated(0.05)(run(task="triviaqa"), GPU) is None
 
     @pytest.mark.parametrize("figure", [0.0, -1.0, float("nan"), float("inf")])
     def test_must_be_above_zero(self, figure):

@@ -1,9 +1,12 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from lm_eval_codd.catalogue import GROUPS
+from lm_eval_codd.launch.command import build_command
 from lm_eval_codd.runs.make_run import make_run, parse_run, parse_runs
+from lm_eval_codd.runs.naming import run_name
 from lm_eval_codd.runs.run import Run
 from lm_eval_codd.settings import REVISING
 
@@ -235,7 +238,19 @@ class TestTasks:
         assert parse_run("--model_alias llada --task gsm8k").task == "codd_gsm8k"
         assert parse_run("--model_alias llada --task codd_gsm8k").task == "codd_gsm8k"
         stock = parse_run("--model_alias llada --task stock:gsm8k --num_shot 5")
-        assert (stock.task, stock.num_shot, stock.num_rows) == ("gsm8k", 5, None)
+        assert (stock.task, stock.num_shot, stock.num_rows) == ("gsm8k", 5, 1319)
+
+    def test_examples_may_stand_in_one_turn(self):
+        stock = "--model_alias llada --task stock:gsm8k --num_shot 5"
+        assert parse_run(stock).fewshot_as_multiturn is None
+        run = parse_run(f"{stock} --fewshot_as_multiturn false")
+        assert run.fewshot_as_multiturn is False and "one-turn" in run_name(run)
+        command = build_command(run, Path("folder"), "cpu")
+        assert command[command.index("--fewshot_as_multiturn") + 1] == "false"
+        with pytest.raises(ValueError, match=r"`--fewshot_as_multiturn false`: gsm8k is zero-shot; leave it out"):
+            parse_run("--model_alias llada --task gsm8k --fewshot_as_multiturn false")
+        with pytest.raises(ValueError, match="`--fewshot_as_multiturn true` needs a chat template"):
+            parse_run(f"{stock} --fewshot_as_multiturn --chat_template false")
 
     def test_unset_shots_are_the_tasks_own_and_0_for_the_papers(self):
         assert parse_run("--model_alias llada --task minerva_math").num_shot is None

@@ -54,6 +54,7 @@ class Part(NamedTuple):
             "run": self.job.run.identity(),
             "unsafe": self.job.run.confirm_run_unsafe_code,
             "revisions": dict(self.job.revisions),
+            "published": {cell: dict(assumed) for cell, assumed in self.job.published.items()},
             "part": [self.number, self.of],
         }
 
@@ -62,7 +63,9 @@ def part_of(data: Mapping[str, Any], output_dir: os.PathLike) -> Part:
     """`as_data` turned back, for runs in `output_dir`."""
     run = dataclasses.replace(from_identity(data["run"]), confirm_run_unsafe_code=data["unsafe"])
     folder = output_dir / data["name"]
-    return Part(Job(run, data["name"], folder, data["revisions"], label=data["label"]), *data["part"])
+    published = data.get("published", {})
+    job = Job(run, data["name"], folder, data["revisions"], label=data["label"], published=published)
+    return Part(job, *data["part"])
 
 
 def split(jobs: Sequence[Job], shards: int) -> list[Part]:

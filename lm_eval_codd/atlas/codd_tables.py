@@ -1,4 +1,4 @@
-"""Published tables as data: every cell as k right answers of n."""
+"""The tables of the CoDD paper: every cell as k right answers of n, and as a cell like those of other sources."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from lm_eval_codd.atlas.cell import COMPLETE, INCOMPLETE, Cell
+from lm_eval_codd.catalogue import BASE, DEFAULT_CHECKPOINTS, TASKS, task_name
 from lm_eval_codd.clean_text import one_line, shortened
-from lm_eval_codd.reporting.cells import BASE
+from lm_eval_codd.runs.paper import table_sweeps
 from lm_eval_codd.runs.yaml_file import read_yaml
 
-__all__ = ["PublishedCell", "read_published"]
+__all__ = ["PublishedCell", "cells_of_tables", "read_published"]
 
+FILE: Final = "codd_tables.yaml"
 SUSPECT: Final = "suspect"
 _PRINTED_DECIMALS: Final = 2
+# Chosen on the test set itself, or not said how.
+_CHOSEN: Final = "pc_frac and pc_temperature (the best of a grid on the test set)"
+_NO_CIRCUIT: Final = "circuit (none is published for this benchmark)"
+# Tables whose sweeps name the circuits of a family.
+_WITH_CIRCUITS: Final = ("table1", "table2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +116,60 @@ def read_published(path: Path, data: Mapping[str, Any] | None = None) -> list[Pu
         ]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is not laid out like the published tables: {one_line(error)}") from None
+
+
+def cells_of_tables(path: Path) -> tuple[dict[str, str], tuple[Cell, ...]]:
+    """What is known of the paper, and its accuracies as cells of the atlas, each with the run that would give it.
+
+    Raises:
+        ValueError: as `read_published`.
+    """
+    data = read_yaml(path)
+    about = {"title": "CoDD (Breaking the Factorization Barrier)", "where": str(data.get("source"))}
+    circuits = {
+        (point["model_alias"], point["task"]): point["pc_ckpt"]
+        for table in _WITH_CIRCUITS
+        for sweep in table_sweeps(table)
+        for point in sweep.points()
+        if "pc_ckpt" in point
+    }
+    return about, tuple(_as_cell(cell, circuits) for cell in read_published(path, data))
+
+
+def _as_cell(cell: PublishedCell, circuits: Mapping[tuple[str, str], str]) -> Cell:
+    point = {"pc_frac": cell.pc_frac, "pc_temperature": cell.pc_temperature}
+    settings: dict[str, Any] = {"paradigm": cell.paradigm, "alg": cell.alg, "num_steps": cell.steps}
+    unknown: tuple[str, ...] = ()
+    if cell.system != BASE:
+        circuit = circuits.get((cell.family, cell.benchmark))
+        settings |= {name: value for name, value in point.items() if value is not None}
+        settings |= {} if circuit is None else {"pc_ckpt": circuit}
+        unknown += (_NO_CIRCUIT,) if circuit is None else ()
+        unknown += (_CHOSEN,) if cell.pc_frac is None else ()
+    parts = [cell.table, cell.system.lower(), cell.alg, cell.benchmark, cell.steps]
+    parts += [f"{value:g}" for value in point.values() if value is not None]
+    return Cell(
+        id=".".join(map(str, parts)),
+        model=DEFAULT_CHECKPOINTS[cell.family],
+        method=f"{cell.system}, {cell.alg}",
+        benchmark=cell.benchmark,
+        harness="lm-eval, tasks of the authors",
+        task=task_name(cell.benchmark),
+        shots=0,
+        template="chat",
+        metric=TASKS[cell.benchmark].paper_metric,
+        settings=settings,
+        value=cell.percent,
+        n=cell.n,
+        decimals=_PRINTED_DECIMALS,
+        check=f"NOT k/{cell.n} rounded" if cell.is_rounded else "ok",
+        where=cell.table,
+        complete=INCOMPLETE if unknown else COMPLETE,
+        unknown=unknown,
+        minor=("seed",),
+        note="; ".join(cell.remarks),
+        run={"model_alias": cell.family, "task": cell.benchmark, **settings},
+    )
 
 
 def _accuracies(name: str, table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_codd.reporting.published import read_published
+from lm_eval_codd.atlas.codd_tables import read_published
 
 PAPER = Path(__file__).parents[2] / "results" / "paper" / "codd_tables.yaml"
 ROUNDED = {

@@ -1,0 +1,113 @@
+"""`--paper SOURCE[:CELL,...]`: which of a source's cells are run, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from lm_eval_codd.atlas.cell import COMPLETE, UP_TO_METRIC
+from lm_eval_codd.atlas.recipe import Recipe, candidates, recipe_of
+from lm_eval_codd.atlas.source import chosen_cells, read_source, source_names
+from lm_eval_codd.atlas.unstated import METRIC, names_of
+
+if TYPE_CHECKING:
+    from lm_eval_codd.atlas.cell import Cell
+    from lm_eval_codd.atlas.source import Source
+
+__all__ = ["Plan", "Planned", "count_cells", "plan_cells"]
+
+_NOTHING: Final[Mapping[str, str]] = {}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell and how it is run."""
+
+    source: str
+    cell: Cell
+    recipe: Recipe
+
+    @property
+    def label(self) -> str:
+        """`llada:llada-base.gsm8k.pure1024`, as `--paper` takes it."""
+        return f"{self.source}:{self.cell.id}"
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """lm-eval's names of what the figure may be; empty for what the task reports."""
+        return () if self.recipe.run is None else candidates(self.cell, self.recipe.run)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells by what becomes of them.
+
+    Attributes:
+        all: every one, in the order asked for.
+        ready: those that the launcher runs.
+        by_lm_eval: those that lm-eval's own command runs.
+        refused: those whose settings are known and that nothing here runs.
+        unstated: those whose source leaves something unsaid that was not assumed.
+        unused: what was assumed and no chosen cell leaves unsaid.
+    """
+
+    all: Sequence[Planned] = ()
+    ready: Sequence[Planned] = ()
+    by_lm_eval: Sequence[Planned] = ()
+    refused: Sequence[Planned] = ()
+    unstated: Sequence[Planned] = ()
+    unused: Sequence[str] = field(default_factory=tuple)
+
+
+def plan_cells(texts: Iterable[str], assumed: Mapping[str, str] = _NOTHING) -> Plan:
+    """The cells of each `SOURCE` or `SOURCE:CELL,...`, each once.
+
+    Args:
+        texts: as `--paper` has them.
+        assumed: values for what a source leaves unsaid, by flag.
+
+    Raises:
+        ValueError: one line: there is no such source or cell.
+    """
+    chosen: dict[str, Planned] = {}
+    for text in texts:
+        source, cells = chosen_cells(text)
+        for cell in cells:
+            planned = Planned(source.name, cell, recipe_of(source, cell, assumed))
+            chosen[planned.label] = planned
+    all_cells = list(chosen.values())
+    used = {name for planned in all_cells for name in planned.recipe.assumed}
+    return Plan(
+        all=all_cells,
+        ready=[one for one in all_cells if one.recipe.run is not None],
+        by_lm_eval=[one for one in all_cells if one.recipe.lm_eval],
+        refused=[one for one in all_cells if one.recipe.refusal],
+        unstated=[one for one in all_cells if one.recipe.unstated],
+        unused=[name for name in assumed if name not in used],
+    )
+
+
+def assumable(phrases: Iterable[str]) -> tuple[str, ...] | None:
+    """The flags that would say all of this; None where no flag says one of it."""
+    names = [names_of(phrase) for phrase in phrases]
+    if not all(names):
+        return None
+    return tuple(dict.fromkeys(name for several in names for name in several if name != METRIC))
+
+
+def count_cells(source: Source) -> dict[str, int]:
+    """How many cells a source has, of each kind: `cells`, `complete`, `up to the metric`, `run`, `implausible`."""
+    plan = plan_cells([source.name])
+    return {
+        "cells": len(source.cells),
+        "complete": sum(cell.complete == COMPLETE for cell in source.cells),
+        "up to the metric": sum(cell.complete == UP_TO_METRIC for cell in source.cells),
+        "run": len(plan.ready) + len(plan.by_lm_eval),
+        "implausible": sum(cell.is_implausible for cell in source.cells),
+    }
+
+
+def all_sources() -> list[Source]:
+    """Every source, by name."""
+    return [read_source(name) for name in source_names()]

@@ -1,0 +1,145 @@
+"""Published cells as runs: their flags, what nothing here runs, and what is assumed."""
+
+import pytest
+
+from lm_eval_codd.atlas.plan import assumable, plan_cells
+from lm_eval_codd.atlas.recipe import candidates, recipe_of
+from lm_eval_codd.atlas.source import read_source, source_names
+from lm_eval_codd.atlas.unstated import parse_assumed
+from lm_eval_codd.runs.flags import parse
+from lm_eval_codd.runs.make_run import make_run
+from lm_eval_codd.runs.run_flags import FLAGS
+
+
+def recipe(label, **assumed):
+    source, _, name = label.partition(":")
+    of = read_source(source)
+    (cell,) = [cell for cell in of.cells if cell.id == name]
+    return recipe_of(of, cell, assumed)
+
+
+class TestARunOf:
+    def test_llada_base_goes_without_a_template_and_keeps_the_text_after_an_end(self):
+        run = recipe("llada:llada-base.gsm8k.pure1024").run
+        assert (run.checkpoint, run.task, run.num_shot, run.chat_template) == (
+            "GSAI-ML/LLaDA-8B-Base",
+            "gsm8k",
+            5,
+            False,
+        )
+        config = run.config
+        assert (config.gen_length, config.num_steps, config.block_length) == (1024, 1024, 1024)
+        assert (config.alg, config.temperature, config.stop_at_eos) == ("low_confidence", 0, False)
+
+    def test_dream_has_none_of_the_defaults_of_another_paper(self):
+        config = recipe("d3llm:d3llm.dream.gsm8k.fastdllm.tpf1.44").run.config
+        assert (config.top_p, config.top_k, config.alg, config.threshold, config.cache) == (
+            None,
+            None,
+            "low_confidence",
+            0.9,
+            "dual",
+        )
+
+    def test_likelihoods_are_estimated_as_by_the_familys_own_code(self):
+        llada = recipe("llada:llada-base.arc_c.lik").run.likelihoods
+        assert (llada.estimator, llada.num_samples, llada.ladder, llada.ladder_size) == ("mc", 128, "official", 8)
+        dream = recipe("dream:dream-base.arc_c.lik").run
+        assert (dream.likelihoods.estimator, dream.likelihoods.ladder_size) == ("mc_bernoulli", 32)
+        assert dream.add_bos_token is True
+
+    def test_an_older_harness_has_all_examples_in_one_turn(self):
+        assert recipe("fast_dllm:fast-dllm.llada.gsm8k.256.baseline").run.fewshot_as_multiturn is False
+        assert recipe("dream:dream-instruct.gsm8k").run.fewshot_as_multiturn is None  # there are none
+
+    def test_codd_is_the_run_of_its_table(self):
+        recipe_here = recipe("codd:table1.codd.margin.gsm8k.64", pc_frac="0.5", pc_temperature="0.2")
+        run = recipe_here.run
+        assert (run.circuit, run.task, run.config.pc_frac, run.config.num_steps) == (
+            "il18/llada-gsm-pc",
+            "codd_gsm8k",
+            0.5,
+            64,
+        )
+        assert recipe_here.assumed == {"pc_frac": "0.5", "pc_temperature": "0.2"}
+
+    def test_a_task_of_another_paper_is_this_packages_where_it_has_one(self):
+        assert recipe("llada:llada-instruct.humaneval.pure.opencompass").run.task == "codd_humaneval_llada"
+
+
+class TestNoRun:
+    @pytest.mark.parametrize(
+        "label, why",
+        [
+            ("wino:wino.gsm8k.wino", "`WINO` has no decoder here"),
+            ("llada:llada-instruct.gsm8k.pure.opencompass", "`gsm8k_gen_1d7fe4` is a task of OpenCompass"),
+            ("dllm:dllm.llada-instruct.hellaswag", "`hellaswag_gen` is a task of lm-eval fork alone"),
+            ("d3llm:d3llm.llada.mbpp.vanilla", "`postprocess=postprocess_code_mbpp.py`: "),
+            ("dream:dream-base.humaneval", "`escape_until=True`: "),
+            ("dllm:dllm.dream-base.arc_c", "`--num_samples default of the class` must be a whole number"),
+        ],
+    )
+    def test_says_why_in_one_line(self, label, why):
+        found = recipe(label)
+        assert found.run is None and not found.unstated
+        assert why in found.refusal and "\n" not in found.refusal
+
+    def test_where_something_is_unsaid_names_it_and_the_flags_that_say_it(self):
+        found = recipe("llada:llada-base.gsm8k.autoregressive")
+        assert (found.run, found.unstated) == (None, ("largest length",))
+        assert assumable(found.unstated) == ("gen_length",)
+        assert assumable(("everything but the model",)) is None
+
+
+class TestTheWholeAtlas:
+    def test_every_cell_has_a_run_a_reason_or_something_unsaid(self):
+        for name in source_names():
+            for planned in plan_cells([name]).all:
+                found = planned.recipe
+                assert sum([found.is_ready, bool(found.refusal), bool(found.unstated)]) == 1, planned.label
+
+    def test_every_run_can_be_typed(self):
+        """What a page shows as a cell's command gives the same run."""
+        for name in source_names():
+            for planned in plan_cells([name]).ready:
+                typed = parse([f"--{flag}={value}" for flag, value in planned.recipe.flags.items()], FLAGS)
+                assert make_run(typed) == planned.recipe.run, planned.label
+
+    def test_more_runs_than_before_likelihoods_and_bos(self):
+        """At the time of its first reading 90 cells of other papers than CoDD could be run."""
+        assert sum(len(plan_cells([name]).ready) for name in source_names() if name != "codd") >= 161
+
+    def test_a_cell_that_is_complete_up_to_the_metric_has_several(self):
+        for name in source_names():
+            for planned in plan_cells([name]).ready:
+                if planned.cell.complete == "up to the metric":
+                    assert len(candidates(planned.cell, planned.recipe.run)) > 1, planned.label
+
+
+class TestAssumptions:
+    def test_are_flags_with_values(self):
+        assert parse_assumed(["gen_length=256, pc_frac=0.5", "task=stock:gsm8k"]) == {
+            "gen_length": "256",
+            "pc_frac": "0.5",
+            "task": "stock:gsm8k",
+        }
+
+    @pytest.mark.parametrize(
+        "text, message",
+        [
+            ("gen_length", "`--assume gen_length` must be name=value"),
+            ("gen_lenght=3", "unknown assumption `gen_lenght`; did you mean `gen_length`"),
+            ("metric=acc", "unknown assumption `metric`"),
+            ("gen_length=x", "`--gen_length x` must be a whole number"),
+            ("gen_length=1,gen_length=2", "has `gen_length` as 1 and as 2"),
+        ],
+    )
+    def test_of_another_kind_are_refused(self, text, message):
+        with pytest.raises(ValueError, match=message):
+            parse_assumed([text])
+
+    def test_touch_nothing_that_is_stated(self):
+        assert recipe("llada:llada-base.gsm8k.pure1024", gen_length="7").run.config.gen_length == 1024
+
+    def test_that_make_no_run_say_so(self):
+        assert "pc_frac" in recipe("codd:table1.codd.margin.gsm8k.64", pc_frac="9", pc_temperature="0.2").refusal
