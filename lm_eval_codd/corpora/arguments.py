@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Of published checkpoints, and of every published zero-shot perplexity.
 _LENGTH: Final = 1024
 _ALL: Final = "all"
+_ADVICE: Final = "name the model's with --model_args ...,tokenizer=gpt2 (a hub id or a folder)"
 
 
 class Arguments:
@@ -88,18 +89,21 @@ class Arguments:
             stored = checkpoint.config.get("model_length")
         return stored if isinstance(stored, int) and stored >= 3 else _LENGTH
 
+    @property
+    def tokenizer_source(self) -> tuple[str, str | None]:
+        """Folder or hub id of the model's tokenizer, and its revision. Raises `DataError` where none is named."""
+        if self._given.get("tokenizer") is not None:
+            return str(self._given["tokenizer"]), None
+        if not isinstance(self._given.get("pretrained"), str):
+            raise DataError(f"{self._task}: it goes by token ids, and no tokenizer is named; {_ADVICE}")
+        return self._given["pretrained"], self._given.get("revision")
+
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """That of the model. Raises `DataError` where none is named or it cannot be read."""
-        name, revision = self._given.get("tokenizer"), None
-        if name is None:
-            name, revision = self._given.get("pretrained"), self._given.get("revision")
-        advice = "name the model's with --model_args ...,tokenizer=gpt2 (a hub id or a folder)"
-        if not isinstance(name, str):
-            raise DataError(f"{self._task}: it goes by token ids, and no tokenizer is named; {advice}")
         try:
-            return load_plain_tokenizer(name, revision)
+            return load_plain_tokenizer(*self.tokenizer_source)
         except CheckpointError as error:
-            raise DataError(f"{self._task}: {error}; {advice}") from None
+            raise DataError(f"{self._task}: {error}; {_ADVICE}") from None
 
     def _wrong(self, name: str, value: object, allowed: str) -> DataError:
         return DataError(f"{self._task}: `{name}={value}` must be {allowed}; correct it in --metadata or --model_args")

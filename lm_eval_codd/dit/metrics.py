@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import torch
 
@@ -28,50 +28,81 @@ def unigram_entropy(ids: Iterable[int] | Tensor) -> float:
     return -sum(share * math.log(share) for share in shares)
 
 
-@torch.inference_mode()
+class Scored(NamedTuple):
+    """What a scorer thinks of a text: nats of the tokens that count, and how many do."""
+
+    nats: float
+    num_tokens: int
+
+
 def generative_perplexity(
     texts: Sequence[str], scorer: str | Path, protocol: str = "duo", max_length: int = 1024, batch_size: int = 8
 ) -> float:
     """Perplexity of texts under another language model, over all their scored tokens.
 
-    Texts are scored alone: padding is masked, and the last ones are scored too, so that the batch changes nothing.
     Report it together with `unigram_entropy`: repetition lowers both.
 
     Args:
         texts: samples as text. For `duo` with special tokens kept, for `coupling` without padding.
         scorer: folder or hub id of an autoregressive model with its tokenizer, such as gpt2-large.
-        protocol: `duo` scores every token but the first, an end token only where it is the row's first; `coupling`
-            every token but the first, of at most 256.
+        protocol: see `Scorer`.
         max_length: tokens of a text; what is longer is cut.
         batch_size: texts at a time.
 
     Raises:
         ValueError: one line: the scorer cannot be loaded, or there is nothing to score.
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(unknown_value("protocol", protocol, PROTOCOLS))
-    model, tokenizer = _load_scorer(scorer)
-    longest = min(max_length, _LONGEST_OF_COUPLING) if protocol == "coupling" else max_length
-    rows = [tokenizer(text, add_special_tokens=False)["input_ids"][:longest] for text in texts]
-    total, number = 0.0, 0
-    for start in range(0, len(rows), batch_size):
-        some = rows[start : start + batch_size]
-        width = max(map(len, some))
-        ids = torch.tensor([row + [0] * (width - len(row)) for row in some], device=model.device).view(len(some), width)
-        real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in some], device=model.device)
-        if width < 2:
-            continue
-        log_p = model(ids, attention_mask=real).logits[:, :-1].float().log_softmax(dim=-1)
-        nats = -log_p.gather(-1, ids[:, 1:, None])[..., 0].double()
-        scored = real.bool()
-        if protocol == "duo":
-            ends = scored & (ids == tokenizer.eos_token_id)
-            scored = scored & (~ends | (ends.cumsum(dim=1) == 1))
-        total += float(nats[scored[:, 1:]].sum())
-        number += int(scored[:, 1:].sum())
+    scored = Scorer(scorer, protocol, max_length).score(texts, batch_size)
+    number = sum(each.num_tokens for each in scored)
     if not number:
         raise ValueError("no text has a second token, so there is nothing to score; give longer texts")
-    return math.exp(total / number)
+    return math.exp(math.fsum(each.nats for each in scored) / number)
+
+
+class Scorer:
+    """An autoregressive model that judges texts.
+
+    Args:
+        path_or_hub_id: a folder or hub id with its tokenizer, such as gpt2-large.
+        protocol: `duo` scores every token but the first, an end token only where it is the row's first; `coupling`
+            every token but the first, of at most 256.
+        max_length: tokens of a text; what is longer is cut.
+
+    Raises:
+        ValueError: one line: there is no such protocol, or the scorer cannot be loaded.
+    """
+
+    def __init__(self, path_or_hub_id: str | Path, protocol: str = "duo", max_length: int = 1024) -> None:
+        if protocol not in PROTOCOLS:
+            raise ValueError(unknown_value("protocol", protocol, PROTOCOLS))
+        self._is_duo = protocol == "duo"
+        self._longest = max_length if self._is_duo else min(max_length, _LONGEST_OF_COUPLING)
+        self._model, self._tokenizer = _load_scorer(path_or_hub_id)
+
+    @torch.inference_mode()
+    def score(self, texts: Sequence[str], batch_size: int = 8) -> list[Scored]:
+        """Each text by itself: padding is masked, and the last ones are scored too, so the batch changes nothing."""
+        rows = [self._tokenizer(text, add_special_tokens=False)["input_ids"][: self._longest] for text in texts]
+        found: list[Scored] = []
+        for start in range(0, len(rows), batch_size):
+            found += self._score(rows[start : start + batch_size])
+        return found
+
+    def _score(self, rows: Sequence[Sequence[int]]) -> list[Scored]:
+        width, device = max(map(len, rows)), self._model.device
+        if width < 2:
+            return [Scored(0.0, 0)] * len(rows)
+        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
+        real = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+        log_p = self._model(ids, attention_mask=real).logits[:, :-1].float().log_softmax(dim=-1)
+        nats = -log_p.gather(-1, ids[:, 1:, None])[..., 0].double()
+        scored = real.bool()
+        if self._is_duo:
+            ends = scored & (ids == self._tokenizer.eos_token_id)
+            scored = scored & (~ends | (ends.cumsum(dim=1) == 1))
+        counts = scored[:, 1:]
+        sums = nats.where(counts, 0.0).sum(dim=1).tolist()
+        return [Scored(*pair) for pair in zip(sums, counts.sum(dim=1).tolist(), strict=True)]
 
 
 def _load_scorer(scorer: str | Path) -> tuple[Any, Any]:

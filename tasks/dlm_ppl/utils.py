@@ -14,6 +14,9 @@ from lm_eval_codd.carried import Nats, TokenText
 from lm_eval_codd.corpora.arguments import Arguments
 from lm_eval_codd.corpora.detokenise import VERSION
 from lm_eval_codd.corpora.packing import pack, tokenise
+from lm_eval_codd.corpora.perplexity import perplexity, perplexity_stderr
+
+__all__ = ["PackedTask", "perplexity", "perplexity_stderr", "process_results"]
 
 
 class PackedTask(RowsTask, RollingTask):
@@ -95,17 +98,3 @@ def process_results(doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str,
     }
     # lm-eval 0.4 has a standard error for its own metrics alone; 0.5 resamples the documents for any.
     return measured if HAS_OUTPUT_TYPES else {**measured, "token_perplexity_stderr": measured["token_perplexity"]}
-
-
-def perplexity_stderr(items: Sequence[tuple[float, int]]) -> float:
-    """Standard error of exp(-sum of nats / sum of tokens) over windows or samples; nan of a single one.
-
-    Args:
-        items: (log-likelihood in nats, tokens) of each.
-    """
-    number, tokens = len(items), sum(count for _, count in items)
-    if number < 2:
-        return math.nan
-    mean = sum(nats for nats, _ in items) / tokens
-    squares = math.fsum((nats - mean * count) ** 2 for nats, count in items)
-    return math.exp(-mean) * math.sqrt(number / (number - 1) * squares) / tokens
