@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lm_eval_codd.reporting.run import Run
 
-__all__ = ["Picture", "accuracy_pictures", "draw_accuracy", "line_of"]
+__all__ = ["Picture", "accuracy_pictures", "draw_accuracy", "kind_of", "line_of"]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart: the base, CoDD, then its other uses; or decoders.
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -124,7 +124,7 @@ def draw_accuracy(figure: Figure, panels: Sequence[Axes], group: Group, picture:
     """
     from matplotlib.patches import Patch
 
-    kinds = list(dict.fromkeys(_kind(column) for column in group.columns))
+    kinds = list(dict.fromkeys(kind_of(column) for column in group.columns))
     for panel, benchmark in zip(panels, picture.benchmarks, strict=True):
         costs: list[float] = []
         for (alg, system), look in picture.lines.items():
@@ -202,7 +202,7 @@ def _set_ticks(panel: Axes, ticks: Sequence[float]) -> None:
     panel.set_xticks([], minor=True)
 
 
-def _kind(column: Column) -> tuple[str, ...]:
+def kind_of(column: Column) -> tuple[str, ...]:
     """Its approximations, without the value of a rule that is varied like the steps: (`cache=dual`, `threshold`)."""
     return tuple(
         text if column.steps else re.sub("^(threshold|factor)=.*", r"\1", text) for text in column.approximations
@@ -215,7 +215,7 @@ def line_of(alg: str) -> str:
 
 
 def _runs_of(group: Group, line: str, system: str, benchmark: str, kind: tuple[str, ...]) -> list[Run]:
-    columns = [column for column in group.columns if column.benchmark == benchmark and _kind(column) == kind]
+    columns = [column for column in group.columns if column.benchmark == benchmark and kind_of(column) == kind]
     rules = [alg for alg, of_system in group.rows if line_of(alg) == line and of_system == system]
     cells = [group.cells.get(CellKey(alg, system, *column)) for alg in rules for column in columns]
     return [cell.run for cell in cells if cell is not None and cell.run is not None]

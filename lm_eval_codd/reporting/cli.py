@@ -11,6 +11,7 @@ from typing import Any, Final
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.command_line import Parser
 from lm_eval_codd.outputs import check_file, check_folder, write_text
+from lm_eval_codd.reporting.equivalence import DEFAULT_MARGIN
 from lm_eval_codd.reporting.runs import Folder, read_folder
 from lm_eval_codd.reporting.samples import without_contradicted
 
@@ -48,11 +49,13 @@ def report_main(argv: Sequence[str]) -> int:
     from lm_eval_codd.reporting.report import build_report
 
     args = _report_parser().parse_args(argv)
+    if not 0 < args.margin < 100:
+        raise ValueError(f"`--margin {args.margin:g}` must be above 0 and below 100, in points; 1.0 is the usual one")
     _check_outputs(output=args.output, html=args.html)
     if args.plots is not None:
         check_folder("--plots", args.plots)
     folder = without_contradicted(read_folder(args.results))
-    report = build_report(folder, args.table)
+    report = build_report(folder, args.table, margin=args.margin)
     if not report.tables:
         what = "runs with a score" if args.table is None else f"runs of table {args.table}"
         print(f"lm-eval-codd report: no {what} in `{args.results}`", file=sys.stderr)
@@ -184,6 +187,13 @@ def _report_parser() -> Parser:
     parser.add_argument("--format", choices=_FORMATS, default="markdown", help="default: markdown; csv is a line a run")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables there instead of printing them")
     parser.add_argument("--html", type=Path, metavar="FILE", help="one page with tables, plots, settings and answers")
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=DEFAULT_MARGIN,
+        metavar="POINTS",
+        help=f"within which a cheaper decode is called equivalent (default: {DEFAULT_MARGIN})",
+    )
     parser.add_argument("--plots", type=Path, metavar="DIR", help="pictures as PNG and SVG")
     return parser
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -30,6 +31,7 @@ class Pair:
         low, high: 95% paired bootstrap interval of the difference, as shares.
         seen_from: the smallest difference that could have been significant at `LEVEL` with items that vary as these
             do; None where no difference could have been.
+        stderr: of the difference, as a share; of items that score 0 or 1 the usual one of paired shares.
         is_graded: items score other than 0 or 1, as of several answers to each; `p` and interval are then of a paired
             t-test over items.
     """
@@ -42,6 +44,7 @@ class Pair:
     low: float
     high: float
     seen_from: float | None
+    stderr: float
     is_graded: bool = False
 
 
@@ -77,7 +80,9 @@ def _pair(n: int, better: int, worse: int) -> Pair:
     net = smallest_net_change(better + worse, LEVEL)
     low, high = paired_interval(better, worse, n)
     seen_from = net / n if net <= n else None
-    return Pair(n, better, worse, (better - worse) / n, mcnemar(better, worse), low, high, seen_from)
+    difference = (better - worse) / n
+    stderr = math.sqrt(((better + worse) / n - difference**2) / n)
+    return Pair(n, better, worse, difference, mcnemar(better, worse), low, high, seen_from, stderr)
 
 
 def _graded(first: Outcomes, second: Outcomes) -> Pair:
@@ -90,4 +95,4 @@ def _graded(first: Outcomes, second: Outcomes) -> Pair:
     seen_from = quantile_of_t(1 - LEVEL / 2, found.clusters - 1) * found.stderr
     better, worse = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
     low, high = found.interval()
-    return Pair(found.n, better, worse, found.mean, found.p, low, high, seen_from, is_graded=True)
+    return Pair(found.n, better, worse, found.mean, found.p, low, high, seen_from, found.stderr, is_graded=True)

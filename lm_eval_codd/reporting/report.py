@@ -11,6 +11,9 @@ from lm_eval_codd.reporting.cells import Group, group_runs, settings_given
 from lm_eval_codd.reporting.coupling import constraint_table, coupling_table
 from lm_eval_codd.reporting.decoder_table import decoder_table
 from lm_eval_codd.reporting.end_rules import told_apart
+from lm_eval_codd.reporting.equivalence import DEFAULT_MARGIN
+from lm_eval_codd.reporting.equivalence_table import equivalence_table
+from lm_eval_codd.reporting.parallelism import parallelism_table
 from lm_eval_codd.reporting.revision import cell_of, revision_table
 from lm_eval_codd.reporting.several_answers import pass_table
 from lm_eval_codd.reporting.tables import (
@@ -62,8 +65,14 @@ class Report:
     remarks: Sequence[str]
 
 
-def build_report(folder: Folder, number: int | None = None) -> Report:
-    """The tables of all runs, or those of one table of the paper."""
+def build_report(folder: Folder, number: int | None = None, *, margin: float = DEFAULT_MARGIN) -> Report:
+    """The tables of all runs, or those of one table of the paper.
+
+    Args:
+        folder: what to report.
+        number: of the paper's table; None for all tables.
+        margin: within which nothing counts as lost, in points.
+    """
     remarks = _remarks(folder)
     runs = [run for run in folder.runs if run.value is not None and run.settings]
     if number is None:
@@ -73,7 +82,7 @@ def build_report(folder: Folder, number: int | None = None) -> Report:
         tables = []
         for group in groups:
             beside = values.pop(group.title, None)
-            tables += [*_all_tables(group), *([] if beside is None else [beside])]
+            tables += [*_all_tables(group, margin), *([] if beside is None else [beside])]
         tables += values.values()
         tables += [table for group in revised if (table := revision_table(group)) is not None]
         return Report(tables, [*groups, *revised], [*remarks, *told_apart(groups)])
@@ -111,8 +120,9 @@ def objections(run: Run) -> list[str]:
     return reasons
 
 
-def _all_tables(group: Group) -> list[Table]:
+def _all_tables(group: Group, margin: float) -> list[Table]:
     paired = [pair_table(group), approximation_table(group), decoder_table(group)]
+    paired += [equivalence_table(group, margin / 100), parallelism_table(group)]
     tables = [
         *(coupling_table(group), accuracy_table(group), pass_table(group), unreadable_table(group)),
         constraint_table(group),

@@ -136,6 +136,12 @@ class Run:
         return self.answer_tokens / self.nfe if self.answer_tokens is not None and self.nfe else None
 
     @property
+    def positions_per_evaluation(self) -> float | None:
+        """The same of all positions of an answer, end tokens and what stands behind them too: its length, whole."""
+        length = self.settings.get("gen_length")
+        return length / self.nfe if length and self.nfe and self.answer_tokens is not None else None
+
+    @property
     def score_of_task(self) -> float:
         """`value`, of a run that has one. Raises `ValueError` for another."""
         if self.value is None:

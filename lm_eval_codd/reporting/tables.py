@@ -31,6 +31,7 @@ __all__ = [
     "Point",
     "ablation_tables",
     "accuracy_table",
+    "against_exact",
     "approximation_table",
     "cost_tables",
     "grid_points",
@@ -79,7 +80,7 @@ def pair_table(group: Group) -> Table | None:
 def approximation_table(group: Group) -> Table | None:
     """Every approximate cell against the exact one of its steps, or of the most where it has none; None without one."""
     notes = Footnotes()
-    pairs = [(exact, cell) for cell in in_order(group) if (exact := _exact(group, cell)) is not None]
+    pairs = against_exact(group)
     labels = [
         [cell.key.benchmark, cell.key.column.schedule, exact.key.column.schedule, cell.key.alg, cell.key.system]
         for exact, cell in pairs
@@ -87,6 +88,11 @@ def approximation_table(group: Group) -> Table | None:
     title = f"{group.title}: approximate against exact decodes over the same items ({TESTS})"
     header = ["benchmark", "steps", "exact", "rule", "system"]
     return paired_table(title, header, labels, pairs, notes, legend_of([cell.key.column for _, cell in pairs], group))
+
+
+def against_exact(group: Group) -> list[tuple[Cell, Cell]]:
+    """(exact, approximate), as `approximation_table` has them."""
+    return [(exact, cell) for cell in in_order(group) if (exact := _exact(group, cell)) is not None]
 
 
 def unreadable_table(group: Group) -> Table | None:
