@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         sample_dit,
         unigram_entropy,
     )
+    from lm_eval_codd.latent import load_coupling, sample_coupling
     from lm_eval_codd.likelihood import Likelihood, log_likelihood
     from lm_eval_codd.settings import DecodingConfig, LikelihoodConfig
 
@@ -36,8 +37,10 @@ __all__ = [
     "generative_perplexity",
     "load_backbone",
     "load_circuit",
+    "load_coupling",
     "load_dit",
     "log_likelihood",
+    "sample_coupling",
     "sample_dit",
     "unigram_entropy",
 ]
@@ -55,8 +58,10 @@ _HOME: Final = {
     "generative_perplexity": "lm_eval_codd.dit",
     "load_backbone": "lm_eval_codd.backbones",
     "load_circuit": "lm_eval_codd.circuits",
+    "load_coupling": "lm_eval_codd.latent",
     "load_dit": "lm_eval_codd.dit",
     "log_likelihood": "lm_eval_codd.likelihood",
+    "sample_coupling": "lm_eval_codd.latent",
     "sample_dit": "lm_eval_codd.dit",
     "unigram_entropy": "lm_eval_codd.dit",
 }

@@ -8,28 +8,39 @@ from lm_eval_codd.command_line import Parser
 
 def main(argv: list[str] | None = None) -> int:
     """Print a checkpoint's description; the exit status. Raises `ValueError`, one line, where it has none."""
-    if _is_dit(argv):
+    named = _named(argv)
+    if named is not None and _is_coupling(named[0]):
+        from lm_eval_codd.latent.inspect import main as say
+    elif named is not None and _is_dit(*named):
         from lm_eval_codd.dit.inspect import main as say
     else:
         from lm_eval_codd.backbones.inspect import main as say
     return say(argv)
 
 
-def _is_dit(argv: list[str] | None) -> bool:
-    """Whether the arguments name a checkpoint of the DiT family; where they say nothing yet, it is not."""
+def _named(argv: list[str] | None) -> tuple[str, str | None] | None:
+    """Checkpoint and revision that the arguments name; None where they say nothing yet."""
     parser = Parser(add_help=False)
     parser.add_argument("checkpoint", nargs="?")
     parser.add_argument("--revision")
     known, _ = parser.parse_known_args(argv)
-    if known.checkpoint is None:
-        return False
+    return None if known.checkpoint is None else (known.checkpoint, known.revision)
+
+
+def _is_coupling(checkpoint: str) -> bool:
+    from lm_eval_codd.latent.loading import is_coupling
+
+    return is_coupling(checkpoint)
+
+
+def _is_dit(checkpoint: str, revision: str | None) -> bool:
     from lm_eval_codd.dit.config import MODEL_TYPES
     from lm_eval_codd.dit.lightning import is_lightning
 
-    if is_lightning(known.checkpoint):
+    if is_lightning(checkpoint):
         return True
     try:
-        config = find_checkpoint(known.checkpoint, known.revision, files=CONFIG_FILES).config
+        config = find_checkpoint(checkpoint, revision, files=CONFIG_FILES).config
     except CheckpointError:
         return False  # which is then said by the room that reads all others
     return config.get("model_type") in MODEL_TYPES

@@ -62,7 +62,8 @@ MAY_IMPORT = {
         *("settings", "names", "backbones", "circuits", "decoding", "noise", "transfer", "outputs", "command_line"),
         *("tensor_files", "training", "hub_ids"),
     },
-    "inspection": {"backbones", "dit", "command_line"},
+    "latent": {"backbones", "decoding", "noise", "settings", "command_line"},
+    "inspection": {"backbones", "dit", "latent", "command_line"},
     "models": {
         *("catalogue", "settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"),
         *("code_revision", "likelihood", "task_files", "disk", "carried", "dit"),
