@@ -2,7 +2,7 @@
 
 from lm_eval_codd.backbones.backbone import Backbone
 from lm_eval_codd.backbones.checkpoint import CheckpointError
-from lm_eval_codd.backbones.loading import check_routing, load_backbone
+from lm_eval_codd.backbones.loading import check_routing, load_backbone, own_router
 from lm_eval_codd.backbones.tokenizer import load_tokenizer
 
-__all__ = ["Backbone", "CheckpointError", "check_routing", "load_backbone", "load_tokenizer"]
+__all__ = ["Backbone", "CheckpointError", "check_routing", "load_backbone", "load_tokenizer", "own_router"]

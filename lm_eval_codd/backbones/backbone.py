@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Concatenate, ParamSpec
 import torch
 from torch import nn
 
-from lm_eval_codd.backbones.experts.routing import expert_choice_of, experts_of, no_experts_with_blocks
+from lm_eval_codd.backbones.experts.routing import choose_routing, experts_of, no_experts_with_blocks
 from lm_eval_codd.backbones.experts.tally import Tally
 from lm_eval_codd.backbones.forward import Trunk, real_tokens
 
@@ -65,6 +65,7 @@ class Backbone:
         learns: whether `logits` has gradients of the model's parameters, to train them; False when loaded.
         scored_by_previous: whether hidden state p-1 scores the token at position p, or hidden state p does.
         experts: of a mixture of experts, what it was trained with; None for others.
+        own_routing: how its tokens and experts are paired, where that is not the class's way.
         splits: of the class: whether `logits` is `head` of `hidden_at`, so that each may be asked for alone.
     """
 
@@ -87,6 +88,7 @@ class Backbone:
         identity: str,
         block_length: int | None = None,
         recognised_by: str = "",
+        own_routing: Routing | None = None,
     ) -> None:
         self.model = model
         self.family = layout.decoding or layout.family
@@ -109,22 +111,26 @@ class Backbone:
         self.identity = identity
         self.learns = False
         self.scored_by_previous = layout.scored_by_previous
-        self.experts = None if layout.expert_gates is None else experts_of(model.config, layout.expert_gates)
+        self.experts = experts_of(model.config, layout.expert_gates, own_routing)
+        self.own_routing = own_routing
         self._tally = Tally()
+        if own_routing is not None:
+            self._trunk = self._trunk.routed(own_routing, self.mask_id, self._tally)
 
     def routed_by(self, settings: RouterSettings, mask_id: int | None = None) -> Backbone:
-        """This backbone with the experts that the settings ask for, sharing its weights; itself with `router=tc`.
+        """This backbone with the experts that the settings ask for, sharing its weights; itself where it is trained so.
 
         Args:
             settings: a `DecodingConfig` or `LikelihoodConfig`.
             mask_id: of the token by whose share a schedule goes; None: the backbone's own.
 
         Raises:
-            ValueError: one line: it has no experts, or not those.
+            ValueError: one line: it has no experts, or not those, or was not trained for `router=tc`.
         """
-        if settings.router == "tc":
-            return self
-        return self.with_routing(expert_choice_of(settings, self.experts, self.source), mask_id)
+        routing = choose_routing(settings, self.experts, self.own_routing, self.source)
+        if routing is None and mask_id not in (None, self.mask_id):
+            routing = self.own_routing  # whose schedule goes by another token then
+        return self if routing is None else self.with_routing(routing, mask_id)
 
     def with_routing(self, routing: Routing, mask_id: int | None = None) -> Backbone:
         """This backbone with its tokens and experts paired in another way, sharing its weights.

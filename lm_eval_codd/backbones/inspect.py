@@ -11,10 +11,14 @@ from lm_eval_codd.backbones.loading import load_backbone
 from lm_eval_codd.backbones.tokenizer import load_tokenizer
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.command_line import Parser
+from lm_eval_codd.settings import STATIC
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from lm_eval_codd.backbones.backbone import Backbone
+
+_ROUTING = ("chooser", "schedule", "k_min", "k_max")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 
@@ -51,6 +55,7 @@ def describe_checkpoint(
         "recognised_by": backbone.recognised_by,
         "attention": backbone.attention,
         "block_length": backbone.block_length,
+        "experts": _experts(backbone),
         "scored_by_previous": backbone.scored_by_previous,
         "model_type": checkpoint.config.get("model_type"),
         "architecture": type(backbone.model).__name__,
@@ -107,6 +112,7 @@ def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("recognised", f"as {about['layout']}, since {about['recognised_by']}; the mask is {about['mask_source']}"),
         ("architecture", shape),
         ("attention", _attention_text(about)),
+        *([] if about["experts"] is None else [("experts", _experts_text(about["experts"]))]),
         ("scores", "the next position (shifted)" if about["scored_by_previous"] else "its own position (not shifted)"),
         ("parameters", f"{about['num_parameters']:,} in {about['num_files']} file(s)"),
         ("dtype", f"{about['dtype']} on {about['device']} (stored as {about['stored_dtype']})"),
@@ -124,6 +130,23 @@ def _attention_text(about: dict[str, Any]) -> str:
     if about["block_length"] is None:
         return "full: every position sees every other one"
     return f"block: a position sees its own block of {about['block_length']} and those before it"
+
+
+def _experts(backbone: Backbone) -> dict[str, Any] | None:
+    if backbone.experts is None:
+        return None
+    routing = backbone.own_routing
+    own = None if routing is None else {name: getattr(routing, name) for name in _ROUTING}
+    return {"num": backbone.experts.num, "per_token": backbone.experts.k, "gates": backbone.experts.gates, "own": own}
+
+
+def _experts_text(experts: dict[str, Any]) -> str:
+    own = experts["own"]
+    text = f"{experts['num']} a layer, {experts['per_token']} of a token as trained"
+    if own is None or own["chooser"] == "tc":
+        return f"{text}; tokens choose them"
+    how = "" if own["schedule"] == STATIC else f" ({own['schedule']}, {own['k_min']} to {own['k_max']} of a token)"
+    return f"{text}; they choose tokens{how}"
 
 
 def _family_text(about: dict[str, Any]) -> str:

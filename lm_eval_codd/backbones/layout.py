@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedConfig
 
+    from lm_eval_codd.backbones.experts.routing import Routing
     from lm_eval_codd.settings import Family
 
 
@@ -45,6 +46,8 @@ class Layout:
         blocks_from_the_end: whether blocks are counted from a row's last token backwards, not from its first.
         expert_gates: of mixtures of experts, the rule by which the checkpoint weighs a token's experts (`expert_choice`
             in `experts.choice`); None for a family without experts.
+        own_routing: config.json's content -> how the checkpoint was trained to pair tokens and experts, where that is
+            not the class's way; None where it is.
         mask_tokens: token strings that may stand for a masked position, for configurations that do not say its id and
             tokenizers that do not declare one.
         mask_is_first_free: whether a tokenizer that has none of these gets one, with the first id that it leaves free.
@@ -69,6 +72,7 @@ class Layout:
     blocks_if_named: str | None = None
     blocks_from_the_end: bool = False
     expert_gates: str | None = None
+    own_routing: Callable[[ConfigReader], Routing] | None = None
     mask_tokens: tuple[str, ...] = ()
     mask_is_first_free: bool = False
     end_of_text: str | None = None

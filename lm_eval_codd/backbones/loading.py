@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import torch
 import transformers
@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from lm_eval_codd.backbones.adapter import ADAPTER_FILES, add_adapter
 from lm_eval_codd.backbones.backbone import Backbone
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, Checkpoint, CheckpointError, find_checkpoint
-from lm_eval_codd.backbones.experts.routing import expert_choice_of, experts_of, no_experts_with_blocks
+from lm_eval_codd.backbones.experts.routing import Routing, choose_routing, experts_of, no_experts_with_blocks
 from lm_eval_codd.backbones.layout import ConfigReader, Layout
 from lm_eval_codd.backbones.placement import default_dtype, parse_dtype, place
 from lm_eval_codd.backbones.registry import find_layout, recognised_by
@@ -26,7 +26,7 @@ from lm_eval_codd.backbones.token_ids import find_token_ids
 from lm_eval_codd.settings import unknown_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
     from transformers import PreTrainedModel
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Attention = Literal["full", "block"]
 ATTENTIONS: Final[tuple[Attention, ...]] = get_args(Attention)
+
+T = TypeVar("T")
 
 _logger = logging.getLogger("lm_eval.codd")
 
@@ -86,7 +88,7 @@ def load_backbone(
     placement = place(device, device_map)
     checkpoint = find_checkpoint(path_or_hub_id, revision)
     layout = find_layout(checkpoint, family)
-    config = _build_config(checkpoint, layout)
+    config, own_routing = _build_config(checkpoint, layout), _own_routing(checkpoint, layout)
     checkpoint.refuse_unusable_weights()  # pickles and missing shards too, before anything is loaded
     refuse_beyond_weights(checkpoint, config)
     token_ids = find_token_ids(checkpoint, layout, config.vocab_size, mask_id=mask_id, eos_id=eos_id, eot_id=eot_id)
@@ -109,6 +111,7 @@ def load_backbone(
         identity=identity,
         block_length=block_length,
         recognised_by=recognised_by(checkpoint, layout, family),
+        own_routing=own_routing,
     )
     check_bidirectional(backbone)
     check_trunk(backbone)
@@ -131,20 +134,44 @@ def check_routing(
         revision: likewise.
         attention: likewise.
     """
-    if settings.router == "tc":
-        return
     checkpoint = find_checkpoint(path_or_hub_id, revision, files=CONFIG_FILES)
     layout = find_layout(checkpoint, family)
-    gates = layout.expert_gates
-    experts = None if gates is None else experts_of(_build_config(checkpoint, layout), gates)
-    expert_choice_of(settings, experts, checkpoint.source)
-    if choose_blocks(checkpoint, layout, attention, None) is not None:
+    if settings.router == "tc" and layout.own_routing is None:
+        return
+    own = _own_routing(checkpoint, layout)
+    experts = experts_of(_build_config(checkpoint, layout), layout.expert_gates, own)
+    routing = choose_routing(settings, experts, own, checkpoint.source)
+    if routing is not None and choose_blocks(checkpoint, layout, attention, None) is not None:
         raise CheckpointError(no_experts_with_blocks(checkpoint.source))
 
 
-def _build_config(checkpoint: Checkpoint, layout: Layout) -> transformers.PreTrainedConfig:
+def own_router(path_or_hub_id: str | Path, family: str | None = None, revision: str | None = None) -> dict[str, str]:
+    """`router=ec` of a checkpoint that was trained with it, as settings; nothing of others, or where none is found.
+
+    Args:
+        path_or_hub_id: as for `load_backbone`.
+        family: likewise.
+        revision: likewise.
+    """
     try:
-        return layout.build_config(ConfigReader(checkpoint))
+        checkpoint = find_checkpoint(path_or_hub_id, revision, files=CONFIG_FILES)
+        own = _own_routing(checkpoint, find_layout(checkpoint, family))
+    except CheckpointError:  # said where it is loaded, after what is wrong with the settings
+        return {}
+    return {"router": "ec"} if own is not None and own.chooser == "ec" else {}
+
+
+def _build_config(checkpoint: Checkpoint, layout: Layout) -> transformers.PreTrainedConfig:
+    return _read_config(checkpoint, layout, layout.build_config)
+
+
+def _own_routing(checkpoint: Checkpoint, layout: Layout) -> Routing | None:
+    return None if layout.own_routing is None else _read_config(checkpoint, layout, layout.own_routing)
+
+
+def _read_config(checkpoint: Checkpoint, layout: Layout, read: Callable[[ConfigReader], T]) -> T:
+    try:
+        return read(ConfigReader(checkpoint))
     except CheckpointError:
         raise
     except Exception as error:

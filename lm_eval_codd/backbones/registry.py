@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError
 from lm_eval_codd.backbones.families.a2d import A2D_QWEN2, A2D_QWEN3
 from lm_eval_codd.backbones.families.dream import DREAM
+from lm_eval_codd.backbones.families.ecdlm import ECDLM
 from lm_eval_codd.backbones.families.fast_dllm_v2 import FAST_DLLM_V2
 from lm_eval_codd.backbones.families.llada import LLADA
 from lm_eval_codd.backbones.families.llada2 import LLADA2
@@ -31,6 +32,7 @@ LAYOUTS: Final[list[Layout]] = [
     SDAR,
     LLADA2,
     FAST_DLLM_V2,
+    ECDLM,
 ]
 
 # Families that lm-eval has a model of; `masked_lm` takes all.

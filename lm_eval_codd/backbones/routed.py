@@ -29,9 +29,9 @@ def routed(backbone: Backbone, settings: RouterSettings, mask_id: int) -> Backbo
     Raises:
         ValueError: one line: it has no experts, or not those, or its rows leak from block to block.
     """
-    if settings.router == "tc":
-        return backbone
     route: Any = getattr(backbone, "routed_by", None)
+    if route is None and settings.router == "tc":
+        return backbone
     if route is None:
         raise ValueError(
             f"`router=ec` needs a backbone of load_backbone with experts, and {type(backbone).__name__} has none; "

@@ -19,11 +19,18 @@ COUNTS: Final[Mapping[str, tuple[int, int]]] = {
     **dict.fromkeys(("expert_intermediate_size", "moe_intermediate_size"), _SIZE),
     **dict.fromkeys(("n_heads", "n_kv_heads", "num_attention_heads", "num_key_value_heads"), _HEADS),
     **dict.fromkeys(("num_experts", "num_experts_per_tok", "n_group", "topk_group"), _HEADS),
+    **dict.fromkeys(("kv_channels", "moe_ffn_hidden_size"), _SIZE),
+    **dict.fromkeys(("num_query_groups", "num_moe_experts", "moe_router_topk"), _HEADS),
+    **dict.fromkeys(("moe_router_dynamic_topk_min", "moe_router_dynamic_topk_max"), _HEADS),
     **dict.fromkeys(("max_sequence_length", "max_position_embeddings"), _LENGTH),
-    **dict.fromkeys(("n_layers", "num_hidden_layers"), _LAYERS),
+    **dict.fromkeys(("n_layers", "num_hidden_layers", "num_layers"), _LAYERS),
     **dict.fromkeys(("first_k_dense_replace", "num_shared_experts"), (0, 10_000)),
+    "moe_shared_expert_intermediate_size": (0, _SIZE[1]),
 }
-POSITIVE: Final = ("rms_norm_eps", "rope_theta", "mlp_ratio", "partial_rotary_factor", "routed_scaling_factor")
+POSITIVE: Final = (
+    *("rms_norm_eps", "rope_theta", "mlp_ratio", "partial_rotary_factor", "routed_scaling_factor"),
+    *("norm_epsilon", "rotary_base"),
+)
 
 
 def refuse_beyond_weights(checkpoint: Checkpoint, config: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lm_eval_codd import decoding
+from lm_eval_codd.backbones import own_router
 from lm_eval_codd.code_revision.tokens import Tokens
 from lm_eval_codd.models.answering import Answering
 from lm_eval_codd.models.arguments import (
@@ -148,7 +149,8 @@ class DiffusionLM(LikelihoodLM):
         )
         chat_template_args = {**recognised.template_args, **chat_template_args}
         of_checkpoint, longest = read_own_defaults(pretrained, sources.revision)
-        of_checkpoint = of_checkpoint if own_defaults else {}
+        trained_by = own_router(pretrained, recognised.layout, sources.revision)
+        of_checkpoint = {**trained_by, **of_checkpoint} if own_defaults else {}
         longest = min((length for length in (max_length, longest) if length is not None), default=None)
         evaluation = running_evaluation() or Evaluation()
         # Where nothing is decoded, neither need an answer fit the model nor a circuit the answer.

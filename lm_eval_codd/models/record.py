@@ -331,7 +331,7 @@ def _warnings(setup: Setup, totals: Totals, likelihoods: LikelihoodTotals, routi
             f"in {totals.impossible_evidence} of {totals.circuit_calls} evaluations the circuit ruled out everything "
             "that the backbone allowed, and the backbone decided alone"
         )
-    if config.router == "ec":
+    if config.router == "ec" and setup.backbone.own_routing is None:
         warnings.append(
             "`router=ec` exchanges how experts and tokens are paired without the fine-tuning that EC-DLM does for it: "
             "these scores say little of the checkpoint, and nothing of EC-DLM"

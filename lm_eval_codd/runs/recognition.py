@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FAMILY_OF: Final[Mapping[str, Family]] = {
     "llada": "llada",
     "lladamoe": "llada",
+    "ecdlm": "llada",
     "dream": "dream",
     "a2d-qwen2": "a2d",
     "a2d-qwen3": "a2d",

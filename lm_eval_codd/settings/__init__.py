@@ -32,7 +32,7 @@ from lm_eval_codd.settings.likelihood import (
     SHARED_WITH_DECODING,
     LikelihoodConfig,
 )
-from lm_eval_codd.settings.routing import EC_GATES, EC_SCHEDULES, ROUTER_SETTINGS, STATIC, RouterSettings
+from lm_eval_codd.settings.routing import EC_GATES, EC_SCHEDULES, ROUTER_SETTINGS, STATIC, RouterOptions, RouterSettings
 
 __all__ = [
     "ALGS",
@@ -60,6 +60,7 @@ __all__ = [
     "DecodingConfig",
     "Family",
     "LikelihoodConfig",
+    "RouterOptions",
     "RouterSettings",
     "approximations_of",
     "departures_of",

@@ -12,6 +12,7 @@ from lm_eval_codd import backbones
 from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.models.masked_lm import MaskedLM
 from lm_eval_codd.models.record import made_by, scored_by
+from tests.backbones.experts.goldens import MODEL, megatron_folder
 
 SETTINGS = {"num_steps": 4, "gen_length": 12, "block_length": 12, "device": "cpu", "dtype": "float32"}
 EC = {"router": "ec", "ec_k": 2}
@@ -23,15 +24,29 @@ def checkpoint(golden_dir, tmp_path_factory):
     """A tiny LLaDA-MoE with a tokenizer of its 113 tokens."""
     folder = tmp_path_factory.mktemp("lladamoe") / "checkpoint"
     shutil.copytree(golden_dir / "families" / "lladamoe", folder)
-    special = {"<|endoftext|>": 5, "<|mask|>": 111}
-    free = (index for index in range(112) if index not in special.values())
-    vocab = {chr(32 + number): next(free) for number in range(95)} | special
-    tokenizer = Tokenizer(BPE(vocab=vocab, merges=[]))
+    write_tokenizer(folder, 113, {"<|endoftext|>": 5, "<|mask|>": 111})
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A tiny checkpoint in EC-DLM's own layout, trained with experts that choose tokens."""
+    folder = megatron_folder(tmp_path_factory.mktemp("ecdlm") / "checkpoint", "ec_dyn_cos_sf")
+    write_tokenizer(folder, MODEL["vocab"], {"<|endoftext|>": MODEL["eod"], "<|mask|>": MODEL["mask"]})
+    return str(folder)
+
+
+def write_tokenizer(folder, size, special):
+    """As many of the printable characters as there is room for."""
+    free = [index for index in range(size) if index not in special.values()]
+    vocab = {chr(32 + number): index for number, index in zip(range(95), free, strict=False)} | special
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>", mask_token="<|mask|>"
+        tokenizer_object=Tokenizer(BPE(vocab=vocab, merges=[])),
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+        mask_token="<|mask|>",
     )
     fast.save_pretrained(folder)
-    return str(folder)
 
 
 def score(lm, pairs):
@@ -104,6 +119,21 @@ class TestLikelihoods:
         info = lm.get_model_info()
         assert info["routing"]["rows_of_masks"] == 1
         assert any("rows of nothing but masks" in line and "(1 of 8 rows" in line for line in info["warnings"])
+
+
+class TestTrainedWithExpertChoice:
+    def test_it_is_evaluated_so_without_being_asked_for(self, trained, ask):
+        alone = ask(LLaDA(trained, batch_size=1, **SETTINGS), PROMPTS)
+        lm = MaskedLM(trained, batch_size=7, **SETTINGS)
+        assert ask(lm, PROMPTS) == alone
+        info = lm.get_model_info()
+        assert info["settings"]["router"] == "ec"
+        assert 2 <= info["routing"]["mean_k"] <= 5
+        assert not any("fine-tuning" in line for line in info["warnings"])
+
+    def test_the_launchers_runs_say_so_themselves(self, trained):
+        with pytest.raises(ValueError, match=r"`router=tc`: .* was trained with experts that choose tokens"):
+            LLaDA(trained, own_defaults=False, **SETTINGS)
 
 
 class TestRefusals:

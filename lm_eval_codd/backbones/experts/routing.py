@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd.settings import STATIC
+from lm_eval_codd.settings import ROUTER_SETTINGS, STATIC, RouterOptions
 
 if TYPE_CHECKING:
     from lm_eval_codd.settings import RouterSettings
@@ -60,8 +60,18 @@ class Routing:
     over_width: bool = False
 
 
-def experts_of(config: Any, gates: str) -> Experts:
-    """What a transformers configuration says of its experts, whose gates are by that rule."""
+def experts_of(config: Any, gates: str | None, own: Routing | None = None) -> Experts | None:
+    """What a checkpoint has been trained with.
+
+    Args:
+        config: of transformers.
+        gates: by which rule they are, where experts are paired in the class's way; None: it has none.
+        own: how they are paired where that is not the class's way.
+    """
+    if own is not None:
+        return Experts(num=own.num_experts, k=config.num_experts_per_tok, gates=own.gates, scale=own.scale)
+    if gates is None:
+        return None
     return Experts(
         num=config.num_local_experts,
         k=config.num_experts_per_tok,
@@ -78,17 +88,37 @@ def no_experts_with_blocks(source: str) -> str:
     )
 
 
-def expert_choice_of(settings: RouterSettings, experts: Experts | None, source: str) -> Routing:
-    """What `router=ec` means for a checkpoint.
+def choose_routing(
+    settings: RouterSettings, experts: Experts | None, own: Routing | None, source: str
+) -> Routing | None:
+    """How a checkpoint's tokens and experts are paired under these settings; None: as it was trained.
 
     Args:
         settings: those of a decode or of log-likelihoods.
         experts: what the checkpoint has; None where it has none.
+        own: how it was trained, where that is not its class's way.
         source: what it is called.
 
     Raises:
-        ValueError: one line: it has no experts, or fewer than asked for, or its gates take no schedule.
+        ValueError: one line: it has no experts, or fewer than asked for, or its gates take no schedule, or it was
+            trained with expert choice and is asked for token choice.
     """
+    has_own = own is not None and own.chooser == "ec"
+    if settings.router == "tc":
+        if has_own:
+            raise ValueError(
+                f"`router=tc`: `{source}` was trained with experts that choose tokens; give router=ec, which alone "
+                "means its own rule"
+            )
+        return None
+    usual = RouterOptions(router="ec")
+    if has_own and all(getattr(settings, name) == getattr(usual, name) for name in ROUTER_SETTINGS):
+        return None
+    routing = _expert_choice_of(settings, experts, source)
+    return replace(routing, factors=own.factors) if own is not None and routing.gates != "pre" else routing
+
+
+def _expert_choice_of(settings: RouterSettings, experts: Experts | None, source: str) -> Routing:
     if experts is None:
         raise ValueError(
             f"`router=ec` is for mixtures of experts, and `{source}` has none; leave it out, with its ec_ settings"

@@ -35,3 +35,39 @@ def retrofit_folder(folder: Path, name: str) -> Path:
         "llada2": {"model_type": "llada2_moe", "rms_norm_eps": 1e-5, "routed_scaling_factor": 2.5, "eos_token_id": 1},
     }[name]
     return write_folder(folder, {**facts[f"{name}_cfg"], **more}, weights_of(retrofit(), f"{name}.w."))
+
+
+MODEL = json.loads((GOLDENS / "ec_model.json").read_text())
+
+
+def megatron_config(case: dict, **more: object) -> dict:
+    """The arguments of a golden's training."""
+    return {
+        "model_type": "ecdlm",
+        "vocab_size": MODEL["vocab"],
+        "hidden_size": MODEL["hidden"],
+        "num_layers": MODEL["layers"],
+        "num_attention_heads": MODEL["heads"],
+        "moe_ffn_hidden_size": MODEL["ffn"],
+        "num_moe_experts": MODEL["E"],
+        "max_position_embeddings": 256,
+        "norm_epsilon": MODEL["norm_eps"],
+        "rotary_base": MODEL["rotary_base"],
+        "moe_router_type": case["router"],
+        "enable_scaling_factor": case["enable_scaling_factor"],
+        "mask_token_id": MODEL["mask"],
+        "eos_token_id": MODEL["eod"],
+        **{name: value for name, value in case["cfg"].items() if name != "moe_router_load_balancing_type"},
+        **more,
+    }
+
+
+def model_goldens() -> dict[str, Tensor]:
+    """Models in Megatron's layout, and what they say."""
+    return load_file(GOLDENS / "ec_model.safetensors")
+
+
+def megatron_folder(folder: Path, name: str, **more: object) -> Path:
+    """A golden model's checkpoint, with config fields changed."""
+    (case,) = (case for case in MODEL["cases"] if case["name"] == name)
+    return write_folder(folder, megatron_config(case, **more), weights_of(model_goldens(), f"{name}.w."))
