@@ -36,7 +36,7 @@ class Planned:
     @property
     def candidates(self) -> tuple[str, ...]:
         """lm-eval's names of what the figure may be; empty for what the task reports."""
-        return () if self.recipe.run is None else candidates(self.cell, self.recipe.run)
+        return self.cell.metrics if self.recipe.run is None else candidates(self.cell, self.recipe.run)
 
 
 @dataclass(frozen=True)

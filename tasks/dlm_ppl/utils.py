@@ -39,7 +39,7 @@ class PackedTask(RowsTask, RollingTask):
         (column,) = rows[0]
         self._tokenizer = tokenizer = asked.tokenizer()
         bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
-        length, group, insert_eos = asked.length, asked.group, asked.flag("insert_eos", False)
+        length, group, insert_eos = asked.length, asked.group, asked.flag("insert_eos", metadata["ends_texts"])
         texts = [row[column] for row in rows]
         end = eos if insert_eos else None
         tokens = tokenise(texts, tokenizer, metadata["detokeniser"], end, asked.number("workers", 1))

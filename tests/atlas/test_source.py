@@ -24,7 +24,7 @@ class TestTheAtlas:
         counts = {name: len(read_source(name).cells) for name in source_names()}
         assert counts["codd"] == 286
         of_others = {name: count for name, count in counts.items() if name != "codd"}
-        assert of_others.items() >= {"llada": 129, "dllm": 130, "fast_dllm": 64, "mdlm_duo": 27, "wino": 11}.items()
+        assert of_others.items() >= {"llada": 129, "dllm": 130, "fast_dllm": 64, "duo": 162, "wino": 11}.items()
         assert sum(of_others.values()) >= 603
 
     def test_has_no_cell_twice(self):
