@@ -67,9 +67,18 @@ class TaskFiles:
             yield name, config
             return
         members = self._tagged.get(name, []) if path is None else config.get("task") or []
-        for member in members if isinstance(members, list) else [members]:
-            if isinstance(member, str) and member != name and depth < _DEEPEST:
+        for member in _names_in(members):
+            if member != name and depth < _DEEPEST:
                 yield from self.configs(member, depth + 1)
+
+
+def _names_in(members: object, depth: int = 0) -> Iterator[str]:
+    """Names of a group's members, those of groups that are written out inside of it too."""
+    for member in members if isinstance(members, list) else [members]:
+        if isinstance(member, str):
+            yield member
+        elif isinstance(member, dict) and depth < _DEEPEST:
+            yield from _names_in(member.get("task"), depth + 1)
 
 
 @functools.cache

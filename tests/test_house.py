@@ -76,7 +76,7 @@ MAY_IMPORT = {
     },
     "atlas": {"catalogue", "runs", "settings", "names", "registration", "clean_text", "task_files"},
     "reporting": {
-        *("code_revision", "atlas"),
+        *("code_revision", "atlas", "task_files"),
         *("catalogue", "runs", "settings", "grading", "older_records", "clean_text", "columns", "outputs"),
         "command_line",
     },

@@ -58,6 +58,10 @@ class TestContent:
     def test_of_a_group_or_a_tag_is_that_of_its_tasks(self, folder, name):
         assert [name for name, _ in TaskFiles(folder).configs(name)] == ["one", "two"]
 
+    def test_of_a_group_written_out_inside_of_another_is_that_of_its_tasks(self, folder):
+        (folder / "outer.yaml").write_text("group: outer\ntask:\n  - group: inner\n    task: [one]\n  - two\n")
+        assert [name for name, _ in TaskFiles(folder).configs("outer")] == ["one", "two"]
+
     def test_of_a_group_in_itself_ends(self, folder):
         (folder / "ring.yaml").write_text("group: ring\ntask: [ring2, one]\n")
         (folder / "ring2.yaml").write_text("group: ring2\ntask: [ring]\n")

@@ -20,6 +20,7 @@ PERCENT: Final = "percent"
 
 _ID: Final = re.compile(r"[A-Za-z0-9._+-]+")
 _NO_COUNT: Final = "NOT "
+_SUSPECT: Final = "suspect"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ class Cell:
     def is_implausible(self) -> bool:
         """Whether no number of right answers prints as this figure."""
         return self.check.startswith(_NO_COUNT)
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the figure is probably not what its place says."""
+        return any(part.startswith(_SUSPECT) for part in self.note.split("; "))
 
     @property
     def bounds(self) -> tuple[float, float]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.reporting.check_parts import count_cases, folded, seen_from, suite_of, xml_text
 from lm_eval_codd.reporting.formats import markdown_line, to_markdown
 from lm_eval_codd.reporting.table import Table, probability
 
 if TYPE_CHECKING:
-    from lm_eval_codd.reporting.stats import DetectableChange
     from lm_eval_codd.reporting.verdict import Check, Comparison
 
 __all__ = ["as_junit", "as_summary", "as_text"]
@@ -38,30 +38,30 @@ def as_summary(check: Check) -> str:
     if check.failed:
         parts.append(to_markdown(_table("Regressions", "result", check.failed, check.level)))
     for table in _tables(check):
-        parts.append(_folded(table.title, to_markdown(table)))
+        parts.append(folded(table.title, to_markdown(table)))
     for title, lines in _lists(check):
-        parts.append(_folded(f"{title}: {len(lines)}", "\n".join(f"- {markdown_line(line)}" for line in lines)))
+        parts.append(folded(f"{title}: {len(lines)}", "\n".join(f"- {markdown_line(line)}" for line in lines)))
     return "\n\n".join(parts) + "\n"
 
 
 def as_junit(check: Check) -> str:
     """A test case for each comparison; missing and refused ones are skipped tests."""
-    root = ElementTree.Element("testsuites", name=_xml(f"lm-eval-codd check against {check.against}"))
+    root = ElementTree.Element("testsuites", name=xml_text(f"lm-eval-codd check against {check.against}"))
     for name, comparisons in (("cells", check.cells), ("gains", check.gains)):
-        suite = _suite(root, name)
+        suite = suite_of(root, name)
         for comparison in comparisons:
-            case = ElementTree.SubElement(suite, "testcase", classname=name, name=_xml(comparison.label))
+            case = ElementTree.SubElement(suite, "testcase", classname=name, name=xml_text(comparison.label))
             if comparison.fails(check.level):
                 message = f"{comparison.verdict(check.level)} the reference: {_sentence(comparison)}"
-                ElementTree.SubElement(case, "failure", message=_xml(message))
-            ElementTree.SubElement(case, "system-out").text = _xml(_sentence(comparison))
-        _count(suite)
+                ElementTree.SubElement(case, "failure", message=xml_text(message))
+            ElementTree.SubElement(case, "system-out").text = xml_text(_sentence(comparison))
+        count_cases(suite)
     for name, lines in (("missing", check.missing), ("refused", check.refused)):
-        suite = _suite(root, name)
+        suite = suite_of(root, name)
         for line in lines:
-            case = ElementTree.SubElement(suite, "testcase", classname=name, name=_xml(line))
+            case = ElementTree.SubElement(suite, "testcase", classname=name, name=xml_text(line))
             ElementTree.SubElement(case, "skipped", message=name)
-        _count(suite)
+        count_cases(suite)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -102,7 +102,7 @@ def _row(comparison: Comparison, level: float) -> list[str]:
         f"{100 * comparison.difference:+.2f}",
         probability(comparison.p),
         probability(comparison.adjusted),
-        _detectable(comparison.detectable),
+        seen_from(comparison.detectable),
         verdict,
         "; ".join(comparison.marks),
     ]
@@ -127,36 +127,9 @@ def _range_of(name: str, comparisons: Sequence[Comparison]) -> str:
     return f"{name}: drops of {100 * seen[0]:.1f} to {100 * seen[-1]:.1f} points{blind}"
 
 
-def _detectable(change: DetectableChange) -> str:
-    drop, rise = ("none" if value is None else f"{100 * value:.1f}" for value in change)
-    return f"-{drop} / +{rise}".replace("-none", "none").replace("+none", "none")
-
-
 def _sentence(comparison: Comparison) -> str:
     remarks = f"; {'; '.join(comparison.marks)}" if comparison.marks else ""
     return (
         f"measured {comparison.measured}, reference {comparison.reference}, adjusted p "
-        f"{probability(comparison.adjusted)}, could see {_detectable(comparison.detectable)} points{remarks}"
+        f"{probability(comparison.adjusted)}, could see {seen_from(comparison.detectable)} points{remarks}"
     )
-
-
-def _folded(title: str, text: str) -> str:
-    return f"<details><summary>{_html(title)}</summary>\n\n{text}\n\n</details>"
-
-
-def _html(text: str) -> str:
-    return one_line(text).replace("&", "&amp;").replace("<", "&lt;")
-
-
-def _suite(root: ElementTree.Element, name: str) -> ElementTree.Element:
-    return ElementTree.SubElement(root, "testsuite", name=name)
-
-
-def _count(suite: ElementTree.Element) -> None:
-    suite.set("tests", str(len(suite.findall("testcase"))))
-    suite.set("failures", str(len(suite.findall("testcase/failure"))))
-    suite.set("skipped", str(len(suite.findall("testcase/skipped"))))
-
-
-def _xml(text: str) -> str:
-    return one_line(text)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from lm_eval_codd.atlas.source import is_source
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.command_line import Parser
 from lm_eval_codd.outputs import check_file, check_folder, write_text
@@ -35,13 +36,18 @@ missing. Exit status: 0, 2 when there is nothing to show."""
 _CHECK: Final = """Are the runs in a folder consistent with a reference?
 
   lm-eval-codd check results/ --against results/paper/codd_tables.yaml --table 1
+  lm-eval-codd check results/ --against llada
   lm-eval-codd check results/ --update reference.yaml
   lm-eval-codd check results/ --against reference.yaml --junit check.xml --summary "$GITHUB_STEP_SUMMARY"
 
 Published tables are compared as right answers of all answers (Fisher's exact test), and own references item by item
 (McNemar's exact test), also on a --limit subset. Both are corrected for the number of comparisons (Holm). Exit
 status: 0 consistent, 1 a regression (below the reference; with own references any significant change), 2 nothing to
-compare. Suspect cells of published tables never decide. Folders of the files to write are made where missing."""
+compare. Suspect cells of published tables never decide. Folders of the files to write are made where missing.
+
+A SOURCE of published cells (--paper list of the launcher), or SOURCE:CELL,..., gets a verdict for each cell: reproduced
+(the run's interval holds the figure), differs, not comparable (which setting is another), implausible (no number of
+right answers prints so) or not run. Exit status: 1 where a figure differs, either way."""
 
 
 def report_main(argv: Sequence[str]) -> int:
@@ -97,14 +103,26 @@ def check_main(argv: Sequence[str]) -> int:
     folder = without_contradicted(read_folder(args.results))
     if args.update is not None:
         return _update(folder, args.update, args.results)
-    from lm_eval_codd.reporting.check_output import as_junit, as_summary, as_text
+    if not args.against.is_file() and is_source(str(args.against)):
+        from lm_eval_codd.reporting import atlas_output
+        from lm_eval_codd.reporting.against_atlas import check_against_atlas
 
-    check = _compare(folder, args.against, args.table, args.level)
-    print(as_text(check))
-    if args.junit is not None:
-        write_text(args.junit, as_junit(check))
-    if args.summary is not None:
-        write_text(args.summary, as_summary(check), append=True)
+        if args.table is not None:
+            raise ValueError(f"`--table {args.table}` selects from published tables; `{args.against}` has cells")
+        judged = check_against_atlas(folder, str(args.against), level=args.level)
+        return _show(judged, atlas_output, args.junit, args.summary)
+    from lm_eval_codd.reporting import check_output
+
+    return _show(_compare(folder, args.against, args.table, args.level), check_output, args.junit, args.summary)
+
+
+def _show(check: Any, outputs: Any, junit: Path | None, summary: Path | None) -> int:
+    """Print a check, and write it where asked; returns its exit status."""
+    print(outputs.as_text(check))
+    if junit is not None:
+        write_text(junit, outputs.as_junit(check))
+    if summary is not None:
+        write_text(summary, outputs.as_summary(check), append=True)
     return check.exit_status
 
 
@@ -200,7 +218,12 @@ def _report_parser() -> Parser:
 
 def _check_parser() -> Parser:
     parser = _parser("check", _CHECK)
-    parser.add_argument("--against", type=Path, metavar="FILE", help="published tables or own references, YAML")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FILE|SOURCE",
+        help="published tables or own references, YAML; or the name of a source of published cells",
+    )
     parser.add_argument("--update", type=Path, metavar="FILE", help="make a reference of these results instead")
     parser.add_argument("--table", type=int, choices=_TABLES, help="only this one of the published tables")
     parser.add_argument(

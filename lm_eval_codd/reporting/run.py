@@ -49,6 +49,8 @@ class Run:
             for what they read.
         values: what it measured that is no share; such a run has no `metric` and no `value`.
         scores: every figure of the task, its standard errors too, as lm-eval spells them.
+        has_turns: whether the examples of a prompt stood in turns of their own; said where they did not.
+        published: the published cells (`SOURCE:CELL`) that the launcher was asked for, each with what was assumed.
     """
 
     name: str
@@ -95,6 +97,8 @@ class Run:
     estimator: str | None = None
     values: tuple[Value, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
+    has_turns: bool = True
+    published: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def benchmark(self) -> str:

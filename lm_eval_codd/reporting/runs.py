@@ -198,6 +198,10 @@ def _from_results(
     likelihoods = {} if asks_for_text else _mapping(config, "likelihoods")
     if settings and likelihoods:
         settings = read_by_likelihoods(settings, config.get("family"))
+    # lm-eval makes turns of examples by itself since 2026, and did not before.
+    num_fewshot = _mapping(results, "n-shot").get(task) or 0
+    is_chat = results.get("chat_template_sha") is not None
+    has_turns = not (num_fewshot and is_chat and results.get("fewshot_as_multiturn") is False)
     is_coupled = config.get("pc") is not None or config.get("circuit_identity") is not None
     older = decodes_otherwise(config, settings, coupled=is_coupled) if settings and not likelihoods else ()
     # What is counted for answers says nothing of likelihoods.
@@ -223,7 +227,7 @@ def _from_results(
         circuit_identity=config.get("circuit_identity"),
         dtype=None if config.get("model_dtype") is None else str(config["model_dtype"]).removeprefix("torch."),
         max_length=config.get("model_max_length"),
-        num_fewshot=_mapping(results, "n-shot").get(task) or 0,
+        num_fewshot=num_fewshot,
         limit=_limit(config, record),
         batch_size=str(config.get("batch_size")),
         has_other_rows=not _mapping(metadata, "data").get("is_published_set", True),
@@ -238,13 +242,24 @@ def _from_results(
         seconds_stderr=None if seconds is None else _seconds_stderr(config, requests),
         seconds=record.get("seconds"),
         task_arguments={**task_arguments(metadata), **likelihood_arguments(likelihoods)},
-        model_arguments=_model_arguments(config),
+        model_arguments={**_model_arguments(config), **({} if has_turns else {"fewshot_as_multiturn": False})},
         warnings=(*older, *likelihood_notes(likelihoods), *(config.get("warnings") or ())),
         date=results.get("date") or 0.0,
         samples=samples if samples.is_file() else None,
         estimator=_mapping(likelihoods, "settings").get("estimator"),
         scores={name: value for name, found in scores.items() if (value := number(found)) is not None},
+        has_turns=has_turns,
+        published=_published(record),
     )
+
+
+def _published(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The published cells of a launcher's run with what was assumed for them."""
+    return {
+        str(cell): {str(name): str(value) for name, value in assumed.items()}
+        for cell, assumed in _mapping(record, "published").items()
+        if isinstance(assumed, Mapping)
+    }
 
 
 def _seconds_stderr(config: Mapping[str, Any], requests: int) -> float | None:

@@ -73,7 +73,7 @@ OF_FILE: Final[Mapping[Keys, Kind]] = {
 # Of a launcher's record of a run.
 OF_RECORD: Final[Mapping[Keys, Kind]] = {
     **dict.fromkeys([("status",), ("task",), ("results",)], _TEXT),
-    **dict.fromkeys([("identity",), ("versions",), ("identity", "config")], _MAPPING),
+    **dict.fromkeys([("identity",), ("versions",), ("published",), ("identity", "config")], _MAPPING),
     **dict.fromkeys([("seconds",), ("num_forward",)], _AMOUNT),
     **{("identity", name): _TEXT for name in ("family", "checkpoint", "peft", "circuit")},
     ("identity", "samples"): _SLICE,

@@ -1,0 +1,311 @@
+"""Runs against published cells of the atlas: a verdict for each cell, and what the run could have told.
+
+A run answers the documents that the published one answered. So its interval alone is held against the printed figure,
+which is taken for what it is, up to the last printed digit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Final
+
+from lm_eval_codd.atlas.cell import PERCENT
+from lm_eval_codd.atlas.plan import Planned, plan_cells
+from lm_eval_codd.atlas.recipe import recipe_of
+from lm_eval_codd.atlas.source import CODD, chosen_cells
+from lm_eval_codd.reporting.atlas_match import Measured, differences, is_same_checkpoint, measured_in
+from lm_eval_codd.reporting.stats import DetectableChange, wilson
+
+if TYPE_CHECKING:
+    from lm_eval_codd.atlas.cell import Cell
+    from lm_eval_codd.reporting.runs import Folder
+
+__all__ = [
+    "DIFFERS",
+    "IMPLAUSIBLE",
+    "NOT_COMPARABLE",
+    "NOT_RUN",
+    "REPRODUCED",
+    "VERDICTS",
+    "AtlasCheck",
+    "Judged",
+    "Reading",
+    "check_against_atlas",
+]
+
+REPRODUCED: Final = "reproduced"
+DIFFERS: Final = "differs"
+NOT_COMPARABLE: Final = "not comparable"
+IMPLAUSIBLE: Final = "implausible"
+NOT_RUN: Final = "not run"
+VERDICTS: Final = (REPRODUCED, DIFFERS, NOT_COMPARABLE, IMPLAUSIBLE, NOT_RUN)
+
+# More differences than anybody reads.
+_MOST_SAID: Final = 6
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A figure of a run that may be the published one, with its interval, in the cell's unit.
+
+    Attributes:
+        metric: "metric,filter".
+        value: measured.
+        counts: right answers of all answers; None where it is no such share.
+        low, high: the interval; both the value where nothing is known of its error.
+        seen: the smallest differences from the published figure that would have been outside of the interval.
+    """
+
+    metric: str
+    value: float
+    counts: tuple[int, int] | None
+    low: float
+    high: float
+    seen: DetectableChange
+
+    def holds(self, cell: Cell) -> bool:
+        """Whether the interval holds the published figure."""
+        low, high = cell.bounds
+        return self.low <= high and self.high >= low
+
+    def __str__(self) -> str:
+        of = "" if self.counts is None else " ({}/{})".format(*self.counts)
+        return f"{self.value:.2f}{of} [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A cell with its verdict.
+
+    Attributes:
+        planned: the cell and its run.
+        verdict: one of `VERDICTS`.
+        reasons: why, where the figures alone do not say it.
+        readings: what was measured, one for each figure that may be the cell's; the nearest first.
+        measured: where it was measured; None where nothing was.
+        assumed: what was assumed for the run.
+    """
+
+    planned: Planned
+    verdict: str
+    reasons: tuple[str, ...] = ()
+    readings: tuple[Reading, ...] = ()
+    measured: Measured | None = None
+    assumed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cell(self) -> Cell:
+        """What was published."""
+        return self.planned.cell
+
+    @property
+    def difference(self) -> float | None:
+        """The nearest figure less the published one, in the cell's unit."""
+        return self.readings[0].value - self.cell.value if self.readings else None
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What others measured, a line each."""
+        return tuple(
+            f"{one.by} has {one.value}{f' ({one.differs})' if one.differs else ''}" for one in self.cell.reproduces
+        )
+
+    @property
+    def fails(self) -> bool:
+        """Whether it was measured and is not reproduced; a suspect figure never decides."""
+        return self.verdict == DIFFERS and not self.cell.is_suspect
+
+
+@dataclass(frozen=True)
+class AtlasCheck:
+    """Verdicts of a source's cells.
+
+    Attributes:
+        against: the source, as asked for.
+        level: of all intervals together: each leaves out `level / num_compared`.
+        cells: every cell.
+        notes: what else to know.
+    """
+
+    against: str
+    level: float
+    cells: Sequence[Judged]
+    notes: Sequence[str] = ()
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Cells by verdict."""
+        return {verdict: sum(one.verdict == verdict for one in self.cells) for verdict in VERDICTS}
+
+    @property
+    def exit_status(self) -> int:
+        """0; 1 where a figure differs, 2 where nothing could be compared."""
+        if not self.counts[REPRODUCED] + self.counts[DIFFERS]:
+            return 2
+        return int(any(one.fails for one in self.cells))
+
+    def conclusion(self) -> str:
+        """The verdict in a line."""
+        told = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items() if count)
+        if self.exit_status == 2:
+            return f"nothing to compare with {self.against}: {told}"
+        word = "DIFFERS" if self.exit_status else "OK"
+        return f"{word}: {told}, of {len(self.cells)} cells of {self.against}, at level {self.level:g}"
+
+
+def check_against_atlas(folder: Folder, against: str, *, level: float) -> AtlasCheck:
+    """A verdict for each cell of `SOURCE` or `SOURCE:CELL,...`.
+
+    Raises:
+        ValueError: one line: there is no such source or cell.
+    """
+    source, cells = chosen_cells(against)
+    recorded = _assumed_in(folder, source.name)
+    plan = [Planned(source.name, cell, recipe_of(source, cell, recorded.get(cell.id, {}))) for cell in cells]
+    wanted = {task for one in plan if (task := _task(one))}
+    measured = measured_in((*folder.runs, *folder.measured), wanted)
+    benchmarks = _benchmarks(source.name)
+    found = [_find(one, measured, benchmarks) for one in plan]
+    number = sum(len(one.readings) for one in found)
+    judged = [_judge(one, level / max(1, number)) for one in found]
+    notes = [f"left out: {problem}" for problem in folder.problems]
+    return AtlasCheck(against, level, judged, notes)
+
+
+def _assumed_in(folder: Folder, source: str) -> dict[str, Mapping[str, str]]:
+    """What runs of the folder say was assumed, by cell."""
+    found: dict[str, Mapping[str, str]] = {}
+    for run in (*folder.runs, *folder.measured):
+        for label, assumed in run.published.items():
+            name, _, cell = label.partition(":")
+            if name == source and assumed:
+                found[cell] = assumed
+    return found
+
+
+def _benchmarks(source: str) -> dict[str, str]:
+    """The benchmark of each task that cells of the source, or of CoDD, are run with."""
+    return {
+        task: one.cell.benchmark
+        for name in dict.fromkeys((CODD, source))
+        for one in plan_cells([name]).all
+        if (task := _task(one))
+    }
+
+
+def _task(planned: Planned) -> str | None:
+    """lm-eval's name of the task of a cell's run."""
+    if planned.recipe.run is not None:
+        return planned.recipe.run.task
+    return planned.recipe.lm_eval.get("tasks")
+
+
+def _find(planned: Planned, measured: Iterable[Measured], benchmarks: Mapping[str, str]) -> Judged:
+    """The cell with the latest measurement of it; else with the nearest other one and what that has otherwise."""
+    recipe, cell = planned.recipe, planned.cell
+    if not recipe.is_ready:
+        missing = f"not stated: {', '.join(recipe.unstated)}" if recipe.unstated else recipe.refusal
+        return Judged(planned, NOT_RUN, (missing,))
+    nearest: tuple[list[str], Measured] | None = None
+    for one in measured:
+        of_task = one.task == _task(planned)
+        is_near = of_task or benchmarks.get(one.task) == cell.benchmark
+        if not is_near or not is_same_checkpoint(cell.model, one.run.checkpoint):
+            continue
+        others = differences(recipe.run, one) if recipe.run is not None else _other_arguments(planned, one)
+        if nearest is None or len(others) <= len(nearest[0]):
+            nearest = others, one
+    if nearest is None:
+        return Judged(planned, NOT_RUN, ("no run of it in this folder",))
+    others, one = nearest
+    if others:
+        said = [*others[:_MOST_SAID], *([f"and {len(others) - _MOST_SAID} more"] if len(others) > _MOST_SAID else [])]
+        return Judged(planned, NOT_COMPARABLE, (f"{one.run.name}: {', '.join(said)}",), measured=one)
+    metrics = planned.candidates or tuple(filter(None, (one.run.metric,)))
+    readings = [reading for metric in metrics if (reading := _read(cell, one, metric)) is not None]
+    if not readings:
+        return Judged(planned, NOT_COMPARABLE, (f"{one.run.name} has no {' or '.join(metrics)}",), measured=one)
+    ordered = sorted(readings, key=lambda reading: abs(reading.value - cell.value))
+    return Judged(planned, REPRODUCED, readings=tuple(ordered), measured=one, assumed=recipe.assumed)
+
+
+def _other_arguments(planned: Planned, measured: Measured) -> list[str]:
+    """What a run has otherwise than lm-eval's own command for the cell; what its result does not say is passed over."""
+    run, wanted = measured.run, planned.recipe.lm_eval
+    here = {**run.settings, **run.task_arguments, **run.model_arguments}
+    found = [] if run.task == wanted.get("tasks") else [f"task={run.task} (published {wanted.get('tasks')})"]
+    for name, value in (wanted.get("model_args") or {}).items():
+        if name in here and here[name] != value:
+            found.append(f"{name}={here[name]} (published {value})")
+    if run.is_partial or run.limit is not None:
+        found.append(f"{run.n} of {run.total} documents")
+    return found
+
+
+def _read(cell: Cell, measured: Measured, metric: str) -> Reading | None:
+    """A figure without its interval, which depends on how many there are."""
+    counts = measured.counts(metric) if cell.unit == PERCENT else None
+    if counts is not None:
+        value = 100 * counts[0] / counts[1]
+        return Reading(metric, value, counts, value, value, DetectableChange(None, None))
+    found = measured.value(metric)
+    if found is None:
+        return None
+    scale = 100 if cell.unit == PERCENT else 1
+    value, error = scale * found[0], scale * (found[1] or 0.0)
+    # Kept as one standard error each way until the level is known.
+    return Reading(metric, value, None, value - error, value + error, DetectableChange(None, None))
+
+
+def _judge(judged: Judged, level: float) -> Judged:
+    """With intervals that leave out `level` each, and the verdict that follows from them."""
+    cell = judged.cell
+    if judged.verdict != REPRODUCED:
+        # A figure that cannot be is that, whether anybody tried or not.
+        return (
+            replace(judged, verdict=IMPLAUSIBLE, reasons=(cell.check, *judged.reasons))
+            if cell.is_implausible
+            else judged
+        )
+    readings = tuple(_with_interval(reading, cell, level) for reading in judged.readings)
+    holding = [reading.metric for reading in readings if reading.holds(cell)]
+    reasons = [f"assumed {name}={value}" for name, value in judged.assumed.items()]
+    if len(readings) > 1:
+        reasons.append(f"as {' or '.join(holding)}" if holding else f"under none of {len(readings)} figures")
+    if cell.is_suspect:
+        reasons.append(cell.note)
+    if cell.is_implausible:
+        word = "the interval holds it all the same" if holding else "the interval does not hold it"
+        return replace(judged, verdict=IMPLAUSIBLE, readings=readings, reasons=(cell.check, word, *reasons))
+    return replace(judged, verdict=REPRODUCED if holding else DIFFERS, readings=readings, reasons=tuple(reasons))
+
+
+def _with_interval(reading: Reading, cell: Cell, level: float) -> Reading:
+    z = NormalDist().inv_cdf(1 - level / 2)
+    low, high = cell.bounds
+    if reading.counts is None:
+        error = z * (reading.high - reading.value)
+        seen = DetectableChange(cell.value - low + error, high - cell.value + error) if error else reading.seen
+        return replace(reading, low=reading.value - error, high=reading.value + error, seen=seen)
+    correct, n = reading.counts
+    bounds = wilson(correct, n, coverage=1 - level)
+    drop, rise = _reach(low / 100, n, z), _reach(1 - high / 100, n, z)
+    return replace(
+        reading,
+        low=100 * bounds[0],
+        high=100 * bounds[1],
+        seen=DetectableChange(
+            None if drop is None else 100 * drop + cell.value - low,
+            None if rise is None else 100 * rise + high - cell.value,
+        ),
+    )
+
+
+def _reach(share: float, n: int, z: float) -> float | None:
+    """How far below a share the intervals of n answers cease to hold it; None where they never do."""
+    reach = z * math.sqrt(max(0.0, share * (1 - share)) / n)
+    return reach if reach < share else None

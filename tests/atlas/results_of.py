@@ -1,0 +1,80 @@
+"""Results folders as a run of a published cell would leave them, made from the cell itself."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from lm_eval_codd.atlas.plan import Planned
+from lm_eval_codd.task_files import task_files
+
+
+def members(task: str) -> list[str]:
+    files = task_files()
+    return [name for name, _ in files.configs(task)] if task in files.names else [task]
+
+
+def right_answers(planned: Planned) -> tuple[int, int]:
+    """The right answers that the cell's figure stands for, of its documents (1000 where their number is not known)."""
+    n = planned.cell.n or 1000
+    return round(planned.cell.value / 100 * n), n
+
+
+def write_cell(
+    results: Path,
+    planned: Planned,
+    *,
+    right: int | None = None,
+    metric: str | None = None,
+    settings: Mapping | None = None,
+    change: Mapping | None = None,
+    published: Mapping | None = None,
+    number: int = 0,
+) -> Path:
+    """A run's folder. `right` answers under `metric`, by default as printed and under the first that may be it.
+
+    `settings` replaces settings of the decode, `change` parts of the results file.
+    """
+    run = planned.recipe.run
+    folder = results / f"{number:03d}-{planned.cell.id}"
+    folder.mkdir(parents=True)
+    as_printed, n = right_answers(planned)
+    right = as_printed if right is None else right
+    metric = metric or next(iter(planned.candidates), "score,none")
+    name, _, filter_name = metric.partition(",")
+    tasks = members(run.task)
+    shares = [(right * (i + 1) // len(tasks) - right * i // len(tasks)) for i in range(len(tasks))]
+    sizes = [(n * (i + 1) // len(tasks) - n * i // len(tasks)) for i in range(len(tasks))]
+    likelihoods = {"settings": vars(run.likelihoods), "what": "estimate"} if run.decodes_nothing else {}
+    data = {
+        "results": {
+            task: {metric: share / size, f"{name}_stderr,{filter_name}": 0.01}
+            for task, share, size in zip(tasks, shares, sizes, strict=True)
+        },
+        "configs": {
+            task: {
+                "output_type": "multiple_choice" if run.decodes_nothing else "generate_until",
+                # lm-eval's own tasks do not say which figure is reported; this package's do.
+                "metadata": {} if planned.candidates else {"reported": metric},
+            }
+            for task in tasks
+        },
+        "n-samples": {task: {"original": size, "effective": size} for task, size in zip(tasks, sizes, strict=True)},
+        "n-shot": {task: run.num_shot or 0 for task in tasks},
+        "config": {
+            "family": run.family,
+            "settings": {**vars(run.config), **(settings or {})},
+            "likelihoods": likelihoods,
+            "pretrained": run.checkpoint,
+            "pc": run.circuit,
+            "add_bos_token": run.add_bos_token,
+            "batch_size": "1",
+        },
+        "chat_template_sha": "0" * 64 if run.chat_template else None,
+        "fewshot_as_multiturn": bool(run.chat_template) and run.fewshot_as_multiturn is not False,
+        "date": 1.0 + number,
+        **(change or {}),
+    }
+    (folder / "results_2026.json").write_text(json.dumps(data))
+    record = {"status": "finished", "task": run.task, "results": "results_2026.json", "identity": {"config": {}}}
+    (folder / "run.json").write_text(json.dumps({**record, **({"published": published} if published else {})}))
+    return folder

@@ -1,0 +1,264 @@
+"""`check --against SOURCE`: a verdict for each published cell, on results that are made from the cells themselves."""
+
+import dataclasses
+import json
+from xml.etree import ElementTree
+
+import pytest
+
+from lm_eval_codd.atlas.cell import Cell
+from lm_eval_codd.atlas.plan import Plan, plan_cells
+from lm_eval_codd.atlas.source import Source
+from lm_eval_codd.reporting import against_atlas, atlas_output
+from lm_eval_codd.reporting.against_atlas import check_against_atlas
+from lm_eval_codd.reporting.cli import check_main
+from lm_eval_codd.reporting.runs import read_folder
+from tests.atlas.results_of import right_answers, write_cell
+
+ROW = "llada:llada-base.gsm8k.pure1024"
+
+
+def check(folder, against, level=0.01):
+    folder.mkdir(exist_ok=True)
+    return check_against_atlas(read_folder(folder), against, level=level)
+
+
+def one(folder, against=ROW):
+    (judged,) = check(folder, against).cells
+    return judged
+
+
+def planned(against=ROW, assumed=()):
+    return plan_cells([against], dict(assumed)).ready[0]
+
+
+class TestEveryCell:
+    @pytest.mark.parametrize("source", ["llada", "dream", "dllm", "codd"])
+    def test_that_was_run_as_published_and_gave_the_figure_is_reproduced(self, source, tmp_path):
+        """Every setting that the cell's run has comes back out of its results; no other run is taken for it."""
+        ready = plan_cells([source]).ready
+        for number, cell in enumerate(ready):
+            write_cell(tmp_path / "results", cell, number=number)
+        found = check(tmp_path / "results", source)
+        wanted = {cell.cell.id: "implausible" if cell.cell.is_implausible else "reproduced" for cell in ready}
+        assert {one.cell.id: one.verdict for one in found.cells if one.readings} == wanted
+        assert found.exit_status == 0
+        others = {one.verdict for one in found.cells if not one.readings}
+        assert others <= {"not run", "implausible"}
+
+    def test_gets_each_of_the_verdicts(self, tmp_path):
+        """One source's cells: most as printed, some otherwise."""
+        results = tmp_path / "results"
+        ready = plan_cells(["d3llm"]).ready
+        lower, changed, absent, *rest = [cell for cell in ready if not cell.cell.is_implausible]
+        right, n = right_answers(lower)
+        write_cell(results, lower, right=right - n // 10)
+        # Another temperature, so that it is no other cell's run either.
+        write_cell(results, changed, settings={"temperature": 0.7, "seed": 3}, number=1)
+        as_published = [*rest, *(cell for cell in ready if cell.cell.is_implausible)]
+        for number, cell in enumerate(as_published, start=2):
+            write_cell(results, cell, number=number)
+        found = check(results, "d3llm")
+        verdicts = {one.cell.id: one.verdict for one in found.cells}
+        assert verdicts[lower.cell.id] == "differs"
+        assert verdicts[changed.cell.id] == "not comparable"
+        assert verdicts[absent.cell.id] in ("not run", "not comparable")
+        assert {verdicts[cell.cell.id] for cell in rest} == {"reproduced"}
+        assert found.counts["implausible"] == 16
+        assert found.counts["not run"] and all(found.counts.values())
+        assert found.exit_status == 1
+        assert found.conclusion().startswith("DIFFERS: ")
+
+
+class TestReproduced:
+    def test_while_the_interval_holds_the_figure(self, tmp_path):
+        """4.4 points below at n=1319 is outside of 99%, 3.2 inside."""
+        right, n = right_answers(planned())
+        write_cell(tmp_path / "in", planned(), right=right - round(0.032 * n))
+        write_cell(tmp_path / "out", planned(), right=right - round(0.044 * n))
+        assert one(tmp_path / "in").verdict == "reproduced"
+        judged = one(tmp_path / "out")
+        assert judged.verdict == "differs"
+        assert judged.difference == pytest.approx(-4.4, abs=0.1)
+
+    def test_says_what_could_have_been_seen_and_means_it(self, tmp_path):
+        """At the smallest drop that is said the verdict turns."""
+        write_cell(tmp_path / "a", planned())
+        drop = one(tmp_path / "a").readings[0].seen.drop
+        cell, n = planned().cell, planned().cell.n
+        for name, share, verdict in (("b", drop + 0.1, "differs"), ("c", drop - 0.1, "reproduced")):
+            write_cell(tmp_path / name, planned(), right=round((cell.value - share) / 100 * n))
+            assert one(tmp_path / name).verdict == verdict
+
+    def test_holds_all_intervals_of_a_check_together(self, tmp_path):
+        """The more cells are compared, the wider each interval."""
+        ready = [cell for cell in plan_cells(["dream"]).ready if cell.cell.n]
+        for number, cell in enumerate(ready):
+            write_cell(tmp_path / "results", cell, number=number)
+        alone = one(tmp_path / "results", f"dream:{ready[0].cell.id}").readings[0]
+        among = next(j for j in check(tmp_path / "results", "dream").cells if j.cell.id == ready[0].cell.id).readings[0]
+        assert among.high - among.low > 1.2 * (alone.high - alone.low)
+
+    def test_under_any_of_the_figures_that_may_be_it_and_says_which(self, tmp_path):
+        cell = planned()
+        assert cell.candidates == ("exact_match,strict-match", "exact_match,flexible-extract")
+        folder = write_cell(tmp_path / "results", cell, metric="exact_match,flexible-extract")
+        path = folder / "results_2026.json"
+        path.write_text(
+            path.read_text().replace(
+                '"exact_match,flexible-extract"', '"exact_match,strict-match": 0.0, "exact_match,flexible-extract"', 1
+            )
+        )
+        judged = one(tmp_path / "results")
+        assert (judged.verdict, judged.reasons) == ("reproduced", ("as exact_match,flexible-extract",))
+        assert [reading.metric for reading in judged.readings] == [
+            "exact_match,flexible-extract",
+            "exact_match,strict-match",
+        ]
+
+    def test_of_a_group_when_all_of_its_tasks_are_there(self, tmp_path):
+        group = planned("llada:llada-base.mmlu.lik")
+        folder = write_cell(tmp_path / "results", group)
+        assert one(tmp_path / "results", group.label).readings[0].counts == right_answers(group)
+        path = folder / "results_2026.json"
+        path.write_text(path.read_text().replace("mmlu_anatomy", "mmlu_gone"))
+        assert one(tmp_path / "results", group.label).verdict == "not run"
+
+    def test_shows_what_others_measured(self, tmp_path):
+        write_cell(tmp_path / "results", planned())
+        assert one(tmp_path / "results").others == ("dLLM has 70.7 (length 256 in its script)",)
+
+
+class TestNotComparable:
+    @pytest.mark.parametrize(
+        "how, said",
+        [
+            ({"settings": {"gen_length": 512}}, "gen_length=512 (published 1024)"),
+            ({"settings": {"stop_at_eos": True}}, "stop_at_eos=yes (published no)"),
+            ({"settings": {"cache": "dual"}}, "cache=dual (published none)"),
+            ({"change": {"chat_template_sha": "1" * 64}}, "chat template=yes (published no)"),
+            ({"change": {"n-shot": {"gsm8k": 3}}}, "num_fewshot=3 (published 5)"),
+            ({"change": {"n-samples": {"gsm8k": {"original": 1319, "effective": 100}}}}, "100 of 1319 documents"),
+        ],
+    )
+    def test_names_the_setting_that_differs(self, how, said, tmp_path):
+        write_cell(tmp_path / "results", planned(), right=0, **how)
+        judged = one(tmp_path / "results")
+        assert judged.verdict == "not comparable"
+        assert said in judged.reasons[0]
+
+    def test_another_task_of_the_benchmark_is_named(self, tmp_path):
+        codd = planned("codd:table1.base.margin.gsm8k.64")
+        write_cell(tmp_path / "results", codd)
+        judged = one(tmp_path / "results", "fast_dllm:fast-dllm.llada.gsm8k.256.baseline")
+        assert judged.verdict == "not comparable"
+        assert "task=codd_gsm8k (published gsm8k)" in judged.reasons[0]
+
+    @pytest.mark.parametrize("settings", [{"seed": 7}, {"pc_frac": 0.9}, {"eps": 0.5}, {"mask_id": 126336}])
+    def test_what_changes_nothing_is_no_difference(self, settings, tmp_path):
+        write_cell(tmp_path / "results", planned(), settings=settings)
+        assert one(tmp_path / "results").verdict == "reproduced"
+
+    def test_another_checkpoint_is_none_of_the_cells(self, tmp_path):
+        write_cell(tmp_path / "results", planned("llada:llada-base.gsm8k.pure1024"))
+        write_cell(tmp_path / "results", planned("fast_dllm:fast-dllm.llada.gsm8k.256.baseline"), number=1)
+        assert one(tmp_path / "results").verdict == "reproduced"
+
+
+class TestAssumed:
+    CELL = "codd:table1.codd.margin.gsm8k.64"
+
+    def test_runs_count_for_the_cell_and_say_so(self, tmp_path):
+        assumed = {"pc_frac": "0.5", "pc_temperature": "0.2"}
+        cell = planned(self.CELL, assumed.items())
+        write_cell(tmp_path / "results", cell, published={self.CELL: assumed})
+        judged = one(tmp_path / "results", self.CELL)
+        assert judged.verdict == "reproduced"
+        assert judged.reasons == ("assumed pc_frac=0.5", "assumed pc_temperature=0.2")
+
+    def test_without_a_word_of_it_there_is_no_run_of_the_cell(self, tmp_path):
+        cell = planned(self.CELL, {"pc_frac": "0.5", "pc_temperature": "0.2"}.items())
+        write_cell(tmp_path / "results", cell)
+        assert one(tmp_path / "results", self.CELL).verdict == "not run"
+
+
+class TestSuspect:
+    def test_figures_never_decide(self, tmp_path):
+        cell = planned("codd:table2.base.margin.gpqa.256")
+        write_cell(tmp_path / "results", cell, right=0)
+        found = check(tmp_path / "results", cell.label)
+        assert (found.cells[0].verdict, found.exit_status) == ("differs", 0)
+
+
+class TestTheCommand:
+    def test_says_everything_and_writes_junit_and_summary(self, tmp_path, capsys):
+        results = tmp_path / "results"
+        right, n = right_answers(planned())
+        write_cell(results, planned(), right=right - n // 10)
+        write_cell(results, planned("llada:llada-base.bbh.pure256"), number=1)
+        junit, summary = tmp_path / "check.xml", tmp_path / "summary.md"
+        outputs = ["--junit", str(junit), "--summary", str(summary)]
+        assert check_main([str(results), "--against", "llada", *outputs]) == 1
+        text = capsys.readouterr().out
+        assert "DIFFERS" in text and "largest length: llada-base.bbh.autoregressive" in text
+        assert text.splitlines()[-1].startswith("DIFFERS: 1 reproduced, 1 differs, ")
+        suite = ElementTree.parse(junit).getroot().find("testsuite")
+        assert (suite.get("tests"), suite.get("failures")) == ("129", "1")
+        assert int(suite.get("skipped")) == 127
+        assert summary.read_text().startswith("### ❌ DIFFERS: ")
+
+    def test_of_a_folder_without_runs_has_nothing_to_compare(self, tmp_path, capsys):
+        assert check_main([str(tmp_path), "--against", "wino"]) == 2
+        assert capsys.readouterr().out.splitlines()[-1].startswith("nothing to compare with wino: ")
+
+    def test_refuses_a_table_beside_a_source(self, tmp_path):
+        with pytest.raises(ValueError, match="`--table 1` selects from published tables"):
+            check_main([str(tmp_path), "--against", "wino", "--table", "1"])
+
+
+class TestValues:
+    """Figures that are no shares, of lm-eval's own command."""
+
+    CELL = Cell(
+        id="own.ppl",
+        model="s-sahoo/duo",
+        method="NELBO",
+        benchmark="owt",
+        value=23.2,
+        decimals=1,
+        unit="perplexity",
+        complete="yes",
+        lm_eval={"model": "dit", "model_args": {"num_samples": 8}, "tasks": "windows"},
+        metrics=("word_perplexity,none",),
+    )
+
+    def judged(self, tmp_path, monkeypatch, value, cell=CELL, **config):
+        source = Source("own", {"title": "T"}, (cell,))
+        monkeypatch.setattr(against_atlas, "chosen_cells", lambda text: (source, [cell]))
+        monkeypatch.setattr(against_atlas, "plan_cells", lambda texts: Plan())
+        folder = tmp_path / "results" / "a"
+        folder.mkdir(parents=True)
+        data = {
+            "results": {"windows": {"word_perplexity,none": value, "word_perplexity_stderr,none": 0.1}},
+            "configs": {"windows": {"output_type": "loglikelihood_rolling"}},
+            "n-samples": {"windows": {"original": 9, "effective": 9}},
+            "n-shot": {},
+            "config": {"pretrained": "s-sahoo/duo", "settings": {"num_samples": 8, **config}},
+        }
+        (folder / "results_1.json").write_text(json.dumps(data))
+        (judged,) = check_against_atlas(read_folder(tmp_path / "results"), "own", level=0.01).cells
+        return judged
+
+    @pytest.mark.parametrize("value, verdict", [(23.4, "reproduced"), (23.7, "differs"), (22.7, "differs")])
+    def test_are_held_against_their_standard_error(self, value, verdict, tmp_path, monkeypatch):
+        judged = self.judged(tmp_path, monkeypatch, value)
+        assert (judged.verdict, judged.difference) == (verdict, pytest.approx(value - 23.2))
+        assert atlas_output.seen_of(judged.readings[0]) == "-0.3 / +0.3"
+
+    def test_are_reproduced_within_the_band_that_counts_as_the_figure(self, tmp_path, monkeypatch):
+        cell = dataclasses.replace(self.CELL, band=(23.0, 23.6))
+        assert self.judged(tmp_path, monkeypatch, 23.7, cell).verdict == "reproduced"
+
+    def test_under_another_argument_are_not_comparable(self, tmp_path, monkeypatch):
+        judged = self.judged(tmp_path, monkeypatch, 23.2, num_samples=1)
+        assert (judged.verdict, judged.reasons) == ("not comparable", ("a: num_samples=1 (published 8)",))
