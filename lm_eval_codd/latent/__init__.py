@@ -3,12 +3,10 @@
 from lm_eval_codd.latent.loading import is_coupling, load_coupling
 from lm_eval_codd.latent.model import CouplingModel
 from lm_eval_codd.latent.sampling import CouplingSample, sample_coupling
-from lm_eval_codd.latent.settings import CouplingSettings
 
 __all__ = [
     "CouplingModel",
     "CouplingSample",
-    "CouplingSettings",
     "is_coupling",
     "load_coupling",
     "sample_coupling",

@@ -9,7 +9,7 @@ import torch
 from lm_eval_codd.latent.noise import OfGenerator, OfRows
 from lm_eval_codd.latent.one_step import of_flow, of_generator
 from lm_eval_codd.latent.planned import planned
-from lm_eval_codd.latent.settings import CouplingSettings
+from lm_eval_codd.settings.coupling import CouplingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,9 @@ def sample_coupling(
     Raises:
         ValueError: one line: a setting that is impossible, or that this model does not read.
     """
-    settings = CouplingSettings(temperature, top_p, z_scale, steps, tau, eta)
+    settings = CouplingSettings(
+        temperature=temperature, top_p=top_p, z_scale=z_scale, steps=steps, tau=tau, eta=eta, seed=seed
+    )
     settings.check_goes_with(model.kind, model.source)
     _check_rows(model, num_samples, indices, start, batch_size, generator)
     if generator is not None:
@@ -81,7 +83,7 @@ def sample_coupling(
     for begin in range(0, num_samples, size):
         some = numbers[begin : begin + size]
         of_rows = None if start is None else start[begin : begin + size]
-        samples += _sampled(model, OfRows(seed, some, model.device), len(some), settings, of_rows)
+        samples += _sampled(model, OfRows(settings.seed, some, model.device), len(some), settings, of_rows)
     return samples
 
 

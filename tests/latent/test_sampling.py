@@ -99,8 +99,8 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("kind", "options", "said"),
         [
-            ("v3", {"temperature": -1}, "`temperature=-1` must be a number of at least 0"),
-            ("v3", {"top_p": 0}, "`top_p=0` must be above 0"),
+            ("v3", {"temperature": -1}, "`temperature=-1` is out of range; it must be 0 or more"),
+            ("v3", {"top_p": 0}, "`top_p=0` is out of range; it must be above 0"),
             ("v3", {"z_scale": float("nan")}, "`z_scale=nan`"),
             ("v3", {"num_samples": 0}, "`num_samples=0`"),
             ("v3", {"batch_size": 0}, "`batch_size=0`"),
