@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 class TokenText(str):
     """A text with the token ids that it was decoded from, so that nobody has to encode it again.
 
-    ids: all of them, also those that the text leaves out.
+    ids: all of them, also those that the text leaves out. None where lm-eval makes one of these of a plain text, as it
+        does to compare an answer with its target.
     num_forward: of an answer, how often the network saw the row (NFE); None otherwise.
     """
 
     ids: tuple[int, ...]
     num_forward: int | None
 
-    def __new__(cls, text: str, ids: Iterable[int], num_forward: int | None = None) -> Self:
+    def __new__(cls, text: str, ids: Iterable[int] = (), num_forward: int | None = None) -> Self:
         """See the class."""
         made = super().__new__(cls, text)
         made.ids, made.num_forward = tuple(ids), num_forward
@@ -47,7 +48,7 @@ class Nats(float):
     stderr: float | None
     num_forward: int
 
-    def __new__(cls, value: float, num_tokens: int, stderr: float | None = None, num_forward: int = 0) -> Self:
+    def __new__(cls, value: float, num_tokens: int = 0, stderr: float | None = None, num_forward: int = 0) -> Self:
         """See the class."""
         made = super().__new__(cls, value)
         made.num_tokens, made.stderr, made.num_forward = num_tokens, stderr, num_forward

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError, find_checkpoint
+from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, Checkpoint, CheckpointError, find_checkpoint
 from lm_eval_codd.backbones.placement import default_dtype, find_device, parse_dtype
 from lm_eval_codd.dit.config import DiTConfig, read_config
 from lm_eval_codd.dit.lightning import is_lightning, read_lightning
@@ -64,6 +64,24 @@ def load_dit(
     checkpoint.refuse_unusable_weights()
     weights = _read(checkpoint)
     return build(config, weights, checkpoint.source, checkpoint.identity, chosen or default_dtype(checkpoint), where)
+
+
+def read_dit_config(
+    path_or_hub_id: str | Path,
+    algo: str | None = None,
+    revision: str | None = None,
+    ema: bool = True,
+    mask_id: int | None = None,
+) -> DiTConfig:
+    """What a checkpoint says of itself, of a folder or hub id without its weights; arguments as for `load_dit`.
+
+    Raises:
+        CheckpointError: one line that says what does not fit.
+    """
+    if is_lightning(path_or_hub_id):
+        return read_lightning(path_or_hub_id, ema, algo).config(algo, mask_id)
+    checkpoint = find_checkpoint(path_or_hub_id, revision, files=CONFIG_FILES)
+    return read_config(checkpoint.source, checkpoint.config, algo, mask_id)
 
 
 def build(

@@ -84,7 +84,7 @@ class DiT:
         Raises:
             ValueError: one line: ids outside of the vocabulary, or no noise level where one is needed.
         """
-        return self.network.head(self.hidden(self._checked(tokens), sigma))
+        return self.network.head(self.hidden(self.checked(tokens), sigma))
 
     def log_x_theta(self, tokens: Tensor, sigma: Tensor | None = None) -> Tensor:
         """[B, L, V] log x_theta in float32 or float64: what the model says of the clean token at each position.
@@ -117,14 +117,14 @@ class DiT:
             z: [B, L] noisy ids. Not for ar.
             t: [B] times; d3pm's on its grid of 1/1000. Not for ar.
         """
-        x0 = self._checked(x0)
+        x0 = self.checked(x0)
         if self.autoregressive is not None:
             if z is not None or t is not None:
                 raise ValueError("`z` and `t` are of diffusions; the likelihood of ar is nelbo(x0)")
-            return self._chain_rule(x0)
+            return self.chain_rule(x0)[0]
         if z is None or t is None:
             raise ValueError(f"`z` and `t` are needed: the bound of {self.algo} is at given noisy ids and times")
-        nats = self.nelbo_of_noise(x0, self._checked(z), t)
+        nats = self.nelbo_of_noise(x0, self.checked(z), t)
         return nats + self.reconstruction(x0) if isinstance(self.process, D3PM) else nats
 
     def nelbo_of_noise(self, x0: Tensor, z: Tensor, t: Tensor) -> Tensor:
@@ -177,17 +177,22 @@ class DiT:
 
         return self.of_places(torch.arange(x0.numel(), device=self.device), nats, x0)
 
-    def _chain_rule(self, x0: Tensor) -> Tensor:
+    def chain_rule(self, x0: Tensor) -> tuple[Tensor, Tensor]:
+        """Of ar, of ids [B, L]: nats of each token after the first, float64 [B, L - 1], and if it is the likeliest."""
         assert self.autoregressive is not None
         autoregressive, following = self.autoregressive, x0[:, 1:].flatten()
         hidden = self.hidden(x0[:, :-1], None).flatten(0, 1)
+        likely = torch.zeros_like(following, dtype=torch.bool)
 
         def nats(places: Tensor) -> Tensor:
-            return autoregressive.nats(autoregressive.log_next(self.head(hidden[places])), following[places])
+            log_next = autoregressive.log_next(self.head(hidden[places]))
+            likely[places] = log_next.argmax(dim=-1) == following[places]
+            return autoregressive.nats(log_next, following[places])
 
-        return self.of_places(torch.arange(len(following), device=self.device), nats, x0[:, 1:])
+        found = self.of_places(torch.arange(len(following), device=self.device), nats, x0[:, 1:])
+        return found, likely.view_as(found)
 
-    def _checked(self, tokens: Tensor) -> Tensor:
+    def checked(self, tokens: Tensor) -> Tensor:
         """On the device of the weights. Raises `ValueError`, one line, where they are no rows of this vocabulary."""
         if tokens.is_floating_point():
             if tokens.dim() != 3 or tokens.shape[-1] != self.vocab_size:

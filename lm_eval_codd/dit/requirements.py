@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from lm_eval_codd.dit.samplers import PREDICTORS, REMOVALS
@@ -52,6 +52,21 @@ def check_call(
         _check_diffusion(dit, dit.process.predictors, predictor, noise_removal, p_nucleus, psi, steps)
         if prior is not None and list(prior.shape) != [num_samples, length]:
             raise ValueError(f"`prior` has shape {list(prior.shape)}; use [{num_samples}, {length}]")
+
+
+def check_rows(
+    dit: DiT, num_samples: int, length: int, prompts: Sequence[Sequence[int]], indices: Sequence[int]
+) -> None:
+    """Raise `ValueError` for prompts and indices that are not one a row, or prompts that a row cannot begin with."""
+    for name, given in (("prompts", prompts), ("indices", indices)):
+        if len(given) != num_samples:
+            raise ValueError(f"`{name}` are {len(given)}, and `num_samples={num_samples}`; give one a row")
+    longest = max(map(len, prompts))
+    if longest > length:
+        raise ValueError(f"`prompts` have up to {longest} ids, and `length={length}`; give a greater length")
+    beyond = [one for prompt in prompts for one in prompt if not 0 <= one < dit.vocab_size]
+    if beyond:
+        raise ValueError(f"`prompts` hold id {beyond[0]}; the vocabulary of `{dit.source}` has {dit.vocab_size}")
 
 
 def _check_autoregressive(

@@ -6,16 +6,17 @@ may change are looked at, and their V columns a bounded piece at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lm_eval_codd.dit.requirements import check_call, check_goes_with_circuit
+from lm_eval_codd.dit.requirements import check_call, check_goes_with_circuit, check_rows
 from lm_eval_codd.dit.samplers import make_predictor
 from lm_eval_codd.dit.samplers.autoregressive import left_to_right
+from lm_eval_codd.dit.samplers.clamp import Clamp
 from lm_eval_codd.dit.samplers.coupled import Coupled
 from lm_eval_codd.dit.samplers.draws import by_inverse, by_race, float32_numbers
 from lm_eval_codd.dit.samplers.greedy import likeliest
@@ -72,6 +73,9 @@ def sample_dit(
     pc_frac: float = 0.3,
     reverse_frac: bool = False,
     batch_size: int | None = None,
+    prompts: Sequence[Sequence[int]] | None = None,
+    indices: Sequence[int] | None = None,
+    on_pass: Callable[[], None] = lambda: None,
 ) -> list[Sample]:
     """Sample rows of ids.
 
@@ -97,6 +101,11 @@ def sample_dit(
         pc_frac: the circuit speaks where the share of masked positions of a window is strictly below.
         reverse_frac: or strictly above.
         batch_size: rows at once; None: all of them. What a row becomes is the same.
+        prompts: ids that each row begins with, set again after every draw (clamped); of ar, which begins with the first
+            of them, a given beginning. For masks exact in spirit; for duo a heuristic: it never saw clean tokens beside
+            noise. None: no row has any.
+        indices: of each row among the samples of its seed and prompt; None: 0 to num_samples - 1.
+        on_pass: called after each step of a batch.
 
     Returns:
         One `Sample` a row, which is the pair (tokens, num_forward).
@@ -105,21 +114,25 @@ def sample_dit(
         ValueError: one line: a setting that this model has no use for.
     """
     check_call(dit, num_samples, length, steps, predictor, noise_removal, p_nucleus, prior, uniforms, psi, batch_size)
+    begins = [()] * num_samples if prompts is None else [tuple(prompt) for prompt in prompts]
+    numbers = range(num_samples) if indices is None else indices
+    check_rows(dit, num_samples, length, begins, numbers)
     coupled = None
     if circuit is not None:
         for_tests = uniforms is not None or on_step is not None
         coupled = Coupled(dit, circuit, pc_frac, reverse_frac)
         check_goes_with_circuit(predictor, noise_removal, p_nucleus, use_float64, for_tests)
-    keys = row_keys(seed, [()] * num_samples, range(num_samples), dit.device)
+    keys = row_keys(seed, begins, numbers, dit.device)
     size = batch_size or num_samples
     samples: list[Sample] = []
     for start in range(0, num_samples, size):
         rows = slice(start, start + size)
         noise = _of_rows(uniforms, rows)
         begun = None if prior is None else prior[rows].to(dit.device).long()
+        clamp = Clamp.of(begins[rows], length, dit.device)
         if dit.autoregressive is not None:
             first = torch.full_like(keys[rows], dit.bos_id) if begun is None else begun[:, 0]  # type: ignore[arg-type]
-            tokens = left_to_right(dit, first, length, keys[rows], use_float64, noise, on_step)
+            tokens = left_to_right(dit, first, length, keys[rows], use_float64, noise, on_step, clamp, on_pass)
             num_forward, num_circuit = torch.full_like(first, length - 1), torch.zeros_like(first)
         else:
             sampler = _Sampler(
@@ -130,6 +143,8 @@ def sample_dit(
                 use_float64,
                 noise,
                 coupled,
+                clamp,
+                on_pass,
             )
             times, kappas = (sampling_times(steps or 1), None) if psi is None else psi
             tokens, num_forward, num_circuit = sampler.run(begun, times, kappas, noise_removal, on_step)
@@ -154,6 +169,8 @@ class _Sampler:
     use_float64: bool
     noise: Callable[[int], Tensor] | None
     coupled: Coupled | None
+    clamp: Clamp
+    on_pass: Callable[[], None]
 
     def run(
         self, tokens: Tensor | None, times: Tensor, kappas: Tensor | None, removal: str, on_step: OnStep | None
@@ -163,6 +180,7 @@ class _Sampler:
         steps = self._steps(times, kappas, removal)
         if tokens is None:
             tokens = dit.diffusion.prior(self._own_numbers(0, Stream.PRIOR))
+        tokens = self.clamp(tokens)
         is_cached = self.predictor.is_cached and not dit.config.time_conditioning
         stale = torch.ones(len(tokens), dtype=torch.bool, device=dit.device)
         num_forward, num_circuit = (torch.zeros_like(stale, dtype=torch.int64) for _ in range(2))
@@ -182,7 +200,9 @@ class _Sampler:
                 if self.coupled is not None:
                     tokens, spoken = self.coupled.redrawn(before, tokens, hidden, step, self.keys)
                     num_circuit += spoken
+            tokens = self.clamp(tokens)
             stale = (tokens != before).any(dim=1)
+            self.on_pass()
         if not bool(finite):
             raise ValueError(f"logits of `{dit.source}` are not finite in {dit.dtype}; use dtype=float32")
         return tokens, num_forward, num_circuit
@@ -213,6 +233,7 @@ class _Sampler:
         own = self._own_numbers(step.number, Stream.TOKEN) if given is None and self.use_float64 else None
         dtype = given.dtype if given is not None else torch.float64 if self.use_float64 else torch.float32
         wanted = self.predictor.wanted(tokens, step, own if on_step is None else None)
+        wanted = wanted & ~self.clamp.fixed
         flat, states = tokens.flatten(), hidden.flatten(0, 1)
         new, sound = flat.clone(), torch.ones((), dtype=torch.bool, device=dit.device)
         everything = None if on_step is None else one_hot(flat, size, dtype)

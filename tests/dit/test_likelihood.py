@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lm_eval_codd.dit import log_likelihood_bounds
-from lm_eval_codd.dit.likelihood import times_of_draws
+from lm_eval_codd.dit.likelihood import stream, times_of_draws
 
 from .conftest import random_dit
 
@@ -90,6 +90,40 @@ def test_rows_are_alone(algo):
         assert one.value == pytest.approx(other.value, abs=1e-9)
         assert (one.num_forward, one.num_tokens) == (other.num_forward, other.num_tokens)
     assert together[3].value == 0.0
+
+
+@pytest.mark.parametrize("algo", ["duo", "mdlm", "sedd", "d3pm", "ar"])
+def test_rows_by_themselves_are_the_same_to_the_last_bit(algo, of_algo):
+    model = of_algo(algo)
+    pairs = [([29], [1, 2]), ([29, 3], [1, 2]), ([29], [4]), ([29], [1, 2, 3, 4])]
+    together = {one.index: one.bound for one in stream(model, pairs, num_samples=5, batch_size=None)}
+    for index, pair in enumerate(pairs):
+        (alone,) = stream(model, [pair], num_samples=5, batch_size=None)
+        assert alone.bound == together[index]
+        assert alone.bound.value == pytest.approx(
+            log_likelihood_bounds(model, [pair], num_samples=5, batch_size=3)[0].value, rel=1e-5
+        )
+
+
+def test_is_greedy_in_one_step_from_all_of_the_target_masked():
+    model = random_dit("mdlm", vocab_size=6, length=5)
+    z = torch.tensor([[0, 3, model.mask_id, model.mask_id]])
+    likely = model.log_x_theta(z)[0, 2:].argmax(dim=-1).tolist()
+    pairs = [([0, 3], likely), ([0, 3], [likely[0], (likely[1] + 1) % 5])]
+    bounds = log_likelihood_bounds(model, pairs, num_samples=2, is_greedy=True)
+    assert [one.is_greedy for one in bounds] == [True, False]
+    assert [one.is_greedy for one in log_likelihood_bounds(model, pairs, num_samples=2)] == [None, None]
+
+
+def test_is_greedy_of_ar_token_by_token_and_of_duo_never():
+    model = random_dit("ar", vocab_size=6, length=5)
+    row = [0, 3]
+    for _ in range(2):
+        row.append(int(model.log_x_theta(torch.tensor([row]))[0, -1].argmax()))
+    pairs = [(row[:2], row[2:]), (row[:2], [(row[2] + 1) % 5, row[3]])]
+    assert [one.is_greedy for one in log_likelihood_bounds(model, pairs, is_greedy=True)] == [True, False]
+    duo = random_dit("duo", vocab_size=6, length=5)
+    assert log_likelihood_bounds(duo, [([0], [1])], num_samples=2, is_greedy=True)[0].is_greedy is False
 
 
 def test_choices_of_one_context_share_their_noise():

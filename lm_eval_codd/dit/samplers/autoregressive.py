@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lm_eval_codd.dit.model import DiT
+    from lm_eval_codd.dit.samplers.clamp import Clamp
 
 
 def left_to_right(
@@ -25,6 +26,8 @@ def left_to_right(
     use_float64: bool,
     noise: Callable[[int], Tensor] | None,
     on_step: Callable[[int, Tensor, Tensor], None] | None,
+    clamp: Clamp,
+    on_pass: Callable[[], None],
 ) -> Tensor:
     """[B, length] ids after the first ones [B]; no end token stops a row.
 
@@ -36,9 +39,11 @@ def left_to_right(
         use_float64: draw by inverse CDF in float64, or as float32 noise does.
         noise: Gumbel noise [B, V] of a step, in place of the rows' own draws.
         on_step: called with the step, p [B, V] and the ids so far.
+        clamp: ids that are given.
+        on_pass: called after each step.
     """
     assert dit.autoregressive is not None
-    tokens = first[:, None]
+    tokens = clamp.column(first, 0)[:, None]
     cache = Cache(dit.config, len(first), length, dit.network.vocab_embed.embedding)
     column = torch.zeros_like(first)
     for step in range(length - 1):
@@ -54,7 +59,8 @@ def left_to_right(
         else:
             coarse = float32_numbers(keys, number, column, dit.vocab_size)
             drawn = (log_next.float() + gumbel(coarse.clamp(min=2**-25))).argmax(dim=-1)
-        tokens = torch.cat([tokens, drawn[:, None]], dim=1)
+        tokens = torch.cat([tokens, clamp.column(drawn, step + 1)[:, None]], dim=1)
+        on_pass()
         if on_step is not None:
             on_step(step, log_next.exp(), tokens)
     return tokens

@@ -96,11 +96,17 @@ class Coupled:
         return filled.unflatten(1, (-1, width))
 
 
+def refuse_circuit(algo: str) -> None:
+    """Raise `ValueError`, one line, for an algorithm in which nothing is masked."""
+    why = {"duo": "it has no mask, so nothing is ever observed", "ar": "it draws one token at a time"}.get(algo)
+    if why is not None:
+        raise ValueError(f"a circuit does not go with algo={algo}: {why}; leave it out")
+
+
 def check_circuit(dit: DiT, circuit: HMM) -> None:
     """Raise `ValueError`, one line, for a model that has no masks, or a circuit of another vocabulary."""
-    if dit.mask_id is None or dit.process is None:
-        why = "it has no mask, so nothing is ever observed" if dit.mask_id is None else "it draws one token at a time"
-        raise ValueError(f"a circuit does not go with algo={dit.algo}: {why}; leave it out")
+    refuse_circuit(dit.algo)
+    assert dit.mask_id is not None
     size = dit.vocab_size - (dit.mask_id == dit.vocab_size - 1)
     if circuit.vocab_size < size:
         raise ValueError(
