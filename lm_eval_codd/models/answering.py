@@ -9,7 +9,7 @@ from lm_eval_codd import decoding
 from lm_eval_codd.decoding import Generation
 from lm_eval_codd.models.batching import BatchSize, within_memory
 from lm_eval_codd.models.journal import Journal, Kept, Keys, take_journalled
-from lm_eval_codd.models.record import made_by
+from lm_eval_codd.models.masked_setup import made_by
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.backbone import Backbone

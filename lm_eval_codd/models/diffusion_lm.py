@@ -18,22 +18,16 @@ from lm_eval_codd.models.arguments import (
     true_or_false,
     whole_number,
 )
-from lm_eval_codd.models.batching import BatchSize
-from lm_eval_codd.models.cache_guard import refuse_repeats
 from lm_eval_codd.models.drafts import is_draft, read_draft, revised
 from lm_eval_codd.models.evaluation import Evaluation, running_evaluation
-from lm_eval_codd.models.front_door import refuse_idle_ranks
 from lm_eval_codd.models.gen_kwargs import Settings, check_room, stop_strings
-from lm_eval_codd.models.journal import Journal
+from lm_eval_codd.models.generations import GenerationLM
 from lm_eval_codd.models.likelihoods import LikelihoodLM
+from lm_eval_codd.models.masked_setup import MaskedSetup
 from lm_eval_codd.models.own_defaults import read_own_defaults
 from lm_eval_codd.models.parts import Sources, load_parts, load_tokenizer_of
-from lm_eval_codd.models.preemption import keeping_answers
-from lm_eval_codd.models.progress import Progress
-from lm_eval_codd.models.ranks import Ranks
 from lm_eval_codd.models.recognition import of_family, recognise
-from lm_eval_codd.models.record import Record, Setup, surroundings
-from lm_eval_codd.models.requests import Prompt, Request, sort_out
+from lm_eval_codd.models.requests import Prompt
 from lm_eval_codd.models.scoring import Scoring
 from lm_eval_codd.models.texts import Texts
 
@@ -44,10 +38,11 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
     from lm_eval_codd.decoding import Generation
+    from lm_eval_codd.models.requests import Request
     from lm_eval_codd.settings import DecodingConfig, Family
 
 
-class DiffusionLM(LikelihoodLM):
+class DiffusionLM(GenerationLM, LikelihoodLM):
     """A masked diffusion language model in lm-eval.
 
     Every field of `DecodingConfig` and of `LikelihoodConfig` is an argument too. Who wins: these arguments, then
@@ -86,6 +81,7 @@ class DiffusionLM(LikelihoodLM):
         ValueError: one line, for an argument that is unknown, impossible or missing.
     """
 
+    _settings: Settings
     family: ClassVar[Family | None] = None
     example: ClassVar[str]
     takes_circuit: ClassVar[bool] = False
@@ -159,12 +155,7 @@ class DiffusionLM(LikelihoodLM):
         self._resolve_settings(evaluation)
         if planner is not None:
             decoding.check_takes_planner(self.config)
-        self._batch_size = BatchSize(batch_size, max_batch_size)
-        kept = None if journal is None else Journal(str(journal))
-
-        self._ranks = Ranks()
-        self._rank, self._world_size = self._ranks.rank, self._ranks.world_size
-        refuse_idle_ranks(evaluation, self._world_size)
+        self._prepare(evaluation, batch_size=batch_size, max_batch_size=max_batch_size, journal=journal)
         computed_on = choose_device(device, self._ranks.local_rank) if device_map is None else device
         self.tokenizer = load_tokenizer_of(sources, recognised)
         self._texts = Texts(self.tokenizer, tokenizer or pretrained, add_bos_token, chat_template_args)
@@ -172,22 +163,20 @@ class DiffusionLM(LikelihoodLM):
         self.backbone, self.circuit, self.planner = load_parts(
             sources, self.config, recognised, dtype=dtype, device=computed_on, device_map=device_map, decodes=decodes
         )
-        self._device = self.backbone.device
         self._max_length = choose_max_length(max_length, self.backbone.max_length)
         if decodes:
             check_room(self.config.gen_length, self._max_length)
 
-        self._made_from = {
+        made_from = {
             **vars(sources),
             "own_defaults": of_checkpoint,
             "add_bos_token": add_bos_token,
             "chat_template_args": chat_template_args,
         }
-        self._record = Record(**self._made_from)
-        if kept is not None:
-            kept.start(surroundings(self.backbone.device))
-        self._answering = Answering(self.backbone, self.circuit, self._batch_size, kept, self.planner)
-        self._scoring = Scoring(self.backbone, self.circuit, BatchSize(batch_size, max_batch_size), kept)
+        self._begin(self.backbone.device, made_from)
+        parts = self.backbone, self.circuit
+        self._answering = Answering(*parts, self._batch_size, self._journal, self.planner)
+        self._scoring = Scoring(*parts, self._scoring_batch_size, self._journal)
 
     @classmethod
     def _arguments(cls) -> frozenset[str]:
@@ -197,8 +186,8 @@ class DiffusionLM(LikelihoodLM):
     def _kind(cls) -> Kind:
         return Kind(cls.family or "masked_lm", cls.family, cls.example, cls.takes_circuit, argument_names(cls))
 
-    def _setup(self) -> Setup:
-        return Setup(
+    def _setup(self) -> MaskedSetup:
+        return MaskedSetup(
             config=self.config,
             backbone=self.backbone,
             circuit=self.circuit,
@@ -210,56 +199,15 @@ class DiffusionLM(LikelihoodLM):
             and not (self.has_applied_chat_template or self._is_plain),
         )
 
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Decode an answer to every request.
-
-        Args:
-            requests: lm-eval's instances; one that comes n times is answered n times, each with its own random draws.
-            disable_tqdm: show no progress.
-
-        Returns:
-            The answers in the order of the requests, cut at their `until` strings.
-        """
-        evaluation = self._start_evaluation("generate_until")
-        check_room(self.config.gen_length, self.max_length)
-        keys, groups = sort_out(
-            requests, lambda instance: self._config_of(instance, evaluation), self._prompt, self._draws
-        )
-        self._say(self._equal_repeats(groups))
-        if self.cache_hook.dbdict is not None:
-            refuse_repeats(
-                request.instance for config, group in groups.items() if self._draws(config) for request in group
-            )
-        self._record.log_warnings(self._setup())
-        total = sum(map(len, groups.values()))
-        totals, answers = self._record.totals, {}
-        for config, group in groups.items():
-            for request, answer in self._answering.take_journalled(config, group):
-                totals.add_journalled(answer)
-                answers[request.key] = self._text(request, answer.result, config)
-        bar = Progress(total, len(answers), totals, hidden=disable_tqdm or self.rank > 0)
-        with bar as progress, keeping_answers(self._answering.journal):
-            for config, group in groups.items():
-                for request, answer in self._answering.decode(config, group, progress):
-                    totals.add(answer)
-                    answers[request.key] = self._text(request, answer.result, config)
-                    progress.add_answer()
-        self._record.add_routing(self._setup())
-        self._record.log_warnings(self._setup())
-        return [answers[key] for key in keys]
-
     def _resolve_settings(self, evaluation: Evaluation) -> None:
         self._say(self._settings.remarks(evaluation.gen_kwargs))
         self.config = self._settings.resolve(evaluation.gen_kwargs, seed=evaluation.torch_seed)
-        self.likelihoods = self._resolve_likelihoods(evaluation)
-
-    def _fingerprint(self) -> dict[str, Any]:
-        return self._setup().fingerprint()
+        self.likelihoods = self._settings.resolve_likelihoods(evaluation.gen_kwargs, seed=evaluation.torch_seed)
 
     def _draws(self, config: DecodingConfig) -> bool:
         return config.draws(coupled=self.circuit is not None)
 
-    def _equal_repeats(self, groups: Mapping[DecodingConfig, Sequence[Request]]) -> Iterator[str]:
+    def _remarks(self, groups: Mapping[DecodingConfig, Sequence[Request]]) -> Iterator[str]:
         """A line for each task that asks for several answers to a row, which nothing would tell apart."""
         for config, group in groups.items():
             asked = {request.instance.task_name: request.instance.repeats for request in group}
@@ -272,8 +220,8 @@ class DiffusionLM(LikelihoodLM):
 
     def _config_of(self, instance: Instance, evaluation: Evaluation) -> DecodingConfig:
         config = self._settings.resolve(evaluation.gen_kwargs, instance.args[1], seed=evaluation.torch_seed)
+        check_room(config.gen_length, self.max_length)
         if config != self.config:
-            check_room(config.gen_length, self.max_length)
             self._record.note_settings_of_task(instance.task_name, config, self.config)
         return config
 
@@ -287,13 +235,9 @@ class DiffusionLM(LikelihoodLM):
 
     def _text(self, request: Request, generation: Generation, config: DecodingConfig) -> str:
         tokens = generation.tokens[: generation.num_answer_tokens] if config.stop_at_eos else generation.tokens
-        text = (
-            self._texts.answer(tokens, stop_strings(request.instance.args[1]))
-            if request.draft is None
-            else revised(generation, self._tokens)
-        )
-        self.cache_hook.add_partial("generate_until", request.instance.args, text)
-        return text
+        if request.draft is not None:
+            return revised(generation, self._tokens)
+        return self._texts.answer(tokens, stop_strings(request.instance.args[1]))
 
     @property
     def eot_token_id(self) -> int:
@@ -310,7 +254,3 @@ class DiffusionLM(LikelihoodLM):
         """The batch size in use, for lm-eval's report: what `auto` found, or what was left after a halving."""
         sizes = {"generate_until": self._batch_size.now, "loglikelihood": self._scoring.batch_size}
         return {name: size for name, size in sizes.items() if size is not None}
-
-    def get_model_info(self) -> dict[str, Any]:
-        """How the answers were made and what that cost, over all ranks: part of `config` in the result."""
-        return self._record.as_result(self._setup())

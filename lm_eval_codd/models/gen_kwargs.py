@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from lm_eval_codd.names import READ_AS, translate
-from lm_eval_codd.settings import ONLY_LIKELIHOODS, DecodingConfig, Family, LikelihoodConfig, only_read
+from lm_eval_codd.settings import ONLY_LIKELIHOODS, DecodingConfig, Family, LikelihoodConfig, facts_of, only_read
 
 SETTINGS: Final = {field.name: field for field in dataclasses.fields(DecodingConfig)}
 LIKELIHOOD_SETTINGS: Final = tuple(field.name for field in dataclasses.fields(LikelihoodConfig))
@@ -56,7 +56,7 @@ class Settings:
         self._family = family
         self._max_length = max_length
         self._of_likelihoods = _only_likelihoods(given)
-        self._given = _spell_none({name: value for name, value in given.items() if name not in ONLY_LIKELIHOODS})
+        self._given = spell_none({name: value for name, value in given.items() if name not in ONLY_LIKELIHOODS})
         self._of_checkpoint = dict(of_checkpoint)
 
     def resolve(
@@ -74,7 +74,7 @@ class Settings:
             ValueError: one line, for a name in `typed` that means nothing here, or a setting that is impossible.
         """
         of_task = {n: v for n, v in (merged or {}).items() if n in SETTINGS and n not in _SHARED_WITH_TASKS}
-        asked = {**_spell_none({**of_task, **_typed(typed)}), **self._given}
+        asked = {**spell_none({**of_task, **_typed(typed)}), **self._given}
         # Two names of one thing: who says one of them has not the checkpoint's other.
         hidden = _STEPS if asked.keys() & _STEPS else frozenset()
         usual = only_read(asked.get("decoder", DecodingConfig.decoder), self._of_checkpoint)
@@ -166,14 +166,14 @@ def _only_likelihoods(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if str(value).lower() == "none" else value for name, value in own.items()}
 
 
-def _spell_none(settings: Mapping[str, Any]) -> dict[str, Any]:
+def spell_none(settings: Mapping[str, Any], fields: Mapping[str, dataclasses.Field[Any]] = SETTINGS) -> dict[str, Any]:
     """Undo lm-eval's reading of `none`: None where the word is a value (`cache=none`), a word where None is meant."""
     spelled = dict(settings)
     for name, value in settings.items():
-        field = SETTINGS[name]
+        field = fields[name]
         if value is not None and str(value).lower() != "none":
             continue
-        if field.default == "none":
+        if "none" in facts_of(field).choices:
             spelled[name] = "none"
         elif field.type.endswith("| None"):
             spelled[name] = None

@@ -1,4 +1,4 @@
-"""What a model is to lm-eval, whatever it computes: arguments, evaluations, texts, ranks, the store of answers."""
+"""What a model is to lm-eval, whatever it computes: arguments, evaluations, texts, ranks, what is kept and counted."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from lm_eval.api.model import CacheHook, TemplateLM
 from lm_eval.utils import simple_parse_args_string
 
 from lm_eval_codd.models.arguments import from_harness
+from lm_eval_codd.models.batching import BatchSize
 from lm_eval_codd.models.cache_guard import guard_cache
 from lm_eval_codd.models.evaluation import Evaluation, applied_chat_template, running_evaluation
-from lm_eval_codd.models.front_door import check_system_instruction
-from lm_eval_codd.models.record import Record
+from lm_eval_codd.models.front_door import check_system_instruction, refuse_idle_ranks
+from lm_eval_codd.models.journal import Journal
+from lm_eval_codd.models.ranks import Ranks
+from lm_eval_codd.models.record import Record, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    import torch
     from torch import Tensor
     from transformers import PreTrainedTokenizerFast
 
-    from lm_eval_codd.models.ranks import Ranks
+    from lm_eval_codd.models.record import Setup
     from lm_eval_codd.models.texts import Texts
 
 eval_logger = logging.getLogger("lm_eval.codd")
@@ -39,10 +43,7 @@ class HarnessLM(TemplateLM):
 
     tokenizer: PreTrainedTokenizerFast
     _texts: Texts
-    _ranks: Ranks
     _max_length: int
-    _record: Record
-    _made_from: Mapping[str, Any]
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,12 +57,43 @@ class HarnessLM(TemplateLM):
         """What the constructor takes, settings included."""
         raise NotImplementedError
 
-    def _resolve_settings(self, evaluation: Evaluation) -> None:
-        """Settings for an evaluation. Raises `ValueError`, one line, for what cannot be."""
+    def _prepare(
+        self, evaluation: Evaluation, *, batch_size: int | str, max_batch_size: int | None, journal: str | None
+    ) -> None:
+        """Make the store of answers and join the ranks: once settings are resolved, before weights are loaded.
+
+        Raises:
+            ValueError: one line: an argument is impossible, or a rank would have nothing to do.
+        """
+        self._batch_size = BatchSize(batch_size, max_batch_size)
+        self._scoring_batch_size = BatchSize(batch_size, max_batch_size)
+        self._journal = None if journal is None else Journal(str(journal))
+        self._ranks = Ranks()
+        self._rank, self._world_size = self._ranks.rank, self._ranks.world_size
+        refuse_idle_ranks(evaluation, self._world_size)
+
+    def _begin(self, device: torch.device, made_from: Mapping[str, Any]) -> None:
+        """Begin the record and open the journal, once weights are loaded.
+
+        Args:
+            device: where they are.
+            made_from: as of `Record`.
+        """
+        self._device, self._made_from = device, dict(made_from)
+        self._record = self._new_record()
+        if self._journal is not None:
+            self._journal.start(surroundings(device))
+
+    def _new_record(self) -> Record:
+        """With nothing counted yet."""
+        return Record(**self._made_from)
+
+    def _setup(self) -> Setup:
+        """What answers, for the record."""
         raise NotImplementedError
 
-    def _fingerprint(self) -> dict[str, Any]:
-        """Everything but a request that an answer depends on."""
+    def _resolve_settings(self, evaluation: Evaluation) -> None:
+        """Settings for an evaluation. Raises `ValueError`, one line, for what cannot be."""
         raise NotImplementedError
 
     @classmethod
@@ -82,7 +114,7 @@ class HarnessLM(TemplateLM):
         evaluation = running_evaluation()
         if evaluation is not None and not self._goes_on(evaluation, request_type):
             self._say(check_system_instruction(evaluation))
-            self._record = Record(**self._made_from)
+            self._record = self._new_record()
             # With --cache_requests the prompts are there already, and nothing is applied any more.
             self.has_applied_chat_template = bool(evaluation.chat_template)
             self._is_plain = evaluation.wants_no_template
@@ -153,10 +185,10 @@ class HarnessLM(TemplateLM):
         """Take `--use_cache`'s hook. Raises `ValueError` when its answers were made in another way."""
         super().set_cache_hook(cache_hook)
         # A new evaluation, which may find every answer and ask for none.
-        self._record = Record(**self._made_from)
+        self._record = self._new_record()
         self._resolve_settings(running_evaluation() or Evaluation())
         if cache_hook.dbdict is not None:
-            guard_cache(cache_hook.dbdict, self._fingerprint())
+            guard_cache(cache_hook.dbdict, self._setup().fingerprint())
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         """Every rank's `tensor`, concatenated."""
@@ -171,3 +203,7 @@ class HarnessLM(TemplateLM):
         self._record.totals_of_ranks = self._ranks.all_gather_object(self._record.totals)
         self._record.likelihoods_of_ranks = self._ranks.all_gather_object(self._record.likelihoods)
         self._record.routing_of_ranks = self._ranks.all_gather_object(self._record.routing)
+
+    def get_model_info(self) -> dict[str, Any]:
+        """How the answers were made and what that cost, over all ranks: part of `config` in the result."""
+        return self._record.as_result(self._setup())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,22 +69,31 @@ class LikelihoodTotals:
         added = {field.name: sum(getattr(part, field.name) for part in parts) for field in dataclasses.fields(cls)}
         return cls(**{**added, "seconds": max(part.seconds for part in parts)})
 
-    def as_result(self, config: LikelihoodConfig, *, coupled: bool) -> dict[str, Any]:
-        """For lm-eval's results file."""
+    def as_result(self, what: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """For lm-eval's results file.
+
+        Args:
+            what: the values are.
+            settings: they were computed with.
+        """
         counts = dataclasses.asdict(self)
         with_stderr, squared = counts.pop("with_stderr"), counts.pop("squared_stderr")
         return {
-            "what": config.meaning(coupled=coupled),
+            "what": what,
             # Only where a metric reads it, unless somebody asked.
-            "settings": {name: value for name, value in dataclasses.asdict(config).items() if name != "is_greedy"},
+            "settings": {name: value for name, value in settings.items() if name != "is_greedy"},
             **counts,
             "seconds": round(self.seconds, 3),
             "mean_nfe": round(self.nfe / max(1, self.likelihoods), 3),
             "root_mean_square_stderr": round(math.sqrt(squared / with_stderr), 5) if with_stderr else None,
         }
 
-    def warnings(self, config: LikelihoodConfig, *, coupled: bool) -> Iterator[str]:
-        """What is to be known beside the figures."""
+    def warnings(self, config: LikelihoodConfig | None) -> Iterator[str]:
+        """What is to be known beside the figures.
+
+        Args:
+            config: of the log-likelihoods, where a circuit takes part in them.
+        """
         if self.truncated_contexts:
             yield f"{self.truncated_contexts} contexts lost their left end, so that context and target fit the model"
         if self.nonfinite:
@@ -92,7 +101,7 @@ class LikelihoodTotals:
                 f"{self.nonfinite} of {self.likelihoods} log-likelihoods are not finite: tokens that the model or the "
                 "circuit rules out, or logits that are no numbers (try `dtype=float32`)"
             )
-        if coupled and self.likelihoods and not self.circuit_calls:
+        if config is not None and self.likelihoods and not self.circuit_calls:
             yield (
                 f"the circuit never acted on log-likelihoods: no window had its share of masks "
                 f"{'above' if config.reverse_frac else 'below'} `pc_frac={config.pc_frac:g}`"

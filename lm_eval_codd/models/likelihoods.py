@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from lm_eval_codd.carried import Nats
 from lm_eval_codd.models.front_door import refuse_unread_greedy
 from lm_eval_codd.models.harness_lm import HarnessLM
 from lm_eval_codd.models.pairs import Pair, fit, pair_of, reads_greedy, windows_of
@@ -14,17 +15,39 @@ from lm_eval_codd.models.preemption import keeping_answers
 from lm_eval_codd.models.progress import ScoringProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lm_eval.api.instance import Instance
 
     from lm_eval_codd.likelihood import Likelihood
     from lm_eval_codd.models.evaluation import Evaluation
-    from lm_eval_codd.models.gen_kwargs import Settings
     from lm_eval_codd.models.journal import Kept
-    from lm_eval_codd.models.record import Setup
-    from lm_eval_codd.models.scoring import Scoring
     from lm_eval_codd.settings import LikelihoodConfig
+
+
+class Choices(Protocol):
+    """Settings before it is known which request they are for."""
+
+    def asks_for_greedy(self, typed: Mapping[str, Any]) -> bool | None:
+        """Whether `is_greedy` was said, by model_args or `--gen_kwargs`; None where nobody did."""
+        ...
+
+
+class Scores(Protocol):
+    """Where likelihoods come from."""
+
+    @property
+    def batch_size(self) -> int | None:
+        """Rows in a pass, once something was scored."""
+        ...
+
+    def take_journalled(self, pairs: list[Pair]) -> Iterator[tuple[Pair, Kept[Likelihood]]]:
+        """Remove from `pairs` those that are journalled, and yield them with their likelihoods."""
+        ...
+
+    def score(self, pairs: Sequence[Pair], progress: ScoringProgress) -> Iterator[tuple[Pair, Kept[Likelihood]]]:
+        """Score pairs; a likelihood is journalled before it is yielded."""
+        ...
 
 
 class LikelihoodLM(HarnessLM):
@@ -34,12 +57,9 @@ class LikelihoodLM(HarnessLM):
         likelihoods: the settings of the evaluation's log-likelihoods.
     """
 
-    likelihoods: LikelihoodConfig
-    _settings: Settings
-    _scoring: Scoring
-
-    def _setup(self) -> Setup:
-        raise NotImplementedError
+    likelihoods: Any
+    _settings: Choices
+    _scoring: Scores
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """What the model thinks of each continuation after its context.
@@ -49,7 +69,7 @@ class LikelihoodLM(HarnessLM):
             disable_tqdm: show no progress.
 
         Returns:
-            In the order of the requests: nats, and whether decoding one token a step would write the continuation;
+            In the order of the requests: `Nats`, and whether decoding one token a step would write the continuation;
             False where no metric reads that. For what the nats are see `LikelihoodConfig.meaning`.
         """
         evaluation = self._start_evaluation("loglikelihood")
@@ -58,7 +78,9 @@ class LikelihoodLM(HarnessLM):
             for request in requests
         ]
         scored = self._score(pairs, hidden=disable_tqdm)
-        results = [(scored[pair].result.value, bool(scored[pair].result.is_greedy)) for pair in pairs]
+        results: list[tuple[float, bool]] = [
+            (self._sum([pair], [scored[pair].result]), bool(scored[pair].result.is_greedy)) for pair in pairs
+        ]
         for request, result in zip(requests, results, strict=True):
             self.cache_hook.add_partial("loglikelihood", request.args, result)
         return results
@@ -71,21 +93,36 @@ class LikelihoodLM(HarnessLM):
             disable_tqdm: show no progress.
 
         Returns:
-            In the order of the requests, nats; 0 for an empty text.
+            In the order of the requests, `Nats`; 0 for an empty text.
         """
         self._start_evaluation("loglikelihood_rolling")
-        windows = [
-            [
-                self._fitted(request, prompt, target, self.likelihoods)
-                for prompt, target in windows_of(request, self.tok_encode, self.max_length)
-            ]
-            for request in requests
-        ]
+        windows = [self._windows(request) for request in requests]
         scored = self._score(list(itertools.chain(*windows)), hidden=disable_tqdm)
-        values = [math.fsum(scored[pair].result.value for pair in pairs) for pairs in windows]
+        values: list[float] = [self._sum(pairs, [scored[pair].result for pair in pairs]) for pairs in windows]
         for request, value in zip(requests, values, strict=True):
             self.cache_hook.add_partial("loglikelihood_rolling", request.args, value)
         return values
+
+    def _windows(self, request: Instance) -> list[Pair]:
+        """A text's windows, each of its tokens in one target."""
+        return [
+            self._fitted(request, prompt, target, self.likelihoods)
+            for prompt, target in windows_of(request, self.tok_encode, self.max_length)
+        ]
+
+    def _num_scored(self, pair: Pair) -> int:
+        """The tokens that a pair's likelihood is of."""
+        return len(pair.target)
+
+    def _sum(self, pairs: list[Pair], likelihoods: list[Likelihood]) -> Nats:
+        """Of a text's windows."""
+        errors = [one.stderr for one in likelihoods]
+        return Nats(
+            math.fsum(one.value for one in likelihoods),
+            num_tokens=sum(map(self._num_scored, pairs)),
+            stderr=None if None in errors else math.hypot(*(error or 0.0 for error in errors)),
+            num_forward=sum(one.num_forward for one in likelihoods),
+        )
 
     def _loglikelihood_tokens(self, requests: list, disable_tqdm: bool = False, **kwargs: Any) -> list:
         """`loglikelihood` of what is tokens already: ((context, continuation), their tokens) each."""
@@ -100,21 +137,19 @@ class LikelihoodLM(HarnessLM):
         waiting, totals, scored = list(dict.fromkeys(pairs)), self._record.likelihoods, {}
         total = len(waiting)
         for pair, one in self._scoring.take_journalled(waiting):
-            totals.add(one, len(pair.target), journalled=True)
+            totals.add(one, self._num_scored(pair), journalled=True)
             scored[pair] = one
         bar = ScoringProgress(total, len(scored), totals, hidden=hidden or self.rank > 0)
-        with bar as progress, keeping_answers(self._scoring.journal):
+        with bar as progress, keeping_answers(self._journal):
             for pair, one in self._scoring.score(waiting, progress):
-                totals.add(one, len(pair.target))
+                totals.add(one, self._num_scored(pair))
                 scored[pair] = one
                 progress.add_answer()
         self._record.add_routing(self._setup())
         self._record.log_warnings(self._setup())
         return scored
 
-    def _fitted(
-        self, request: Instance, prompt: Sequence[int], target: Sequence[int], config: LikelihoodConfig
-    ) -> Pair:
+    def _fitted(self, request: Instance, prompt: Sequence[int], target: Sequence[int], config: Any) -> Pair:
         kept = fit(prompt, target, self.max_length, request)
         self._record.likelihoods.truncated_contexts += len(kept) < len(prompt)
         return Pair(tuple(kept), tuple(target), config)
@@ -127,6 +162,3 @@ class LikelihoodLM(HarnessLM):
             raise refuse_unread_greedy(str(request.task_name))
         is_greedy = is_read is not False if asked is None else asked
         return dataclasses.replace(self.likelihoods, is_greedy=is_greedy)
-
-    def _resolve_likelihoods(self, evaluation: Evaluation) -> LikelihoodConfig:
-        return self._settings.resolve_likelihoods(evaluation.gen_kwargs, seed=evaluation.torch_seed)

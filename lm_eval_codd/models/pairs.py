@@ -10,17 +10,19 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
-    from lm_eval_codd.settings import LikelihoodConfig
-
 Encode = Callable[[str], Sequence[int]]
 
 
 class Pair(NamedTuple):
-    """What is scored: a target after its prompt, with which settings."""
+    """What is scored: a target after its prompt, with which settings.
+
+    is_alone: whether nothing is compared with it, so that its noise may be its own (where a model has such noise).
+    """
 
     prompt: tuple[int, ...]
     target: tuple[int, ...]
-    config: LikelihoodConfig
+    config: Any
+    is_alone: bool = False
 
 
 def pair_of(instance: Instance, encode: Encode) -> tuple[list[int], list[int]]:
@@ -37,7 +39,7 @@ def pair_of(instance: Instance, encode: Encode) -> tuple[list[int], list[int]]:
     target = list(encode(context + continuation))[len(prompt) :]
     if not target:
         raise ValueError(
-            f"{_where(instance)}: the continuation {continuation!r} has no tokens of its own, and nothing has no "
+            f"{where(instance)}: the continuation {continuation!r} has no tokens of its own, and nothing has no "
             "likelihood; leave the document out"
         )
     return prompt, target
@@ -68,7 +70,7 @@ def fit(prompt: Sequence[int], target: Sequence[int], max_length: int, instance:
     room = max_length - len(target)
     if room < 0:
         raise ValueError(
-            f"{_where(instance)}: a continuation of {len(target)} tokens exceeds `max_length={max_length}`; use "
+            f"{where(instance)}: a continuation of {len(target)} tokens exceeds `max_length={max_length}`; use "
             "a model that takes more, or leave the document out"
         )
     return list(prompt[len(prompt) - room :]) if len(prompt) > room else list(prompt)
@@ -86,5 +88,6 @@ def reads_greedy(task: Any) -> bool | None:
     return task.OUTPUT_TYPE == "multiple_choice" and "exact_match" in metrics
 
 
-def _where(instance: Instance) -> str:
+def where(instance: Instance) -> str:
+    """Where a request comes from, for messages."""
     return f"task {instance.task_name}, document {instance.doc_id}"

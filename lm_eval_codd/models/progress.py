@@ -57,8 +57,8 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def on_step(self, event: StepEvent) -> None:
-        """`on_step` of `generate`."""
+    def on_step(self, event: StepEvent | None = None) -> None:
+        """`on_step` of `generate`; of other models, a pass of the network."""
         self._step += 1
         self._show(0)
 

@@ -10,7 +10,7 @@ from lm_eval_codd import likelihood
 from lm_eval_codd.likelihood import Likelihood
 from lm_eval_codd.models.batching import BatchSize, within_memory
 from lm_eval_codd.models.journal import Journal, Kept, Keys, take_journalled
-from lm_eval_codd.models.record import scored_by
+from lm_eval_codd.models.masked_setup import scored_by
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.backbone import Backbone

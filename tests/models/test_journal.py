@@ -377,7 +377,7 @@ class TestResume:
         save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
         ask(type(lm)(str(copy), **SHORT, journal=tmp_path / "journal"), PROMPTS[:1])
         assert len(decoded) == 1
-        monkeypatch.setattr("lm_eval_codd.models.record.code_version", lambda room: "another")
+        monkeypatch.setattr("lm_eval_codd.models.masked_setup.code_version", lambda room: "another")
         ask(load(), PROMPTS[:1])
         assert len(decoded) == 2
 

@@ -12,7 +12,7 @@ from lm_eval.tasks import TaskManager
 
 import lm_eval_codd as codd
 from lm_eval_codd.circuits.files import save_circuit
-from lm_eval_codd.models import record
+from lm_eval_codd.models import masked_setup
 from lm_eval_codd.models.codd import CoddLLaDA
 from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.models.pairs import fit, pair_of, reads_greedy, windows_of
@@ -139,8 +139,10 @@ class TestCache:
     def test_likelihoods_of_other_code_are_not_read_back(self, checkpoints, run_stock, tmp_path, monkeypatch):
         cache = str(tmp_path / "cache")
         run_stock(LLaDA(checkpoints["llada"], **SETTINGS), ["lambada_openai"], use_cache=cache)
-        version = record.code_version
-        monkeypatch.setattr(record, "code_version", lambda room: "changed" if room == "likelihood" else version(room))
+        version = masked_setup.code_version
+        monkeypatch.setattr(
+            masked_setup, "code_version", lambda room: "changed" if room == "likelihood" else version(room)
+        )
         with pytest.raises(ValueError, match=r"made with code of likelihoods=\w+ \(now changed\); give another path"):
             run_stock(LLaDA(checkpoints["llada"], **SETTINGS), ["lambada_openai"], use_cache=cache)
 

@@ -5,7 +5,7 @@ import pytest
 from lm_eval_codd import backbones
 from lm_eval_codd.models.dream import Dream
 from lm_eval_codd.models.llada import LLaDA
-from lm_eval_codd.models.record import made_by
+from lm_eval_codd.models.masked_setup import made_by
 
 P2 = {"decoder": "p2", "num_steps": 6, "gen_length": 16, "device": "cpu"}
 PROMPTS = ["a", "bb bb", "c" * 9]

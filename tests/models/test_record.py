@@ -9,12 +9,13 @@ import torch
 from lm_eval_codd import DecodingConfig
 from lm_eval_codd.decoding import Generation
 from lm_eval_codd.models.journal import Kept, Keys
-from lm_eval_codd.models.record import Record, Setup, Totals, made_by
+from lm_eval_codd.models.masked_setup import MaskedSetup, made_by
+from lm_eval_codd.models.record import Record, Totals
 
 
 def a_model():
     config = DecodingConfig()
-    return Setup(config=config, backbone=None, circuit=None, max_length=9, world_size=1, lacks_template=False)
+    return MaskedSetup(config=config, backbone=None, circuit=None, max_length=9, world_size=1, lacks_template=False)
 
 
 def made(config=None, circuit_dtype=torch.float32, **backbone):
