@@ -48,6 +48,8 @@ READ_AS: Final[Mapping[str, Elsewhere]] = {
     "confidence_threshold": Elsewhere("threshold", "SDAR"),
     "cfg": Elsewhere("cfg_scale", "LLaDA, dLLM"),
     "mc_num": Elsewhere("num_samples", "LLaDA, Dream, dLLM"),
+    "num_mc": Elsewhere("num_samples", "DUO"),
+    "length": Elsewhere("gen_length", "DUO"),
     "is_check_greedy": Elsewhere("is_greedy", "LLaDA, dLLM"),
     "nll_type": Elsewhere("estimator", "Dream", lambda form: _NLL_TYPES.get(str(form), form)),
     "mask_token_id": Elsewhere("mask_id", "Dream, transformers"),

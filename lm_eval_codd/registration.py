@@ -18,6 +18,12 @@ MODELS: Final = {
     "codd_llada": "lm_eval_codd.models.codd:CoddLLaDA",
     "codd_dream": "lm_eval_codd.models.codd:CoddDream",
     "codd_masked_lm": "lm_eval_codd.models.codd:CoddMaskedLM",
+    "duo": "lm_eval_codd.models.dit_lm:DUO",
+    "mdlm": "lm_eval_codd.models.dit_lm:MDLM",
+    "sedd": "lm_eval_codd.models.dit_lm:SEDD",
+    "d3pm": "lm_eval_codd.models.dit_lm:D3PM",
+    "dit_ar": "lm_eval_codd.models.dit_lm:DiTAR",
+    "dlm": "lm_eval_codd.models.dit_lm:DLM",
 }
 
 

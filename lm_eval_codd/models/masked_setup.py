@@ -159,9 +159,7 @@ def scored_by(config: LikelihoodConfig, backbone: Backbone, circuit: HMM | None)
     return {"request": "likelihood", **not_defaults(config), **_parts(backbone, circuit, "likelihood")}
 
 
-def _warnings(
-    setup: MaskedSetup, totals: Totals, likelihoods: LikelihoodTotals, routing: RoutingTotals
-) -> list[str]:
+def _warnings(setup: MaskedSetup, totals: Totals, likelihoods: LikelihoodTotals, routing: RoutingTotals) -> list[str]:
     config, circuit = setup.config, setup.circuit
     warnings = list(likelihoods.warnings(None if circuit is None else setup.likelihoods))
     if setup.lacks_template:

@@ -22,6 +22,7 @@ from lm_eval_codd.settings.derived import (
     rule_of,
     steps_follow_confidence,
 )
+from lm_eval_codd.settings.dit import DiTSettings
 from lm_eval_codd.settings.fields import either, facts_of, unknown_value
 from lm_eval_codd.settings.likelihood import (
     ESTIMATORS,
@@ -58,6 +59,7 @@ __all__ = [
     "STATIC",
     "TAKE_PLANNERS",
     "DecodingConfig",
+    "DiTSettings",
     "Family",
     "LikelihoodConfig",
     "RouterOptions",

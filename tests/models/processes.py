@@ -86,3 +86,14 @@ def score_stock_tasks(model: str, checkpoint: str, settings: dict[str, Any], tas
     result = simple_evaluate(lm, tasks=list(tasks), task_manager=stock_tasks.manager(), bootstrap_iters=0)
     if result:
         out.write_text(json.dumps(result, default=str))
+
+
+def evaluate_as(
+    model: str, checkpoint: str, settings: dict[str, Any], tasks: str, names: Sequence[str], out: Path
+) -> None:
+    """Evaluate tasks of a folder by a model of this name, and write the result to `out`."""
+    manager = TaskManager(include_defaults=False, include_path=tasks)
+    lm = get_model(model)(checkpoint, **settings)
+    result = simple_evaluate(lm, tasks=list(names), task_manager=manager, bootstrap_iters=0)
+    if result:
+        out.write_text(json.dumps(result, default=str))
