@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
             show_cells(published, {})
             return DONE
         if published.all and not (texts or sweeps or published.ready):
-            raise ValueError(f"nothing here runs `--paper {published.all[0].source}`; --dry-run says why")
+            raise ValueError(f"`--paper {published.all[0].source}` has no cell to launch; --dry-run says why")
         if not (texts or sweeps or published.ready):
             raise ValueError("there is nothing to run; give --run, --sweep, --paper or --demo (--help says more)")
         output_dir = Path(options.get("output_dir", "results")).expanduser().resolve()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lm_eval_codd.atlas.cell import PERCENT
 from lm_eval_codd.atlas.plan import Planned, plan_cells
@@ -169,7 +169,13 @@ def check_against_atlas(folder: Folder, against: str, *, level: float) -> AtlasC
     wanted = {task for one in plan if (task := _task(one))}
     measured = measured_in((*folder.runs, *folder.measured), wanted)
     benchmarks = _benchmarks(source.name)
-    found = [_find(one, measured, benchmarks) for one in plan]
+    compared = [(one, _compared(one, measured, benchmarks)) for one in plan]
+    # A run of one cell is no failed attempt at another.
+    taken = {id(near.measured) for _, nearest in compared for near in nearest if not near.differences}
+    found = [
+        _outcome(one, [near for near in nearest if not near.differences or id(near.measured) not in taken])
+        for one, nearest in compared
+    ]
     number = sum(len(one.readings) for one in found)
     judged = [_judge(one, level / max(1, number)) for one in found]
     notes = [f"left out: {problem}" for problem in folder.problems]
@@ -204,24 +210,36 @@ def _task(planned: Planned) -> str | None:
     return planned.recipe.lm_eval.get("tasks")
 
 
-def _find(planned: Planned, measured: Iterable[Measured], benchmarks: Mapping[str, str]) -> Judged:
-    """The cell with the latest measurement of it; else with the nearest other one and what that has otherwise."""
+class _Near(NamedTuple):
+    """A measurement of a cell's model and benchmark, and what it has otherwise than was published."""
+
+    differences: list[str]
+    measured: Measured
+
+
+def _compared(planned: Planned, measured: Iterable[Measured], benchmarks: Mapping[str, str]) -> list[_Near]:
+    """The measurements that may be the cell's, the nearest first, of equally near ones the latest."""
+    recipe, cell = planned.recipe, planned.cell
+    if not recipe.is_ready:
+        return []
+    found = []
+    for one in measured:
+        is_near = one.task == _task(planned) or benchmarks.get(one.task) == cell.benchmark
+        if is_near and is_same_checkpoint(cell.model, one.run.checkpoint):
+            others = _other_arguments(planned, one) if recipe.run is None else differences(recipe.run, one)
+            found.append(_Near(others, one))
+    return sorted(reversed(found), key=lambda near: len(near.differences))
+
+
+def _outcome(planned: Planned, nearest: Sequence[_Near]) -> Judged:
+    """The cell with its measurement; else what keeps the nearest from being one, or why there is none."""
     recipe, cell = planned.recipe, planned.cell
     if not recipe.is_ready:
         missing = f"not stated: {', '.join(recipe.unstated)}" if recipe.unstated else recipe.refusal
         return Judged(planned, NOT_RUN, (missing,))
-    nearest: tuple[list[str], Measured] | None = None
-    for one in measured:
-        of_task = one.task == _task(planned)
-        is_near = of_task or benchmarks.get(one.task) == cell.benchmark
-        if not is_near or not is_same_checkpoint(cell.model, one.run.checkpoint):
-            continue
-        others = differences(recipe.run, one) if recipe.run is not None else _other_arguments(planned, one)
-        if nearest is None or len(others) <= len(nearest[0]):
-            nearest = others, one
-    if nearest is None:
+    if not nearest:
         return Judged(planned, NOT_RUN, ("no run of it in this folder",))
-    others, one = nearest
+    others, one = nearest[0]
     if others:
         said = [*others[:_MOST_SAID], *([f"and {len(others) - _MOST_SAID} more"] if len(others) > _MOST_SAID else [])]
         return Judged(planned, NOT_COMPARABLE, (f"{one.run.name}: {', '.join(said)}",), measured=one)

@@ -28,6 +28,7 @@ _REPORT: Final = """Tables of the runs in a folder, with what is not in them and
   lm-eval-codd report results/
   lm-eval-codd report results/ --table 1 --format latex --output table1.tex
   lm-eval-codd report results/ --html report.html --plots plots/
+  lm-eval-codd report results/ --atlas atlas.html
 
 Runs of different settings are in different tables; what else differs within one is marked. A cell with several runs
 over pc_frac and pc_temperature shows the best and says so. Folders of the files to write are made where they are
@@ -57,10 +58,15 @@ def report_main(argv: Sequence[str]) -> int:
     args = _report_parser().parse_args(argv)
     if not 0 < args.margin < 100:
         raise ValueError(f"`--margin {args.margin:g}` must be above 0 and below 100, in points; 1.0 is the usual one")
-    _check_outputs(output=args.output, html=args.html)
+    _check_outputs(output=args.output, html=args.html, atlas=args.atlas)
     if args.plots is not None:
         check_folder("--plots", args.plots)
     folder = without_contradicted(read_folder(args.results))
+    if args.atlas is not None:
+        from lm_eval_codd.reporting.atlas_page import build_atlas_page
+
+        write_text(args.atlas, build_atlas_page(folder, f"Published figures: {args.results}", level=_DEFAULT_LEVEL))
+        print(f"wrote {args.atlas}", file=sys.stderr)
     report = build_report(folder, args.table, margin=args.margin)
     if not report.tables:
         what = "runs with a score" if args.table is None else f"runs of table {args.table}"
@@ -211,6 +217,12 @@ def _report_parser() -> Parser:
         default=DEFAULT_MARGIN,
         metavar="POINTS",
         help=f"within which a cheaper decode is called equivalent (default: {DEFAULT_MARGIN})",
+    )
+    parser.add_argument(
+        "--atlas",
+        type=Path,
+        metavar="FILE",
+        help="one page with every published figure, by source and benchmark, and the verdict of these runs on it",
     )
     parser.add_argument("--plots", type=Path, metavar="DIR", help="pictures as PNG and SVG")
     return parser

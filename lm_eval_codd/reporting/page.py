@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lm_eval_codd.reporting.runs import Folder
     from lm_eval_codd.reporting.table import Table
 
-__all__ = ["as_script_data", "build_page"]
+__all__ = ["as_script_data", "asset", "build_page", "cut"]
 
 # Answers in the page, over all runs, and bytes of their lines in the samples files: what is more stays there.
 _MAX_ANSWERS: Final = 10_000
@@ -54,8 +54,8 @@ def build_page(report: Report, folder: Folder, title: str) -> str:
         "runs": without_homes([_describe(run) for run in runs]),
         **_answers(runs, with_answers, report.groups),
     }
-    parts = {name: _part(f"page.{name}") for name in ("css", "js")}
-    page = _part("page.html").replace("{{css}}", parts["css"]).replace("{{js}}", parts["js"])
+    parts = {name: asset(f"page.{name}") for name in ("css", "js")}
+    page = asset("page.html").replace("{{css}}", parts["css"]).replace("{{js}}", parts["js"])
     page = page.replace("{{title}}", escape(title).replace("{", "&#123;"))
     # Last, so that nothing in the data is taken for a place to fill in.
     return page.replace("{{data}}", as_script_data(data))
@@ -155,8 +155,8 @@ def _answers(runs: Sequence[Run], with_answers: Sequence[Run], groups: Iterable[
         for item in read_items(run, keys):
             place = places.setdefault((run.task, item.key), len(documents))
             if place == len(documents):
-                documents.append({"id": item.key.doc_id, "prompt": _cut(item.prompt), "target": _cut(item.target)})
-            of_run[place] = [item.score, _cut(item.answer), _cut(item.extracted)]
+                documents.append({"id": item.key.doc_id, "prompt": cut(item.prompt), "target": cut(item.target)})
+            of_run[place] = [item.score, cut(item.answer), cut(item.extracted)]
         left_out = max(left_out, (run.n or 0) - len(of_run))
         answers.append(of_run)
     return {"documents": documents, "answers": answers, "left_out": left_out}
@@ -202,10 +202,11 @@ def _within(keys: Sequence[Key], sizes: Mapping[Key, int], num_tasks: int) -> It
         yield key
 
 
-def _cut(text: str) -> str:
-    if len(text) <= _LONGEST:
+def cut(text: str, longest: int = _LONGEST) -> str:
+    """The text, without its middle where it has more characters than that."""
+    if len(text) <= longest:
         return text
-    half = _LONGEST // 2
+    half = longest // 2
     return f"{text[:half]}\n[... {len(text) - 2 * half} characters, which are in the samples file ...]\n{text[-half:]}"
 
 
@@ -231,5 +232,6 @@ def _data_uri(svg: bytes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode('ascii')}"
 
 
-def _part(name: str) -> str:
+def asset(name: str) -> str:
+    """A file of the pages, as text."""
     return resources.files("lm_eval_codd.reporting").joinpath("assets").joinpath(name).read_text(encoding="utf-8")

@@ -89,7 +89,7 @@ class TestARun:
     def test_of_no_cell_that_can_be_run_is_refused(self, capsys):
         assert main(["--paper", "wino"]) == 2
         assert capsys.readouterr().err == (
-            "lm-eval-codd launch: nothing here runs `--paper wino`; --dry-run says why\n"
+            "lm-eval-codd launch: `--paper wino` has no cell to launch; --dry-run says why\n"
         )
 
     def test_records_its_cells_and_what_was_assumed_for_them(self, launcher, monkeypatch):

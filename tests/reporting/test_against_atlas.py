@@ -159,6 +159,14 @@ class TestNotComparable:
         write_cell(tmp_path / "results", planned(), settings=settings)
         assert one(tmp_path / "results").verdict == "reproduced"
 
+    def test_a_run_of_another_cell_is_no_failed_attempt(self, tmp_path):
+        ready = {one.cell.id: one for one in plan_cells(["llada"]).ready}
+        write_cell(tmp_path / "results", ready["llada-base.gsm8k.pure1024"])
+        verdicts = {one.cell.id: one.verdict for one in check(tmp_path / "results", "llada").cells}
+        assert verdicts["llada-base.gsm8k.pure1024"] == "reproduced"
+        assert verdicts["llada-base.gsm8k.pure256"] == "not run"
+        assert one(tmp_path / "results", "llada:llada-base.gsm8k.pure256").verdict == "not comparable"
+
     def test_another_checkpoint_is_none_of_the_cells(self, tmp_path):
         write_cell(tmp_path / "results", planned("llada:llada-base.gsm8k.pure1024"))
         write_cell(tmp_path / "results", planned("fast_dllm:fast-dllm.llada.gsm8k.256.baseline"), number=1)
