@@ -17,7 +17,7 @@ from lm_eval_codd.runs import record
 from lm_eval_codd.runs.file_checks import find_problems
 from lm_eval_codd.runs.make_run import make_run, parse_runs
 from lm_eval_codd.runs.naming import former_name, run_name
-from lm_eval_codd.runs.same import merge
+from lm_eval_codd.runs.same import answers_key, merge
 from lm_eval_codd.runs.sweep import Sweep, typed
 
 if TYPE_CHECKING:
@@ -66,10 +66,7 @@ def select(
         NotStarted: any run is impossible, with a line for each.
     """
     runs, remarks = _distinct(texts, sweeps, defaults, cells)
-    published = _published(cells, defaults)
-    there = {name: _name_there(name, run, output_dir) for name, run in runs.items()}
-    published = {there[name]: of_run for name, of_run in published.items()}
-    runs = {there[name]: run for name, run in runs.items()}
+    runs = {_name_there(name, run, output_dir): run for name, run in runs.items()}
     others = {
         name: differences for name, run in runs.items() if (differences := record.differences(output_dir / name, run))
     }
@@ -97,7 +94,7 @@ def select(
             remarks += [f"older    {name}: {line}" for line in record.otherwise(done[name], run)]
     if problems := find_problems({name: run for name, run in runs.items() if name not in finished}):
         raise NotStarted(problems)
-    return Selection(runs, frozenset(finished), tuple(remarks), published)
+    return Selection(runs, frozenset(finished), tuple(remarks), _published(runs, cells, defaults))
 
 
 def _name_there(name: str, run: Run, output_dir: Path) -> str:
@@ -127,11 +124,14 @@ def prepare_folder(output_dir: Path) -> str | None:
     return None if has_locks else f"the file system of {output_dir} has no locks: start no second launcher on it"
 
 
-def _published(cells: Sequence[Planned], defaults: Mapping[str, Any]) -> dict[str, dict[str, dict[str, str]]]:
-    """The cells of each run, by its name, with what was assumed for them."""
+def _published(
+    runs: Mapping[str, Run], cells: Sequence[Planned], defaults: Mapping[str, Any]
+) -> dict[str, dict[str, dict[str, str]]]:
+    """The cells of each run, by its name, with what was assumed for them; a run may stand for others' cells."""
+    names = {answers_key(run): name for name, run in runs.items()} if cells else {}
     found: dict[str, dict[str, dict[str, str]]] = {}
     for planned in cells:
-        name = run_name(make_run({**defaults, **planned.recipe.flags}))
+        name = names[answers_key(make_run({**defaults, **planned.recipe.flags}))]
         found.setdefault(name, {})[planned.label] = dict(planned.recipe.assumed)
     return found
 

@@ -104,6 +104,13 @@ class TestARun:
         Execution(job, make_slots("cpu")[0], held, RUNNER).close()
         assert json.loads((folder / "run.json").read_text())["published"] == {"llada:x": assumed}
 
+    def test_stands_for_the_cells_of_runs_that_are_the_same(self, tmp_path):
+        plan = plan_cells(["codd:table5.codd.random.mbpp.64.*"])
+        selection = select([], [], tmp_path, {}, cells=plan.ready)
+        cells = [cell for of_run in selection.published.values() for cell in of_run]
+        assert sorted(cells) == sorted(planned.label for planned in plan.ready)
+        assert len(selection.runs) < len(cells) == 6
+
     def test_keeps_them_through_a_plan_for_slurm(self, tmp_path):
         plan = plan_cells(["codd:table1.codd.margin.gsm8k.64"], {"pc_frac": "0.5", "pc_temperature": "0.2"})
         selection = select([], [], tmp_path, {}, cells=plan.ready)

@@ -167,6 +167,16 @@ class TestNotComparable:
         assert verdicts["llada-base.gsm8k.pure256"] == "not run"
         assert one(tmp_path / "results", "llada:llada-base.gsm8k.pure256").verdict == "not comparable"
 
+    @pytest.mark.parametrize("pc_frac, verdict", [(0.3, "reproduced"), (0.6, "not comparable")])
+    def test_values_that_open_the_same_gates_are_no_difference(self, pc_frac, verdict, tmp_path):
+        """At 64 steps a block's mask ratios are 1, 3/4, 1/2 and 1/4: 0.3 and 0.5 are one decode, 0.6 is another."""
+        label = "codd:table4.codd.random.gpqa.64.0.5.0.1"
+        cell = planned(label, [("pc_ckpt", "own/gpqa-pc")])
+        folder = write_cell(
+            tmp_path / "results", cell, settings={"pc_frac": pc_frac}, published={label: {"pc_ckpt": "own/gpqa-pc"}}
+        )
+        assert folder.is_dir() and one(tmp_path / "results", label).verdict == verdict
+
     def test_another_checkpoint_is_none_of_the_cells(self, tmp_path):
         write_cell(tmp_path / "results", planned("llada:llada-base.gsm8k.pure1024"))
         write_cell(tmp_path / "results", planned("fast_dllm:fast-dllm.llada.gsm8k.256.baseline"), number=1)

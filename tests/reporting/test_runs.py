@@ -125,6 +125,16 @@ class TestLmEvalAlone:
             (alone / f"results_{run}.json").write_bytes(next((tmp_path / run).glob("results_*.json")).read_bytes())
         assert len(read_folder(alone).runs) == 2
 
+    @pytest.mark.parametrize("shots, apart", [(5, True), (0, False)])
+    def test_tells_runs_apart_whose_examples_stand_in_one_turn(self, tmp_path, shots, apart):
+        """Where there are examples, and a chat template to make turns with."""
+        for name, turns in (("turns", True), ("one", False)):
+            change = {"fewshot_as_multiturn": turns, "n-shot": {"codd_gsm8k": shots}}
+            write_run(tmp_path, outcomes(20, 10), name=name, change=change)
+        groups = group_runs(read_folder(tmp_path).runs)
+        assert len(groups) == (2 if apart else 1)
+        assert any("fewshot_as_multiturn=False" in group.title for group in groups) is apart
+
     def test_reads_every_task_of_a_file_without_sharing_its_cost(self, tmp_path):
         folder = write_run(tmp_path, [1, 0], name="a")
         (folder / "run.json").unlink()
