@@ -23,8 +23,8 @@ def load_tokenizer(
         path_or_hub_id: as for `load_backbone`.
         family: as for `load_backbone`.
         revision: branch, tag or commit on the hub.
-        is_apart: these are files of a tokenizer for checkpoints of `family`, or of any where that is None, not of one:
-            a config.json beside them, as of another family, says nothing.
+        is_apart: these are files of a tokenizer for checkpoints of `family`, not of one: a config.json beside them, as
+            of another family, says nothing.
 
     Raises:
         CheckpointError: there is no tokenizer.json, nor the vocab.json and merges.txt that Dream ships instead.
@@ -34,13 +34,13 @@ def load_tokenizer(
     what = "tokenizer" if is_apart else "checkpoint"
     checkpoint = find_checkpoint(path_or_hub_id, revision, files=CONFIG_FILES, kind=what)
     if is_apart:
-        layout = next((layout for layout in LAYOUTS if layout.family == family), None)
+        layout = next(layout for layout in LAYOUTS if layout.family == family)
     else:
         layout = find_layout(checkpoint, family)
     ingredients = ("vocab.json", "merges.txt")
     if (checkpoint.folder / "tokenizer.json").is_file():
         kind, found = transformers.PreTrainedTokenizerFast, "tokenizer.json"
-    elif layout is None or layout.tokenizer_class is None:
+    elif layout.tokenizer_class is None:
         raise CheckpointError(f"{what} `{checkpoint.source}` has no tokenizer.json; add its tokenizer's files")
     elif all((checkpoint.folder / name).is_file() for name in ingredients):
         kind, found = getattr(transformers, layout.tokenizer_class), " and ".join(ingredients)

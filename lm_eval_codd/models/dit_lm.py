@@ -118,10 +118,12 @@ class DLM(GenerationLM, LikelihoodLM):
         self._prepare(evaluation, batch_size=batch_size, max_batch_size=max_batch_size, journal=journal)
         computed_on = choose_device(device, self._ranks.local_rank)
         self._texts = DiTTexts.load(pretrained, revision, tokenizer, config)
+        circuit = None if pc is None else circuits.load_circuit(pc, revision=pc_revision)
+        self.dit = load_dit(pretrained, algo, dtype, computed_on, revision, ema, config.ids.mask)
         if self._texts.is_there:
             self.tokenizer = self._texts.tokenizer
-        circuit = None if pc is None else circuits.load_circuit(pc, revision=pc_revision)
-        self.dit = load_dit(pretrained, algo, dtype, computed_on, revision, ema, mask_id)
+            if self.dit.bos_id is None:
+                self.dit.bos_id, self.dit.eos_id = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         if circuit is not None:
             check_circuit(self.dit, circuit)
             circuit = circuit.to(device=self.dit.device)

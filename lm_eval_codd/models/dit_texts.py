@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lm_eval.models.utils import handle_stop_sequences, postprocess_generated_text
 
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, find_checkpoint
-from lm_eval_codd.backbones.tokenizer import load_tokenizer
+from lm_eval_codd.backbones.plain_tokenizer import load_plain_tokenizer
 from lm_eval_codd.models.texts import Texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transformers import PreTrainedTokenizerFast
     from typing_extensions import Self
 
     from lm_eval_codd.dit.config import DiTConfig
+
+
+# Of BERT's, where there is no tokenizer.json.
+_VOCABULARY: Final = "vocab.txt"
 
 
 class DiTTexts(Texts):
@@ -27,7 +30,6 @@ class DiTTexts(Texts):
         is_there: whether there is a tokenizer.
     """
 
-    tokenizer: PreTrainedTokenizerFast
     is_there = True
 
     @classmethod
@@ -42,12 +44,13 @@ class DiTTexts(Texts):
             texts = cls.__new__(cls)
             texts.source, texts.is_there = pretrained, False
             return texts
-        loaded = load_tokenizer(source, None, None if tokenizer else revision, is_apart=True)
+        loaded = load_plain_tokenizer(source, None if tokenizer else revision)
         number, columns = len(loaded), config.vocab_size
-        if not 0 <= columns - number <= 1:
+        # A mask that the tokenizer lacks, or padding that it was given and the model lacks.
+        if abs(columns - number) > 1:
             raise ValueError(
-                f"tokenizer `{source}` has {number} tokens, and `{pretrained}` {columns} logit columns (its tokens, "
-                "and a mask that it may lack); use the tokenizer that the model was trained with"
+                f"tokenizer `{source}` has {number} tokens, and `{pretrained}` {columns} logit columns; use the "
+                "tokenizer that the model was trained with"
             )
         return cls(loaded, source, False, {})
 
@@ -89,5 +92,5 @@ def _beside(pretrained: str, revision: str | None) -> str | None:
     """A checkpoint's folder or hub id, where it has a tokenizer."""
     if Path(pretrained).expanduser().is_file():
         return None
-    folder = find_checkpoint(pretrained, revision, files=CONFIG_FILES).folder
-    return pretrained if (folder / "tokenizer.json").is_file() else None
+    folder = find_checkpoint(pretrained, revision, files=(*CONFIG_FILES, _VOCABULARY)).folder
+    return pretrained if any((folder / name).is_file() for name in ("tokenizer.json", _VOCABULARY)) else None

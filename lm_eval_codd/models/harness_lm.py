@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import torch
     from torch import Tensor
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase
 
     from lm_eval_codd.models.record import Setup
     from lm_eval_codd.models.texts import Texts
@@ -41,7 +41,7 @@ class HarnessLM(TemplateLM):
         has_applied_chat_template: whether the evaluation's prompts went through a chat template.
     """
 
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerBase
     _texts: Texts
     _max_length: int
 

@@ -291,8 +291,9 @@ class TestSamples:
         with pytest.raises(ValueError, match="no room for a prompt of 21 tokens and its answer; give a"):
             drawn(MDLM(folders["mdlm"], **SETTINGS), ["a" * 20])
 
-    def test_texts_are_cut_at_stop_strings_and_leave_out_what_the_tokenizer_lacks(self, folders):
-        lm = DUO(folders["duo"], **SETTINGS, noise_removal="none")
+    def test_texts_are_cut_at_stop_strings_and_leave_out_what_the_tokenizer_lacks(self, folders, tmp_path):
+        tokenizer = tiny_dit.write_tokenizer(tmp_path / "tokenizer", pad_token="<eos>")
+        lm = DUO(folders["duo"], **SETTINGS, noise_removal="none", tokenizer=tokenizer)
         answers = drawn(lm, [""] * 20)
         number = sum(one.ids.count(30) for one in answers)
         assert lm.get_model_info()["tokens_without_text"] == number > 0
@@ -334,7 +335,8 @@ class TestWithoutATokenizer:
 
     def test_one_that_is_named_is_taken(self, bare, tmp_path):
         lm = DUO(bare, tokenizer=tiny_dit.write_tokenizer(tmp_path / "tokenizer"), **SETTINGS)
-        assert lm.tok_encode("abc") == [0, 1, 2]
+        assert lm.tok_encode("abc") == [BEGIN, 0, 1, 2]  # which the config does not name
+        assert lm.tok_encode("abc", add_special_tokens=False) == [0, 1, 2]
         assert lm.tokenizer_name.endswith("tokenizer")
 
 
@@ -435,9 +437,10 @@ def test_mistakes_are_one_line_before_weights_are_loaded(folders, monkeypatch, n
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_tokenizer_of_another_vocabulary_is_refused(folders, checkpoints):
-    with pytest.raises(ValueError, match=r"has 500 tokens, and `.*` 31 logit columns .* the model was trained with$"):
-        MDLM(folders["mdlm"], tokenizer=checkpoints["llada"], device="cpu")
+def test_a_tokenizer_of_another_vocabulary_is_refused(folders, tmp_path):
+    tokenizer = tiny_dit.write_tokenizer(tmp_path, more=470)
+    with pytest.raises(ValueError, match=r"has 501 tokens, and `.*` 31 logit columns; use the tokenizer that"):
+        MDLM(folders["mdlm"], tokenizer=tokenizer, device="cpu")
 
 
 @pytest.mark.parametrize(

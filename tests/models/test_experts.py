@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from lm_eval_codd import backbones
 from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.models.masked_lm import MaskedLM
-from lm_eval_codd.models.record import made_by, scored_by
+from lm_eval_codd.models.masked_setup import made_by, scored_by
 from tests.backbones.experts.goldens import MODEL, megatron_folder
 
 SETTINGS = {"num_steps": 4, "gen_length": 12, "block_length": 12, "device": "cpu", "dtype": "float32"}

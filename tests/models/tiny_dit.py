@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz. "
 BEGIN = 29
+SPECIAL = {"bos_token": "<eos>", "eos_token": "<eos>"}
 FOLDERS = {"duo": "hf-duo-tiny", "dit_ar": "hf-ar-tiny"}
 # What a folder is taken for.
 ALGO = {"sedd": {"algo": "sedd"}, "d3pm": {"algo": "d3pm"}}
@@ -79,13 +80,20 @@ def of_sample(doc, results):
 """
 
 
-def write_tokenizer(folder: Path) -> str:
-    """One token a letter, and an end token: one less than the models have logit columns, the last of which masks."""
-    vocab = {"Ġ" if letter == " " else letter: index for index, letter in enumerate(LETTERS)}
+def write_tokenizer(folder: Path, more: int = 0, **special: str) -> str:
+    """One token a letter, and an end token: one less than the models have logit columns, the last of which masks.
+
+    Args:
+        folder: for its files.
+        more: tokens.
+        **special: tokens, by what they are for.
+    """
+    vocab = {f"w{number}": BEGIN + 1 + number for number in range(more)}
+    vocab |= {"Ġ" if letter == " " else letter: index for index, letter in enumerate(LETTERS)}
     tokenizer = Tokenizer(BPE(vocab={**vocab, "!": 28, "<eos>": BEGIN}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>").save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL, **special).save_pretrained(folder)
     return str(folder)
 
 
