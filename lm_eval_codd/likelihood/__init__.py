@@ -3,5 +3,14 @@
 from lm_eval_codd.likelihood.requirements import check_circuit
 from lm_eval_codd.likelihood.results import Finished, Likelihood
 from lm_eval_codd.likelihood.run import log_likelihood, stream
+from lm_eval_codd.likelihood.validation import ValidationLoss, validation_loss
 
-__all__ = ["Finished", "Likelihood", "check_circuit", "log_likelihood", "stream"]
+__all__ = [
+    "Finished",
+    "Likelihood",
+    "ValidationLoss",
+    "check_circuit",
+    "log_likelihood",
+    "stream",
+    "validation_loss",
+]

@@ -67,7 +67,7 @@ class Coupled:
         """See `Scoring`."""
         of_canvases = [list(self._parts(canvas)) for canvas in canvases]
         columns = [torch.cat([part.columns for part in parts]) for parts in of_canvases]
-        reading = read(self._backbone, canvases, columns, self._config.cfg_scale)
+        reading = read(self._backbone, canvases, columns, self._config)
         parts, first = [part for parts in of_canvases for part in parts], 0
         for part in parts:
             part.first = first

@@ -27,9 +27,11 @@ def check_call(backbone: Any, pairs: Any, config: Any, circuit: Any) -> None:
             raise TypeError(f"`pairs[{index}]` is not a pair of lists of token ids; give (prompt, target)")
 
 
-def check_pairs(backbone: Backbone, pairs: Sequence[Pair]) -> None:
-    """Raise `ValueError` for a pair that the backbone cannot take."""
+def check_pairs(backbone: Backbone, pairs: Sequence[Pair], pad_to: int | None = None) -> None:
+    """Raise `ValueError` for a pair that the backbone cannot take, or that is longer than what it is padded to."""
     max_length = getattr(backbone, "max_length", None)
+    if pad_to is not None and max_length is not None and pad_to > max_length:
+        raise ValueError(f"`pad_to={pad_to}` exceeds the model's {max_length} tokens; use {max_length} or less")
     for index, (prompt, target) in enumerate(pairs):
         if not len(target):
             raise ValueError(f"the target of `pairs[{index}]` is empty, and nothing has no likelihood; leave it out")
@@ -39,6 +41,11 @@ def check_pairs(backbone: Backbone, pairs: Sequence[Pair]) -> None:
                 f"`pairs[{index}]`: a target of {len(target)} tokens after a prompt of {len(prompt)} exceeds the "
                 f"model's {max_length}; shorten "
                 + ("the prompt from its left" if len(target) <= max_length else "the target, or cut it into windows")
+            )
+        if pad_to is not None and length > pad_to:
+            raise ValueError(
+                f"`pairs[{index}]` has {length} tokens and is longer than `pad_to={pad_to}`; use a larger pad_to, or "
+                f"cut prompts from their left (max_length={pad_to})"
             )
         both = (*prompt, *target)
         if not 0 <= min(both) <= max(both) < backbone.vocab_size:

@@ -18,6 +18,7 @@ from lm_eval_codd.likelihood.exact import exact
 from lm_eval_codd.likelihood.greedy import is_greedy
 from lm_eval_codd.likelihood.mc import mc
 from lm_eval_codd.likelihood.mc_bernoulli import mc_bernoulli
+from lm_eval_codd.likelihood.one_forward import one_forward
 from lm_eval_codd.likelihood.requirements import Pair, check_call, check_circuit, check_pairs
 from lm_eval_codd.likelihood.results import Finished, Likelihood
 from lm_eval_codd.likelihood.scoring import Alone, Canvas, Question, Scoring
@@ -33,6 +34,7 @@ _ESTIMATORS: Final[dict[str, Callable[[Target, LikelihoodConfig], Estimator]]] =
     "mc_bernoulli": mc_bernoulli,
     "chain": chain,
     "exact": exact,
+    "one_forward": one_forward,
 }
 # Tokens of targets under way beyond which no further target of the same prompt joins them.
 _ENOUGH_TOKENS: Final = 1 << 20
@@ -90,7 +92,7 @@ def stream(
     number of its canvases.
     """
     check_call(backbone, pairs, config, circuit)
-    check_pairs(backbone, pairs)
+    check_pairs(backbone, pairs, config.pad_to)
     if batch_size < 1:
         raise ValueError(f"`batch_size={batch_size}` must be at least 1")
     backbone = routed(backbone, config, backbone.mask_id)

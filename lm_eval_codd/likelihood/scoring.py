@@ -78,17 +78,20 @@ class Alone:
     def answer(self, canvases: Sequence[Canvas]) -> None:
         """See `Scoring`."""
         columns = [torch.cat([question.columns for question in canvas.questions]) for canvas in canvases]
-        reading = read(self._backbone, canvases, columns, self._config.cfg_scale)
+        reading = read(self._backbone, canvases, columns, self._config)
         answer_alone(reading, [question for canvas in canvases for question in canvas.questions])
 
 
-def read(backbone: Backbone, canvases: Sequence[Canvas], columns: Sequence[Tensor], cfg_scale: float) -> Reading:
+def read(
+    backbone: Backbone, canvases: Sequence[Canvas], columns: Sequence[Tensor], config: LikelihoodConfig
+) -> Reading:
     """What the network says at some columns of each canvas's target."""
+    after = [torch.full(((config.pad_to or len(canvas)) - len(canvas),), backbone.eos_id) for canvas in canvases]
     return read_canvases(
         backbone,
-        [torch.cat([canvas.prompt, canvas.target]) for canvas in canvases],
+        [torch.cat([canvas.prompt, canvas.target, ends]) for canvas, ends in zip(canvases, after, strict=True)],
         [len(canvas.prompt) + each for canvas, each in zip(canvases, columns, strict=True)],
-        cfg_scale=cfg_scale,
+        cfg_scale=config.cfg_scale,
         prompt_lengths=[len(canvas.prompt) for canvas in canvases],
     )
 

@@ -18,6 +18,7 @@ ESTIMATORS: Final[Mapping[str, tuple[str, ...]]] = {
     "mc_bernoulli": ("num_samples", "ladder_size", "target_stderr", "seed"),
     "chain": ("order",),
     "exact": (),
+    "one_forward": ("pad_to",),
 }
 LADDERS: Final = ("unbiased", "official")
 ORDERS: Final = ("left", "confident")
@@ -43,7 +44,8 @@ class LikelihoodConfig:
         estimator: `mc`: the Monte Carlo bound of masked diffusion, the mean over l uniform on 1..n and l random masks
             of n / l times the log probability of the masked tokens (LLaDA); `mc_bernoulli`: Dream's form of it, each
             token masked with probability p and the sum divided by p; `chain`: the chain rule in one order, exact for
-            it; `exact`: the mean of `mc` over all masks, for short targets.
+            it; `exact`: the mean of `mc` over all masks, for short targets; `one_forward`: the log probability of all
+            tokens masked at once, each alone (EC-DLM's evaluation): a score, not a likelihood.
         num_samples: masks drawn for a target; with `target_stderr` at most that many.
         ladder: how `mc` spreads the numbers of masked tokens: `unbiased`, one in each of num_samples equal strata; or
             `official`, LLaDA's ladders of `ladder_size` evenly spaced numbers from a random start, whose rounding
@@ -51,6 +53,8 @@ class LikelihoodConfig:
         ladder_size: masks of an official ladder, and of Dream's; with `target_stderr`, of a round.
         target_stderr: stop drawing once the standard error, in nats, is no larger; None draws num_samples.
         order: of `chain`: `left` to right, or `confident`: always the position that the model is surest of.
+        pad_to: of `one_forward`: end tokens after the target, up to so many tokens in all, that the model sees as it
+            does in EC-DLM's evaluation; None: none.
         seed: of the masks. They depend on it and on the prompt, so all targets of one prompt are seen through the same.
         cfg_scale: classifier-free guidance, as in decoding; 0 is off.
         is_greedy: whether to find out if decoding one token a step, the surest first, would write the target.
@@ -64,7 +68,7 @@ class LikelihoodConfig:
     estimator: str = setting(
         "mc",
         "log-likelihoods: mc, Monte Carlo over masks; mc_bernoulli, Dream's form of it; chain, one order; exact, all "
-        "masks of a short target",
+        "masks of a short target; one_forward, all masked at once (EC-DLM's score)",
     )
     num_samples: int = setting(128, "log-likelihoods: masks drawn for a target", range=AT_LEAST_1)
     ladder: str = setting(
@@ -77,6 +81,11 @@ class LikelihoodConfig:
         range=Range(lambda v: v > 0, "above 0 (nats)"),
     )
     order: str = setting("left", "log-likelihoods: the order of estimator=chain", choices=ORDERS)
+    pad_to: int | None = setting(
+        None,
+        "log-likelihoods: end tokens after the target up to so many in all, which the model sees, as EC-DLM does",
+        range=AT_LEAST_1,
+    )
     seed: int = _as_in_decoding("seed")
     cfg_scale: float = _as_in_decoding("cfg_scale")
     is_greedy: bool = setting(False, "log-likelihoods: whether greedy decoding would write the target")
@@ -122,6 +131,9 @@ class LikelihoodConfig:
         """
         if self.estimator == "chain":
             return f"log-likelihood by the chain rule in the order `{self.order}`, exact for that order"
+        if self.estimator == "one_forward":
+            padded = f", padded with end tokens to {self.pad_to}" if self.pad_to else ""
+            return f"score of one forward with all of the target masked{padded} (EC-DLM's evaluation); not a bound"
         how = "exact over all masks" if self.estimator == "exact" else f"over {self.num_samples} random masks"
         if coupled:
             return f"estimate by the objective of a circuit (arXiv 2603.00045, Eq. 7), {how}; not a bound"
