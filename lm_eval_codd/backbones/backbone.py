@@ -94,7 +94,7 @@ class Backbone:
         self.family = layout.decoding or layout.family
         self.layout = layout.family
         self.recognised_by = recognised_by
-        self.decodes = layout.decoding is not None and block_length is None
+        self.decodes = layout.decoding is not None and (block_length is not None) == layout.is_block_causal
         self.block_length = block_length
         self._blocks_from_the_end = layout.blocks_from_the_end
         self.mask_id = token_ids.mask_id
@@ -196,7 +196,8 @@ class Backbone:
 
         Args:
             tokens: [B, L] int64.
-            attention_mask: as for `logits`. None is faster.
+            attention_mask: as for `logits`. None is faster. With a span, [B, 1, width, L] says which columns each of
+                its own sees, and [B, 1, 1, L] which all of them see.
             positions: [B, P] int64 columns of `tokens`, of the span where there is one; None asks for all of it.
             cache: of `new_cache`, of at least L columns.
             slots: [B] int64: the row of the cache that each row of `tokens` has; None for the first B in order.
@@ -216,10 +217,11 @@ class Backbone:
             columns = (start[:, None] + torch.arange(width, device=start.device)).clamp(max=tokens.shape[1] - 1)
         if self.block_length is not None and (attention_mask is None or attention_mask.ndim == 2):
             attention_mask = _block_causal(
-                tokens, attention_mask, self.block_length, from_the_end=self._blocks_from_the_end
+                tokens, attention_mask, self.block_length, columns, from_the_end=self._blocks_from_the_end
             )
         if self.scored_by_previous:
-            positions = _scoring_positions(tokens, real_tokens(attention_mask), positions, columns)
+            real = real_tokens(attention_mask, of_span=start is not None)
+            positions = _scoring_positions(tokens, real, positions, columns)
         if start is not None and positions is not None:
             positions = positions - start[:, None]
         return self._trunk(tokens, attention_mask, positions, cache, slots, columns)
@@ -261,8 +263,10 @@ def _is_plain_product(head: nn.Module) -> bool:
     return type(head) is nn.Linear and head.bias is None and not hooked and "forward" not in vars(head)
 
 
-def _block_causal(tokens: Tensor, attention_mask: Tensor | None, block_length: int, *, from_the_end: bool) -> Tensor:
-    """[B, 1, L, L] bool: each position sees its own block and those before it.
+def _block_causal(
+    tokens: Tensor, attention_mask: Tensor | None, block_length: int, columns: Tensor | None, *, from_the_end: bool
+) -> Tensor:
+    """[B, 1, L, L] bool, or [B, 1, W, L] of some columns [B, W]: each sees its own block and those before it.
 
     Blocks are counted from a row's first token, or from its last one backwards.
     """
@@ -271,7 +275,8 @@ def _block_causal(tokens: Tensor, attention_mask: Tensor | None, block_length: i
     if from_the_end:
         place = place - real.sum(dim=-1, keepdim=True)
     blocks = place.div(block_length, rounding_mode="floor")
-    return ((blocks[:, :, None] >= blocks[:, None, :]) & real[:, None, :] & real[:, :, None])[:, None]
+    asking, are_real = (blocks, real) if columns is None else (blocks.gather(1, columns), real.gather(1, columns))
+    return ((asking[:, :, None] >= blocks[:, None, :]) & real[:, None, :] & are_real[:, :, None])[:, None]
 
 
 def _scoring_positions(

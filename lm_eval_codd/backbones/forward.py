@@ -104,8 +104,8 @@ class Trunk:
 
         Args:
             tokens: [B, L] int64.
-            attention_mask: [B, L] bool, False at padding, or [B, 1, L, L] bool, which columns each one sees; None
-                when all see all.
+            attention_mask: [B, L] bool, False at padding, or [B, 1, L, L] bool, which columns each one sees ([B, 1,
+                W, L], each of those that pass through); None when all see all.
             picked: [B, P] int64: which of the columns that pass through are asked for; None for all.
             cache: takes the keys and values of the columns that pass through, and gives those of the others.
             slots: [B] int64 rows of the cache; None for the first B.
@@ -118,7 +118,7 @@ class Trunk:
             ValueError: a cache, where experts choose tokens.
         """
         num_rows, length = tokens.shape
-        real = real_tokens(attention_mask)
+        real = real_tokens(attention_mask, of_span=columns is not None)
         asked, routed = picked, None
         if self._router is not None:
             if cache is not None:
@@ -165,10 +165,15 @@ def device_of(module: nn.Module) -> torch.device:
     return cast("Tensor", module.weight).device if device is None else torch.device(device)
 
 
-def real_tokens(attention_mask: Tensor | None) -> Tensor | None:
-    """[B, L] bool, False at padding, of a mask in either form: a token sees itself, padding is seen by nobody."""
+def real_tokens(attention_mask: Tensor | None, *, of_span: bool = False) -> Tensor | None:
+    """[B, L] bool, False at padding, of a mask in either form: a token sees itself, padding is seen by nobody.
+
+    Where a mask is `of_span`, [B, 1, W, L], what none of the span sees counts as padding.
+    """
     if attention_mask is None or attention_mask.ndim == 2:
         return attention_mask
+    if of_span:
+        return attention_mask[:, 0].any(dim=1)
     return attention_mask[:, 0].diagonal(dim1=1, dim2=2)
 
 
@@ -176,10 +181,11 @@ def _seen(attention_mask: Tensor | None, columns: Tensor | None) -> Tensor | Non
     """What attention takes: [B, 1, 1, L] where all see the same, [B, 1, W, L] else; None gets the fastest kernels."""
     if attention_mask is None or attention_mask.ndim == 2:
         return None if attention_mask is None else attention_mask[:, None, None, :]
+    if columns is not None:
+        return attention_mask
     # Padding sees itself: a row of weights over nothing is not a number, and would spread.
     length = attention_mask.shape[-1]
-    seen = attention_mask | torch.eye(length, dtype=torch.bool, device=attention_mask.device)
-    return seen if columns is None else _pick(seen[:, 0], columns)[:, None]
+    return attention_mask | torch.eye(length, dtype=torch.bool, device=attention_mask.device)
 
 
 def _phases(length: int, attention_mask: Tensor | None, columns: Tensor | None, device: torch.device) -> Tensor:

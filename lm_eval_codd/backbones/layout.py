@@ -81,6 +81,11 @@ class Layout:
     published: tuple[int, int] | None = None
     tokenizer_class: str | None = None
 
+    @property
+    def is_block_causal(self) -> bool:
+        """Whether all checkpoints of this layout are."""
+        return self.block_length is not None and self.blocks_if_named is None
+
     def renamed(self, name: str) -> str:
         """The class's name of a checkpoint's module or tensor."""
         for pattern, replacement in self.key_mapping.items():

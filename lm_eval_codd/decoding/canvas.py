@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,6 +48,17 @@ class Drafts:
         return Drafts([self.tokens[index] for index in indices], fixed)
 
 
+class Room(NamedTuple):
+    """What of a canvas a row takes.
+
+    num_positions: of its answer under construction; what is beyond `gen_length` is cut in the end.
+    offset: columns from where its blocks are counted to its answer; 0 where the first block is the answer's first.
+    """
+
+    num_positions: int
+    offset: int = 0
+
+
 @dataclass
 class Canvas:
     """Rows under construction. Prompts are padded on the left, so the answer is at the same columns in every row.
@@ -56,7 +67,9 @@ class Canvas:
 
     indices: each row's place in the caller's list, known without asking the device.
     lengths: each row's prompt tokens, likewise.
-    answer_lengths: each row's own positions of the G in an answer, likewise; with drafts they differ.
+    answer_lengths: each row's own positions of the G in an answer, likewise; with drafts they differ, and where blocks
+        are counted from the prompt's start.
+    block_offsets: columns from where each row's blocks are counted to its answer, likewise.
     answer_start: first column of the answers, the longest prompt's length; L = answer_start + G.
     tokens: [B, L] int64, changed in place.
     attention_mask: [B, L] bool, or None when no row is padded.
@@ -72,6 +85,7 @@ class Canvas:
     indices: list[int]
     lengths: list[int]
     answer_lengths: list[int]
+    block_offsets: list[int]
     answer_start: int
     tokens: Tensor
     attention_mask: Tensor | None
@@ -98,14 +112,16 @@ class Canvas:
         device: torch.device,
         indices: Sequence[int] | None = None,
         drafts: Drafts | None = None,
+        rooms: Sequence[Room] | None = None,
     ) -> Canvas:
         """An answer of `gen_length` positions after each prompt, masked or a draft; `indices` are 0, 1, ... by default.
 
-        A draft that is shorter is padded on the right.
+        One that is shorter, a draft or by its `rooms`, is padded on the right.
         """
+        rooms = [Room(gen_length)] * len(prompts) if rooms is None else rooms
         lengths = [len(prompt) for prompt in prompts]
         longest = max(lengths)
-        answers = [[ids.mask] * gen_length for _ in prompts] if drafts is None else drafts.tokens
+        answers = [[ids.mask] * room.num_positions for room in rooms] if drafts is None else drafts.tokens
         rows = [
             [ids.eos] * (longest - len(prompt)) + [*prompt, *answer] + [ids.eos] * (gen_length - len(answer))
             for prompt, answer in zip(prompts, answers, strict=True)
@@ -120,6 +136,7 @@ class Canvas:
             indices=list(range(len(prompts)) if indices is None else indices),
             lengths=lengths,
             answer_lengths=[len(answer) for answer in answers],
+            block_offsets=[room.offset for room in rooms],
             answer_start=longest,
             tokens=to_device(rows, device),
             attention_mask=None,
@@ -149,6 +166,10 @@ class Canvas:
         """[B, G] bool: positions of the answers that are not decided."""
         return self.answer == self.ids.mask
 
+    def block_starts(self, rows: Sequence[int], blocks: Sequence[int], block_length: int) -> list[int]:
+        """The first column of a block of each of the rows."""
+        return [self.answer_start - self.block_offsets[row] + blocks[row] * block_length for row in rows]
+
     @property
     def inside(self) -> Tensor:
         """[B, G] bool: the row's own positions of the answers; False where a shorter draft is padded."""
@@ -175,11 +196,14 @@ class Canvas:
         return (self.is_end() & (undecided_before == 0)).any(dim=1)
 
     def is_end(self) -> Tensor:
-        """[B, G] bool: end tokens of the answers."""
+        """[B, G] bool: end tokens of the answers, what pads shorter ones not among them."""
         answer, is_end = self.answer, self.answer == self.ids.eos
         for end in self.ids.ends[1:]:
             is_end |= answer == end
-        return is_end
+        return is_end & self.inside if self._are_padded() else is_end
+
+    def _are_padded(self) -> bool:
+        return any(length < self.tokens.shape[1] - self.answer_start for length in self.answer_lengths)
 
     def commit(self, columns: Tensor, tokens: Tensor, commit: Tensor) -> None:
         """Write `tokens` [B, P] at the answer's `columns` [B, P] where `commit` [B, P]; columns of a row differ."""
@@ -197,6 +221,7 @@ class Canvas:
             indices=[self.indices[row] for row in rows],
             lengths=[self.lengths[row] for row in rows],
             answer_lengths=[self.answer_lengths[row] for row in rows],
+            block_offsets=[self.block_offsets[row] for row in rows],
         )
         kept._widen_to(max(kept.lengths, default=0))
         kept._mark_padding()
@@ -216,6 +241,7 @@ class Canvas:
             indices=self.indices + others.indices,
             lengths=self.lengths + others.lengths,
             answer_lengths=self.answer_lengths + others.answer_lengths,
+            block_offsets=self.block_offsets + others.block_offsets,
         )
         joined._mark_padding()
         return joined
@@ -234,9 +260,8 @@ class Canvas:
     def _mark_padding(self) -> None:
         pads = [self.answer_start - length for length in self.lengths]
         self.first = to_device(pads, self.tokens.device)
-        width = self.tokens.shape[1] - self.answer_start
         columns = torch.arange(self.tokens.shape[1], device=self.tokens.device)
         self.attention_mask = columns >= self.first[:, None] if any(pads) else None
-        if any(length < width for length in self.answer_lengths):
+        if self._are_padded():
             ends = to_device([self.answer_start + length for length in self.answer_lengths], self.tokens.device)
             self.attention_mask = (columns >= self.first[:, None]) & (columns < ends[:, None])

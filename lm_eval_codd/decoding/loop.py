@@ -126,6 +126,7 @@ def stream(
     check_call(backbone, prompts, config, circuit, drafts, fixed, planner)
     if not prompts:
         return
+    config = config.with_rule(backbone.family)
     ids = resolve_ids(backbone, config)
     begun = check_drafts(drafts, fixed, len(prompts))
     backbone = routed(backbone, config, ids.mask)
@@ -149,8 +150,10 @@ def stream(
         if rounds is not None:
             rounds.start(canvas)
 
-    queue = Queue(prompts, repeats, batch_size, config, ids, device, start=start, drafts=begun)
-    network = make_network(backbone, config)
+    room = getattr(decoder, "room", None)
+    most = None if room is None else config.gen_length
+    queue = Queue(prompts, repeats, batch_size, config, ids, device, start=start, drafts=begun, room=room)
+    network = make_network(backbone, config, stores=getattr(decoder, "stores", False))
     clock = Clock()
 
     canvas = queue.refill(None)
@@ -161,7 +164,7 @@ def stream(
         clock.tick(canvas.indices)
         if not all(num_wanted):
             done = canvas.keep([row for row, number in enumerate(num_wanted) if not number])
-            for index, generation in generations(done, config):
+            for index, generation in generations(done, config, most):
                 seconds = clock.stop(index)
                 handed_over = time.perf_counter()
                 yield Finished(index, generation, seconds)

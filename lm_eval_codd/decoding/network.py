@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.backbones.full_pass import FullPass, Head, splits
+from lm_eval_codd.decoding.block_network import make_block_network
 from lm_eval_codd.decoding.logits import Logits
+from lm_eval_codd.decoding.slots import Slots
 from lm_eval_codd.settings import SHIFTED
 from lm_eval_codd.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas
-    from lm_eval_codd.decoding.protocols import Backbone, KeyValues
+    from lm_eval_codd.decoding.protocols import Backbone
     from lm_eval_codd.decoding.step import Step
     from lm_eval_codd.settings import DecodingConfig
 
@@ -30,12 +32,14 @@ class Network(Protocol):
         ...
 
 
-def make_network(backbone: Backbone, config: DecodingConfig) -> Network:
-    """The network evaluation that the settings ask for.
+def make_network(backbone: Backbone, config: DecodingConfig, *, stores: bool = False) -> Network:
+    """The network evaluation that the settings ask for; `stores` as for `make_block_network`.
 
     Raises:
         ValueError: the settings ask for a cache, and the backbone has none.
     """
+    if config.decoder == "block_diffusion":
+        return make_block_network(backbone, config, stores=stores)
     if config.cache != "none":
         return Cached(backbone, config)
     return Guided(backbone, config.cfg_scale) if config.cfg_scale else Direct(backbone)
@@ -97,15 +101,12 @@ class Cached:
         # Where a position is scored by the one before it (Dream), a cached pass over a block has not got what scores
         # the block's first. Unmasking decides that one in the full pass; for the others the pass begins one earlier.
         self._margin = int(backbone.family in SHIFTED and config.decoder != "unmasking")
-        self._cache: KeyValues | None = None
-        self._width = 0
-        self._free: list[int] = []
-        self._slot_of: dict[int, int] = {}
+        self._slots = Slots(backbone)
         self._block_of: dict[int, int] = {}
 
     def logits(self, canvas: Canvas, step: Step) -> Logits:
         """See `Network`."""
-        self._follow(canvas)
+        self._slots.follow(canvas)
         rows = range(len(canvas))
         begin = [row for row in rows if self._block_of.get(canvas.indices[row]) != step.blocks[row]]
         begun = [row for row in rows if self._block_of.get(canvas.indices[row]) == step.blocks[row]]
@@ -126,7 +127,7 @@ class Cached:
 
     def _full_pass(self, canvas: Canvas, positions: Tensor, rows: list[int]) -> Tensor:
         tokens, attention_mask, positions, slots = self._inputs(canvas, positions, rows)
-        return self._backbone.hidden_at(tokens, attention_mask, positions, cache=self._cache, slots=slots)
+        return self._backbone.hidden_at(tokens, attention_mask, positions, cache=self._slots.cache, slots=slots)
 
     def _cached_pass(self, canvas: Canvas, positions: Tensor, rows: list[int], blocks: list[int]) -> Tensor:
         tokens, attention_mask, positions, slots = self._inputs(canvas, positions, rows)
@@ -138,7 +139,7 @@ class Cached:
             tokens,
             attention_mask,
             positions,
-            cache=self._cache,
+            cache=self._slots.cache,
             slots=slots,
             start=self._index(starts),
             width=tokens.shape[1] - min(starts) if self._to_the_end else self._block_length + self._margin,
@@ -148,29 +149,12 @@ class Cached:
         self, canvas: Canvas, positions: Tensor, rows: list[int]
     ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
         """Tokens, attention mask, positions and slots of some rows; None for the slots 0, 1, ... in order."""
-        numbers = [self._slot_of[canvas.indices[row]] for row in rows]
-        slots = None if numbers == list(range(len(numbers))) else self._index(numbers)
+        slots = self._slots.of(canvas, rows)
         if len(rows) == len(canvas):
             return canvas.tokens, canvas.attention_mask, positions, slots
         index = self._index(rows)
         attention_mask = None if canvas.attention_mask is None else canvas.attention_mask[index]
         return canvas.tokens[index], attention_mask, positions[index], slots
-
-    def _follow(self, canvas: Canvas) -> None:
-        """Give slots to the rows that joined the canvas, and take back those of the rows that left it."""
-        width = canvas.tokens.shape[1]
-        if self._cache is None:
-            # The longest prompts come first, and a canvas never has more rows than at the start.
-            self._cache, self._width = self._backbone.new_cache(len(canvas), width), width
-            self._free = list(range(len(canvas)))
-        if width < self._width:
-            self._cache.crop(self._width - width)
-            self._width = width
-        for index in self._slot_of.keys() - set(canvas.indices):
-            self._free.append(self._slot_of.pop(index))
-        for index in canvas.indices:
-            if index not in self._slot_of:
-                self._slot_of[index] = self._free.pop(0)
 
     def _index(self, values: list[int]) -> Tensor:
         return to_device(values, self._backbone.device)

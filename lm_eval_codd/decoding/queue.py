@@ -12,12 +12,15 @@ from lm_eval_codd.decoding.canvas import Canvas
 if TYPE_CHECKING:
     import torch
 
-    from lm_eval_codd.decoding.canvas import Drafts, Ids
+    from lm_eval_codd.decoding.canvas import Drafts, Ids, Room
     from lm_eval_codd.settings import DecodingConfig
 
 
 class Queue:
-    """Prompts that wait for a place in the batch; `start` prepares the rows that get one."""
+    """Prompts that wait for a place in the batch; `start` prepares the rows that get one.
+
+    `room` says what of the canvas a row takes, of the length of its prompt; None: `gen_length` positions.
+    """
 
     def __init__(
         self,
@@ -29,13 +32,17 @@ class Queue:
         device: torch.device,
         start: Callable[[Canvas], None],
         drafts: Drafts | None = None,
+        room: Callable[[int], Room] | None = None,
     ) -> None:
         self._prompts = prompts
         self._repeats = [0] * len(prompts) if repeats is None else repeats
         self._batch_size = len(prompts) if batch_size is None else batch_size
         self._config, self._ids, self._device, self._prepare = config, ids, device, start
         self._drafts = drafts
+        self._rooms = None if room is None or drafts is not None else [room(len(prompt)) for prompt in prompts]
         self._width = config.gen_length if drafts is None else drafts.longest
+        if self._rooms is not None:
+            self._width = max(one.num_positions for one in self._rooms)
         self._waiting = deque(sorted(range(len(prompts)), key=lambda index: -len(prompts[index])))
 
     def refill(self, canvas: Canvas | None) -> Canvas | None:
@@ -57,6 +64,7 @@ class Queue:
             device=self._device,
             indices=indices,
             drafts=None if self._drafts is None else self._drafts.of(indices),
+            rooms=None if self._rooms is None else [self._rooms[index] for index in indices],
         )
         self._prepare(canvas)
         return canvas

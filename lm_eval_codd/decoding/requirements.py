@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lm_eval_codd.decoding.canvas import Drafts, Ids
 from lm_eval_codd.decoding.coupling import check_vocabulary
 from lm_eval_codd.settings import TAKE_PLANNERS, either
+
+_logger = logging.getLogger("lm_eval.codd")
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.decoders import Decoder
@@ -55,9 +58,10 @@ def check_room(
         if getattr(backbone, "attention", "full") == "block":
             raise ValueError(no_blocks(backbone.family))
         raise ValueError(
-            f"`{backbone.family}` checkpoints are decoded by rules of their own, which no decoder here follows yet; "
-            "`backbone.logits` works"
+            f"`{backbone.family}` checkpoints are decoded by rules of their own, which no decoder here follows with "
+            "this attention; `backbone.logits` works"
         )
+    _check_attention(backbone, config)
     config.check_blocks(backbone.family)
     max_length = getattr(backbone, "max_length", None)
     longest = max(map(len, prompts))
@@ -76,11 +80,41 @@ def check_room(
         check_vocabulary(backbone, circuit)
 
 
+def _check_attention(backbone: Backbone, config: DecodingConfig) -> None:
+    """Raise `ValueError` where decoder and attention do not belong together; what does not say its own is trusted."""
+    attention, decoder = getattr(backbone, "attention", None), config.decoder
+    if attention == "block" and decoder != "block_diffusion":
+        raise ValueError(
+            f"`decoder={decoder}` looks at whole answers, and {backbone.family} checkpoints are block-causal; use "
+            "decoder=block_diffusion"
+        )
+    if attention == "full" and decoder == "block_diffusion":
+        raise ValueError(
+            f"`decoder=block_diffusion` is for block-causal checkpoints, and this {backbone.family} one's attention is "
+            "full; use decoder=unmasking"
+        )
+    trained = getattr(backbone, "block_length", None)
+    if attention == "block" and trained != config.block_length:
+        _logger.warning(
+            "`block_length=%d` is decoded with, and the checkpoint's own blocks are of %s: not what it was trained on",
+            config.block_length,
+            trained,
+        )
+
+
 def no_blocks(family: str) -> str:
     """One line: block-causal checkpoints of a family are not decoded."""
     return (
         f"`attention=block`: {family} checkpoints with block-causal attention are decoded by rules of their own, which "
         "no decoder here follows yet; `backbone.logits` works, and attention=full is for one whose name misleads"
+    )
+
+
+def no_likelihoods(family: str) -> str:
+    """One line: log-likelihoods of block-causal checkpoints of a family are not estimated."""
+    return (
+        f"log-likelihoods of {family} checkpoints, which are block-causal, are not defined by their authors, and the "
+        "estimators here are for full attention; ask for tasks that generate"
     )
 
 

@@ -89,11 +89,16 @@ class Finished:
     seconds: float
 
 
-def generations(done: Canvas, config: DecodingConfig) -> Iterator[tuple[int, Generation]]:
-    """The rows of a canvas that are through, each with its place in the list of prompts."""
+def generations(done: Canvas, config: DecodingConfig, most: int | None = None) -> Iterator[tuple[int, Generation]]:
+    """The rows of a canvas that are through, each with its place in the list of prompts.
+
+    `most` positions of an answer are shown; None: all of its own.
+    """
     answer, width = done.answer, done.answer.shape[1]
     is_end = done.is_end() | ~done.inside
     length = torch.where(is_end.any(dim=1), is_end.int().argmax(dim=1), width)
+    if most is not None:
+        length = length.clamp(max=most)
     if config.stop_at_eos:
         beyond = torch.arange(width, device=answer.device) > length[:, None]
         if done.fixed is not None:
@@ -103,7 +108,7 @@ def generations(done: Canvas, config: DecodingConfig) -> Iterator[tuple[int, Gen
     columns = (answer, length, *counted)
     rows = zip(done.indices, done.answer_lengths, *(column.tolist() for column in columns), strict=True)
     for (index, own_length, tokens, *counts), kept in zip(rows, Rounds.of(done), strict=True):
-        yield index, Generation(tokens[:own_length], *counts, *kept)
+        yield index, Generation(tokens[: own_length if most is None else min(own_length, most)], *counts, *kept)
 
 
 def event_of(

@@ -73,7 +73,9 @@ def model_args(run: Run, revisions: Mapping[str, str] = _NONE) -> dict[str, Any]
             continue
         if run.decodes_nothing and field.name not in READ_BY_LIKELIHOODS:
             continue
-        if field.name in ("alg", "num_steps") or value != usual[field.name]:
+        # A model takes the length of its blocks from the checkpoint, where nothing else is said.
+        always = ("alg", "num_steps", "block_length") if run.config.rule is not None else ("alg", "num_steps")
+        if field.name in always or value != usual[field.name]:
             args[field.name] = value
     return args
 

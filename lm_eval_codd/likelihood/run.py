@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.backbones.routed import routed, warn_of_all_masks
+from lm_eval_codd.decoding import no_likelihoods
 from lm_eval_codd.likelihood.asking import Ask, Estimate, Estimator, Target, Told
 from lm_eval_codd.likelihood.chain import chain
 from lm_eval_codd.likelihood.coupled import Coupled
@@ -93,6 +94,8 @@ def stream(
     """
     check_call(backbone, pairs, config, circuit)
     check_pairs(backbone, pairs, config.pad_to)
+    if getattr(backbone, "attention", "full") == "block":
+        raise ValueError(no_likelihoods(backbone.family))
     if batch_size < 1:
         raise ValueError(f"`batch_size={batch_size}` must be at least 1")
     backbone = routed(backbone, config, backbone.mask_id)

@@ -147,10 +147,14 @@ class DiffusionLM(GenerationLM, LikelihoodLM):
         of_checkpoint, longest = read_own_defaults(pretrained, sources.revision)
         trained_by = own_router(pretrained, recognised.layout, sources.revision)
         of_checkpoint = {**trained_by, **of_checkpoint} if own_defaults else {}
+        if recognised.block_length is not None:
+            of_checkpoint = {"block_length": recognised.block_length, **of_checkpoint}
         longest = min((length for length in (max_length, longest) if length is not None), default=None)
         evaluation = running_evaluation() or Evaluation()
         # Where nothing is decoded, neither need an answer fit the model nor a circuit the answer.
         decodes = not evaluation.asks_for_no_text
+        if recognised.block_length is not None and not decodes:
+            raise ValueError(decoding.no_likelihoods(recognised.family))
         self._settings = Settings(recognised.family, settings, of_checkpoint, longest if decodes else None)
         self._resolve_settings(evaluation)
         if planner is not None:

@@ -12,7 +12,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from lm_eval_codd.names import READ_AS, translate
-from lm_eval_codd.settings import ONLY_LIKELIHOODS, DecodingConfig, Family, LikelihoodConfig, facts_of, only_read
+from lm_eval_codd.settings import (
+    ONLY_LIKELIHOODS,
+    DecodingConfig,
+    Family,
+    LikelihoodConfig,
+    facts_of,
+    only_read,
+    usual_decoder,
+)
 
 SETTINGS: Final = {field.name: field for field in dataclasses.fields(DecodingConfig)}
 LIKELIHOOD_SETTINGS: Final = tuple(field.name for field in dataclasses.fields(LikelihoodConfig))
@@ -77,7 +85,7 @@ class Settings:
         asked = {**spell_none({**of_task, **_typed(typed)}), **self._given}
         # Two names of one thing: who says one of them has not the checkpoint's other.
         hidden = _STEPS if asked.keys() & _STEPS else frozenset()
-        usual = only_read(asked.get("decoder", DecodingConfig.decoder), self._of_checkpoint)
+        usual = only_read(asked.get("decoder", usual_decoder(self._family)), self._of_checkpoint)
         of_checkpoint = {name: value for name, value in usual.items() if name not in hidden}
         of_run = {} if seed is None else {"seed": seed}
         settings = {**of_run, **of_checkpoint, **asked}

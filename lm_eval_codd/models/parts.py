@@ -89,6 +89,8 @@ def load_parts(
         sources.pretrained,
         family=recognised.layout,
         attention=cast("Attention | None", recognised.attention),
+        # Blocks are attended to as they are decoded.
+        block_length=None if recognised.block_length is None else config.block_length,
         dtype=dtype,
         device=device,
         revision=sources.revision,

@@ -24,6 +24,7 @@ class Recognised:
         layout: the family that `load_backbone` and `load_tokenizer` are told; None where its files say it.
         tokenizer_layout: the family whose tokenizers stand in for its own.
         attention: what `load_backbone` is told; None where the family has one kind.
+        block_length: of block-causal attention, as the files say; None where attention is full.
         template_args: arguments of the chat template that the family's evaluation has.
     """
 
@@ -31,6 +32,7 @@ class Recognised:
     layout: str | None
     tokenizer_layout: str
     attention: str | None = None
+    block_length: int | None = None
     template_args: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -58,12 +60,18 @@ def recognise(pretrained: str, revision: str | None, family: str | None, attenti
             f"checkpoint `{pretrained}` is {layout.family}, which is decoded by rules of its own, and no decoder here "
             "follows them yet; load_backbone and its `logits` work"
         )
-    if choose_blocks(checkpoint, layout, attention, None) is not None:
+    block_length = choose_blocks(checkpoint, layout, attention, None)
+    if block_length is not None and not layout.is_block_causal:
         raise ValueError(no_blocks(layout.family))
+    if block_length is None and layout.is_block_causal:
+        raise ValueError(
+            f"`attention=full`: {layout.family} checkpoints are block-causal, and are decoded as such; leave it out"
+        )
     return Recognised(
         family=layout.decoding,
         layout=family,
         tokenizer_layout=layout.family,
-        attention="full",
+        attention="full" if block_length is None else "block",
+        block_length=block_length,
         template_args=layout.template_args,
     )

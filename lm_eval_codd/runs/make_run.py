@@ -15,7 +15,7 @@ from lm_eval_codd.catalogue import task_name as own_task_name
 from lm_eval_codd.names import translate
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
-from lm_eval_codd.runs.recognition import check_family, recognise
+from lm_eval_codd.runs.recognition import BLOCK_FIELDS, block_length, check_family, recognise
 from lm_eval_codd.runs.run import Run, decodes_nothing, is_own_task, num_documents
 from lm_eval_codd.runs.run_flags import (
     ATTENTIONS,
@@ -116,7 +116,14 @@ def make_run(given: Mapping[str, Any]) -> Run:
     family = _family(alias, given)
     include_path = _include_path(given, task)
     is_decoded = not decodes_nothing(task, include_path)
+    if (of_files := block_length(read_checkpoint(alias, given)[1], family)) is not None:
+        given = {"block_length": of_files, **given}
     config = _config(family, given)
+    if not is_decoded and family in BLOCK_FIELDS:
+        raise ValueError(
+            f"`--task {given['task']}` asks for log-likelihoods, and those of {family} checkpoints, which are "
+            "block-causal, are not defined by their authors; use a task that generates"
+        )
     config = config if is_decoded else _read_by_likelihoods(family, config)
     gen_length = config.gen_length if is_decoded else None
     flag, checkpoint = read_checkpoint(alias, given)
@@ -271,7 +278,7 @@ def _config(family: Family, given: Mapping[str, Any]) -> DecodingConfig:
         settings["stop_at_eos"] = False
     config = DecodingConfig.for_family(family, **settings)
     # The same run whichever way its steps were given, and where they are not read.
-    if not config.reads("num_steps"):
+    if not config.reads("num_steps") or config.rule is not None:
         return config
     steps = DEFAULT_NUM_STEPS if config.steps_follow_confidence else config.num_steps
     return dataclasses.replace(config, num_steps=steps, tokens_per_step=None)

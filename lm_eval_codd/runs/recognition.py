@@ -23,11 +23,20 @@ FAMILY_OF: Final[Mapping[str, Family]] = {
     "a2d-qwen3": "a2d",
     "qwen2": "open_dllm",
     "qwen3": "open_dllm",
+    "sdar": "sdar",
+    "llada2_moe": "llada2",
+    "fast_dllm_qwen": "fast_dllm_v2",
 }
 # Those that ordinary autoregressive checkpoints have too, and what they may be besides.
 _PLAIN: Final[Mapping[str, tuple[Family, ...]]] = {
     "qwen2": ("open_dllm", "a2d", "dream"),
     "qwen3": ("open_dllm", "a2d"),
+}
+# Of the families that are block-causal, the field of config.json with the length of a block.
+BLOCK_FIELDS: Final[Mapping[str, str]] = {
+    "sdar": "block_size",
+    "llada2": "block_length",
+    "fast_dllm_v2": "bd_size",
 }
 # What the name of a block-causal one has, of the family that has checkpoints of either kind.
 _BLOCKS: Final = "bd3lm"
@@ -57,6 +66,10 @@ def recognise(flag: str, checkpoint: str, given: Mapping[str, Any]) -> Family:
         found = cast("Family", family)
     else:
         found = _by_files(flag, checkpoint, folder, given)
+    if found in BLOCK_FIELDS and given.get("attention") == "full":
+        raise ValueError(
+            f"`--attention full`: {checkpoint} is {found}, whose checkpoints are block-causal; leave it out"
+        )
     attention = given.get("attention") or ("block" if _BLOCKS in checkpoint.lower() else "full")
     if found == "a2d" and attention == "block":
         raise ValueError(
@@ -96,6 +109,15 @@ def _by_files(flag: str, checkpoint: str, folder: Path, given: Mapping[str, Any]
             f"({either(_PLAIN[model_type])}) and --mask_id"
         )
     return own
+
+
+def block_length(checkpoint: str, family: Family) -> int | None:
+    """Length of a block that a checkpoint on this machine says; None where it says none, or has no blocks."""
+    folder = checkpoints.folder_of(checkpoint, packaged.CHECKPOINTS)
+    if folder is None or family not in BLOCK_FIELDS:
+        return None
+    value = checkpoints.read_json(folder / "config.json").get(BLOCK_FIELDS[family])
+    return value if type(value) is int else None
 
 
 def mask_token(folder: Path, family: Family) -> int | None:

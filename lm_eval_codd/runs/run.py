@@ -124,7 +124,8 @@ class Run:
     @property
     def is_bound(self) -> bool:
         """Whether `num_forward` is only the most that a row takes, or a guess at it."""
-        return self.config.steps_follow_confidence or bool(self.likelihoods_asked)
+        follows = self.config.steps_follow_confidence or self.config.decoder == "block_diffusion"
+        return follows or bool(self.likelihoods_asked)
 
     @property
     def comes_with_rows(self) -> bool:
@@ -170,6 +171,8 @@ class Run:
         config, most = self.config, self.config.gen_length
         if config.decoder in REVISING:
             return config.steps
+        if config.decoder == "block_diffusion":  # a finished block may take a forward too
+            return most + config.num_blocks
         if config.steps_follow_confidence:
             return most
         rounded = config.has_rounded_counts(self.family)

@@ -11,6 +11,7 @@ from lm_eval_codd.settings.config import (
     SHIFTED,
     DecodingConfig,
     Family,
+    usual_decoder,
 )
 from lm_eval_codd.settings.decoders import DECODERS, REVISING, TAKE_PLANNERS, only_read, reads
 from lm_eval_codd.settings.decoding_fields import ALGS, CIRCUIT_SETTINGS, DEFAULT_NUM_STEPS, PARADIGMS, PC_SAMPLING
@@ -75,4 +76,5 @@ __all__ = [
     "rule_of",
     "steps_follow_confidence",
     "unknown_value",
+    "usual_decoder",
 ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 from lm_eval_codd.names import check_names, explains_unknown_names
 from lm_eval_codd.settings.decoders import (
     DECODERS,
     OWN_DEFAULTS,
     OWN_RANGES,
+    RULES,
     checked_schedule,
     only_read,
     own_defaults,
@@ -19,18 +20,19 @@ from lm_eval_codd.settings.decoders import (
 )
 from lm_eval_codd.settings.decoding_fields import ALG_ALIASES, DecodingFields
 from lm_eval_codd.settings.derived import approximations_of, steps_follow_confidence
-from lm_eval_codd.settings.fields import checked, unknown_value
+from lm_eval_codd.settings.fields import checked, either, unknown_value
 from lm_eval_codd.settings.refusals import (
     refuse_approximations,
     refuse_blocks,
     refuse_options,
     refuse_two_of_one,
     refuse_unread,
+    refuse_unread_by_rule,
     resolved_steps,
 )
 from lm_eval_codd.settings.routing import refuse_routing
 
-Family = Literal["llada", "dream", "a2d", "open_dllm"]
+Family = Literal["llada", "dream", "a2d", "open_dllm", "sdar", "llada2", "fast_dllm_v2"]
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
 
 FAMILY_DEFAULTS: Final[Mapping[Family, Mapping[str, Any]]] = {
@@ -39,12 +41,20 @@ FAMILY_DEFAULTS: Final[Mapping[Family, Mapping[str, Any]]] = {
     "dream": {"paradigm": "full", "alg": "entropy", "temperature": 0.2, "top_p": 0.95, "top_k": 50},
     "a2d": {"counts": "rounded"},
     "open_dllm": {"paradigm": "full", "alg": "entropy"},
+    "sdar": {"decoder": "block_diffusion", "rule": "sdar", "block_length": 4},
+    "llada2": {"decoder": "block_diffusion", "rule": "llada2"},
+    "fast_dllm_v2": {"decoder": "block_diffusion", "rule": "fast_dllm_v2"},
 }
 
 # Families whose confidences are of the distribution that tokens are drawn from; of all others, the untempered one.
 SCORE_WHAT_IS_DRAWN: Final = ("dream", "open_dllm")
 # Families whose logits at a position are computed one position earlier.
-SHIFTED: Final = ("dream", "open_dllm")
+SHIFTED: Final = ("dream", "open_dllm", "fast_dllm_v2")
+
+
+def usual_decoder(family: str) -> str:
+    """The decoder of a family's published numbers."""
+    return str(FAMILY_DEFAULTS.get(cast("Family", family), {}).get("decoder", DecodingFields.decoder))
 
 
 @explains_unknown_names("setting")
@@ -56,14 +66,15 @@ class DecodingConfig(DecodingFields):
 
     Args:
         decoder: `unmasking` (LLaDA's, Dream's and Fast-dLLM's: steps commit the surest masked positions), `cad`, `p2`,
-            `open_dllm` or `corrective`.
+            `open_dllm`, `corrective`, or `block_diffusion`, for families whose attention is block-causal.
         alg: remasking rule, which masked positions a step commits first: `low_confidence` (alias `maskgit_plus`),
             `topprob`, `margin` (`topk_margin`), `entropy` or `random` (`origin`). `topprob` is `low_confidence` but in
             a circuit's best windows, where it ranks by the largest untempered, untruncated probability, as officially.
         num_steps: denoising steps for the whole answer. None: `gen_length / tokens_per_step` when that is given,
-            else 256. Not read with `threshold` or `factor`.
+            else 256. Not read with `threshold` or `factor`. Of `block_diffusion`: steps of a block, its length where
+            it is None.
         tokens_per_step: the same said the other way; must agree with `num_steps` when both are given.
-        gen_length: tokens to decode.
+        gen_length: tokens to decode. `block_diffusion` decodes the blocks that they reach into, and cuts there.
         block_length: length of a semi-autoregressive block; read by the block paradigm, and by both with a `cache`.
         counts: how many tokens each step of a block commits: `even` (LLaDA's table, `num_steps` must divide over the
             blocks) or `rounded` (dLLM's: the rounded share of what is left, masks of earlier blocks compete, and
@@ -122,6 +133,7 @@ class DecodingConfig(DecodingFields):
             if getattr(self, field.name) != field.default:
                 refuse_unread(self.decoder, field.name, getattr(self, field.name))
         refuse_two_of_one(self)
+        refuse_unread_by_rule(self)
         if self.remask_schedule is not None:
             self._set("remask_schedule", checked_schedule(self.remask_schedule))
         for name, default in own_defaults(self.decoder, vars(self)).items():
@@ -196,16 +208,33 @@ class DecodingConfig(DecodingFields):
         """
         kept = own_defaults(self.decoder, vars(self))
         replaced = {name: None for name in OWN_DEFAULTS.get(self.decoder, {}) if name not in kept}
-        return {**vars(DecodingConfig.for_family(family, decoder=self.decoder)), **replaced}
+        of_rule = {} if self.rule is None else {"rule": self.rule}
+        usual = vars(DecodingConfig.for_family(family, decoder=self.decoder, **of_rule))
+        return {**usual, "rule": FAMILY_DEFAULTS[family].get("rule"), **replaced}
 
     @classmethod
     def for_family(cls, family: Family, **given: Any) -> DecodingConfig:
         """The family's published defaults, overridden by what is given. Unknown names raise with the nearest one."""
         check_names(given, (field.name for field in dataclasses.fields(cls)), kind="setting")
-        decoder = given.get("decoder", cls.decoder)
+        decoder = given.get("decoder", usual_decoder(family))
         config = cls(**{**only_read(decoder, FAMILY_DEFAULTS[family]), **given})
         config.check_blocks(family)
         return config
+
+    def with_rule(self, family: str) -> DecodingConfig:
+        """These settings with the rule that the block decoder follows for a family, where none is given.
+
+        Raises:
+            ValueError: the family has none.
+        """
+        if self.decoder != "block_diffusion" or self.rule is not None:
+            return self
+        rule = FAMILY_DEFAULTS.get(cast("Family", family), {}).get("rule")
+        if rule is None:
+            raise ValueError(
+                f"`decoder=block_diffusion` has no rule for {family} checkpoints; give rule={either(RULES)}"
+            )
+        return dataclasses.replace(self, rule=rule)
 
     def reads(self, name: str) -> bool:
         """Whether the decoder reads a setting."""
@@ -219,5 +248,5 @@ class DecodingConfig(DecodingFields):
 
         Where `counts` is None, only a family says whether they must: `generate` asks with the backbone's.
         """
-        if self.goes_by_blocks and not self.has_rounded_counts(family):
+        if self.decoder != "block_diffusion" and self.goes_by_blocks and not self.has_rounded_counts(family):
             refuse_blocks(self, self.num_blocks, splits_steps=not self.steps_follow_confidence)

@@ -90,6 +90,45 @@ class CorrectiveOptions:
     )
 
 
+RULES: Final = ("sdar", "llada2", "llada21", "fast_dllm_v2")
+REMASKS: Final = ("dynamic", "static", "sequential")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockOptions:
+    """Block diffusion: blocks from left to right, of which the finished ones never change and are computed once.
+
+    `num_steps` are those of a block here, `block_length` of them by default. An option that is None is the rule's own
+    (`RULE_DEFAULTS`).
+    """
+
+    rule: str | None = setting(
+        None, "block_diffusion: whose rule of a block is followed; the family's by default", choices=RULES
+    )
+    minimal_per_step: int = setting(
+        1, "block_diffusion, llada2: a block has no more steps than gen_length / minimal_per_step", range=AT_LEAST_1
+    )
+    editing_threshold: float | None = setting(
+        None,
+        "block_diffusion, llada21: a token of the block is replaced where another one is surer than this; 0.9",
+        range=Range(lambda v: 0 <= v <= 1, "0 to 1 (a confidence; at 1 nothing is replaced)"),
+    )
+    max_post_steps: int | None = setting(
+        None, "block_diffusion, llada21: steps that a full block may be edited in; 16", range=AT_LEAST_0
+    )
+    small_block_length: int | None = setting(
+        None,
+        "block_diffusion, fast_dllm_v2: length of the parts that a block is filled by, left to right; 8",
+        range=AT_LEAST_1,
+    )
+    remask: str | None = setting(
+        None,
+        "block_diffusion, sdar: a step commits all that are surer than the threshold (dynamic), as many as the steps "
+        "say (static), or those from the left (sequential)",
+        choices=REMASKS,
+    )
+
+
 # What each decoder reads beside that which all of them read.
 DECODERS: Final[dict[str, tuple[str, ...]]] = {
     "unmasking": (
@@ -109,6 +148,10 @@ DECODERS: Final[dict[str, tuple[str, ...]]] = {
         *("num_steps", "top_p", "top_k", "threshold", "compat"),
         *(field.name for field in dataclasses.fields(CorrectiveOptions)),
     ),
+    "block_diffusion": (
+        *("num_steps", "block_length", "top_p", "top_k", "threshold"),
+        *(field.name for field in dataclasses.fields(BlockOptions)),
+    ),
 }
 
 # Each decoder's options that no other one has.
@@ -117,11 +160,27 @@ OPTIONS: Final[Mapping[str, type]] = {
     "p2": P2Options,
     "open_dllm": OpenDllmOptions,
     "corrective": CorrectiveOptions,
+    "block_diffusion": BlockOptions,
 }
 
 # Those that may mask again what they have written (`Decoder.revises`). A circuit's windows tile their answer, which is
 # an extension of this project's, without a reference.
 REVISING: Final = ("p2", "open_dllm", "corrective")
+
+# Of the block decoder's settings, those that each rule reads beside `rule` and `block_length`.
+READ_BY_RULE: Final[Mapping[str, tuple[str, ...]]] = {
+    "sdar": ("num_steps", "threshold", "top_k", "top_p", "remask"),
+    "llada2": ("num_steps", "threshold", "top_k", "top_p", "minimal_per_step"),
+    "llada21": ("threshold", "top_k", "top_p", "editing_threshold", "max_post_steps"),
+    "fast_dllm_v2": ("threshold", "top_p", "small_block_length"),
+}
+# Where a rule has a default for a setting that is None; those of the authors' evaluations.
+RULE_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "sdar": {"remask": "dynamic", "threshold": 0.85},
+    "llada2": {"threshold": 0.95},
+    "llada21": {"threshold": 0.95, "editing_threshold": 0.9, "max_post_steps": 16},
+    "fast_dllm_v2": {"threshold": 0.9, "small_block_length": 8},
+}
 
 # Those that take a second model, which scores what the first predicts.
 TAKE_PLANNERS: Final = ("p2",)
@@ -146,7 +205,18 @@ def _scores_are_tempered(settings: Mapping[str, Any]) -> bool:
     return is_released and not is_random and settings.get("temperature", 0.0) > 0
 
 
+def _is_truly_greedy(settings: Mapping[str, Any]) -> bool:
+    return settings.get("rule") == "sdar" and settings.get("temperature", 0.0) == 0
+
+
 DEPARTURES: Final[Mapping[str, tuple[Departure, ...]]] = {
+    "block_diffusion": (
+        Departure(
+            _is_truly_greedy,
+            "sdar at temperature 0 is as sure as the whole distribution is, where its authors' greedy (temperature=1, "
+            "top_k=1) is sure of every token",
+        ),
+    ),
     "p2": (
         Departure(
             _scores_are_tempered,
@@ -169,7 +239,12 @@ ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {"corrective": ("threshold", "rem
 
 
 def own_defaults(decoder: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`OWN_DEFAULTS`, but for those in whose place another setting (`ONE_OF`) is given."""
+    """`OWN_DEFAULTS`, but for those in whose place another setting (`ONE_OF`) is given; of a rule, `RULE_DEFAULTS`."""
+    if decoder == "block_diffusion":
+        of_rule = dict(RULE_DEFAULTS.get(settings.get("rule") or "", {}))
+        if settings.get("remask") not in (None, "dynamic"):  # what is not dynamic has no threshold
+            of_rule.pop("threshold", None)
+        return of_rule
     one_of = ONE_OF.get(decoder, ())
     return {
         name: default

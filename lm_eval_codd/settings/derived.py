@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lm_eval_codd.settings.decoders import DECODERS, DEPARTURES, OWN_DEFAULTS, REVISING, own_defaults, reads
+from lm_eval_codd.settings.decoders import (
+    DECODERS,
+    DEPARTURES,
+    OWN_DEFAULTS,
+    READ_BY_RULE,
+    REVISING,
+    own_defaults,
+    reads,
+)
 from lm_eval_codd.settings.decoding_fields import DecodingFields
 from lm_eval_codd.settings.routing import ROUTER_SETTINGS
 
@@ -23,7 +31,8 @@ def approximations_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def extensions_of(settings: Mapping[str, Any], *, coupled: bool) -> tuple[str, ...]:
     """What of a decode is this project's own and has no reference, with a circuit (`coupled`) or without."""
     decoder = _decoder(settings)
-    of_circuit = (f"circuit with decoder={decoder}",) if coupled and decoder in REVISING else ()
+    has_no_reference = decoder in REVISING or decoder == "block_diffusion"
+    of_circuit = (f"circuit with decoder={decoder}",) if coupled and has_no_reference else ()
     return (*of_circuit, *routing_of(settings)[:1])
 
 
@@ -35,6 +44,8 @@ def departures_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def steps_follow_confidence(settings: Mapping[str, Any]) -> bool:
     """`DecodingConfig.steps_follow_confidence` of settings as plain data."""
     decoder = _decoder(settings)
+    if decoder == "block_diffusion":
+        return "num_steps" not in READ_BY_RULE.get(settings.get("rule") or "", ("num_steps",))
     if decoder != "unmasking":
         return decoder in DECODERS and not reads(decoder, "num_steps")
     return settings.get("threshold") is not None or settings.get("factor") is not None
@@ -59,9 +70,11 @@ def _own_rule(settings: Mapping[str, Any]) -> str:
     decoder = _decoder(settings)
     if decoder == "unmasking" or decoder not in DECODERS:
         return settings["alg"] if decoder == "unmasking" else decoder
-    usual = {**vars(DecodingFields()), **own_defaults(decoder, settings)}
+    own = own_defaults(decoder, settings)
+    usual = {**vars(DecodingFields()), **own}
     shared = DECODERS["unmasking"]
-    names = [name for name in DECODERS[decoder] if name not in shared or name in OWN_DEFAULTS.get(decoder, {})]
+    has_own = OWN_DEFAULTS.get(decoder, own)
+    names = [name for name in DECODERS[decoder] if name not in shared or name in has_own]
     given = {name: value for name in names if (value := settings.get(name, usual[name])) != usual[name]}
     return " ".join([decoder, *(f"{name}={shown(value)}" for name, value in given.items())])
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from lm_eval_codd.settings.decoders import DECODERS, ONE_OF, OWN_DEFAULTS, REVISING, CadOptions, reads
+from lm_eval_codd.settings.decoders import (
+    DECODERS,
+    ONE_OF,
+    OWN_DEFAULTS,
+    READ_BY_RULE,
+    REVISING,
+    CadOptions,
+    reads,
+)
 from lm_eval_codd.settings.decoding_fields import CONFIDENCE_ALGS, DEFAULT_NUM_STEPS, PC_SAMPLING, DecodingFields
 from lm_eval_codd.settings.derived import shown
 from lm_eval_codd.settings.fields import either
@@ -16,6 +24,25 @@ def refuse_unread(decoder: str, name: str, value: Any) -> None:
         readers = [f"decoder={other}" for other in DECODERS if reads(other, name)]
         raise ValueError(
             f"`{name}={value}` is read by {either(readers)}, not by `decoder={decoder}`; leave out one of them"
+        )
+
+
+def refuse_unread_by_rule(config: DecodingFields) -> None:
+    """Refuse what the block decoder reads, but not the rule of these settings."""
+    if config.rule is None:
+        return
+    usual = vars(DecodingFields())
+    for name in dict.fromkeys(name for names in READ_BY_RULE.values() for name in names):
+        if name not in READ_BY_RULE[config.rule] and getattr(config, name) != usual[name]:
+            readers = [f"rule={rule}" for rule, names in READ_BY_RULE.items() if name in names]
+            raise ValueError(
+                f"`{name}={shown(getattr(config, name))}` is read by {either(readers)}, not by `rule={config.rule}`; "
+                "leave out one of them"
+            )
+    if config.remask not in (None, "dynamic") and config.threshold is not None:
+        raise ValueError(
+            f"`threshold={shown(config.threshold)}` is read by remask=dynamic, not by `remask={config.remask}`; leave "
+            "out one of them"
         )
 
 
@@ -47,6 +74,8 @@ def refuse_options(config: DecodingFields) -> None:
     """Refuse options of a decoder that do not go together."""
     if config.decoder == "cad":
         _refuse_bounds(config)
+    if config.decoder == "block_diffusion":
+        _refuse_beside_blocks(config)
     if config.decoder in REVISING and config.pc_sampling == "any_order":
         raise ValueError(
             f"`pc_sampling=any_order` commits a step's tokens one by one, and `decoder={config.decoder}` writes them "
@@ -56,8 +85,14 @@ def refuse_options(config: DecodingFields) -> None:
         raise ValueError(f"`score={config.score}` is not read with `form=paper`; leave out one of them")
 
 
-def resolved_steps(config: DecodingFields) -> int:
-    """`num_steps`, whichever way it was said. Raises `ValueError` where two ways disagree."""
+def resolved_steps(config: DecodingFields) -> int | None:
+    """`num_steps`, whichever way it was said; None where a rule has none. Raises `ValueError` where two ways disagree.
+
+    Of the block decoder they are the steps of a block.
+    """
+    if config.decoder == "block_diffusion":
+        has_none = config.rule is None or "num_steps" not in READ_BY_RULE[config.rule]
+        return config.num_steps if has_none or config.num_steps is not None else config.block_length
     if config.tokens_per_step is None:
         return DEFAULT_NUM_STEPS if config.num_steps is None else config.num_steps
     if config.gen_length % config.tokens_per_step:
@@ -101,6 +136,37 @@ def _refuse_bounds(config: DecodingFields) -> None:
     default = {**vars(CadOptions()), **OWN_DEFAULTS["cad"]}[unread]
     if (value := getattr(config, unread)) != default:
         raise ValueError(f"`{unread}={value:g}` is not read with `selection={config.selection}`; leave out one of them")
+
+
+def _refuse_beside_blocks(config: DecodingFields) -> None:
+    """Of the block decoder."""
+    if config.router == "ec":
+        raise ValueError(
+            "`router=ec` does not go with `decoder=block_diffusion`, which keeps finished blocks: a later token "
+            "changes which experts compute them; leave it out (tc)"
+        )
+    if config.cfg_scale:
+        raise ValueError(
+            f"`cfg_scale={config.cfg_scale:g}` does not go with `decoder=block_diffusion`, whose families are decoded "
+            "without guidance; leave it out"
+        )
+    if config.pc_sampling == "any_order":
+        raise ValueError(
+            "`pc_sampling=any_order` commits a step's tokens one by one, and `decoder=block_diffusion` writes them at "
+            f"once; use pc_sampling={either(way for way in PC_SAMPLING if way != 'any_order')}"
+        )
+    if config.rule == "fast_dllm_v2":
+        small = config.small_block_length
+        if small is not None and config.block_length % small:
+            raise ValueError(
+                f"`small_block_length={small}` does not divide `block_length={config.block_length}`; use "
+                f"{either(_nearest_divisors(small, config.block_length))}"
+            )
+        if config.gen_length < config.block_length:
+            raise ValueError(
+                f"`gen_length={config.gen_length}` is less than a block of `block_length={config.block_length}`, and "
+                f"rule=fast_dllm_v2 decodes as many blocks as fit in; use at least {config.block_length}"
+            )
 
 
 def _refuse_rules(config: DecodingFields) -> None:

@@ -218,7 +218,7 @@ class TestLoading:
             ("sdar", {"block_length": 2}, "`block_length=2` must be a whole number of 4 or more"),
             ("sdar", {"block_length": 0}, "`block_length=0` must be a whole number of 4 or more"),
             ("sdar", {"attention": "full", "block_length": 4}, "`block_length=4` is the length of a block of"),
-            ("sdar", {"family": "llada"}, "is sdar .*no decoder here follows its rules yet"),
+            ("sdar", {"family": "llada"}, r"is sdar .*; use family=sdar \(`--model masked_lm` in lm_eval\)"),
         ],
     )
     def test_arguments_that_cannot_be(self, families, name, options, message):
@@ -245,7 +245,7 @@ class TestDecoding:
 
     @pytest.mark.parametrize("name", [name for name in NAMES if name not in DECODED])
     def test_a_family_with_rules_of_its_own_is_not_decoded_by_others(self, load, name):
-        with pytest.raises(ValueError, match="decoded by rules of their own"):
+        with pytest.raises(ValueError, match=r"looks at whole answers, and .* checkpoints are block-causal"):
             codd.generate(load(name), [[1, 2]], codd.DecodingConfig(gen_length=8, block_length=8, num_steps=8))
 
     def test_blocks_of_a_family_that_is_decoded_with_full_attention_are_said_to_be_the_reason(self, load):

@@ -177,9 +177,9 @@ class TestRefusals:
             MaskedLM(folder, device="cpu", gen_length=16, **arguments)
         assert message in str(error.value) and "\n" not in str(error.value)
 
-    def test_a_family_without_a_decoder(self, golden_dir):
-        with pytest.raises(ValueError, match="is sdar, which is decoded by rules of its own, and no decoder"):
-            MaskedLM(str(golden_dir / "families" / "sdar"), device="cpu")
+    def test_full_attention_of_a_family_that_is_block_causal(self, golden_dir):
+        with pytest.raises(ValueError, match="`attention=full`: sdar checkpoints are block-causal, and are decoded"):
+            MaskedLM(str(golden_dir / "families" / "sdar"), attention="full", device="cpu")
 
     @pytest.mark.parametrize(("model", "family"), [(LLaDA, "llada"), (Dream, "dream")])
     def test_the_models_of_one_family_name_the_one_that_takes_another(self, tiny, model, family):

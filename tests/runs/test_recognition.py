@@ -10,7 +10,7 @@ from lm_eval_codd.launch.command import model_args, model_name
 from lm_eval_codd.runs.file_checks import find_problems
 from lm_eval_codd.runs.make_run import make_run, parse_run, parse_runs
 from lm_eval_codd.runs.naming import run_name
-from lm_eval_codd.runs.recognition import FAMILY_OF
+from lm_eval_codd.runs.recognition import BLOCK_FIELDS, FAMILY_OF
 from lm_eval_codd.runs.sweep import parse_sweep, typed
 from tests.run_files import header_alone
 
@@ -38,6 +38,10 @@ def make(tmp_path: Path):
 
 def run(checkpoint: str, more: str = ""):
     return parse_run(f"--model_alias masked_lm --task gsm8k --masked_lm_ckpt '{checkpoint}' {more}")
+
+
+def test_the_fields_with_a_blocks_length_are_those_of_the_layouts():
+    assert {one.family: one.block_length[0] for one in LAYOUTS if one.is_block_causal} == BLOCK_FIELDS
 
 
 def test_the_table_of_families_is_the_one_of_the_layouts():
@@ -71,6 +75,31 @@ class TestFamilies:
         assert (one.config.num_blocks, one.num_forward) == (3, 9)
         assert "counts" not in run_name(one) and "counts" not in model_args(one)
 
+    @pytest.mark.parametrize(
+        ("model_type", "config", "family", "block_length"),
+        [
+            ("sdar", {"block_size": 16}, "sdar", 16),
+            ("sdar", {}, "sdar", 4),
+            ("llada2_moe", {}, "llada2", 32),
+            ("Fast_dLLM_Qwen", {"bd_size": 8}, "fast_dllm_v2", 8),
+        ],
+    )
+    def test_a_block_causal_checkpoint_says_the_length_of_its_blocks(
+        self, make, model_type, config, family, block_length
+    ):
+        folder = make(model_type, MASK)
+        path = Path(folder, "config.json")
+        path.write_text(json.dumps(json.loads(path.read_text()) | config))
+        one = run(folder)
+        assert (one.family, one.config.decoder, one.config.rule) == (family, "block_diffusion", family)
+        assert one.config.block_length == model_args(one)["block_length"] == block_length
+        assert run_name(one).startswith(f"{family}_gsm8k_block_diffusion") and not find_problems({"name": one})
+
+    def test_token_editing_is_a_rule_of_its_own(self, make):
+        one = run(make("llada2_moe", MASK), "--rule llada21")
+        assert (one.config.editing_threshold, model_args(one)["rule"]) == (0.9, "llada21")
+        assert "editing_threshold" not in model_args(one) and "rule-llada21" in run_name(one)
+
     def test_names_of_lm_eval_are_read(self, make):
         folder, remarks = make("a2d-qwen2", EOS), []
         (one,) = parse_runs(f"--model masked_lm --task gsm8k --pretrained '{folder}'", None, remarks)
@@ -103,7 +132,7 @@ class TestRefusals:
         [
             ("qwen2", "", "no mask token in its tokenizer's files, as an ordinary autoregressive model"),
             ("qwen2", "--mask_id 96", "give both --family (open_dllm or a2d or dream) and --mask_id"),
-            ("sdar", "", "has `model_type` sdar, and decoded here are llada"),
+            ("modernbert", "", "has `model_type` modernbert, and decoded here are llada"),
             ("a2d-qwen2", "--family llada", "`--family llada`"),
             ("a2d-qwen2", "--family a2", "`family=a2` is not known"),
             ("a2d-qwen2", "--attention causal", "`attention=causal` is not known; use one of full, block"),

@@ -10,7 +10,7 @@ from lm_eval_codd.backbones.layout import Layout
 FAST_DLLM_V2: Final = Layout(
     model_type="Fast_dLLM_Qwen",
     family="fast_dllm_v2",
-    decoding=None,
+    decoding="fast_dllm_v2",
     architecture="Qwen2ForCausalLM",
     build_config=qwen2_config,
     scored_by_previous=True,

@@ -85,7 +85,7 @@ def _split_attention(tensors: dict[str, Tensor], config: Glm4MoeConfig) -> dict[
 LLADA2: Final = Layout(
     model_type="llada2_moe",
     family="llada2",
-    decoding=None,
+    decoding="llada2",
     architecture="Glm4MoeForCausalLM",
     build_config=_build_config,
     convert=_split_attention,

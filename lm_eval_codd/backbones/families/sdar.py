@@ -10,7 +10,7 @@ from lm_eval_codd.backbones.layout import Layout
 SDAR: Final = Layout(
     model_type="sdar",
     family="sdar",
-    decoding=None,
+    decoding="sdar",
     architecture="Qwen3ForCausalLM",
     build_config=qwen3_config,
     block_length=("block_size", 4),

@@ -95,8 +95,9 @@ class BlockWindow:
 
     def __call__(self, canvas: Canvas, step: Step, logits: Tensor) -> Placement:
         """See `WindowRule`."""
-        rows = [row for row, number in enumerate(step.num_open) if self._gate(number, self._length)]
-        starts = [canvas.answer_start + step.blocks[row] * self._length for row in rows]
+        # A block decoder's steps that only finish a block have nothing open.
+        rows = [row for row, number in enumerate(step.num_open) if number and self._gate(number, self._length)]
+        starts = canvas.block_starts(rows, step.blocks, self._length)
         row, start = to_device([rows, starts], canvas.tokens.device)
         columns = _span(start, self._length)
         num_masked = sum(step.num_open[row] for row in rows)

@@ -19,6 +19,7 @@ DECODERS: Final[dict[str, str]] = {
     "p2": "lm_eval_codd.decoding.decoders.path_planning:PathPlanning",
     "open_dllm": "lm_eval_codd.decoding.decoders.open_dllm:OpenDllm",
     "corrective": "lm_eval_codd.decoding.decoders.corrective:Corrective",
+    "block_diffusion": "lm_eval_codd.decoding.decoders.block_diffusion.decoder:BlockDiffusion",
 }
 
 

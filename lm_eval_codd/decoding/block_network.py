@@ -1,0 +1,156 @@
+"""One network evaluation a step where attention is block-causal: each row's block against all before it.
+
+No position of a finished block sees a later one, so its keys and values are final: keeping them changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lm_eval_codd.backbones.full_pass import FullPass, Head, splits
+from lm_eval_codd.decoding.logits import Logits
+from lm_eval_codd.decoding.slots import Slots
+from lm_eval_codd.settings import SHIFTED
+from lm_eval_codd.transfer import to_device
+
+if TYPE_CHECKING:
+    from lm_eval_codd.decoding.canvas import Canvas
+    from lm_eval_codd.decoding.protocols import Backbone, SplitBackbone
+    from lm_eval_codd.decoding.step import Step
+    from lm_eval_codd.settings import DecodingConfig
+
+
+def make_block_network(backbone: Backbone, config: DecodingConfig, *, stores: bool) -> KeptBlocks | RecomputedBlocks:
+    """With what is kept of finished blocks, where the backbone has caches.
+
+    `stores` says that a finished block takes a forward of its own before the next one begins.
+    """
+    if splits(backbone):
+        return KeptBlocks(backbone, config.block_length, stores=stores)
+    return RecomputedBlocks(backbone, config.block_length)
+
+
+class RecomputedBlocks:
+    """All up to the end of each row's block, every step, for backbones without caches."""
+
+    def __init__(self, backbone: Backbone, block_length: int) -> None:
+        self._full_pass, self._block_length = FullPass(backbone), block_length
+        self._is_shifted = backbone.family in SHIFTED
+
+    def logits(self, canvas: Canvas, step: Step) -> Logits:
+        """See `Network`."""
+        spans = _Spans(canvas, step, self._block_length)
+        positions = spans.clamp(canvas.answer_start + step.columns, self._is_shifted)
+        tokens = canvas.tokens[:, : spans.width]
+        hidden = self._full_pass.before_head(tokens, spans.real, positions)
+        return Logits((step.flat(hidden),), self._full_pass.head, self._full_pass.vocab_size)
+
+
+class KeptBlocks:
+    """Each row's block alone; of a row that is new, all up to there, and of one that moved on, the block before too.
+
+    That block's keys and values are of tokens which its last step had not written yet. Where it `stores`, a forward
+    has been made since.
+    """
+
+    def __init__(self, backbone: SplitBackbone, block_length: int, *, stores: bool) -> None:
+        self._backbone, self._head = backbone, Head(backbone)
+        self._block_length, self._stores = block_length, stores
+        self._is_shifted = backbone.family in SHIFTED
+        self._slots = Slots(backbone)
+        self._block_of: dict[int, int] = {}
+
+    def logits(self, canvas: Canvas, step: Step) -> Logits:
+        """See `Network`."""
+        self._slots.follow(canvas)
+        spans = _Spans(canvas, step, self._block_length)
+        positions = spans.clamp(canvas.answer_start + step.columns, self._is_shifted)
+        before = [self._block_of.get(index) for index in canvas.indices]
+        self._block_of = dict(zip(canvas.indices, step.blocks, strict=True))
+        new = [row for row, block in enumerate(before) if block is None]
+        known = [row for row, block in enumerate(before) if block is not None]
+        moved = not self._stores and any(before[row] != step.blocks[row] for row in known)
+        parts = []
+        if new:
+            parts.append(self._whole(canvas, spans, positions, new))
+        if known:
+            parts.append(self._blocks(canvas, spans, positions, known, 1 + moved))
+        hidden = parts[0]
+        if len(parts) > 1:
+            hidden = torch.cat(parts)[to_device(new + known, hidden.device).argsort()]
+        return Logits((step.flat(hidden),), self._head, self._backbone.vocab_size)
+
+    def _whole(self, canvas: Canvas, spans: _Spans, positions: Tensor, rows: list[int]) -> Tensor:
+        index = to_device(rows, positions.device)
+        return self._backbone.hidden_at(
+            canvas.tokens[index, : spans.width],
+            spans.causal(index),
+            positions[index],
+            cache=self._slots.cache,
+            slots=self._slots.of(canvas, rows),
+        )
+
+    def _blocks(self, canvas: Canvas, spans: _Spans, positions: Tensor, rows: list[int], num_blocks: int) -> Tensor:
+        """A pass over the block of each row, and where they are 2, the one before it, if there is one."""
+        tokens = canvas.tokens[:, : spans.width]
+        real, starts, ends = spans.real, spans.starts, spans.ends
+        if len(rows) < len(canvas):
+            index = to_device(rows, positions.device)
+            tokens, real, positions = tokens[index], real[index], positions[index]
+            starts, ends = starts[index], ends[index]
+        seen = real[:, None, None]
+        if num_blocks > 1:
+            first = to_device([canvas.answer_start - canvas.lengths[row] for row in rows], positions.device)
+            earlier = starts - self._block_length
+            starts = torch.where(earlier >= first, earlier, starts)
+            # The last column that each one of the span sees, its block's.
+            until = starts[:, None] + self._block_length * torch.arange(1, num_blocks + 1, device=starts.device)
+            until = until.repeat_interleave(self._block_length, dim=1)
+            columns = torch.arange(spans.width, device=starts.device)
+            real = (columns >= first[:, None])[:, None]
+            seen = (real & (columns < until[:, :, None]))[:, None]
+        return self._backbone.hidden_at(
+            tokens,
+            seen,
+            positions,
+            cache=self._slots.cache,
+            slots=self._slots.of(canvas, rows),
+            start=starts,
+            width=num_blocks * self._block_length,
+        )
+
+
+class _Spans:
+    """Where each row's block lies on the canvas.
+
+    starts, ends: [B] int64, its first column, and the first one after it.
+    width: columns up to the last end of all.
+    real: [B, width] bool, columns of the row up to its block's end.
+    """
+
+    def __init__(self, canvas: Canvas, step: Step, block_length: int) -> None:
+        starts = canvas.block_starts(range(len(canvas)), step.blocks, block_length)
+        self.width = min(max(starts) + block_length, canvas.tokens.shape[1])
+        device = canvas.tokens.device
+        self.starts, self._origins = to_device(
+            [starts, canvas.block_starts(range(len(canvas)), [0] * len(canvas), block_length)], device
+        )
+        self.ends = self.starts + block_length
+        self._block_length = block_length
+        columns = torch.arange(self.width, device=device)
+        self.real = (columns >= canvas.first[:, None]) & (columns < self.ends[:, None])
+
+    def clamp(self, positions: Tensor, is_shifted: bool) -> Tensor:
+        """[B, P] columns, those outside of the row's block moved into it; one beyond it is scored where shifted."""
+        last = self.ends - 1 + int(is_shifted)
+        return positions.maximum(self.starts[:, None]).minimum(last[:, None])
+
+    def causal(self, rows: Tensor) -> Tensor:
+        """[R, 1, width, width] bool, of some rows: each column sees its own block and those before it."""
+        columns = torch.arange(self.width, device=self.starts.device)
+        blocks = (columns - self._origins[rows, None]).div(self._block_length, rounding_mode="floor")
+        seen: Tensor = (blocks[:, :, None] >= blocks[:, None]) & self.real[rows, None]
+        return seen[:, None]

@@ -1,0 +1,48 @@
+"""Which row of a cache of keys and values each row of the batch has, while rows join and leave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lm_eval_codd.transfer import to_device
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_eval_codd.decoding.canvas import Canvas
+    from lm_eval_codd.decoding.protocols import KeyValues, SplitBackbone
+
+
+class Slots:
+    """A cache that is as wide as the canvas, and whose rows are given out and taken back."""
+
+    def __init__(self, backbone: SplitBackbone) -> None:
+        self._backbone = backbone
+        self.cache: KeyValues | None = None
+        self._width = 0
+        self._free: list[int] = []
+        self._slot_of: dict[int, int] = {}
+
+    def follow(self, canvas: Canvas) -> None:
+        """Give slots to the rows that joined the canvas, and take back those of the rows that left it."""
+        width = canvas.tokens.shape[1]
+        if self.cache is None:
+            # The longest prompts come first, and a canvas never has more rows than at the start.
+            self.cache, self._width = self._backbone.new_cache(len(canvas), width), width
+            self._free = list(range(len(canvas)))
+        if width < self._width:
+            self.cache.crop(self._width - width)
+            self._width = width
+        for index in self._slot_of.keys() - set(canvas.indices):
+            self._free.append(self._slot_of.pop(index))
+        for index in canvas.indices:
+            if index not in self._slot_of:
+                self._slot_of[index] = self._free.pop(0)
+
+    def of(self, canvas: Canvas, rows: Sequence[int]) -> Tensor | None:
+        """[R] int64, slots of some rows; None for the slots 0, 1, ... in order."""
+        numbers = [self._slot_of[canvas.indices[row]] for row in rows]
+        if numbers == list(range(len(numbers))):
+            return None
+        return to_device(numbers, canvas.tokens.device)

@@ -1,0 +1,253 @@
+"""The block decoder: its families' official decodes, rows that never touch each other, and what is not copied."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import lm_eval_codd as codd
+from lm_eval_codd.backbones import Backbone
+from lm_eval_codd.settings import departures_of
+
+RULES = ("sdar", "llada2", "llada21", "fast_dllm_v2")
+VOCAB, MASK = 113, 111
+
+# The settings of a case by their names here.
+NAMES = {
+    **{"max_new_tokens": "gen_length", "block_size": "block_length", "small_block_size": "small_block_length"},
+    **{"steps": "num_steps", "denoising_steps": "num_steps", "confidence_threshold": "threshold"},
+    **{"minimal_topk": "minimal_per_step", "remasking_strategy": "remask", "stop_token": "eos_id"},
+}
+# Few steps and low thresholds, so that rows finish their blocks at different steps.
+QUICK = {
+    "sdar": {"block_length": 4, "threshold": 0.4},
+    "llada2": {"block_length": 8, "threshold": 0.3},
+    "llada21": {"block_length": 8, "threshold": 0.3, "editing_threshold": 0.3, "max_post_steps": 4},
+    "fast_dllm_v2": {"block_length": 8, "threshold": 0.3, "small_block_length": 4},
+}
+LENGTHS = (3, 8, 13, 5, 16, 11, 1)
+
+
+class Recomputing:
+    """A backbone without caches: everything is computed anew in every step."""
+
+    def __init__(self, backbone: Backbone, favours_mask: float = 0.0) -> None:
+        self._backbone, self._favours_mask = backbone, favours_mask
+        self.family, self.mask_id, self.eos_id, self.eot_id = backbone.family, backbone.mask_id, backbone.eos_id, None
+        self.vocab_size = backbone.vocab_size
+        self.fed: list[torch.Tensor] = []
+
+    def logits(self, tokens, attention_mask=None, positions=None):
+        self.fed.append(tokens.clone())
+        logits = self._backbone.logits(tokens, attention_mask, positions).clone()
+        logits[..., MASK] += self._favours_mask
+        return logits
+
+
+@pytest.fixture(scope="module")
+def load(golden_dir: Path):
+    """(family, block length) -> its golden backbone, each loaded once."""
+    loaded = {}
+
+    def _load(name: str, block_length: int | None = None) -> Backbone:
+        block_length = block_length or QUICK[name]["block_length"]
+        if (name, block_length) not in loaded:
+            folder = golden_dir / "families" / name
+            facts = json.loads((folder / "facts.json").read_text())
+            loaded[name, block_length] = codd.load_backbone(
+                folder, mask_id=facts["mask_id"], eos_id=facts["eos_id"], block_length=block_length, device="cpu"
+            )
+        return loaded[name, block_length]
+
+    return _load
+
+
+def config_of(rule: str, **given) -> codd.DecodingConfig:
+    return codd.DecodingConfig(**{"decoder": "block_diffusion", "rule": rule, "gen_length": 16, **QUICK[rule], **given})
+
+
+def prompts(lengths=LENGTHS) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(5)
+    return [torch.randint(6, MASK, (length,), generator=generator).tolist() for length in lengths]
+
+
+def cases(golden_dir: Path, rule: str, *, block_cache: bool = False) -> list[dict]:
+    rows = json.loads((golden_dir / "families" / rule / "decoded.json").read_text())
+    return [row for row in rows if bool(row["args"].get("use_block_cache")) == block_cache]
+
+
+def settings_of(rule: str, case: dict) -> tuple[codd.DecodingConfig, list[int], list[int]]:
+    """The settings of an official decode, its prompt, and the answer that they give."""
+    args, (prompt,), (output,) = dict(case["args"]), case["prompt"], case["output"]
+    early = args.pop("eos_early_stop", False) or rule == "fast_dllm_v2"
+    given = {NAMES.get(name, name): value for name, value in args.items()}
+    if "remask" in given:
+        given["remask"] = given["remask"].removeprefix("low_confidence_")
+    if case["name"].startswith("topk1"):
+        given["temperature"] = 1.0  # what it is officially; nothing is drawn from one token
+    answer = output if rule.startswith("llada") else output[len(prompt) :]
+    if rule == "sdar":  # never cut there, so that the blocks are the same
+        given["gen_length"] = len(answer)
+    settings = {"decoder": "block_diffusion", "rule": rule, "stop_at_eos": early, **given}
+    return codd.DecodingConfig(**settings), prompt, answer
+
+
+class TestOfficialDecodes:
+    @pytest.mark.parametrize("keeps", [True, False], ids=["kept", "recomputed"])
+    @pytest.mark.parametrize("rule", RULES)
+    def test_every_token_and_every_forward_is_the_familys_own(self, load, golden_dir, rule, keeps):
+        wrong, rows = [], cases(golden_dir, rule)
+        for case in rows if keeps else rows[::4]:
+            config, prompt, answer = settings_of(rule, case)
+            backbone = load(rule, config.block_length)
+            (got,) = codd.generate(backbone if keeps else Recomputing(backbone), [prompt], config)
+            length = min(len(answer), config.gen_length)
+            if (got.tokens[:length], got.num_forward) != (answer[:length], case["num_forward"]):
+                wrong.append(case["name"])
+        assert len(rows) >= 14 and not wrong
+
+    def test_a_block_that_a_family_numbers_from_the_prompts_start_is_begun_by_the_prompt(self, load):
+        backbone = Recomputing(load("llada2"))
+        codd.generate(backbone, [prompts()[2]], config_of("llada2", gen_length=3))
+        assert {fed.shape[1] for fed in backbone.fed} == {16}  # 13 tokens and the rest of their block
+
+    @pytest.mark.parametrize("rule", RULES)
+    def test_an_end_token_saves_forwards_and_changes_no_token_before_it(self, load, rule):
+        backbone, (prompt,) = load(rule), prompts(LENGTHS[2:3])
+        everything = codd.generate(backbone, [prompt], config_of(rule, stop_at_eos=False, eos_id=MASK + 1))[0]
+        end = everything.tokens[4]
+        place = everything.tokens.index(end)
+        (stopped,) = codd.generate(backbone, [prompt], config_of(rule, eos_id=end))
+        assert stopped.tokens[: place + 1] == everything.tokens[: place + 1]
+        assert stopped.num_answer_tokens == place and set(stopped.tokens[place:]) == {end}
+        assert stopped.num_forward < everything.num_forward
+
+
+class TestRows:
+    @pytest.mark.parametrize("temperature", [0.0, 0.8])
+    @pytest.mark.parametrize("rule", RULES)
+    def test_a_row_is_the_same_alone_in_a_batch_and_after_a_refill(self, load, rule, temperature):
+        backbone, rows = load(rule), prompts()
+        config = config_of(rule, temperature=temperature, eos_id=40)
+        alone = [codd.generate(backbone, [row], config)[0] for row in rows]
+        assert codd.generate(backbone, rows, config) == alone
+        assert codd.generate(backbone, rows, config, batch_size=3) == alone
+        assert codd.generate(Recomputing(backbone), rows, config, batch_size=2) == alone
+
+    @pytest.mark.parametrize("rule", RULES)
+    def test_an_empty_prompt_is_answered(self, load, rule):
+        # Its first block holds masks alone, equal at every position: rounding decides which are the surest.
+        empty, other = codd.generate(load(rule), [[], prompts()[0]], config_of(rule))
+        assert len(empty.tokens) == 16
+        assert other == codd.generate(load(rule), [prompts()[0]], config_of(rule))[0]
+
+    @pytest.mark.parametrize("rule", RULES)
+    def test_a_circuit_couples_the_block_that_a_row_is_at(self, load, make_circuit, rule):
+        backbone, rows = load(rule), prompts()[:4]
+        length = QUICK[rule]["block_length"]
+        circuit = make_circuit(num_positions=length, vocab_size=VOCAB, dtype=torch.float32)
+        config = config_of(rule, pc_frac=2.0, pc_sampling="map", threshold=0.9)
+        coupled = [codd.generate(backbone, [row], config, circuit)[0] for row in rows]
+        assert codd.generate(backbone, rows, config, circuit) == coupled
+        plain = codd.generate(backbone, rows, config)
+        assert all(one.num_circuit for one in coupled) and [one.tokens for one in coupled] != [
+            one.tokens for one in plain
+        ]
+
+
+class TestWhatIsNotCopied:
+    """Of the authors' code: decodes that never end, crashes, and tokens of a prompt that are lost."""
+
+    @pytest.mark.parametrize(("rule", "most"), [("sdar", 5), ("llada2", 8), ("llada21", 12), ("fast_dllm_v2", 9)])
+    def test_a_block_ends_where_the_mask_itself_is_predicted(self, load, rule, most):
+        backbone = Recomputing(load(rule), favours_mask=100.0)
+        (got,) = codd.generate(backbone, [prompts()[2]], config_of(rule))
+        num_blocks = -(-29 // QUICK[rule]["block_length"])
+        assert MASK in got.tokens
+        assert got.num_forward <= most * num_blocks
+
+    @pytest.mark.parametrize("remask", ["static", "dynamic", "sequential"])
+    def test_sdar_never_writes_over_a_prompt_that_opens_a_block(self, load, remask):
+        threshold = {} if remask == "dynamic" else {"threshold": None}
+        for row in prompts((5, 6, 7)):
+            backbone = Recomputing(load("sdar"), favours_mask=-100.0)
+            config = config_of("sdar", num_steps=1, remask=remask, **threshold)
+            (got,) = codd.generate(backbone, [row], config)
+            assert all(fed[0, : len(row)].tolist() == row[: fed.shape[1]] for fed in backbone.fed)
+            assert MASK not in got.tokens
+
+    def test_fast_dllm_v2_reads_a_prompt_of_exactly_one_block(self, load):
+        first, second = prompts((8, 8))
+        config = config_of("fast_dllm_v2", threshold=0.9)
+        answers = codd.generate(load("fast_dllm_v2"), [first, second], config)
+        assert answers[0].tokens != answers[1].tokens
+        whole = load("fast_dllm_v2").logits(torch.tensor([[*first, MASK]]))
+        assert answers[0].tokens[0] == int(whole[0, 8].argmax())
+
+    def test_sdars_own_greedy_is_sure_of_every_token_and_a_true_one_is_not(self, load):
+        row = prompts()[2]
+        true = config_of("sdar", threshold=0.95)
+        own = config_of("sdar", threshold=0.95, temperature=1.0, top_k=1)
+        sure = {name: [] for name in ("true", "own")}
+        for name, config in (("true", true), ("own", own)):
+            codd.generate(
+                load("sdar"), [row], config, on_step=lambda event, name=name: sure[name].append(event.confidence)
+            )
+        assert torch.cat(sure["own"], 1).unique().tolist() == [1.0]
+        assert torch.cat(sure["true"], 1).min() < 0.9
+        assert "top_k=1" in departures_of(vars(true))[0] and not departures_of(vars(own))
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("rule", "given", "message"),
+        [
+            ("sdar", {"editing_threshold": 0.9}, "`editing_threshold=0.9` is read by rule=llada21, not by `rule=sdar`"),
+            ("llada21", {"num_steps": 8}, "`num_steps=8` is read by rule=sdar or rule=llada2, not by `rule=llada21`"),
+            ("sdar", {"remask": "static", "threshold": 0.5}, "`threshold=0.5` is read by remask=dynamic"),
+            ("sdar", {"cfg_scale": 1.0}, "`cfg_scale=1` does not go with `decoder=block_diffusion`"),
+            ("sdar", {"pc_sampling": "any_order"}, "`pc_sampling=any_order` commits"),
+            ("sdar", {"cache": "dual"}, "`cache=dual` is read by decoder=unmasking or decoder=cad, not by"),
+            ("fast_dllm_v2", {"small_block_length": 3}, "`small_block_length=3` does not divide `block_length=8`; use"),
+            ("fast_dllm_v2", {"gen_length": 7}, "`gen_length=7` is less than a block of `block_length=8`"),
+            ("llada3", {}, "`rule=llada3` is not known; use one of sdar, llada2"),
+        ],
+    )
+    def test_a_setting_that_the_rule_does_not_read(self, rule, given, message):
+        with pytest.raises(ValueError) as error:
+            codd.DecodingConfig(
+                **{"decoder": "block_diffusion", "rule": rule, "gen_length": 24, **QUICK.get(rule, {}), **given}
+            )
+        assert str(error.value).startswith(message)
+
+    def test_another_decoder_on_a_block_causal_checkpoint(self, load):
+        with pytest.raises(ValueError, match="`decoder=unmasking` looks at whole answers, and sdar checkpoints are"):
+            codd.generate(load("sdar"), [[7]], codd.DecodingConfig(gen_length=32))
+
+    def test_a_checkpoint_that_sees_both_ways(self, golden_dir):
+        folder = golden_dir / "families" / "a2d_qwen3"
+        backbone = codd.load_backbone(folder, mask_id=MASK, eos_id=5, device="cpu")
+        with pytest.raises(ValueError, match="`decoder=block_diffusion` has no rule for a2d checkpoints; give rule="):
+            codd.generate(backbone, [[7]], codd.DecodingConfig(decoder="block_diffusion"))
+        with pytest.raises(ValueError, match="this a2d one's attention is full; use decoder=unmasking"):
+            codd.generate(backbone, [[7]], config_of("sdar"))
+
+    def test_blocks_of_another_length_than_the_checkpoints_are_said(self, load, caplog):
+        codd.generate(load("sdar"), [[7]], config_of("sdar", block_length=8))
+        assert "`block_length=8` is decoded with, and the checkpoint's own blocks are of 4" in caplog.text
+
+
+class TestDefaults:
+    def test_a_familys_own_decoder_rule_and_thresholds(self):
+        sdar = codd.DecodingConfig.for_family("sdar")
+        assert (sdar.decoder, sdar.rule, sdar.block_length, sdar.num_steps) == ("block_diffusion", "sdar", 4, 4)
+        assert (sdar.remask, sdar.threshold, sdar.editing_threshold) == ("dynamic", 0.85, None)
+        assert codd.DecodingConfig.for_family("sdar", remask="static").threshold is None
+        edits = codd.DecodingConfig.for_family("llada2", rule="llada21")
+        assert (edits.threshold, edits.editing_threshold, edits.max_post_steps) == (0.95, 0.9, 16)
+
+    def test_the_rule_of_the_backbones_family_where_none_is_given(self, load):
+        given = codd.DecodingConfig(decoder="block_diffusion", block_length=8, gen_length=16)
+        named = codd.DecodingConfig(decoder="block_diffusion", block_length=8, gen_length=16, rule="llada2")
+        assert codd.generate(load("llada2"), [[7]], given) == codd.generate(load("llada2"), [[7]], named)
