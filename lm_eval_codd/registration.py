@@ -24,6 +24,7 @@ MODELS: Final = {
     "d3pm": "lm_eval_codd.models.dit_lm:D3PM",
     "dit_ar": "lm_eval_codd.models.dit_lm:DiTAR",
     "dlm": "lm_eval_codd.models.dit_lm:DLM",
+    "coupling": "lm_eval_codd.models.coupling_lm:CouplingLM",
 }
 
 

@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "code_version": set(),
     "benchmarks": {"catalogue", "grading"},
     "coupling_tasks": set(),
-    "corpora": {"backbones", "benchmarks", "dit"},
+    "corpora": {"backbones", "benchmarks", "dit", "latent"},
     "programs": {"benchmarks", "sandbox", "grading"},
     "harness": {"command_line", "host_errors", "registration"},
     "code_revision": {"benchmarks", "catalogue", "sandbox", "backbones", "outputs", "command_line"},
@@ -66,7 +66,7 @@ MAY_IMPORT = {
     "inspection": {"backbones", "dit", "latent", "command_line"},
     "models": {
         *("catalogue", "settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"),
-        *("code_revision", "likelihood", "task_files", "disk", "carried", "dit"),
+        *("code_revision", "likelihood", "task_files", "disk", "carried", "dit", "latent"),
     },
     "gap": {"settings", "backbones", "circuits", "likelihood", "training", "columns", "outputs", "command_line"},
     "training": {"settings", "backbones", "circuits", "outputs", "command_line", "tensor_files"},

@@ -11,6 +11,7 @@ from lm_eval_codd.backbones.plain_tokenizer import load_plain_tokenizer
 from lm_eval_codd.benchmarks import DataError
 from lm_eval_codd.corpora.packing import GROUP
 from lm_eval_codd.dit.lightning import is_lightning, read_lightning
+from lm_eval_codd.latent.loading import is_coupling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,6 +82,8 @@ class Arguments:
                 return self.number(name, _LENGTH, least=3)
         source = self._given.get("pretrained")
         if not isinstance(source, str):
+            return _LENGTH
+        if is_coupling(source):  # whose samples are all of one length, and short
             return _LENGTH
         if is_lightning(source):
             stored = read_lightning(source, algo=self._given.get("algo")).fields["model_length"]

@@ -41,9 +41,7 @@ class DiTTexts(Texts):
         """
         source = tokenizer or _beside(pretrained, revision)
         if source is None:
-            texts = cls.__new__(cls)
-            texts.source, texts.is_there = pretrained, False
-            return texts
+            return cls.without(pretrained)
         loaded = load_plain_tokenizer(source, None if tokenizer else revision)
         number, columns = len(loaded), config.vocab_size
         # A mask that the tokenizer lacks, or padding that it was given and the model lacks.
@@ -53,6 +51,13 @@ class DiTTexts(Texts):
                 "tokenizer that the model was trained with"
             )
         return cls(loaded, source, False, {})
+
+    @classmethod
+    def without(cls, pretrained: str) -> Self:
+        """Of a model that has no tokenizer."""
+        texts = cls.__new__(cls)
+        texts.source, texts.is_there = pretrained, False
+        return texts
 
     def ids(self, text: str) -> list[int]:
         """Of a text, without special tokens. Raises `ValueError` without a tokenizer."""

@@ -63,7 +63,7 @@ def process_results(doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str,
     if not isinstance(answer, TokenText) or answer.num_forward is None:
         raise ValueError(
             "dlm_gen_ppl: the model's answer is a text without its token ids; evaluate a model that makes samples "
-            "without a prompt: duo, mdlm, sedd, d3pm, dit_ar, dlm"
+            "without a prompt: duo, mdlm, sedd, d3pm, dit_ar, dlm, coupling"
         )
     tokenizer, is_duo = _tokenizer(doc["tokenizer"], doc["tokenizer_revision"]), doc["protocol"] == "duo"
     beyond = [one for one in answer.ids if one >= len(tokenizer)]
