@@ -27,6 +27,7 @@ except ModuleNotFoundError:  # lm-eval 0.4: one class for all
 
 from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.grading import INVALID
+from lm_eval_codd.templates import PAPER, TEMPLATE, changes_of, templates_of
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -99,6 +100,8 @@ class Provenance:
 class RowsTask:
     """The part of a task whose results say which rows it was measured on; lm-eval's class comes after it as a base.
 
+    `--metadata template=NAME` puts its questions in another way (`lm_eval_codd.templates`).
+
     Where the rows are not the published set, the log warns and the task's printed name says so.
     """
 
@@ -106,7 +109,7 @@ class RowsTask:
     _docs: datasets.Dataset | None = None
 
     def __init__(self, config: dict[str, Any]) -> None:
-        own = {key: value for key, value in config.items() if key != "class"}
+        own = _under_template({key: value for key, value in config.items() if key != "class"})
         super().__init__(config=own)  # type: ignore[call-arg]  # of lm-eval's class
         # lm-eval 0.5 sets this no more, though its evaluator asks for it.
         self.UNSAFE_CODE = self.config.unsafe_code
@@ -180,6 +183,20 @@ class BenchmarkTask(RowsTask, GenerateTask):
     def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
         """The gold answer as text; lm-eval 0.5 makes a number of one that is all digits, which equals no answer."""
         return str(super().doc_to_target(doc, doc_to_target))
+
+
+def _under_template(config: dict[str, Any]) -> dict[str, Any]:
+    """A task's configuration under the template that `--metadata template=NAME` chose, which its result then names.
+
+    Raises:
+        ValueError: the task has no such template.
+    """
+    name, metadata = str(config.get("task", "")), dict(config.get("metadata") or {})
+    template = str(metadata.get(TEMPLATE, PAPER))
+    changes = changes_of(name, template)
+    if templates_of(name):
+        metadata[TEMPLATE] = template
+    return {**config, **changes, "metadata": metadata}
 
 
 def rows_of(

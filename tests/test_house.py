@@ -42,7 +42,8 @@ MAY_IMPORT = {
     "sandbox": {"catalogue"},
     "demo": set(),
     "code_version": set(),
-    "benchmarks": {"catalogue", "grading"},
+    "templates": {"catalogue", "registration"},
+    "benchmarks": {"catalogue", "grading", "templates"},
     "coupling_tasks": set(),
     "corpora": {"backbones", "benchmarks", "dit", "latent"},
     "programs": {"benchmarks", "sandbox", "grading"},
@@ -82,7 +83,7 @@ MAY_IMPORT = {
     },
     "runs": {
         *("hub_ids", "token_files", "catalogue", "settings", "names", "older_records", "registration", "packaged"),
-        *("clean_text", "task_files", "disk", "pickled_arrays", "stored_files"),
+        *("clean_text", "task_files", "templates", "disk", "pickled_arrays", "stored_files"),
     },
     "launch": {
         *(
@@ -119,6 +120,7 @@ WITHOUT_TENSORS = (
     "packaged",
     "token_files",
     "task_files",
+    "templates",
     "settings",
     "grading",
     "older_records",

@@ -13,7 +13,7 @@ _NOT_METRICS: Final = ("name", "alias", "sample_len", "sample_count")
 # Functions of lm-eval's filters that put something else in the place of an answer in which they find nothing.
 _REGEX_FILTERS: Final = ("regex", "multi_choice_regex")
 # Arguments of this package's tasks in a result's metadata, and their defaults.
-_TASK_ARGUMENTS: Final = {"clean": "paper"}
+_TASK_ARGUMENTS: Final = {"clean": "paper", "template": "paper"}
 
 
 def shown_metrics(scores: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[str | None]:

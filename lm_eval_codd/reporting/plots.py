@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.accuracy_plots import accuracy_pictures, draw_accuracy
 from lm_eval_codd.reporting.coupling_plot import coupling_figure
+from lm_eval_codd.reporting.repeated_plot import stability_figures
 from lm_eval_codd.reporting.tables import Point, grid_points
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ def draw(groups: Sequence[Group]) -> Iterator[tuple[str, Figure]]:
         import matplotlib
     except ImportError:
         raise ValueError("plots need matplotlib; pip install matplotlib") from None
+    count: Counter[str] = Counter()
+    with matplotlib.rc_context(_STYLE):
+        for axis, figure in stability_figures(groups):
+            count[axis] += 1
+            yield f"stability-{axis}" + (f"-{count[axis]}" if count[axis] > 1 else ""), figure
     for group, stem in zip(groups, _stems(groups), strict=True):
         with matplotlib.rc_context(_STYLE):
             for picture in accuracy_pictures(group):

@@ -14,6 +14,7 @@ from lm_eval_codd.reporting.end_rules import told_apart
 from lm_eval_codd.reporting.equivalence import DEFAULT_MARGIN
 from lm_eval_codd.reporting.equivalence_table import equivalence_table
 from lm_eval_codd.reporting.parallelism import parallelism_table
+from lm_eval_codd.reporting.repeated_table import repeated_tables
 from lm_eval_codd.reporting.revision import cell_of, revision_table
 from lm_eval_codd.reporting.several_answers import pass_table
 from lm_eval_codd.reporting.tables import (
@@ -84,6 +85,7 @@ def build_report(folder: Folder, number: int | None = None, *, margin: float = D
             beside = values.pop(group.title, None)
             tables += [*_all_tables(group, margin), *([] if beside is None else [beside])]
         tables += values.values()
+        tables = [*repeated_tables(groups), *tables]
         tables += [table for group in revised if (table := revision_table(group)) is not None]
         return Report(tables, [*groups, *revised], [*remarks, *told_apart(groups)])
     wanted = PAPER_TABLES[number]

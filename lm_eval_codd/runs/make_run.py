@@ -44,6 +44,7 @@ from lm_eval_codd.settings import (
     LikelihoodConfig,
     unknown_value,
 )
+from lm_eval_codd.templates import PAPER, TEMPLATE, check_template
 
 # The official harness cuts prompts to 2048 - 256 tokens for LLaDA, whatever the answer's length. For Dream it reads
 # the checkpoint's own length (131,072), which cuts nothing.
@@ -149,7 +150,7 @@ def make_run(given: Mapping[str, Any]) -> Run:
         tokenizer=read_tokenizer(given),
         add_bos_token=given.get("add_bos_token"),
         chat_template_args=_json_object("chat_template_args", given.get("chat_template_args")),
-        metadata=_metadata(given.get("metadata")),
+        metadata=_metadata(given, task),
         likelihood=_likelihood(given),
         dtype=given.get("dtype"),
         batch_size=_batch_size(given.get("batch_size", "1")),
@@ -332,8 +333,21 @@ def _max_length(given: Mapping[str, Any], gen_length: int | None, own_length: in
     return length
 
 
-def _metadata(text: str | None) -> str | None:
-    """Arguments of a task: a JSON object, or `name=value` and more of them after commas."""
+def _metadata(given: Mapping[str, Any], task: str) -> str | None:
+    """Arguments of a task, its template among them; the default one is not said."""
+    arguments = json.loads(_read_metadata(given.get("metadata")) or "{}")
+    chosen, other = given.get(TEMPLATE), arguments.pop(TEMPLATE, None)
+    if chosen is not None and other is not None and chosen != other:
+        raise ValueError(f"`--template {chosen}` contradicts `--metadata {TEMPLATE}={other}`; leave one out")
+    name = chosen if chosen is not None else other
+    if name is not None and name != PAPER:
+        check_template(task, str(name), f"`--template {name}`")
+        arguments[TEMPLATE] = name
+    return json.dumps(arguments, sort_keys=True) if arguments else None
+
+
+def _read_metadata(text: str | None) -> str | None:
+    """A JSON object, or `name=value` and more of them after commas."""
     if text is None or text.lstrip().startswith("{"):
         return _json_object("metadata", text)
     pairs = [pair.partition("=") for pair in text.split(",")]

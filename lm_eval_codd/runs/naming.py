@@ -80,7 +80,7 @@ def _parts(run: Run, *, names_no_shots: bool = True) -> list[str]:
         parts.append(f"tokenizer-{_short(run.tokenizer)}")
     if run.add_bos_token is not None:
         parts.append("bos" if run.add_bos_token else "no-bos")
-    parts += _written(run.chat_template_args) + _written(run.metadata) + _of_likelihoods(run)
+    parts += _written(run.chat_template_args) + _of_task(run.metadata) + _of_likelihoods(run)
     if run.max_length is not None and run.protocol == "paper":
         parts.append(f"max_length-{run.max_length}")
     parts += _settings(run)
@@ -149,6 +149,11 @@ def _settings(run: Run) -> list[str]:
 
 def _written(json_object: str | None) -> list[str]:
     return [] if json_object is None else [f"{name}-{value}" for name, value in json.loads(json_object).items()]
+
+
+def _of_task(metadata: str | None) -> list[str]:
+    """Its arguments; a template of the task is a `prompt`, since a chat template has a name too."""
+    return [re.sub("^template-", "prompt-", part) for part in _written(metadata)]
 
 
 def _free_values(run: Run) -> list[str]:

@@ -118,6 +118,12 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
             "whether each example is a turn of its own in a chat template; false: all in the user's one turn",
             default="as lm-eval does by itself, true",
         ),
+        Flag(
+            "template",
+            "str",
+            "how the task's questions are put: stock, wording, marker, newlines (those of a task: tasks/README.md)",
+            default="paper",
+        ),
         Flag("metadata", "str", "arguments of the task, name=value or a JSON object: clean=off of gpqa"),
         Flag("include_path", "str", "a folder with task files of your own, searched before lm-eval's tasks"),
         Flag("confirm_run_unsafe_code", "bool", "let a task of lm-eval execute programs that the model has written"),

@@ -132,6 +132,36 @@ class TestArgumentsOfATask:
         assert json.loads(command[command.index("--metadata") + 1]) == {"clean": "off"}
         assert run_name(run) == "llada_gpqa_low_confidence_steps256_clean-off"
 
+    @pytest.mark.parametrize("written", ["--template stock", "--metadata template=stock"])
+    def test_a_template_is_one_of_them(self, written):
+        run = parse_run(f"--model_alias llada --task math500 {written}")
+        command = build_command(run, Path("folder"), "cpu")
+        assert json.loads(command[command.index("--metadata") + 1]) == {"template": "stock"}
+        assert run_name(run) == "llada_math500_low_confidence_steps256_prompt-stock"
+
+    def test_the_papers_template_is_the_run_without_one(self):
+        plain = parse_run("--model_alias llada --task math500")
+        for written in ("--template paper", "--metadata template=paper"):
+            assert parse_run(f"--model_alias llada --task math500 {written}") == plain
+        assert "template" not in json.dumps(plain.identity()).replace("chat_template", "")
+
+    def test_a_template_stands_beside_the_others(self):
+        run = parse_run("--model_alias llada --task gpqa --template marker --metadata clean=off")
+        assert json.loads(run.metadata) == {"clean": "off", "template": "marker"}
+
+    def test_a_template_is_not_mistaken_for_a_chat_template(self, checkpoint):
+        of_task = parse_run("--model_alias llada --task math500 --template stock")
+        of_chat = parse_run("--model_alias llada --task math500 --chat_template stock")
+        assert run_name(of_task) != run_name(of_chat)
+
+    def test_templates_are_swept(self):
+        sweep = (
+            "model_alias=llada task=math500 num_steps=64 pc_ckpt=none,il18/llada-math-pc template=paper,stock,wording"
+        )
+        runs = [make_run(typed(point)) for point in parse_sweep(sweep).points()]
+        assert len({run_name(run) for run in runs}) == 6
+        assert sum(run.metadata is None for run in runs) == 2
+
     def test_are_swept(self):
         points = [*parse_sweep("model_alias=llada task=gpqa metadata=clean=off,clean=paper").points()]
         assert [run_name(make_run(typed(point)))[-5:] for point in points] == ["n-off", "paper"]
@@ -147,6 +177,11 @@ class TestArgumentsOfATask:
         ("--max_length 900 --protocol official", "`--max_length` and `--protocol official` both say how long prompts"),
         ("--chat_template_args x", "`--chat_template_args x` must be a JSON object, such as "),
         ("--metadata clean", "`--metadata clean` must be name=value, such as clean=off, or a JSON object"),
+        ("--template v9", "`--template v9`: codd_demo has no such template; use one of paper, wording, marker"),
+        (
+            "--template wording --metadata template=marker",
+            "`--template wording` contradicts `--metadata template=marker`",
+        ),
         ("--add_bos_token=maybe", "`--add_bos_token maybe` must be true or false"),
     ],
 )
