@@ -16,7 +16,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -25,78 +25,26 @@ from typing import Any, Final
 
 import torch
 from dit_figures import publish, save_plots
-from dit_language import LENGTH, SIZE, Chain
-from torch import Tensor
+from dit_language import SIZE, Chain
+from dit_measures import (
+    BEGIN,
+    CHAIN,
+    SAMPLERS,
+    SMALL,
+    TEST_ROWS,
+    TRAIN_ROWS,
+    Measure,
+    Plan,
+    measure_curriculum,
+    quality,
+)
 
-import lm_eval_codd as codd
-from lm_eval_codd.dit import DiT, curriculum_loss, log_likelihood_bounds
 from lm_eval_codd.dit.training.distil import distil_dit
-from lm_eval_codd.dit.training.noise import bound_of_batch, gamma_range, gaussian_noise, spread_times
 from lm_eval_codd.dit.training.run import train_dit
 from lm_eval_codd.dit.training.settings import DistillationConfig, DiTTrainingConfig
 from lm_eval_codd.outputs import write_text
 
 ALGOS: Final = ("duo", "mdlm", "sedd", "d3pm", "ar")
-# Of each model: (name, predictor, noise removal). sedd's published sampler is the analytic one.
-SAMPLERS: Final = {
-    "duo": (("ancestral", "ancestral", "ancestral"), ("greedy tail", "ancestral", "greedy")),
-    "student": (("ancestral", "ancestral", "ancestral"), ("greedy tail", "ancestral", "greedy")),
-    "mdlm": (("ancestral", "ancestral", "ancestral"), ("greedy tail", "ancestral", "greedy")),
-    "sedd": (("analytic", "analytic", "ancestral"),),
-    "d3pm": (("ancestral", "ancestral", "ancestral"),),
-    "ar": (("left to right", "ancestral", "ancestral"),),
-}
-BEGIN: Final = SIZE
-# Seeds of the chain, its rows to train on, and rows that nothing is trained on.
-CHAIN, TRAIN_ROWS, TEST_ROWS = 0, 1, 2
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is done.
-
-    Attributes:
-        rows: to train on.
-        width, blocks: of every network.
-        updates: of each of the five models.
-        lr, ema: of theirs.
-        curriculum: updates of the run with the curriculum, to be held against as many of duo.
-        rounds, round_updates, jumps, distil_lr, distil_ema: of the distillation.
-        save_every: updates between figures.
-        test_rows, draws: for the bounds, fresh rows and draws of each.
-        samples: for each number of steps.
-        steps: numbers of steps.
-        batches: for the variance of the loss at given weights.
-    """
-
-    rows: int = 60_000
-    width: int = 64
-    blocks: int = 3
-    updates: int = 2500
-    lr: float = 2e-3
-    ema: float = 0.998
-    curriculum: int = 800
-    rounds: int = 4
-    round_updates: int = 300
-    jumps: int = 32
-    distil_lr: float = 5e-4
-    distil_ema: float = 0.99
-    save_every: int = 100
-    test_rows: int = 512
-    draws: int = 32
-    samples: int = 512
-    steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    batches: int = 300
-
-
-SMALL: Final = Plan(
-    *(300, 16, 1, 12, 5e-3, 0.9, 8, 2, 4, 4, 5e-4, 0.9, 4),
-    test_rows=8,
-    draws=4,
-    samples=16,
-    steps=(1, 2),
-    batches=4,
-)
 
 
 def stages(plan: Plan) -> dict[str, tuple[Callable[[Plan, Path], None], tuple[str, ...]]]:
@@ -107,7 +55,7 @@ def stages(plan: Plan) -> dict[str, tuple[Callable[[Plan, Path], None], tuple[st
     jobs = {"rows": (write_rows, ()), **jobs}
     jobs["train student"] = (distil, ("train duo",))
     for name in ("student", *ALGOS):
-        jobs[f"measure {name}"] = (_Measure(name), (f"train {name}",))
+        jobs[f"measure {name}"] = (Measure(name), (f"train {name}",))
     jobs["measure curriculum"] = (measure_curriculum, ("train duo", "train curriculum"))
     return jobs
 
@@ -197,90 +145,13 @@ def _shared(plan: Plan, output: Path) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Measure:
-    """Bound on fresh rows, and samples, of a model."""
-
-    name: str
-
-    def __call__(self, plan: Plan, output: Path) -> None:
-        dit, chain = codd.load_dit(output / self.name, device="cpu"), Chain(CHAIN)
-        rows = chain.sample(plan.test_rows, torch.Generator().manual_seed(TEST_ROWS))
-        context = (BEGIN,) if dit.algo == "ar" else ()
-        pairs = [(context, row) for row in rows.tolist()]
-        mode = None if dit.algo == "ar" else "joint"
-        bounds = log_likelihood_bounds(dit, pairs, mode, plan.draws, batch_size=64)
-        nats = torch.tensor([-bound.value / LENGTH for bound in bounds])
-        samples = {name: _samples(dit, plan, chain, *how) for name, *how in SAMPLERS[self.name]}
-        figures = {
-            "parameters": dit.num_parameters,
-            "bound": mean_of(nats),
-            # Of the same rows under the chain, which take most of the noise away.
-            "exact": mean_of(chain.nats(rows)),
-            "excess": mean_of(nats - chain.nats(rows)),
-            "samples": samples,
-        }
-        write_text(output / f"{self.name}.json", json.dumps(figures) + "\n")
-
-
-def _samples(dit: DiT, plan: Plan, chain: Chain, predictor: str, removal: str) -> dict[str, Any]:
-    """By steps; ar has one way, of a step a token."""
-    found = {}
-    for steps in (LENGTH,) if dit.algo == "ar" else plan.steps:
-        length = LENGTH + (dit.algo == "ar")
-        drawn = codd.sample_dit(dit, plan.samples, length, steps, predictor, removal, batch_size=128)
-        rows = torch.tensor([tokens for tokens, _ in drawn])[:, -LENGTH:]
-        found[str(steps)] = {"nfe": mean_of(torch.tensor([float(nfe) for _, nfe in drawn])), **quality(chain, rows)}
-    return found
-
-
-def quality(chain: Chain, rows: Tensor) -> dict[str, list[float]]:
-    """What the chain says of rows, and the entropy without which that means nothing: means and standard errors."""
-    entropies = torch.tensor([codd.unigram_entropy(row) for row in rows])
-    return {
-        "nats": mean_of(chain.nats(rows)),
-        "illegal": mean_of(chain.illegal(rows)),
-        "entropy": mean_of(entropies),
-    }
-
-
-@torch.inference_mode()
-def measure_curriculum(plan: Plan, output: Path) -> None:
-    """Standard deviation of the loss over batches at the same weights: the bound, and the curriculum's loss.
-
-    `hard` is the curriculum's with ids in place of their soft form: its times alone.
-    """
-    rows = Chain(CHAIN).sample(64 * plan.batches, torch.Generator().manual_seed(TEST_ROWS)).split(64)
-    found = {}
-    for name in ("duo", "curriculum"):
-        dit = codd.load_dit(output / name, device="cpu")
-        ends = gamma_range(dit.vocab_size, None, None)
-        losses: dict[str, list[float]] = {"bound": [], "hard": [], "curriculum": []}
-        for number, x0 in enumerate(rows):
-            losses["bound"].append(float(bound_of_batch(dit, x0, torch.Generator().manual_seed(number)).mean()))
-            for kind, tau in (("hard", 1e-9), ("curriculum", 1e-3)):
-                generator = torch.Generator().manual_seed(number)
-                t = spread_times(len(x0), generator)
-                noise = gaussian_noise(x0, dit.vocab_size, generator)
-                losses[kind].append(float(curriculum_loss(dit, x0, t, noise, *ends, tau).mean()))
-        found[name] = {kind: {"mean": mean_of(torch.tensor(x)), "std": spread_of(x)} for kind, x in losses.items()}
-    write_text(output / "curriculum.json", json.dumps(found) + "\n")
-
-
-def mean_of(values: Tensor) -> list[float]:
-    """[mean, standard error]."""
-    values = values.double()
-    return [float(values.mean()), float(values.std()) / math.sqrt(len(values))]
-
-
-def spread_of(values: Iterable[float]) -> list[float]:
-    """[standard deviation, its standard error by the jackknife], of any distribution."""
-    each = torch.tensor(list(values), dtype=torch.float64)
-    n, total, squares = len(each), each.sum(), each.square().sum()
-    means = (total - each) / (n - 1)
-    without = ((squares - each.square()) / (n - 2) - means.square() * (n - 1) / (n - 2)).clamp(min=0).sqrt()
-    stderr = (without - without.mean()).square().sum().mul((n - 1) / n).sqrt()
-    return [float(each.std()), float(stderr)]
+def check_bounds(figures: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where a bound is below what it bounds by more than noise and what the bound leaves out."""
+    left_out = 1e-3 * figures["language"]["log_size"]
+    for name, model in figures["models"].items():
+        excess, error = model["excess"]
+        if excess < -3 * error - left_out:
+            raise ValueError(f"the bound of {name} is {-excess:.4f} nats below the entropy, of error {error:.4f}")
 
 
 def collect(plan: Plan, output: Path) -> dict[str, Any]:
@@ -347,6 +218,7 @@ def main(argv: list[str] | None = None) -> None:
     figures = rounded(collect(plan, output))
     write_text(output / "figures.json", json.dumps(figures, indent=1) + "\n")
     save_plots(figures, output)
+    check_bounds(figures)
     if options.publish:
         publish(figures)
 

@@ -31,10 +31,20 @@ _COLOURS: Final = {
     "teacher": "#0072B2",
     "student": "#D55E00",
     "curriculum": "#56B4E9",
+    "new": "0.5",
 }
 _DATA: Final = {"color": "0.4", "linestyle": "--", "linewidth": 1.2}
 _STYLE: Final[dict[Any, Any]] = {"font.size": 9, "axes.grid": True, "grid.alpha": 0.3, "legend.frameon": False}
 _PANEL: Final = (3.5, 3.1)
+# Of the variance of the loss: what is measured, and at which weights.
+_LOSSES: Final = {
+    "bound": "bound",
+    "whole": "curriculum",
+    "ids": "its times,\nids",
+    "published": "published\nnoise",
+    "softer": "and\nsofter",
+}
+_WEIGHTS: Final = {"new": "new network", "duo": "trained without", "curriculum": "trained with"}
 _QUALITIES: Final = (
     ("nats", "nats per token under the chain"),
     ("illegal", "illegal bigrams, %"),
@@ -104,14 +114,13 @@ def _student(figures: Mapping[str, Any]) -> Table:
 
 
 def _curriculum(figures: Mapping[str, Any]) -> Table:
-    names = {"bound": "bound", "hard": "curriculum's times, ids", "curriculum": "curriculum"}
     found = figures["curriculum"]["at_weights"]
     rows = []
-    for kind, label in names.items():
-        each = [(_with_error(model[kind]["mean"]), _with_error(model[kind]["std"], 4)) for model in found.values()]
-        rows.append([label, *(cell for both in each for cell in both)])
+    for kind, label in _LOSSES.items():
+        cells = [_with_error(found[name][kind][what]) for name in _WEIGHTS for what in ("mean", "std")]
+        rows.append([label.replace("\n", " "), *cells])
     header = ["loss of a batch"]
-    for name in ("trained without", "trained with"):
+    for name in _WEIGHTS.values():
         header += [f"{name}: mean", "standard deviation"]
     return Table("", header, rows, 1)
 
@@ -187,14 +196,13 @@ def _curriculum_plot(figures: Mapping[str, Any]) -> Figure:
     training.set_ylabel(f"standard deviation of the loss,\n{window} updates, no trend")
     training.set_yscale("log")
     training.legend()
-    kinds = {"bound": "bound", "hard": "curriculum's\ntimes, ids", "curriculum": "curriculum"}
-    for shift, (name, label) in zip((-0.12, 0.12), (("duo", "without"), ("curriculum", "with")), strict=True):
+    for shift, (name, label) in zip((-0.2, 0, 0.2), _WEIGHTS.items(), strict=True):
         found = figures["curriculum"]["at_weights"][name]
-        values, errors = zip(*(found[kind]["std"] for kind in kinds), strict=True)
-        places = [place + shift for place in range(len(kinds))]
-        still.errorbar(places, values, errors, fmt="o", color=_COLOURS[name], capsize=3, label=f"trained {label} it")
-    still.set_xticks(range(len(kinds)), list(kinds.values()))
-    still.set_xlim(-0.5, len(kinds) - 0.5)
+        values, errors = zip(*(found[kind]["std"] for kind in _LOSSES), strict=True)
+        places = [place + shift for place in range(len(_LOSSES))]
+        still.errorbar(places, values, errors, fmt="o", color=_COLOURS[name], capsize=3, label=label)
+    still.set_xticks(range(len(_LOSSES)), list(_LOSSES.values()))
+    still.set_xlim(-0.5, len(_LOSSES) - 0.5)
     still.set_ylim(bottom=0)
     still.set_ylabel("standard deviation of the loss,\nbatches at the same weights")
     still.legend()

@@ -75,6 +75,7 @@ def log_likelihood_bounds(
     batch_size: int = 8,
     *,
     is_greedy: bool = False,
+    noise_of: Sequence[Sequence[int]] | None = None,
 ) -> list[Bound]:
     """A bound of log p for each pair of context and target.
 
@@ -88,11 +89,14 @@ def log_likelihood_bounds(
         seed: of the noise.
         batch_size: rows at once.
         is_greedy: whether to find out if the target is the likeliest.
+        noise_of: for each pair the ids that its noise is a function of. None: its context, so that targets of one
+            context are compared under one noise, which does not average out over them: where rows without a context,
+            or behind the same begin token, are to be averaged, give the rows themselves.
 
     Raises:
         ValueError: one line: a row is longer than the model's, or a setting says nothing.
     """
-    finished = stream(dit, pairs, mode, num_samples, seed, batch_size, is_greedy=is_greedy)
+    finished = stream(dit, pairs, mode, num_samples, seed, batch_size, is_greedy=is_greedy, noise_of=noise_of)
     by_index = {one.index: one.bound for one in finished}
     return [by_index[index] for index in range(len(pairs))]
 
@@ -120,7 +124,7 @@ def stream(
         batch_size: as there. None: each row's draws by themselves, some thousand tokens at once, so that a value is the
             same to the last bit whatever else is asked for.
         is_greedy: as there.
-        noise_of: for each pair the ids that its noise is a function of; None: its context.
+        noise_of: as there.
         on_pass: called with the number of rows after each pass of the network.
     """
     mode = mode or usual_mode(dit.algo)

@@ -136,6 +136,18 @@ def test_choices_of_one_context_share_their_noise():
     assert log_likelihood_bounds(model, [([0], [1, 3])], num_samples=3, seed=7)[0].value != one.value
 
 
+def test_rows_may_have_noise_of_their_own():
+    """Not that of their context: a mean over rows of one context then has the noise of one row."""
+    model, rows = random_dit("mdlm", vocab_size=SIZE, length=LENGTH + 1), [[2, 0], [2, 1]]
+    shared = log_likelihood_bounds(model, [([1], row) for row in rows], num_samples=4)
+    own = log_likelihood_bounds(model, [([1], row) for row in rows], num_samples=4, noise_of=rows)
+    assert all(one.value != other.value for one, other in zip(shared, own, strict=True))
+    [alone] = log_likelihood_bounds(model, [([1], rows[1])], num_samples=4, noise_of=rows[1:])
+    assert alone.value == pytest.approx(own[1].value)
+    by_context = log_likelihood_bounds(model, [([1], row) for row in rows], num_samples=4, noise_of=[[1], [1]])
+    assert [one.value for one in by_context] == [one.value for one in shared]
+
+
 def test_times_of_a_rows_draws_are_spread_evenly():
     number = torch.arange(8)
     times = times_of_draws(torch.rand(8, dtype=torch.float64), number, 8)

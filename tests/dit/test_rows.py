@@ -77,13 +77,20 @@ def test_what_is_no_data_is_said_in_one_line(read, values, given, said):
         read(values, **given)
 
 
-@pytest.mark.parametrize(("has_mask", "size", "mask"), [(False, 10, 9), (True, 10, 9)])
-def test_the_vocabulary_is_the_tokenizers_and_a_mask(tmp_path, tokenizer, has_mask, size, mask):
-    if has_mask:
-        tokenizer.add_special_tokens({"mask_token": "[MASK]"})
+@pytest.mark.parametrize(
+    ("special", "size", "mask"),
+    [
+        ({}, 10, 9),  # in the place of the [PAD] that is added to GPT-2's
+        ({"pad_token": "</s>"}, 10, 9),
+        ({"pad_token": "[PAD]", "mask_token": "[MASK]"}, 11, 10),
+        ({"mask_token": "w3", "pad_token": "w2"}, 9, 3),
+    ],
+)
+def test_the_vocabulary_is_the_tokenizers_and_a_mask(tmp_path, tokenizer, special, size, mask):
+    tokenizer.add_special_tokens(special)
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     data = tmp_path / "rows.jsonl"
-    data.write_text("".join(json.dumps({"text": "w1 w2 w3 w4 w5"}) + "\n" for _ in range(9)))
+    data.write_text("".join(json.dumps({"text": "w1 w1 w4 w5 w6"}) + "\n" for _ in range(9)))
     sizes = {"length": 6, "hidden_dim": 8, "cond_dim": 4, "n_blocks": 1, "n_heads": 2, "steps": 1, "held_out": 2}
     given = {"data": str(data), "tokenizer": str(tmp_path / "tokenizer"), "device": "cpu"}
     train_dit(DiTTrainingConfig(algo="mdlm", **given, **sizes), tmp_path / "out")

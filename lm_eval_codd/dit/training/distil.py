@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lm_eval_codd.backbones.placement import find_device
+from lm_eval_codd.backbones.plain_tokenizer import load_plain_tokenizer
 from lm_eval_codd.dit.curriculum import require_duo
 from lm_eval_codd.dit.distillation import distillation_loss
 from lm_eval_codd.dit.loading import load_dit
@@ -15,7 +16,6 @@ from lm_eval_codd.dit.training.learning import Weights, copy_of, load_tensors, t
 from lm_eval_codd.dit.training.noise import gamma_range, gaussian_noise, spread_times
 from lm_eval_codd.dit.training.report import report_of, write_model
 from lm_eval_codd.dit.training.rows import Rows, check_ids, load_rows
-from lm_eval_codd.dit.training.tokenizers import load_text_tokenizer
 from lm_eval_codd.training.checkpoint import under
 from lm_eval_codd.training.loop import run_updates
 from lm_eval_codd.training.noise import HELD_OUT_DRAW, Order, generator_for
@@ -51,7 +51,7 @@ def distil_dit(config: DistillationConfig, output: Path, *, resume: bool = False
     device = find_device(config.device)
     teacher = load_dit(config.teacher, dtype="float32", device=device)
     require_duo(teacher)
-    tokenizer = None if config.tokenizer is None else load_text_tokenizer(config.tokenizer)
+    tokenizer = None if config.tokenizer is None else load_plain_tokenizer(config.tokenizer)
     rows = load_rows(config, tokenizer, teacher.max_length, teacher.config.ids)
     check_ids(config.data, rows, teacher.vocab_size, None)
     learner = _Learner(teacher, rows, config)

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_eval_codd.backbones.placement import find_device
+from lm_eval_codd.backbones.plain_tokenizer import load_plain_tokenizer
 from lm_eval_codd.dit.config import DiTConfig, Ids
 from lm_eval_codd.dit.curriculum import curriculum_loss
 from lm_eval_codd.dit.training.learning import Weights, new_dit
 from lm_eval_codd.dit.training.noise import bound_of_batch, gamma_range, gaussian_noise, spread_times
 from lm_eval_codd.dit.training.report import report_of, write_model
 from lm_eval_codd.dit.training.rows import Rows, check_ids, load_rows
-from lm_eval_codd.dit.training.tokenizers import load_text_tokenizer
 from lm_eval_codd.training.loop import run_updates
 from lm_eval_codd.training.noise import Order, generator_for
 from lm_eval_codd.training.run_folder import finish, finished_report, refuse_checkpoint, settings_of
@@ -50,7 +50,7 @@ def train_dit(config: DiTTrainingConfig, output: Path, *, resume: bool = False) 
         return report
     refuse_checkpoint(output)
     device = find_device(config.device)
-    tokenizer = None if config.tokenizer is None else load_text_tokenizer(config.tokenizer)
+    tokenizer = None if config.tokenizer is None else load_plain_tokenizer(config.tokenizer)
     vocab_size, ids = _vocabulary(config, tokenizer)
     rows = load_rows(config, tokenizer, config.length, ids)
     check_ids(config.data, rows, vocab_size, None if config.algo == "duo" else ids.mask)
@@ -66,28 +66,31 @@ def train_dit(config: DiTTrainingConfig, output: Path, *, resume: bool = False) 
 
 def _vocabulary(config: DiTTrainingConfig, tokenizer: PreTrainedTokenizerBase | None) -> tuple[int, Ids]:
     """Logit columns, and special tokens: those that are given, else the tokenizer's."""
-    mask, bos, eos = config.mask_id, config.bos_id, config.eos_id
-    if tokenizer is not None:
-        # BERT calls them [CLS] and [SEP].
-        bos = _first(bos, tokenizer.bos_token_id, tokenizer.cls_token_id)
-        eos = _first(eos, tokenizer.eos_token_id, tokenizer.sep_token_id)
-        mask = _first(mask, tokenizer.mask_token_id)
-    if config.vocab_size is None and tokenizer is None:
+    if tokenizer is None and config.vocab_size is None:
         raise ValueError("`vocab_size` is not known without a `tokenizer`; give one of them")
+    known = _ids_of(tokenizer) if tokenizer is not None else Ids((config.vocab_size or 1) - 1, None, None)
+    ids = Ids(
+        known.mask if config.mask_id is None else config.mask_id,
+        known.bos if config.bos_id is None else config.bos_id,
+        known.eos if config.eos_id is None else config.eos_id,
+    )
     size = config.vocab_size
     if size is None:
         assert tokenizer is not None
-        # As in the published models: the mask behind the vocabulary where that has none.
-        size = len(tokenizer) + (mask is None or mask >= len(tokenizer))
-    ids = Ids(size - 1 if mask is None else mask, bos, eos)
-    for name, value in (("mask_id", ids.mask), ("bos_id", bos), ("eos_id", eos)):
+        size = 1 + max(ids.mask, *tokenizer.get_vocab().values())
+    for name, value in (("mask_id", ids.mask), ("bos_id", ids.bos), ("eos_id", ids.eos)):
         if value is not None and value >= size:
             raise ValueError(f"`{name}={value}` is outside of `vocab_size={size}`; use an id below it")
     return size, ids
 
 
-def _first(*values: int | None) -> int | None:
-    return next((value for value in values if value is not None), None)
+def _ids_of(tokenizer: PreTrainedTokenizerBase) -> Ids:
+    """As in the published models, a mask that the tokenizer lacks comes last, in the place of padding where that is."""
+    bos, eos, pad, mask = (getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad", "mask"))
+    if mask is None:
+        last = max(tokenizer.get_vocab().values())
+        mask = last if pad == last and pad not in (bos, eos) else last + 1
+    return Ids(mask, bos, eos)
 
 
 def _network(config: DiTTrainingConfig, length: int, vocab_size: int, ids: Ids) -> DiTConfig:
