@@ -1,0 +1,99 @@
+"""Block-causal families in lm-eval: official folders on real rows, whatever the batches and ranks."""
+
+import json
+
+import pytest
+from lm_eval import simple_evaluate
+from lm_eval.api.instance import Instance
+from lm_eval.tasks import TaskManager
+
+from lm_eval_codd.models.masked_lm import MaskedLM
+from lm_eval_codd.registration import tasks_dir
+from tests.models.block_folders import BLOCK_LENGTH, FAMILIES, write_block_checkpoint
+from tests.models.processes import answer_as, start_ranks
+
+TASKS = ["codd_gsm8k", "codd_math500", "codd_mbpp", "codd_gpqa"]
+PROMPTS = ["a", "some more of it", "abc" * 7, "x y", "the fifth"]
+SHORT = {"gen_length": 12, "dtype": "float32", "max_length": 96}
+RULES = {
+    "sdar": {"rule": "sdar", "threshold": 0.4},
+    "llada2": {"rule": "llada2", "threshold": 0.3},
+    "llada21": {"rule": "llada21", "threshold": 0.4, "editing_threshold": 0.4, "max_post_steps": 2},
+    "fast_dllm_v2": {"rule": "fast_dllm_v2", "threshold": 0.3},
+}
+
+
+@pytest.fixture(scope="module")
+def folders(golden_dir, tmp_path_factory):
+    """Family -> its folder."""
+    return {
+        name: write_block_checkpoint(golden_dir / "families" / name, tmp_path_factory.mktemp(name) / name)
+        for name in FAMILIES
+    }
+
+
+@pytest.fixture
+def run(folders, golden_dir, monkeypatch):
+    """A function (rule, batch size) -> the result of four tasks, two rows each."""
+    monkeypatch.setenv("CODD_DATA_DIR", str(golden_dir / "tasks" / "data"))
+
+    def _run(rule, batch_size):
+        family = "llada2" if rule == "llada21" else rule
+        return simple_evaluate(
+            "masked_lm",
+            model_args={"pretrained": folders[family], **SHORT, **RULES[rule], "gen_length": 16},
+            tasks=TASKS,
+            task_manager=TaskManager(include_defaults=False, include_path=str(tasks_dir())),
+            limit=2,
+            batch_size=batch_size,
+            device="cpu",
+            bootstrap_iters=0,
+            confirm_run_unsafe_code=True,
+        )
+
+    return _run
+
+
+def answers_of(result) -> dict:
+    return {task: [sample["resps"] for sample in rows] for task, rows in result["samples"].items()}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_real_rows_of_four_tasks_are_answered_alike_in_batches_of_1_and_7(run, rule):
+    one, seven = run(rule, 1), run(rule, 7)
+    assert sorted(one["samples"]) == sorted(TASKS) and answers_of(one) == answers_of(seven)
+    config = one["config"]
+    family = "llada2" if rule == "llada21" else rule
+    assert (config["settings"]["decoder"], config["settings"]["rule"]) == ("block_diffusion", rule)
+    assert (config["attention"], config["settings"]["block_length"]) == ("block", BLOCK_LENGTH[family])
+    assert config["mean_nfe"] == seven["config"]["mean_nfe"] > 1
+    assert bool(config["departures"]) == (rule == "sdar")
+
+
+def test_two_processes_answer_as_one(folders, ask, tmp_path):
+    decoders = [{"device": "cpu", **SHORT, **RULES["sdar"], **more} for more in ({}, {"temperature": 0.8})]
+    ranks = start_ranks(2, answer_as, "masked_lm", folders["sdar"], decoders, PROMPTS, tmp_path)
+    alone = [ask(MaskedLM(folders["sdar"], **settings), PROMPTS) for settings in decoders]
+    for rank in ranks:
+        rank.join(240)
+    assert [rank.exitcode for rank in ranks] == [0, 0]
+    assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)] == [alone, alone]
+
+
+class TestSettings:
+    def test_a_block_is_as_long_as_the_checkpoint_says_or_the_user(self, folders):
+        own = MaskedLM(folders["sdar"], device="cpu", **SHORT)
+        assert (own.config.block_length, own.config.num_steps, own.backbone.block_length) == (4, 4, 4)
+        other = MaskedLM(folders["sdar"], device="cpu", block_length=8, **SHORT)
+        assert (other.config.block_length, other.config.num_steps, other.backbone.block_length) == (8, 8, 8)
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_mask_and_ends_are_those_of_its_files(self, folders, family):
+        backbone = MaskedLM(folders[family], device="cpu", **(SHORT | {"gen_length": 16})).backbone
+        assert (backbone.mask_id, backbone.eos_id, backbone.eot_id) == (299, 297, 298)
+
+    def test_log_likelihoods_are_refused_in_one_line(self, folders):
+        lm = MaskedLM(folders["sdar"], device="cpu", **SHORT)
+        request = Instance("loglikelihood", {}, ("a", " b"), idx=0, metadata=("tiny", 0, 1))
+        with pytest.raises(ValueError, match="log-likelihoods of sdar checkpoints, which are block-causal, are not"):
+            lm.loglikelihood([request])
