@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_eval_codd.backbones.checkpoint import find_checkpoint
+from lm_eval_codd.backbones.family_table import checked_of, decoding_of
 from lm_eval_codd.backbones.loading import load_backbone
+from lm_eval_codd.backbones.registry import find_layout
 from lm_eval_codd.backbones.tokenizer import load_tokenizer
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.command_line import Parser
@@ -42,6 +44,7 @@ def describe_checkpoint(
     """
     backbone = load_backbone(path_or_hub_id, family, revision=revision, **options)
     checkpoint = find_checkpoint(path_or_hub_id, revision)
+    layout = find_layout(checkpoint, family)
     tokenizer = None
     if any((checkpoint.folder / name).is_file() for name in _TOKENIZER_FILES):
         tokenizer = load_tokenizer(path_or_hub_id, family, revision)
@@ -52,6 +55,9 @@ def describe_checkpoint(
         "family": backbone.family,
         "layout": backbone.layout,
         "decodes": backbone.decodes,
+        "decoded_by": decoding_of(layout),
+        "checked": checked_of(layout),
+        "unverified": layout.unverified,
         "recognised_by": backbone.recognised_by,
         "attention": backbone.attention,
         "block_length": backbone.block_length,
@@ -112,6 +118,9 @@ def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("recognised", f"as {about['layout']}, since {about['recognised_by']}; the mask is {about['mask_source']}"),
         ("architecture", shape),
         ("attention", _attention_text(about)),
+        *([("decoded by", about["decoded_by"].replace("`", ""))] if about["decodes"] else []),
+        ("equal to", _checked_text(about)),
+        *([] if about["unverified"] is None else [("unverified", about["unverified"])]),
         *([] if about["experts"] is None else [("experts", _experts_text(about["experts"]))]),
         ("scores", "the next position (shifted)" if about["scored_by_previous"] else "its own position (not shifted)"),
         ("parameters", f"{about['num_parameters']:,} in {about['num_files']} file(s)"),
@@ -147,6 +156,10 @@ def _experts_text(experts: dict[str, Any]) -> str:
         return f"{text}; tokens choose them"
     how = "" if own["schedule"] == STATIC else f" ({own['schedule']}, {own['k_min']} to {own['k_max']} of a token)"
     return f"{text}; they choose tokens{how}"
+
+
+def _checked_text(about: dict[str, Any]) -> str:
+    return f"the authors' code on tiny random weights: {about['checked']}"
 
 
 def _family_text(about: dict[str, Any]) -> str:

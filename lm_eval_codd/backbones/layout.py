@@ -56,6 +56,9 @@ class Layout:
         template_args: arguments of the chat template that the family's evaluation has.
         published: (logit columns, id of `end_of_turn`) of the published checkpoints, for folders without a tokenizer.
         tokenizer_class: transformers class for repositories that ship vocab.json and merges.txt, no tokenizer.json.
+        goldens: which outputs of the authors' code this project's tests hold, on tiny random weights: `logits`,
+            `decodes`.
+        unverified: what else is not known of its checkpoints, for people.
     """
 
     model_type: str
@@ -80,6 +83,8 @@ class Layout:
     template_args: Mapping[str, Any] = field(default_factory=dict)
     published: tuple[int, int] | None = None
     tokenizer_class: str | None = None
+    goldens: tuple[str, ...] = ()
+    unverified: str | None = None
 
     @property
     def is_block_causal(self) -> bool:

@@ -26,6 +26,7 @@ A2D_QWEN3: Final = Layout(
     end_of_turn="<|im_end|>",
     template_args={"enable_thinking": False},
     tokenizer_class="Qwen2Tokenizer",
+    goldens=("logits", "decodes"),
 )
 
 A2D_QWEN2: Final = replace(

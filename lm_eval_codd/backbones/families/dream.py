@@ -17,4 +17,5 @@ DREAM: Final = Layout(
     end_of_turn="<|im_end|>",
     published=(152064, 151645),
     tokenizer_class="Qwen2Tokenizer",
+    goldens=("logits", "decodes"),
 )

@@ -211,4 +211,6 @@ ECDLM: Final = Layout(
     convert=_convert,
     own_routing=own_routing,
     mask_tokens=("<|mask|>", "[MASK]"),
+    goldens=("logits",),
+    unverified="no checkpoint is published",
 )

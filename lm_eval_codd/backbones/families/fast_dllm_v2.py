@@ -17,4 +17,6 @@ FAST_DLLM_V2: Final = Layout(
     block_length=("bd_size", 32),
     mask_tokens=("|<MASK>|",),  # spelled so in the published tokenizer
     end_of_turn="<|im_end|>",
+    goldens=("logits", "decodes"),
+    unverified="published accuracies",
 )

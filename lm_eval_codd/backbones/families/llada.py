@@ -70,4 +70,5 @@ LLADA: Final = Layout(
     float32_rotary=True,
     end_of_turn="<|eot_id|>",
     published=(126464, 126348),
+    goldens=("logits", "decodes"),
 )

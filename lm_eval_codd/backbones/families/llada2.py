@@ -100,4 +100,6 @@ LLADA2: Final = Layout(
     expert_gates="sigmoid",
     mask_tokens=("<|mask|>",),
     end_of_turn="<|role_end|>",
+    goldens=("logits", "decodes"),
+    unverified="published accuracies; LLaDA2.0 and 2.1 have the same files: 2.1 is asked for with rule=llada21",
 )

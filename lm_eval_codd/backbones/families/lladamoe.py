@@ -62,4 +62,5 @@ LLADA_MOE: Final = Layout(
     expert_gates="pre",
     mask_tokens=("<|mask|>",),
     end_of_turn="<|role_end|>",
+    goldens=("logits", "decodes"),
 )

@@ -16,4 +16,6 @@ SDAR: Final = Layout(
     block_length=("block_size", 4),
     mask_tokens=("<|MASK|>",),
     end_of_turn="<|im_end|>",
+    goldens=("logits", "decodes"),
+    unverified="published accuracies; SDAR-MoE, whose files were not seen, is not read",
 )

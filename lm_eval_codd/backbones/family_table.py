@@ -1,0 +1,53 @@
+"""The families as a table for people: what each is recognised by, what computes and decodes it, and what was checked.
+
+`python -m lm_eval_codd.backbones.family_table` prints it, for the README.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from lm_eval_codd.backbones.registry import LAYOUTS
+from lm_eval_codd.settings import DecodingConfig
+
+if TYPE_CHECKING:
+    from lm_eval_codd.backbones.layout import Layout
+
+_HEAD: Final = ("family", "recognised by", "computed by", "attention", "decoded by", "equal to the authors' code")
+
+
+def family_table() -> str:
+    """A row a layout, in Markdown."""
+    rows = [_HEAD, ("---",) * len(_HEAD), *(_row(layout) for layout in LAYOUTS)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def decoding_of(layout: Layout) -> str:
+    """What decodes checkpoints of a layout: a decoder's rule, or the family whose rules it follows."""
+    if layout.decoding is None:
+        return "nothing here"
+    config = DecodingConfig.for_family(layout.decoding)
+    if config.rule is not None:
+        return f"`decoder={config.decoder}`, `rule={config.rule}`"
+    return f"{layout.decoding}'s rules"
+
+
+def checked_of(layout: Layout) -> str:
+    """Which outputs of the authors' code are equal here, on tiny random weights."""
+    return " and ".join(layout.goldens) or "nothing (unsupported)"
+
+
+def _row(layout: Layout) -> tuple[str, ...]:
+    mark = f"`model_type: {layout.model_type}`" + (" and a mask token" if layout.is_plain else "")
+    attention = "full"
+    if layout.is_block_causal and layout.block_length is not None:
+        name, usual = layout.block_length
+        attention = f"blocks of `{name}` ({usual})"
+    elif layout.blocks_if_named is not None:
+        attention = f"full; in blocks where `{layout.blocks_if_named}` is in the name, not decoded yet"
+    computed = f"`{layout.architecture}`" + (", shifted" if layout.scored_by_previous else "")
+    return layout.family, mark, computed, attention, decoding_of(layout), checked_of(layout)
+
+
+if __name__ == "__main__":
+    print(family_table())
