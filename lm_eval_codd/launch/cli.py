@@ -218,7 +218,10 @@ def _sweeps(options: Mapping[str, Any], tables: Sequence[str]) -> list[Sweep]:
         sweeps += table_sweeps(table, selected)
     changes = [parse_changes(text) for text in options.get("set", [])]
     if changes and not sweeps:
-        raise ValueError("`--set` changes a --sweep or --paper; put the values of a --run into it")
+        raise ValueError(
+            "`--set` changes a --sweep or --paper; put the values of a --run into it, and what the source of a "
+            "published cell does not state into --assume"
+        )
     for change in changes:
         sweeps = [sweep.updated(change) for sweep in sweeps]
     if (demo := options.get("demo")) is None:

@@ -183,9 +183,9 @@ def check_against_atlas(folder: Folder, against: str, *, level: float) -> AtlasC
 
 
 def _assumed_in(folder: Folder, source: str) -> dict[str, Mapping[str, str]]:
-    """What runs of the folder say was assumed, by cell."""
+    """What runs of the folder say was assumed, by cell; of several the latest."""
     found: dict[str, Mapping[str, str]] = {}
-    for run in (*folder.runs, *folder.measured):
+    for run in sorted((*folder.runs, *folder.measured), key=lambda run: run.date):
         for label, assumed in run.published.items():
             name, _, cell = label.partition(":")
             if name == source and assumed:
@@ -307,7 +307,7 @@ def _with_interval(reading: Reading, cell: Cell, level: float) -> Reading:
     low, high = cell.bounds
     if reading.counts is None:
         error = z * (reading.high - reading.value)
-        seen = DetectableChange(cell.value - low + error, high - cell.value + error) if error else reading.seen
+        seen = DetectableChange(cell.value - low + error, high - cell.value + error)
         return replace(reading, low=reading.value - error, high=reading.value + error, seen=seen)
     correct, n = reading.counts
     bounds = wilson(correct, n, coverage=1 - level)

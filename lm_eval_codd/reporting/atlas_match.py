@@ -31,6 +31,8 @@ __all__ = ["Measured", "differences", "is_same_checkpoint", "measured_in"]
 _NO_MATTER: Final = ("seed", "mask_id", "eos_id", "eot_id", "tokens_per_step", "compat")
 _FACTS: Final = {field.name: facts_of(field) for field in dataclasses.fields(DecodingConfig)}
 _USUAL_LIKELIHOODS: Final = vars(LikelihoodConfig())
+# What a model is made of beside its checkpoint.
+_PARTS: Final = ("circuit", "peft", "planner", "tokenizer")
 _NO_ROWS: Final = "the rows are not the published ones"
 
 
@@ -145,8 +147,7 @@ def _facts_of_plan(run: PlannedRun) -> dict[str, Any]:
         "chat template": bool(run.chat_template),
         "examples as turns": run.fewshot_as_multiturn is not False if run.num_shot and run.chat_template else None,
         "add_bos_token": run.add_bos_token,
-        "circuit": _last(run.circuit),
-        "peft": _last(run.peft),
+        **{name: _last(getattr(run, name)) for name in _PARTS},
     }
     if run.decodes_nothing:
         asked = run.likelihoods
@@ -164,6 +165,7 @@ def _facts_of_run(run: Run, task: str) -> dict[str, Any]:
         "add_bos_token": run.model_arguments.get("add_bos_token"),
         "circuit": _last(run.circuit),
         "peft": _last(run.peft),
+        **{name: _last(run.model_arguments.get(name)) for name in ("planner", "tokenizer")},
     }
     if run.estimator is not None:
         given = {**_USUAL_LIKELIHOODS, **{n: v for n, v in run.task_arguments.items() if n in ONLY_LIKELIHOODS}}

@@ -147,6 +147,17 @@ class TestNotComparable:
         assert judged.verdict == "not comparable"
         assert said in judged.reasons[0]
 
+    @pytest.mark.parametrize("name", ["planner", "tokenizer", "peft", "pc"])
+    def test_names_a_part_that_the_published_model_has_not(self, name, tmp_path):
+        folder = write_cell(tmp_path / "results", planned())
+        path = folder / "results_2026.json"
+        data = json.loads(path.read_text())
+        data["config"][name] = "own/part"
+        path.write_text(json.dumps(data))
+        judged = one(tmp_path / "results")
+        assert judged.verdict == "not comparable"
+        assert f"{'circuit' if name == 'pc' else name}=part (published none)" in judged.reasons[0]
+
     def test_another_task_of_the_benchmark_is_named(self, tmp_path):
         codd = planned("codd:table1.base.margin.gsm8k.64")
         write_cell(tmp_path / "results", codd)
