@@ -152,7 +152,7 @@ def check_names(given: Iterable[str], known: Iterable[str], *, kind: str = "argu
 
 def unknown_name(name: str, known: Iterable[str], *, kind: str = "argument") -> str:
     """One line: this name is not known; what it is called or means here, or which names are near."""
-    known = list(known)
+    known = sorted(known)
     near = near_names(name, known)
     if name in READ_AS:
         own = READ_AS[name].here

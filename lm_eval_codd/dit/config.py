@@ -82,7 +82,7 @@ def read_config(
     if fields.get("model_type") not in MODEL_TYPES:
         raise CheckpointError(
             f"checkpoint `{source}` is `model_type: {fields.get('model_type')}`, not one of {', '.join(MODEL_TYPES)}; "
-            "load_backbone reads the masked families"
+            "--model masked_lm and load_backbone read the masked families"
         )
     sizes = {name: _size(source, fields, name) for name in SIZES}
     if sizes["hidden_dim"] % (2 * sizes["n_heads"]):

@@ -146,7 +146,7 @@ class DLM(GenerationLM, LikelihoodLM):
         if asked is not None:
             raise ValueError(f"`algo={asked}` is another model's; use --model {_model_of(algo)}")
         raise ValueError(
-            f"checkpoint `{pretrained}` is {algo} by its config.json, and weights of all algorithms look alike; use "
+            f"checkpoint `{pretrained}` says that it is {algo}, and weights of all algorithms look alike; use "
             f"--model {_model_of(algo)}, or say algo={self.algo} if that is what it was trained with"
         )
 
@@ -155,7 +155,7 @@ class DLM(GenerationLM, LikelihoodLM):
 
     def _setup(self) -> DiTSetup:
         return DiTSetup(
-            config=self.config,
+            config=dataclasses.replace(self.config, gen_length=self.max_gen_toks),
             dit=self.dit,
             circuit=self.circuit,
             max_length=self.max_length,

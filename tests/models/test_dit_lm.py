@@ -125,6 +125,7 @@ class TestThroughLmEval:
         said = run(get_model("d3pm")(folders["d3pm"], **of("d3pm")))["config"]
         assert (said["family"], said["algo"], said["bound"], said["precision"]) == ("dit", "d3pm", True, "float64")
         assert said["prompt"] == "clamped" and said["clamped_prompts"] == 5
+        assert said["settings"]["gen_length"] == 12
         assert said["settings"]["num_samples"] == 3 and said["settings"]["seed"] == 7
         assert said["nfe"] == 10 * 7 and said["requests"] == 10
         assert said["likelihoods"]["what"].startswith("lower bound of the log-likelihood, of 1000 steps, over 3 draws")
@@ -400,7 +401,7 @@ class TestSettings:
 @pytest.mark.parametrize(
     ("name", "home", "settings", "said"),
     [
-        ("mdlm", "duo", {}, "is duo by its config.json, and weights of all algorithms look alike; use --model duo, or"),
+        ("mdlm", "duo", {}, "says that it is duo, and weights of all algorithms look alike; use --model duo, or say"),
         ("mdlm", "mdlm", {"algo": "sedd"}, "`algo=sedd` is another model's; use --model sedd"),
         ("mdlm", "mdlm", {"algo": "x"}, "`algo=x` is not known; use one of duo, mdlm, sedd, d3pm, ar"),
         ("duo", "dit_ar", {}, "use --model dit_ar, or say algo=duo"),
