@@ -52,7 +52,7 @@ class RouterOptions:
 
     router: str = setting(
         "tc",
-        "mixtures of experts: tc, tokens choose experts; ec, experts choose tokens (EC-DLM), which hurts a checkpoint "
+        "mixtures of experts: tc, tokens choose experts; ec (EC-DLM), experts choose tokens, which hurts a checkpoint "
         "that was not trained for it",
         choices=ROUTERS,
         is_axis=True,

@@ -43,11 +43,10 @@ class Router:
     ) -> None:
         self._routing, self._mask_id, self._tally = routing, mask_id, tally
         self._gates = {
-            index: _Gate(layer.mlp.gate, device)
+            index: _Gate(layer.mlp.gate, device, routing.factors)
             for index, (layer, device) in enumerate(zip(layers, devices, strict=True))
             if _has_experts(layer.mlp)
         }
-        self._factors = None if routing.factors is None else torch.tensor(routing.factors)
 
     def start(self, tokens: Tensor, real: Tensor | None) -> Routed:
         """Begin a pass over `tokens` [B, L]; `real` [B, L] is False at padding, None where there is none."""
@@ -55,8 +54,7 @@ class Router:
         num_masked, num_valid = ((tokens == self._mask_id) & valid).sum(dim=1), valid.sum(dim=1)
         routing, k = self._routing, torch.full_like(num_valid, self._routing.k_max)
         if routing.schedule != STATIC:
-            of = torch.full_like(num_valid, tokens.shape[1]) if routing.over_width else num_valid.clamp(min=1)
-            ratio = num_masked.float() / of.float()
+            ratio = num_masked.float() / num_valid.clamp(min=1).float()
             k = scheduled_k(routing.schedule, ratio, routing.k_min, routing.k_max, routing.sigma)
         if self._tally is not None and routing.chooser == "ec":
             self._tally.add_rows(num_masked, num_valid, k, capacity(num_valid, k, routing.num_experts))
@@ -78,9 +76,8 @@ class Router:
             k,
             gates=routing.gates,
             valid=valid,
-            scope=routing.scope,
             scale=routing.scale,
-            factors=None if self._factors is None else self._factors.to(hidden.device),
+            factors=gate.factors,
             most_k=routing.k_max,
         )
         if self._tally is not None:
@@ -110,15 +107,16 @@ def _has_experts(mlp: Any) -> bool:
 
 
 class _Gate:
-    """A layer's router as a matrix: of its own scores only the dtype is kept.
+    """A layer's router as a matrix, of whose own scores only the dtype is kept, and the factors of its gates.
 
     The module is asked for the logits of the identity, since it may lie elsewhere until it is called, or carry an
     adapter; products with 0 and 1 are exact.
     """
 
-    def __init__(self, gate: Any, device: torch.device) -> None:
+    def __init__(self, gate: Any, device: torch.device, factors: Sequence[float] | None) -> None:
         with torch.no_grad():
             logits, scores, _ = gate(torch.eye(gate.weight.shape[-1], dtype=gate.weight.dtype, device=device))
+        self.factors = None if factors is None else torch.tensor(factors, device=device)
         self._weight, self.dtype = logits.float().T.contiguous(), scores.dtype
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -38,13 +38,11 @@ class Routing:
     Attributes:
         chooser: `ec`, experts choose positions; `tc`, positions choose experts.
         num_experts: E.
-        gates, scale, scope: as for `expert_choice`.
+        gates, scale: as for `expert_choice`.
         schedule: `static`, or one of `schedules.SCHEDULES`.
         k_min, k_max: experts of a token on average; equal where static, and of `tc`.
         sigma: width of the Gaussian schedules.
         factors: by the number of experts that picked a token, 0 to E; None: 1.
-        over_width: whether a row's share of masks is over all columns, padding included, as in the authors' code;
-            over its own positions otherwise.
     """
 
     num_experts: int
@@ -55,9 +53,7 @@ class Routing:
     schedule: str = STATIC
     sigma: float = 0.22
     scale: float = 1.0
-    scope: str = "sequence"
     factors: tuple[float, ...] | None = None
-    over_width: bool = False
 
 
 def experts_of(config: Any, gates: str | None, own: Routing | None = None) -> Experts | None:

@@ -10,6 +10,7 @@ from lm_eval_codd.backbones import load_backbone
 from lm_eval_codd.backbones.experts import router
 from lm_eval_codd.settings import LikelihoodConfig
 from tests.backbones.experts.goldens import GOLDENS, retrofit, retrofit_folder
+from tests.device_waits import Operations
 
 SCHEDULE = {"ec_schedule": "linear_reverse", "ec_k_min": 1, "ec_k_max": 4}
 CASES = {
@@ -137,6 +138,21 @@ class TestRows:
         backbone.logits(torch.full((1, 12), 127))
         assert maps[0][0, :, 0].tolist() == [True] * 3 + [False] * 9
         assert backbone.take_routing().rows_of_masks == 1
+
+
+class TestWaits:
+    def test_nothing_of_the_routing_waits_for_the_device(self, load, golden, monkeypatch):
+        """The experts themselves are transformers'; here each gives back what it is given."""
+        backbone = load("lladamoe").routed_by(DecodingConfig(router="ec", ec_gates="post", **SCHEDULE))
+        for layer in backbone.model.model.layers:
+            monkeypatch.setattr(layer.mlp.experts, "forward", lambda hidden, numbers, weights: hidden * weights)
+        mask = torch.ones(3, 24, dtype=torch.bool)
+        mask[0, :5] = False
+        with Operations() as operations:
+            backbone.hidden_at(golden["ids"], mask, golden["ids"][:, :4] % 24)
+        assert operations.num_waits == 0
+        assert operations.num_launches > 100
+        assert backbone.take_routing().positions == 19 + 24 + 24
 
 
 class TestRefusals:

@@ -63,3 +63,33 @@ def test_a_layer_is_the_authors(case):
     with torch.no_grad():
         got = router.start(tokens, None)(0, layer, hidden)
     assert (got - golden[f"{case['name']}.out"].transpose(0, 1)).abs().max() < 1e-5
+
+
+SIZE = {"hidden_size": 16, "moe_intermediate_size": 12, "num_experts_per_tok": 6}
+GROUPS = {"n_routed_experts": 6, "n_shared_experts": 1, "n_group": 1, "topk_group": 1}
+CLASSES = {
+    "pre": lambda: Qwen3MoeSparseMoeBlock(Qwen3MoeConfig(**SIZE, num_experts=6, norm_topk_prob=False)),
+    "post": lambda: Qwen3MoeSparseMoeBlock(Qwen3MoeConfig(**SIZE, num_experts=6, norm_topk_prob=True)),
+    "sigmoid": lambda: Glm4MoeMoE(Glm4MoeConfig(**SIZE, **GROUPS, routed_scaling_factor=2.5)),
+}
+
+
+@pytest.mark.parametrize("gates", CLASSES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_with_room_for_every_position_a_layer_is_its_own_class_with_all_experts(gates, dtype):
+    layer = CLASSES[gates]()
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator) / 4)
+    layer = layer.to(dtype)
+    hidden = torch.randn(2, 9, 16, generator=generator).to(dtype)
+    scale = getattr(layer.gate, "routed_scaling_factor", 1.0)
+    routing = Routing(num_experts=6, gates=gates, k_min=6, k_max=6, scale=scale)
+    router = Router([SimpleNamespace(mlp=layer)], [hidden.device], routing, MASK)
+    with torch.no_grad():
+        got = router.start(torch.zeros(2, 9, dtype=torch.int64), None)(0, layer, hidden)
+        expected = layer(hidden)
+    assert got.dtype == dtype
+    tolerance = 2e-6 if dtype == torch.float32 else 0.016  # a last place of bfloat16, of outputs up to 4
+    torch.testing.assert_close(got, expected, atol=tolerance, rtol=0)
