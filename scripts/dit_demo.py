@@ -1,6 +1,6 @@
 """The DiT family on a language that is known exactly, trained and sampled on a CPU.
 
-    OMP_NUM_THREADS=1 python scripts/dit_demo.py --output dit-demo            # about ten minutes on two idle cores
+    OMP_NUM_THREADS=1 python scripts/dit_demo.py --output dit-demo            # some twelve minutes on two idle cores
     OMP_NUM_THREADS=1 python scripts/dit_demo.py --output dit-demo --publish  # and docs/dit.md, its plots and figures
 
 Do the bounds of duo, mdlm, sedd, d3pm and ar fall towards the entropy of a Markov chain, and never below? How good are

@@ -50,6 +50,7 @@ _QUALITIES: Final = (
     ("illegal", "illegal bigrams, %"),
     ("entropy", "unigram entropy, nats"),
 )
+_PERCENTS: Final = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 _ALGOS: Final = ("duo", "mdlm", "sedd", "d3pm", "ar")
 
 
@@ -138,7 +139,7 @@ def _percent(value: Sequence[float]) -> str:
 
 
 def _difference(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """Of two means of different rows, and its standard error."""
+    """Of two means, and its standard error as if their rows shared no random numbers."""
     return one[0] - other[0], math.hypot(one[1], other[1])
 
 
@@ -146,13 +147,16 @@ def _bounds_plot(figures: Mapping[str, Any]) -> Figure:
     figure, (whole, excess) = _panels(2)
     entropy = figures["language"]["entropy"]
     for name in _ALGOS:
-        steps, nats, errors = (list(column) for column in zip(*figures["models"][name]["curve"], strict=True))
+        model = figures["models"][name]
+        steps, nats, errors = (list(column) for column in zip(*model["curve"], strict=True))
         _band(whole, steps, nats, errors, _COLOURS[name], name)
-        _band(excess, steps[1:], [each - entropy for each in nats[1:]], errors[1:], _COLOURS[name], name)
+        excess.plot(steps[1:], [each - entropy for each in nats[1:]], color=_COLOURS[name], linewidth=1.4)
+        excess.errorbar(steps[-1], *model["excess"], color=_COLOURS[name], fmt="o", markersize=4, capsize=3)
     whole.axhline(entropy, label="entropy of the chain", **_DATA)
     whole.set_ylim(0.8, 4)
     whole.set_ylabel("bound on held-out rows, nats per token")
     excess.set_yscale("log")
+    excess.set_ylim(1e-3, 5)
     excess.set_ylabel("bound less entropy, nats per token")
     for panel in (whole, excess):
         panel.set_xlabel("updates")
@@ -184,7 +188,7 @@ def _student_plot(figures: Mapping[str, Any]) -> Figure:
 
 
 def _curriculum_plot(figures: Mapping[str, Any]) -> Figure:
-    figure, (training, still) = _panels(2)
+    figure, (training, still) = _panels(2, width=4.3)
     window = figures["plan"]["save_every"]
     for name, label in (("duo", "without"), ("curriculum", "with")):
         rows = figures["curriculum"]["training"][name]
@@ -193,8 +197,8 @@ def _curriculum_plot(figures: Mapping[str, Any]) -> Figure:
         errors = [spread * math.sqrt(0.75 / window) for spread in spreads]
         _band(training, steps, spreads, errors, _COLOURS[name], f"{label} the curriculum")
     training.set_xlabel("updates")
-    training.set_ylabel(f"standard deviation of the loss,\n{window} updates, no trend")
-    training.set_yscale("log")
+    training.set_ylabel(f"standard deviation of the loss over {window} updates")
+    training.set_ylim(bottom=0)
     training.legend()
     for shift, (name, label) in zip((-0.2, 0, 0.2), _WEIGHTS.items(), strict=True):
         found = figures["curriculum"]["at_weights"][name]
@@ -204,7 +208,7 @@ def _curriculum_plot(figures: Mapping[str, Any]) -> Figure:
     still.set_xticks(range(len(_LOSSES)), list(_LOSSES.values()))
     still.set_xlim(-0.5, len(_LOSSES) - 0.5)
     still.set_ylim(bottom=0)
-    still.set_ylabel("standard deviation of the loss,\nbatches at the same weights")
+    still.set_ylabel("standard deviation of the loss, same weights")
     still.legend()
     return figure
 
@@ -236,8 +240,13 @@ def _points(
 
 
 def _finish(panel: Axes, figures: Mapping[str, Any], quality: str, label: str) -> None:
-    scale = 100 if quality == "illegal" else 1
-    panel.axhline(scale * figures["data"][quality][0], label="the chain's own rows", **_DATA)
+    if quality == "illegal":  # of which the chain has none
+        panel.set_yscale("log")
+        limits = panel.get_ylim()
+        panel.set_yticks(_PERCENTS, [f"{percent:g}" for percent in _PERCENTS])
+        panel.set_yticks([], minor=True)
+        panel.set_ylim(limits)
+    panel.axhline(figures["data"][quality][0] or math.nan, label="the chain's own rows", **_DATA)
     panel.set_xscale("log", base=2)
     ticks = [2, 4, 8, 16, 32]
     panel.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -255,8 +264,8 @@ def _band(
     panel.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(_PANEL[0] * count, _PANEL[1] + 0.5), layout="constrained")
+def _panels(count: int, width: float = _PANEL[0]) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width * count, _PANEL[1] + 0.5), layout="constrained")
     return figure, list(figure.subplots(1, count))
 
 

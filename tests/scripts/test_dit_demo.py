@@ -2,8 +2,10 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import dit_demo
+import dit_figures
 import dit_measures
 import pytest
 import torch
@@ -125,3 +127,31 @@ class TestSmallForm:
         for name, (_, after) in dit_demo.stages(dit_demo.SMALL).items():
             assert seen.issuperset(after)
             seen.add(name)
+
+
+class TestRecord:
+    """What a whole run found, as docs/dit.md shows it."""
+
+    @pytest.fixture
+    def record(self):
+        return json.loads(dit_figures.FIGURES.read_text(encoding="utf-8"))
+
+    def test_it_is_of_the_plan_that_the_script_has(self, record):
+        assert record["plan"] == json.loads(json.dumps(asdict(dit_measures.Plan())))
+
+    def test_the_page_has_its_figures(self, record):
+        page = dit_figures.PAGE.read_text(encoding="utf-8")
+        assert dit_figures.with_tables(page, record) == page
+        assert all(f"(dit-{name}.png)" in page for name in ("bounds", "samples", "student", "curriculum"))
+
+    def test_no_bound_is_below_the_entropy_and_all_have_fallen(self, record):
+        dit_demo.check_bounds(record)
+        for name in dit_demo.ALGOS:
+            curve = record["models"][name]["curve"]
+            assert curve[-1][1] < curve[0][1] - 2
+
+    def test_samples_get_better_with_steps(self, record):
+        for name in ("duo", "mdlm", "sedd", "d3pm"):
+            for by_steps in record["models"][name]["samples"].values():
+                nats = [found["nats"][0] for found in by_steps.values()]
+                assert nats == sorted(nats, reverse=True)
