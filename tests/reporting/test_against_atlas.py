@@ -188,6 +188,16 @@ class TestNotComparable:
         )
         assert folder.is_dir() and one(tmp_path / "results", label).verdict == verdict
 
+    def test_another_circuit_is_one(self, tmp_path):
+        label = "codd:table5.codd.random.mbpp.64.0.5.0.1"
+        folder = write_cell(tmp_path / "results", planned(label))
+        assert one(tmp_path / "results", label).verdict == "reproduced"
+        path = folder / "results_2026.json"
+        path.write_text(path.read_text().replace("il18/dream-code-pc", "own/other-pc"))
+        judged = one(tmp_path / "results", label)
+        assert judged.verdict == "not comparable"
+        assert judged.reasons[0].endswith("circuit=other-pc (published dream-code-pc)")
+
     def test_another_checkpoint_is_none_of_the_cells(self, tmp_path):
         write_cell(tmp_path / "results", planned("llada:llada-base.gsm8k.pure1024"))
         write_cell(tmp_path / "results", planned("fast_dllm:fast-dllm.llada.gsm8k.256.baseline"), number=1)
