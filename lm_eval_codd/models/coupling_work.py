@@ -10,8 +10,8 @@ from lm_eval_codd.decoding import Generation
 from lm_eval_codd.latent import sample_coupling
 from lm_eval_codd.models.batching import within_memory
 from lm_eval_codd.models.coupling_setup import sampled_by
-from lm_eval_codd.models.dit_work import sample_index
 from lm_eval_codd.models.journal import Journal, Kept, Keys, take_journalled
+from lm_eval_codd.models.requests import sample_index
 
 if TYPE_CHECKING:
     from lm_eval_codd.latent import CouplingModel

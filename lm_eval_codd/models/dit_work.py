@@ -14,6 +14,7 @@ from lm_eval_codd.likelihood import Likelihood
 from lm_eval_codd.models.batching import within_memory
 from lm_eval_codd.models.dit_setup import sampled_by, scored_by
 from lm_eval_codd.models.journal import Journal, Kept, Keys, take_journalled
+from lm_eval_codd.models.requests import sample_index
 
 if TYPE_CHECKING:
     from lm_eval_codd.circuits.hmm import HMM
@@ -115,17 +116,6 @@ class DiTSampling:
 def row_length(prompt_length: int, config: DiTSettings, max_length: int) -> int:
     """Tokens of a row: prompt and answer, or all that the model takes."""
     return max_length if config.gen_length is None else prompt_length + config.gen_length
-
-
-def sample_index(request: Request) -> int:
-    """Which sample of its prompt a request is.
-
-    Unconditional samples of a task have nothing but their document's number that tells them apart.
-    """
-    if request.prompt:
-        return request.repeat
-    instance = request.instance
-    return (instance.doc_id or 0) * (instance.repeats or 1) + request.repeat
 
 
 class DiTScoring:

@@ -68,3 +68,17 @@ def sort_out(
         if repeat == count:
             requests[config].append(Request(keys[-1], instance, repeat, *prompt_of(instance, config)))
     return keys, dict(requests)
+
+
+def sample_index(request: Request) -> int:
+    """Which sample of its prompt a request is, for models that draw samples.
+
+    Without a prompt, nothing but its document tells samples apart: by the number that it names itself (`sample`), as
+    lm-eval counts the documents that `--samples` chooses anew; else by that of lm-eval.
+    """
+    if request.prompt:
+        return request.repeat
+    instance = request.instance
+    named = instance.doc.get("sample") if isinstance(instance.doc, dict) else None
+    number = named if isinstance(named, int) else instance.doc_id or 0
+    return number * (instance.repeats or 1) + request.repeat

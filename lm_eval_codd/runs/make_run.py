@@ -13,6 +13,7 @@ from lm_eval_codd import packaged
 from lm_eval_codd.catalogue import MASKED_LM, MODEL_ALIASES, TASKS, Task, members, short_name
 from lm_eval_codd.catalogue import task_name as own_task_name
 from lm_eval_codd.names import translate
+from lm_eval_codd.registration import MODELS
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
 from lm_eval_codd.runs.recognition import BLOCK_FIELDS, block_length, check_family, recognise
@@ -105,6 +106,11 @@ def make_run(given: Mapping[str, Any]) -> Run:
         if not given.get(name):
             raise ValueError(f"`--{name}` is missing")
     alias = given["model_alias"]
+    if alias in MODELS and alias not in MODEL_ALIASES and not alias.startswith("codd_"):
+        raise ValueError(
+            f"`--model_alias {alias}` is none of the launcher's, which are {', '.join(MODEL_ALIASES)}; evaluate it "
+            f"with lm_eval --model {alias}"
+        )
     if alias not in MODEL_ALIASES:
         raise ValueError(unknown_value("model_alias", alias, MODEL_ALIASES))
     for name, allowed in (("dtype", DTYPES), ("protocol", PROTOCOLS)):

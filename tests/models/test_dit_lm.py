@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -258,6 +259,13 @@ class TestSamples:
         assert [one.ids for one in answers] == expected
         assert [one.ids for one in lm.generate_until(instances[2:] * 2, disable_tqdm=True)] == expected[4:]
 
+    def test_are_by_the_number_that_a_document_names(self, folders):
+        lm = MDLM(folders["mdlm"], **SETTINGS)
+        instance = asked("generate_until", "", {}, index=0)
+        instance.doc = {"sample": 2}
+        (answer,) = lm.generate_until([instance], disable_tqdm=True)
+        assert list(answer.ids) == codd.sample_dit(lm.dit, 3, 12, 6, seed=7)[2][0]
+
     @pytest.mark.parametrize("name", NAMES)
     def test_begin_with_their_prompt(self, folders, name, harness_log):
         lm = get_model(name)(folders[name], **of(name), gen_length=4, batch_size=2)
@@ -470,6 +478,12 @@ def test_requests_that_cannot_be_answered_are_one_line(folders, ask, said):
     with pytest.raises(ValueError) as caught:
         ask(MDLM(folders["mdlm"], **SETTINGS))
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_documentation_names_every_argument():
+    text = (Path(__file__).parents[2] / "docs" / "dit.md").read_text()
+    usual = {"max_batch_size", "pc_revision", "trust_remote_code"}
+    assert {name for name in DLM._arguments() if f"`{name}`" not in text} == usual | {"pretrained"}
 
 
 def test_a_values_standard_error_is_that_of_its_draws(folders):
