@@ -5,7 +5,11 @@ import sys
 
 import pytest
 
-from lm_eval_codd import DecodingConfig
+from lm_eval_codd import DecodingConfig, LikelihoodConfig
+from lm_eval_codd.backbones.experts.schedules import SCHEDULES
+from lm_eval_codd.settings import EC_SCHEDULES
+
+SCHEDULE = {"router": "ec", "ec_schedule": "linear", "ec_k_min": 2, "ec_k_max": 8}
 
 
 class TestNames:
@@ -179,3 +183,36 @@ class TestRefusals:
 def test_importing_the_package_and_its_settings_does_not_import_torch():
     code = "import sys, lm_eval_codd; lm_eval_codd.DecodingConfig(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestRouter:
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"ec_k": 2}, "`ec_k=2` is read by router=ec, not by `router=tc`; leave out one of them"),
+            ({"router": "er"}, "`router=er` is not known; use one of tc, ec"),
+            ({"router": "ec", "cache": "dual"}, "`cache=dual` does not go with `router=ec`, where a later token"),
+            ({"router": "ec", "ec_k_min": 2}, "`ec_k_min=2` is of a schedule, and `ec_schedule=static` has ec_k; set"),
+            ({"router": "ec", "ec_schedule": "bell"}, "`ec_schedule=bell` goes from ec_k_min to ec_k_max experts of a"),
+            ({**SCHEDULE, "ec_k": 3}, "`ec_k=3` is of ec_schedule=static, not of `ec_schedule=linear`; leave out"),
+            ({**SCHEDULE, "ec_k_min": 9}, "`ec_k_min=9` is more than `ec_k_max=8`; lower it, or turn the schedule"),
+            ({**SCHEDULE, "ec_sigma": 0.3}, "`ec_sigma=0.3` is of the Gaussian schedules, not of `ec_schedule=linear`"),
+            ({**SCHEDULE, "ec_gates": "pre"}, "`ec_gates=pre` takes one number of experts for all rows, and"),
+            (
+                {"router": "ec", "decoder": "block_diffusion", "rule": "llada2"},
+                "`router=ec` is read by decoder=unmasking or decoder=cad",
+            ),
+        ],
+    )
+    def test_what_does_not_go_together_is_one_line(self, settings, message):
+        with pytest.raises(ValueError) as error:
+            DecodingConfig(**settings)
+        assert str(error.value).startswith(message)
+        assert "\n" not in str(error.value)
+
+    def test_likelihoods_refuse_the_same(self):
+        with pytest.raises(ValueError, match="`ec_k=2` is read by router=ec, not by `router=tc`"):
+            LikelihoodConfig(ec_k=2)
+
+    def test_the_schedules_are_those_of_the_router(self):
+        assert ("static", *SCHEDULES) == EC_SCHEDULES

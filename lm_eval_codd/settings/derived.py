@@ -73,7 +73,8 @@ def _own_rule(settings: Mapping[str, Any]) -> str:
     own = own_defaults(decoder, settings)
     usual = {**vars(DecodingFields()), **own}
     shared = DECODERS["unmasking"]
-    has_own = OWN_DEFAULTS.get(decoder, own)
+    # A threshold of these decoders is told by nothing else, whether it has a default yet or not (a rule's has).
+    has_own = {*OWN_DEFAULTS.get(decoder, own), "threshold"}
     names = [name for name in DECODERS[decoder] if name not in shared or name in has_own]
     given = {name: value for name in names if (value := settings.get(name, usual[name])) != usual[name]}
     return " ".join([decoder, *(f"{name}={shown(value)}" for name, value in given.items())])

@@ -46,6 +46,8 @@ SETTINGS = [
     for field in dataclasses.fields(DecodingConfig)
     if reads(decoder, field.name)
     and facts_of(field).paradigm in (None, paradigm)
+    # Read by it, and refused at every other value than its default.
+    and (decoder, field.name) != ("block_diffusion", "cfg_scale")
     # Told by another one of them, and points of one cell's grid.
     and field.name not in ("decoder", "tokens_per_step", "pc_frac", "pc_temperature")
 ]
