@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -18,154 +17,48 @@ from lm_eval_codd.atlas.plan import Planned, plan_cells
 from lm_eval_codd.atlas.recipe import recipe_of
 from lm_eval_codd.atlas.source import CODD, chosen_cells
 from lm_eval_codd.reporting.atlas_match import Measured, differences, is_same_checkpoint, measured_in
+from lm_eval_codd.reporting.atlas_verdict import (
+    DIFFERS,
+    IMPLAUSIBLE,
+    NOT_COMPARABLE,
+    NOT_RUN,
+    REPRODUCED,
+    AtlasCheck,
+    Judged,
+    Reading,
+)
 from lm_eval_codd.reporting.stats import DetectableChange, wilson
 
 if TYPE_CHECKING:
     from lm_eval_codd.atlas.cell import Cell
     from lm_eval_codd.reporting.runs import Folder
 
-__all__ = [
-    "DIFFERS",
-    "IMPLAUSIBLE",
-    "NOT_COMPARABLE",
-    "NOT_RUN",
-    "REPRODUCED",
-    "VERDICTS",
-    "AtlasCheck",
-    "Judged",
-    "Reading",
-    "check_against_atlas",
-]
+__all__ = ["check_against_atlas"]
 
-REPRODUCED: Final = "reproduced"
-DIFFERS: Final = "differs"
-NOT_COMPARABLE: Final = "not comparable"
-IMPLAUSIBLE: Final = "implausible"
-NOT_RUN: Final = "not run"
-VERDICTS: Final = (REPRODUCED, DIFFERS, NOT_COMPARABLE, IMPLAUSIBLE, NOT_RUN)
+_NOTHING: Final[Mapping[str, str]] = {}
 
 # More differences than anybody reads.
 _MOST_SAID: Final = 6
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A figure of a run that may be the published one, with its interval, in the cell's unit.
-
-    Attributes:
-        metric: "metric,filter".
-        value: measured.
-        counts: right answers of all answers; None where it is no such share.
-        low, high: the interval; both the value where nothing is known of its error.
-        seen: the smallest differences from the published figure that would have been outside of the interval.
-    """
-
-    metric: str
-    value: float
-    counts: tuple[int, int] | None
-    low: float
-    high: float
-    seen: DetectableChange
-
-    def holds(self, cell: Cell) -> bool:
-        """Whether the interval holds the published figure."""
-        low, high = cell.bounds
-        return self.low <= high and self.high >= low
-
-    def __str__(self) -> str:
-        of = "" if self.counts is None else " ({}/{})".format(*self.counts)
-        return f"{self.value:.2f}{of} [{self.low:.2f}, {self.high:.2f}]"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A cell with its verdict.
-
-    Attributes:
-        planned: the cell and its run.
-        verdict: one of `VERDICTS`.
-        reasons: why, where the figures alone do not say it.
-        readings: what was measured, one for each figure that may be the cell's; the nearest first.
-        measured: where it was measured; None where nothing was.
-        assumed: what was assumed for the run.
-    """
-
-    planned: Planned
-    verdict: str
-    reasons: tuple[str, ...] = ()
-    readings: tuple[Reading, ...] = ()
-    measured: Measured | None = None
-    assumed: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def cell(self) -> Cell:
-        """What was published."""
-        return self.planned.cell
-
-    @property
-    def difference(self) -> float | None:
-        """The nearest figure less the published one, in the cell's unit."""
-        return self.readings[0].value - self.cell.value if self.readings else None
-
-    @property
-    def others(self) -> tuple[str, ...]:
-        """What others measured, a line each."""
-        return tuple(
-            f"{one.by} has {one.value}{f' ({one.differs})' if one.differs else ''}" for one in self.cell.reproduces
-        )
-
-    @property
-    def fails(self) -> bool:
-        """Whether it was measured and is not reproduced; a suspect figure never decides."""
-        return self.verdict == DIFFERS and not self.cell.is_suspect
-
-
-@dataclass(frozen=True)
-class AtlasCheck:
-    """Verdicts of a source's cells.
-
-    Attributes:
-        against: the source, as asked for.
-        level: of all intervals together: each leaves out `level / num_compared`.
-        cells: every cell.
-        notes: what else to know.
-    """
-
-    against: str
-    level: float
-    cells: Sequence[Judged]
-    notes: Sequence[str] = ()
-
-    @cached_property
-    def counts(self) -> dict[str, int]:
-        """Cells by verdict."""
-        return {verdict: sum(one.verdict == verdict for one in self.cells) for verdict in VERDICTS}
-
-    @property
-    def exit_status(self) -> int:
-        """0; 1 where a figure differs, 2 where nothing could be compared."""
-        if not self.counts[REPRODUCED] + self.counts[DIFFERS]:
-            return 2
-        return int(any(one.fails for one in self.cells))
-
-    def conclusion(self) -> str:
-        """The verdict in a line."""
-        told = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items() if count)
-        if self.exit_status == 2:
-            return f"nothing to compare with {self.against}: {told}"
-        word = "DIFFERS" if self.exit_status else "OK"
-        return f"{word}: {told}, of {len(self.cells)} cells of {self.against}, at level {self.level:g}"
-
-
-def check_against_atlas(folder: Folder, against: str, *, level: float) -> AtlasCheck:
+def check_against_atlas(
+    folder: Folder, against: str, *, level: float, assumed: Mapping[str, str] = _NOTHING
+) -> AtlasCheck:
     """A verdict for each cell of `SOURCE` or `SOURCE:CELL,...`.
+
+    Args:
+        folder: of the runs.
+        against: the cells.
+        level: of all intervals together.
+        assumed: values by flag for what a source leaves unsaid, beside those that the runs' records name.
 
     Raises:
         ValueError: one line: there is no such source or cell.
     """
     source, cells = chosen_cells(against)
     recorded = _assumed_in(folder, source.name)
-    plan = [Planned(source.name, cell, recipe_of(source, cell, recorded.get(cell.id, {}))) for cell in cells]
+    recipes = {cell.id: recipe_of(source, cell, {**recorded.get(cell.id, {}), **assumed}) for cell in cells}
+    plan = [Planned(source.name, cell, recipes[cell.id]) for cell in cells]
     wanted = {task for one in plan if (task := _task(one))}
     measured = measured_in((*folder.runs, *folder.measured), wanted)
     benchmarks = _benchmarks(source.name)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 from lm_eval_codd.atlas.plan import assumable
 from lm_eval_codd.atlas.source import read_source, source_names
 from lm_eval_codd.clean_text import one_line, without_homes
-from lm_eval_codd.reporting.against_atlas import VERDICTS, check_against_atlas
+from lm_eval_codd.reporting.against_atlas import check_against_atlas
 from lm_eval_codd.reporting.atlas_output import seen_of
+from lm_eval_codd.reporting.atlas_verdict import VERDICTS
 from lm_eval_codd.reporting.page import as_script_data, asset, cut
 from lm_eval_codd.reporting.samples import read_items, read_outcomes
 
 if TYPE_CHECKING:
-    from lm_eval_codd.reporting.against_atlas import Judged
+    from lm_eval_codd.reporting.atlas_verdict import Judged
     from lm_eval_codd.reporting.run import Run
     from lm_eval_codd.reporting.runs import Folder
 

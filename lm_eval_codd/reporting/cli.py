@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd.atlas.source import is_source
+from lm_eval_codd.atlas.unstated import parse_assumed
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.command_line import Parser
 from lm_eval_codd.outputs import check_file, check_folder, write_text
@@ -105,17 +106,21 @@ def check_main(argv: Sequence[str]) -> int:
         raise ValueError("give either `--against` a reference to compare with, or `--update` a file to make one")
     if not 0 < args.level < 1:
         raise ValueError(f"`--level {args.level:g}` must be above 0 and below 1")
+    is_of_cells = args.against is not None and not args.against.is_file() and is_source(str(args.against))
+    if args.assume and not is_of_cells:
+        raise ValueError(f"`--assume {args.assume[0]}` is for the cells of a source; leave it out")
     _check_outputs(update=args.update, junit=args.junit, summary=args.summary)
     folder = without_contradicted(read_folder(args.results))
     if args.update is not None:
         return _update(folder, args.update, args.results)
-    if not args.against.is_file() and is_source(str(args.against)):
+    if is_of_cells:
         from lm_eval_codd.reporting import atlas_output
         from lm_eval_codd.reporting.against_atlas import check_against_atlas
 
         if args.table is not None:
             raise ValueError(f"`--table {args.table}` selects from published tables; `{args.against}` has cells")
-        judged = check_against_atlas(folder, str(args.against), level=args.level)
+        assumed = parse_assumed(args.assume)
+        judged = check_against_atlas(folder, str(args.against), level=args.level, assumed=assumed)
         return _show(judged, atlas_output, args.junit, args.summary)
     from lm_eval_codd.reporting import check_output
 
@@ -235,6 +240,13 @@ def _check_parser() -> Parser:
         type=Path,
         metavar="FILE|SOURCE",
         help="published tables or own references, YAML; or the name of a source of published cells",
+    )
+    parser.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,...",
+        help="what a SOURCE does not state, where runs were not made for its cells (--assume of the launcher)",
     )
     parser.add_argument("--update", type=Path, metavar="FILE", help="make a reference of these results instead")
     parser.add_argument("--table", type=int, choices=_TABLES, help="only this one of the published tables")

@@ -215,6 +215,15 @@ class TestAssumed:
         assert judged.verdict == "reproduced"
         assert judged.reasons == ("assumed pc_frac=0.5", "assumed pc_temperature=0.2")
 
+    def test_may_be_said_to_the_check_for_runs_that_were_made_otherwise(self, tmp_path, capsys):
+        write_cell(tmp_path / "results", planned(self.CELL, {"pc_frac": "0.5", "pc_temperature": "0.2"}.items()))
+        arguments = [str(tmp_path / "results"), "--against", self.CELL, "--assume"]
+        assert check_main([*arguments, "pc_frac=0.5,pc_temperature=0.2"]) == 0
+        assert "assumed pc_frac=0.5; assumed pc_temperature=0.2" in capsys.readouterr().out
+        assert check_main([*arguments, "pc_frac=0.7,pc_temperature=0.2"]) == 2
+        with pytest.raises(ValueError, match="unknown assumption `pc_frak`"):
+            check_main([*arguments, "pc_frak=1"])
+
     def test_without_a_word_of_it_there_is_no_run_of_the_cell(self, tmp_path):
         cell = planned(self.CELL, {"pc_frac": "0.5", "pc_temperature": "0.2"}.items())
         write_cell(tmp_path / "results", cell)
@@ -249,6 +258,10 @@ class TestTheCommand:
     def test_of_a_folder_without_runs_has_nothing_to_compare(self, tmp_path, capsys):
         assert check_main([str(tmp_path), "--against", "wino"]) == 2
         assert capsys.readouterr().out.splitlines()[-1].startswith("nothing to compare with wino: ")
+
+    def test_refuses_assumptions_without_a_source(self, tmp_path):
+        with pytest.raises(ValueError, match="`--assume eta=1` is for the cells of a source; leave it out"):
+            check_main([str(tmp_path), "--update", str(tmp_path / "reference.yaml"), "--assume", "eta=1"])
 
     def test_refuses_a_table_beside_a_source(self, tmp_path):
         with pytest.raises(ValueError, match="`--table 1` selects from published tables"):
