@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
@@ -307,7 +308,10 @@ def _quiet() -> Iterator[None]:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            # Of a shared expert of no width (EC-DLM's layout without one).
+            warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
+            yield
     finally:
         transformers_logging.set_verbosity(verbosity)
         if bar:

@@ -212,5 +212,5 @@ ECDLM: Final = Layout(
     own_routing=own_routing,
     mask_tokens=("<|mask|>", "[MASK]"),
     goldens=("logits",),
-    unverified="no checkpoint is published",
+    unverified="no checkpoint is published, nor code that generates: LLaDA's loop is this project's choice",
 )
