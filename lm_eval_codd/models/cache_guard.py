@@ -43,6 +43,19 @@ def guard_cache(answers: MutableMapping[str, Any], made_by: Mapping[str, Any]) -
         )
 
 
+def refuse_samples_by_document(without_prompt: Iterable[Instance]) -> None:
+    """Raise `ValueError` for several samples without a prompt: the cache finds them by their prompt, which is none.
+
+    lm-eval itself does not read answers back where the task says do_sample=True.
+    """
+    read_back = [instance for instance in without_prompt if not instance.args[1].get("do_sample")]
+    if len(read_back) > 1:
+        raise ValueError(
+            f"`--use_cache` finds an answer by its prompt, and {len(read_back)} of task {read_back[0].task_name} have "
+            "none; run it without --use_cache, or with `do_sample: true` in the task's generation_kwargs"
+        )
+
+
 def refuse_repeats(drawn: Iterable[Instance]) -> None:
     """Raise `ValueError` for repeats of drawn answers: the cache keeps one a prompt and would return it for all.
 

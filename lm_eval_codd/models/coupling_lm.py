@@ -68,6 +68,8 @@ class CouplingLM(GenerationLM):
     config: CouplingSettings
     _texts: CouplingTexts
 
+    _samples_by_document = True
+
     def __init__(
         self,
         pretrained: str | None = None,

@@ -72,6 +72,7 @@ class DLM(GenerationLM, LikelihoodLM):
     """
 
     algo: ClassVar[str | None] = None
+    _samples_by_document = True
     _answering: DiTSampling
     _settings: DiTChoices
     _texts: DiTTexts

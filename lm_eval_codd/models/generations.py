@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from lm_eval_codd.models.cache_guard import refuse_repeats
+from lm_eval_codd.models.cache_guard import refuse_repeats, refuse_samples_by_document
 from lm_eval_codd.models.harness_lm import HarnessLM
 from lm_eval_codd.models.preemption import keeping_answers
 from lm_eval_codd.models.progress import Progress
@@ -38,6 +38,8 @@ class Answers(Protocol):
 class GenerationLM(HarnessLM):
     """The half of a model that writes. Its subclass loads it, and says what a request is to it."""
 
+    # Whether requests without a prompt are told apart by their documents.
+    _samples_by_document: ClassVar[bool] = False
     _answering: Answers
 
     def _config_of(self, instance: Instance, evaluation: Evaluation) -> Any:
@@ -76,6 +78,10 @@ class GenerationLM(HarnessLM):
         )
         self._say(self._remarks(groups))
         if self.cache_hook.dbdict is not None:
+            if self._samples_by_document:
+                refuse_samples_by_document(
+                    request.instance for group in groups.values() for request in group if not request.prompt
+                )
             refuse_repeats(
                 request.instance for config, group in groups.items() if self._draws(config) for request in group
             )

@@ -3,12 +3,14 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
+from lm_eval.api.model import CacheHook
 from lm_eval.api.registry import get_model
 from lm_eval.tasks import TaskManager
 
@@ -380,6 +382,16 @@ class TestJournal:
         assert responses(first) == responses(again)
         with pytest.raises(ValueError, match=r"holds answers made with num_samples=3 \(now 4\); give another path"):
             run(MDLM(folders["mdlm"], **{**SETTINGS, "num_samples": 4}), ["windows"], use_cache=cache)
+
+    def test_lm_evals_cache_has_no_one_sample_for_all(self, folders, run, tmp_path):
+        cache = str(tmp_path / "cache")
+        first, again = (run(MDLM(folders["mdlm"], **SETTINGS), ["samples"], use_cache=cache) for _ in range(2))
+        assert responses(first) == responses(again)
+        assert len(set(responses(again).values())) == 5
+        lm = MDLM(folders["mdlm"], **SETTINGS)
+        lm.cache_hook = CacheHook(SimpleNamespace(dbdict={}))
+        with pytest.raises(ValueError, match="and 2 of task tiny have none; run it without --use_cache, or"):
+            drawn(lm, ["", ""])
 
 
 class TestSettings:
