@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "decode": "decoding against the official loop, against the machine's limits, and where the time goes",
     "likelihood": "likelihood requests against the official loop",
     "dit": "samples of MDLM and DUO at their real shape: memory, and against the plain formula",
+    "blocks": "the block decoder: finished blocks kept against recomputed, and its time outside of the models",
     "circuit": "one circuit evaluation against the floor of its matrix product",
     "harness": "what evaluating costs around the decoding: tokenising, padding, journal, scoring; and start-up",
     "launcher": "runs on several slots and ranks against one",

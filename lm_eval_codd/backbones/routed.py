@@ -29,7 +29,8 @@ def routed(backbone: Backbone, settings: RouterSettings, mask_id: int) -> Backbo
     Raises:
         ValueError: one line: it has no experts, or not those, or its rows leak from block to block.
     """
-    route: Any = getattr(backbone, "routed_by", None)
+    # A wrapper that hands on what it does not have itself would be left out of its own decode.
+    route: Any = getattr(backbone, "routed_by", None) if hasattr(type(backbone), "routed_by") else None
     if route is None and settings.router == "tc":
         return backbone
     if route is None:
