@@ -49,11 +49,17 @@ def generative_perplexity(
         max_length: tokens of a text; what is longer is cut.
         batch_size: texts at a time.
 
+    Returns:
+        exp of the mean over all scored tokens. Of `coupling`, whose first token is free, 1 where no text has a second
+        one, as in its authors' code.
+
     Raises:
         ValueError: one line: the scorer cannot be loaded, or there is nothing to score.
     """
     scored = Scorer(scorer, protocol, max_length).score(texts, batch_size)
     number = sum(each.num_tokens for each in scored)
+    if not number and protocol == "coupling" and any(texts):
+        return 1.0
     if not number:
         raise ValueError("no text has a second token, so there is nothing to score; give longer texts")
     return math.exp(math.fsum(each.nats for each in scored) / number)
