@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 FAMILY_TITLES: Final[Mapping[str, str]] = {"llada": "LLaDA", "dream": "Dream", "a2d": "A2D", "open_dllm": "Open-dLLM"}
+# Algorithms of the DiT family.
+DIT_TITLES: Final[Mapping[str, str]] = {"duo": "DUO", "mdlm": "MDLM", "sedd": "SEDD", "d3pm": "D3PM", "ar": "AR"}
+COUPLING: Final = "coupling"
 DEFAULT_CHECKPOINTS: Final[Mapping[str, str]] = {
     "llada": "GSAI-ML/LLaDA-8B-Instruct",
     "dream": "Dream-org/Dream-v0-Instruct-7B",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -16,7 +17,8 @@ from lm_eval_codd.atlas.cell import PERCENT
 from lm_eval_codd.atlas.plan import Planned, plan_cells
 from lm_eval_codd.atlas.recipe import recipe_of
 from lm_eval_codd.atlas.source import CODD, chosen_cells
-from lm_eval_codd.reporting.atlas_match import Measured, differences, is_same_checkpoint, measured_in
+from lm_eval_codd.catalogue import DIT_TITLES
+from lm_eval_codd.reporting.atlas_match import NO_ROWS, Measured, differences, is_same_checkpoint, measured_in
 from lm_eval_codd.reporting.atlas_verdict import (
     DIFFERS,
     IMPLAUSIBLE,
@@ -28,6 +30,8 @@ from lm_eval_codd.reporting.atlas_verdict import (
     Reading,
 )
 from lm_eval_codd.reporting.stats import DetectableChange, wilson
+from lm_eval_codd.reporting.unconditional import usual_sampler
+from lm_eval_codd.settings import ONLY_LIKELIHOODS
 
 if TYPE_CHECKING:
     from lm_eval_codd.atlas.cell import Cell
@@ -149,12 +153,23 @@ def _other_arguments(planned: Planned, measured: Measured) -> list[str]:
     run, wanted = measured.run, planned.recipe.lm_eval
     here = {**run.settings, **run.task_arguments, **run.model_arguments}
     found = [] if run.task == wanted.get("tasks") else [f"task={run.task} (published {wanted.get('tasks')})"]
-    for name, value in (wanted.get("model_args") or {}).items():
-        if name in here and here[name] != value:
+    usual = usual_sampler(str(run.family)) if run.family in DIT_TITLES and run.estimator is None else {}
+    named = {**usual, **(wanted.get("model_args") or {})}
+    for name, value in named.items():
+        if name in here and here[name] != value and not _is_same_tokenizer(name, value, here[name]):
             found.append(f"{name}={here[name]} (published {value})")
+    # Draws of noise change an error, and what is said of the rows beyond them changes the figure.
+    unnamed = [name for name in run.task_arguments if name not in (*named, *ONLY_LIKELIHOODS)]
+    found += [f"{name}={run.task_arguments[name]}" for name in unnamed]
     if run.is_partial or run.limit is not None:
         found.append(f"{run.n} of {run.total} documents")
+    if run.has_other_rows:
+        found.append(NO_ROWS)
     return found
+
+
+def _is_same_tokenizer(name: str, published: object, here: object) -> bool:
+    return name == "tokenizer" and Path(str(here)).name == Path(str(published)).name
 
 
 def _read(cell: Cell, measured: Measured, metric: str) -> Reading | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lm_eval_codd.reporting.run import Run
     from lm_eval_codd.runs.run import Run as PlannedRun
 
-__all__ = ["Measured", "differences", "is_same_checkpoint", "measured_in"]
+__all__ = ["NO_ROWS", "Measured", "differences", "is_same_checkpoint", "measured_in"]
 
 # Draws of the same distribution, the tokens that a checkpoint names itself, and what says the number of steps again.
 _NO_MATTER: Final = ("seed", "mask_id", "eos_id", "eot_id", "tokens_per_step", "compat")
@@ -37,7 +37,7 @@ _USUAL_LIKELIHOODS: Final = vars(LikelihoodConfig())
 _PARTS: Final = ("circuit", "peft", "planner", "tokenizer")
 # What the launcher's rules for equal runs are about.
 _MAY_NOT_MATTER: Final = {"circuit", *CIRCUIT_SETTINGS, *(rule.setting for rule in RULES)}
-_NO_ROWS: Final = "the rows are not the published ones"
+NO_ROWS: Final = "the rows are not the published ones"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def differences(wanted: PlannedRun, measured: Measured) -> list[str]:
     if any(one.is_partial or one.limit is not None for one in measured.runs):
         found.append(f"{measured.n} of {sum({one.task: one.total or 0 for one in measured.runs}.values())} documents")
     if measured.run.has_other_rows:
-        found.append(_NO_ROWS)
+        found.append(NO_ROWS)
     return found
 
 

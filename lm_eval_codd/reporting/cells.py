@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from lm_eval_codd.catalogue import BASE, FAMILY_TITLES, PAPER_TASKS
+from lm_eval_codd.catalogue import BASE, COUPLING, DIT_TITLES, FAMILY_TITLES, PAPER_TASKS
+from lm_eval_codd.reporting.unconditional import ROW, SAMPLER_AXES
 from lm_eval_codd.settings import (
     CIRCUIT_SETTINGS,
     DECODERS,
@@ -44,7 +45,7 @@ __all__ = [
     "title_of",
 ]
 
-PARADIGM_NAMES: Final = {"block": "block diffusion", "full": "full diffusion"}
+PARADIGM_NAMES: Final = {"block": "block diffusion", "full": "full diffusion", ROW: "whole rows"}
 
 # Of a system that is an extension of this project's.
 _EXTENSION: Final = " (extension)"
@@ -59,7 +60,9 @@ _FACTS: Final = {field.name: facts_of(field) for field in dataclasses.fields(Dec
 # The axes of a table; every other setting is its protocol. The options of the other decoders, and of a router, are part
 # of the rule, which is a row.
 _OF_OTHER_DECODERS: Final = {name for names in DECODERS.values() for name in names} - set(DECODERS["unmasking"])
-_AXES: Final = tuple(name for name, facts in _FACTS.items() if facts.is_axis or name in _OF_OTHER_DECODERS)
+_AXES: Final = (
+    tuple(name for name, facts in _FACTS.items() if facts.is_axis or name in _OF_OTHER_DECODERS) + SAMPLER_AXES
+)
 # Kinds of a circuit's use: rows of their own beside the base's.
 _KINDS: Final = tuple(sorted(name for name in CIRCUIT_SETTINGS if name not in _AXES))
 _NOT_IN: Final = {
@@ -287,7 +290,7 @@ def _group(protocol: Mapping[str, Any], runs: Sequence[Run]) -> Group:
 
 def title_of(protocol: Mapping[str, Any], run: Run) -> str:
     """What a table of runs of this protocol, `run` one of them, is called."""
-    family = FAMILY_TITLES.get(protocol["family"], protocol["family"])
+    family = {**FAMILY_TITLES, **DIT_TITLES, COUPLING: "Coupling Models"}.get(protocol["family"], protocol["family"])
     parts = [f"{family} ({protocol['checkpoint']})", PARADIGM_NAMES.get(protocol["paradigm"], protocol["paradigm"])]
     if run.dtype is not None:
         parts.append(run.dtype)

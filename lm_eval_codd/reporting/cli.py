@@ -176,7 +176,9 @@ def _update(folder: Folder, path: Path, results: Path) -> int:
 
 def _title(report: Any, results: Path) -> str:
     """What was evaluated, and where it lies: `LLaDA (demo), block diffusion, and 2 more: results`."""
-    first, *others = [group.title for group in report.groups]
+    # Values that are no accuracies have tables and no groups.
+    titles = [group.title for group in report.groups] or [table.title.partition(": ")[0] for table in report.tables]
+    first, *others = titles
     return f"{first}{f', and {len(others)} more' if others else ''}: {results}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd.grading import INVALID, UNREADABLE
@@ -12,8 +13,10 @@ __all__ = ["invalid_mark", "is_mean", "number", "shown_metrics", "task_arguments
 _NOT_METRICS: Final = ("name", "alias", "sample_len", "sample_count")
 # Functions of lm-eval's filters that put something else in the place of an answer in which they find nothing.
 _REGEX_FILTERS: Final = ("regex", "multi_choice_regex")
-# Arguments of this package's tasks in a result's metadata, and their defaults.
+# Arguments of this package's tasks in a result's metadata, and their defaults; of corpora and of samples below a key.
 _TASK_ARGUMENTS: Final = {"clean": "paper", "template": "paper"}
+_PACKING: Final = {"length": 1024, "group": 1000}
+_JUDGE: Final = {"protocol": "duo", "scorer": "gpt2-large", "max_length": 1024}
 
 
 def shown_metrics(scores: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[str | None]:
@@ -46,7 +49,18 @@ def invalid_mark(task_config: Mapping[str, Any], name: str) -> str | None:
 
 def task_arguments(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of this package's tasks that are not their default."""
-    return {name: metadata[name] for name, usual in _TASK_ARGUMENTS.items() if metadata.get(name, usual) != usual}
+    packing, judge = (metadata.get(key) or {} for key in ("packing", "judge"))
+    if "scorer" in judge:  # wherever it lies
+        judge = {**judge, "scorer": Path(str(judge["scorer"])).name}
+    of_judge = {f"judge_{name}": value for name, value in _others(judge, _JUDGE).items()}
+    of_corpus = _others(packing, {**_PACKING, "insert_eos": metadata.get("ends_texts")})
+    return {**_others(metadata, _TASK_ARGUMENTS), **of_corpus, **of_judge}
+
+
+def _others(given: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are not the usual ones; a word or a number as it is, all else as text."""
+    found = {name: given[name] for name in usual if name in given and given[name] != usual[name]}
+    return {name: value if isinstance(value, str | int | float) else str(value) for name, value in found.items()}
 
 
 def number(value: object) -> float | None:

@@ -17,6 +17,7 @@ from lm_eval_codd.reporting.likelihoods import likelihood_arguments, likelihood_
 from lm_eval_codd.reporting.metrics import invalid_mark, is_mean, number, shown_metrics, task_arguments
 from lm_eval_codd.reporting.run import Run
 from lm_eval_codd.reporting.schema import OF_FILE, OF_RECORD, check_fields, check_settings, of_task
+from lm_eval_codd.reporting.unconditional import ROW, in_terms_of_others
 from lm_eval_codd.reporting.values import is_value, values_of
 
 __all__ = ["Folder", "read_folder", "read_runs"]
@@ -179,8 +180,11 @@ def _from_results(
     *,
     is_only: bool,
 ) -> Run:
-    config = _mapping(results, "config")
     task_config = _mapping(results, "configs", task)
+    try:
+        config = in_terms_of_others(_mapping(results, "config"), task_config, task)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     metadata = _mapping(task_config, "metadata")
     scores = _mapping(results, "results", task)
     documents = _mapping(results, "n-samples", task)
@@ -196,7 +200,7 @@ def _from_results(
     settings = filled_settings(settings) if settings else {}
     asks_for_text = task_config.get("output_type", "generate_until") == "generate_until"
     likelihoods = {} if asks_for_text else _mapping(config, "likelihoods")
-    if settings and likelihoods:
+    if settings and likelihoods and settings["paradigm"] != ROW:
         settings = read_by_likelihoods(settings, config.get("family"))
     # lm-eval makes turns of examples by itself since 2026, and did not before.
     num_fewshot = _mapping(results, "n-shot").get(task) or 0

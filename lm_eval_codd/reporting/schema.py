@@ -85,6 +85,7 @@ def of_task(task: str) -> Mapping[Keys, Kind]:
     return {
         **dict.fromkeys([("results", task), ("configs", task), ("n-samples", task)], _MAPPING),
         **dict.fromkeys([("config", "settings_of_tasks", task), ("configs", task, "metadata")], _MAPPING),
+        **dict.fromkeys([("configs", task, "metadata", "packing"), ("configs", task, "metadata", "judge")], _MAPPING),
         ("configs", task, "description"): _TEXT,
         ("configs", task, "repeats"): _COUNT,
         ("configs", task, "metadata", "reported"): _TEXT,

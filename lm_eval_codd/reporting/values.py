@@ -32,11 +32,17 @@ class Kind(NamedTuple):
 
 KINDS: Final[Mapping[str, Kind]] = {
     **dict.fromkeys(
-        ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte"), Kind(True, of_likelihoods=True)
+        (
+            *("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte"),
+            *("token_perplexity", "bits_per_token"),
+        ),
+        Kind(True, of_likelihoods=True),
     ),
     # Repeating a word makes a text likely: generative perplexity is read with the entropy of the text alone.
-    "gen_ppl": Kind(True, beside=("entropy",)),
-    "entropy": Kind(None),
+    "gen_ppl": Kind(True, beside=("entropy", "nfe")),
+    **dict.fromkeys(("entropy", "entropy_bits", "entropy_without_pad", "entropy_bits_without_pad"), Kind(None)),
+    "nfe": Kind(None),
+    "unscored": Kind(None),
     "brier_score": Kind(True),
     "bleu": Kind(False),
     "chrf": Kind(False),

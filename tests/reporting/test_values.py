@@ -81,13 +81,13 @@ class TestTable:
 
     def test_generative_perplexity_needs_its_entropy(self, tmp_path):
         more = {"what": "", "output_type": "generate_until"}
-        write_values(tmp_path, {"gen_ppl,none": 40.0, "entropy,none": 5.25}, "both", **more)
+        write_values(tmp_path, {"gen_ppl,none": 40.0, "entropy,none": 5.25, "nfe,none": 64.0}, "both", **more)
         (table,) = tables(tmp_path)
-        assert table.header[2:] == ["gsm8k 64 gen_ppl (n=3)", "gsm8k 64 entropy (n=3)"]
-        assert table.rows[0][2:] == ["40.00", "5.2500"]
+        assert table.header[2:] == ["gsm8k 64 gen_ppl (n=3)", "gsm8k 64 entropy (n=3)", "gsm8k 64 nfe (n=3)"]
+        assert table.rows[0][2:] == ["40.00", "5.2500", "64.00"]
         write_values(tmp_path / "one", {"gen_ppl,none": 40.0}, "one", **more)
         (table,) = tables(tmp_path / "one")
-        assert table.rows[0][2] == "refused [a]" and "says nothing without entropy" in table.notes[-1]
+        assert table.rows[0][2] == "refused [a]" and "says nothing without entropy, nfe" in table.notes[-1]
 
     def test_what_is_no_number_is_a_problem_that_names_it(self, tmp_path):
         write_values(tmp_path, {"word_perplexity,none": float("nan")})
