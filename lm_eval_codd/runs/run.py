@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lm_eval_codd import packaged
-from lm_eval_codd.catalogue import GROUPS, STOCK_ROWS, TASK_PREFIX, TASKS, short_name
+from lm_eval_codd.catalogue import GROUPS, STOCK_GROUPS, STOCK_ROWS, TASK_PREFIX, TASKS, short_name
 from lm_eval_codd.older_records import filled_settings
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.settings import (
@@ -218,7 +218,8 @@ class Run:
 
 def num_documents(short: str) -> int | None:
     """Documents of a task by its short name, `stock-` before lm-eval's own of such a name; None where not known."""
-    return TASKS[short].rows if short in TASKS else STOCK_ROWS.get(short.removeprefix("stock-"))
+    name = short.removeprefix("stock-")
+    return TASKS[short].rows if short in TASKS else STOCK_ROWS.get(name, STOCK_GROUPS.get(name))
 
 
 def is_own_task(task: str) -> bool:

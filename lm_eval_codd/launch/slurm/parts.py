@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from lm_eval_codd.catalogue import STOCK_GROUPS
 from lm_eval_codd.launch.execute import Job
 from lm_eval_codd.runs import record
 from lm_eval_codd.runs.run import from_identity
@@ -77,6 +78,11 @@ def split(jobs: Sequence[Job], shards: int) -> list[Part]:
     parts: list[Part] = []
     for job in jobs:
         number = min(shards, job.run.num_rows or 1)
+        if shards > 1 and job.run.task in STOCK_GROUPS:
+            raise ValueError(
+                f"`--shards {shards}`: {job.run.short_task} is a group of tasks, each with documents of its own, so it "
+                "cannot be split; leave --shards out, or give its tasks"
+            )
         if shards > 1 and job.run.num_rows is None:
             raise ValueError(
                 f"`--shards {shards}`: the size of {job.run.short_task} is not known, so it cannot be split; give "

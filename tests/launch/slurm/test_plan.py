@@ -94,8 +94,15 @@ class TestShards:
 
     def test_of_a_task_whose_size_is_not_known_are_refused(self, job_of):
         job = job_of()
-        job = dataclasses.replace(job, run=dataclasses.replace(job.run, task="arc_easy", num_shot=None))
-        with pytest.raises(ValueError, match="`--shards 2`: the size of arc_easy is not known"):
+        job = dataclasses.replace(job, run=dataclasses.replace(job.run, task="triviaqa", num_shot=None))
+        with pytest.raises(ValueError, match="`--shards 2`: the size of triviaqa is not known"):
+            split([job], 2)
+
+    def test_of_a_group_are_refused_though_its_size_is_known(self, job_of):
+        job = job_of()
+        job = dataclasses.replace(job, run=dataclasses.replace(job.run, task="minerva_math", num_shot=None))
+        assert job.run.num_rows == 5000
+        with pytest.raises(ValueError, match="`--shards 2`: minerva_math is a group of tasks"):
             split([job], 2)
 
     def test_that_are_finished_are_not_done_again(self, job_of):
