@@ -14,7 +14,7 @@ from lm_eval_codd.dit.distillation import distillation_loss
 from lm_eval_codd.dit.loading import load_dit
 from lm_eval_codd.dit.training.learning import Weights, copy_of, load_tensors, tensors_of
 from lm_eval_codd.dit.training.noise import gamma_range, gaussian_noise, spread_times
-from lm_eval_codd.dit.training.report import report_of, write_model
+from lm_eval_codd.dit.training.report import report_of, warn_of_warmup, write_model
 from lm_eval_codd.dit.training.rows import Rows, check_ids, load_rows
 from lm_eval_codd.training.checkpoint import under
 from lm_eval_codd.training.loop import run_updates
@@ -57,6 +57,7 @@ def distil_dit(config: DistillationConfig, output: Path, *, resume: bool = False
     learner = _Learner(teacher, rows, config)
     key = {**settings_of(config), "data identity": rows.identity, "teacher identity": teacher.identity}
     total = config.rounds * config.round_steps
+    warn_of_warmup(config, total)
     progress = run_updates(learner, output, key, total, config.save_every, "distil", str(device))
     write_model(output, learner.weights.average)
     report = report_of(config, learner.weights.average, rows, progress)

@@ -55,7 +55,7 @@ class Weights:
         each = []
         for start in range(0, len(rows), self._settings.batch_size):
             generator = generator_for("noise", self._settings.seed, HELD_OUT_DRAW, start)
-            x0 = rows[start : start + self._settings.batch_size].to(self.dit.device)
+            x0 = rows[start : start + self._settings.batch_size]
             each.append(bound_of_batch(self.average, x0, generator).mean(dim=1))
         nats = torch.cat(each)
         stderr = float(nats.std()) / math.sqrt(len(nats)) if len(nats) > 1 else 0.0

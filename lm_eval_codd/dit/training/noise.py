@@ -24,7 +24,10 @@ def spread_times(size: int, generator: torch.Generator) -> Tensor:
 
 
 def bound_of_batch(dit: DiT, x0: Tensor, generator: torch.Generator) -> Tensor:
-    """[B, L] nats per token of one draw of the bound for each row; for ar [B, L - 1], exact."""
+    """[B, L] nats per token of one draw of the bound for each row; for ar [B, L - 1], exact.
+
+    The noise is put on the rows where they are, on the CPU, whatever the model is on: the same on every device.
+    """
     if dit.process is None:
         return dit.nelbo(x0)
     t = spread_times(len(x0), generator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +17,21 @@ if TYPE_CHECKING:
 
     from lm_eval_codd.dit.model import DiT
     from lm_eval_codd.dit.training.rows import Rows
+    from lm_eval_codd.dit.training.settings import RunSettings
     from lm_eval_codd.training.loop import Progress
+
+logger = logging.getLogger(__name__)
+
+
+def warn_of_warmup(config: RunSettings, total: int) -> None:
+    """Say that a run is over before its learning rate is there, as with published defaults on little data."""
+    if config.warmup >= total:
+        logger.warning(
+            "`warmup=%d` is no shorter than the %d updates of this run, which never has its learning rate; give a "
+            "smaller warmup",
+            config.warmup,
+            total,
+        )
 
 
 def write_model(output: Path, dit: DiT) -> None:

@@ -11,7 +11,7 @@ from lm_eval_codd.dit.config import DiTConfig, Ids
 from lm_eval_codd.dit.curriculum import curriculum_loss
 from lm_eval_codd.dit.training.learning import Weights, new_dit
 from lm_eval_codd.dit.training.noise import bound_of_batch, gamma_range, gaussian_noise, spread_times
-from lm_eval_codd.dit.training.report import report_of, write_model
+from lm_eval_codd.dit.training.report import report_of, warn_of_warmup, write_model
 from lm_eval_codd.dit.training.rows import Rows, check_ids, load_rows
 from lm_eval_codd.training.loop import run_updates
 from lm_eval_codd.training.noise import Order, generator_for
@@ -56,6 +56,7 @@ def train_dit(config: DiTTrainingConfig, output: Path, *, resume: bool = False) 
     check_ids(config.data, rows, vocab_size, None if config.algo == "duo" else ids.mask)
     dit = new_dit(_network(config, rows.length, vocab_size, ids), config.seed, device)
     learner = _Learner(dit, rows, config)
+    warn_of_warmup(config, config.steps)
     key = {**settings_of(config), "data identity": rows.identity}
     progress = run_updates(learner, output, key, config.steps, config.save_every, config.algo, str(device))
     write_model(output, learner.weights.average)
