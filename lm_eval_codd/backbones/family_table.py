@@ -22,11 +22,13 @@ def family_table() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def decoding_of(layout: Layout) -> str:
+def decoding_of(layout: Layout, attention: str = "full") -> str:
     """What decodes checkpoints of a layout: a decoder's rule, or the family whose rules it follows."""
     if layout.decoding is None:
         return "nothing here"
     config = DecodingConfig.for_family(layout.decoding)
+    if attention == "block":
+        config = DecodingConfig(decoder="block_diffusion").with_rule(layout.decoding)
     if config.rule is not None:
         return f"`decoder={config.decoder}`, `rule={config.rule}`"
     return f"{layout.decoding}'s rules"
@@ -44,7 +46,7 @@ def _row(layout: Layout) -> tuple[str, ...]:
         name, usual = layout.block_length
         attention = f"blocks of `{name}` ({usual})"
     elif layout.blocks_if_named is not None:
-        attention = f"full; in blocks where `{layout.blocks_if_named}` is in the name, not decoded yet"
+        attention = f"full; in blocks where `{layout.blocks_if_named}` is in the name (`rule={layout.blocks_if_named}`)"
     computed = f"`{layout.architecture}`" + (", shifted" if layout.scored_by_previous else "")
     return layout.family, mark, computed, attention, decoding_of(layout), checked_of(layout)
 

@@ -55,7 +55,7 @@ def describe_checkpoint(
         "family": backbone.family,
         "layout": backbone.layout,
         "decodes": backbone.decodes,
-        "decoded_by": decoding_of(layout),
+        "decoded_by": decoding_of(layout, backbone.attention),
         "checked": checked_of(layout),
         "unverified": layout.unverified,
         "recognised_by": backbone.recognised_by,
@@ -163,8 +163,6 @@ def _checked_text(about: dict[str, Any]) -> str:
 
 
 def _family_text(about: dict[str, Any]) -> str:
-    if not about["decodes"] and about["attention"] == "block":
-        return f"{about['family']} with blocks, which no decoder here follows yet: only its logits are of use"
     if not about["decodes"]:
         return f"{about['family']}, whose rules no decoder here follows yet: only its logits are of use"
     if about["layout"] != about["family"]:

@@ -2,7 +2,7 @@
 
 from lm_eval_codd.decoding.coupling import check_vocabulary, check_window
 from lm_eval_codd.decoding.loop import generate, stream
-from lm_eval_codd.decoding.requirements import check_planner, check_takes_planner, no_blocks, no_likelihoods
+from lm_eval_codd.decoding.requirements import check_planner, check_takes_planner, no_likelihoods
 from lm_eval_codd.decoding.results import Finished, Generation, StepEvent
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "check_vocabulary",
     "check_window",
     "generate",
-    "no_blocks",
     "no_likelihoods",
     "stream",
 ]

@@ -30,13 +30,17 @@ def make_block_network(backbone: Backbone, config: DecodingConfig, *, stores: bo
     """
     if splits(backbone):
         return KeptBlocks(backbone, config.block_length, stores=stores)
-    return RecomputedBlocks(backbone, config.block_length)
+    return RecomputedBlocks(backbone, config.block_length, says_blocks=config.rule == "bd3lm")
 
 
 class RecomputedBlocks:
-    """All up to the end of each row's block, every step, for backbones without caches."""
+    """All up to the end of each row's block, every step, for backbones without caches.
 
-    def __init__(self, backbone: Backbone, block_length: int) -> None:
+    Where a last block is shorter, a backbone cannot tell where blocks begin: with `says_blocks` it is told.
+    """
+
+    def __init__(self, backbone: Backbone, block_length: int, *, says_blocks: bool) -> None:
+        self._says_blocks = says_blocks
         self._full_pass, self._block_length = FullPass(backbone), block_length
         self._is_shifted = backbone.family in SHIFTED
 
@@ -45,7 +49,8 @@ class RecomputedBlocks:
         spans = _Spans(canvas, step, self._block_length)
         positions = spans.clamp(canvas.answer_start + step.columns, self._is_shifted)
         tokens = canvas.tokens[:, : spans.width]
-        hidden = self._full_pass.before_head(tokens, spans.real, positions)
+        mask = spans.causal(torch.arange(len(canvas), device=tokens.device)) if self._says_blocks else spans.real
+        hidden = self._full_pass.before_head(tokens, mask, positions)
         return Logits((step.flat(hidden),), self._full_pass.head, self._full_pass.vocab_size)
 
 
@@ -145,7 +150,7 @@ class _Spans:
 
     def clamp(self, positions: Tensor, is_shifted: bool) -> Tensor:
         """[B, P] columns, those outside of the row's block moved into it; one beyond it is scored where shifted."""
-        last = self.ends - 1 + int(is_shifted)
+        last = self.ends.clamp(max=self.width) - 1 + int(is_shifted)
         return positions.maximum(self.starts[:, None]).minimum(last[:, None])
 
     def causal(self, rows: Tensor) -> Tensor:

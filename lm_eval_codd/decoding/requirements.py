@@ -55,8 +55,6 @@ def check_room(
 ) -> None:
     """Raise `ValueError` for prompts, drafts or a circuit that the backbone cannot take."""
     if not getattr(backbone, "decodes", True):
-        if getattr(backbone, "attention", "full") == "block":
-            raise ValueError(no_blocks(backbone.family))
         raise ValueError(
             f"`{backbone.family}` checkpoints are decoded by rules of their own, which no decoder here follows with "
             "this attention; `backbone.logits` works"
@@ -85,7 +83,7 @@ def _check_attention(backbone: Backbone, config: DecodingConfig) -> None:
     attention, decoder = getattr(backbone, "attention", None), config.decoder
     if attention == "block" and decoder != "block_diffusion":
         raise ValueError(
-            f"`decoder={decoder}` looks at whole answers, and {backbone.family} checkpoints are block-causal; use "
+            f"`decoder={decoder}` looks at whole answers, and this {backbone.family} checkpoint is block-causal; use "
             "decoder=block_diffusion"
         )
     if attention == "full" and decoder == "block_diffusion":
@@ -100,14 +98,6 @@ def _check_attention(backbone: Backbone, config: DecodingConfig) -> None:
             config.block_length,
             trained,
         )
-
-
-def no_blocks(family: str) -> str:
-    """One line: block-causal checkpoints of a family are not decoded."""
-    return (
-        f"`attention=block`: {family} checkpoints with block-causal attention are decoded by rules of their own, which "
-        "no decoder here follows yet; `backbone.logits` works, and attention=full is for one whose name misleads"
-    )
 
 
 def no_likelihoods(family: str) -> str:

@@ -149,6 +149,8 @@ class DiffusionLM(GenerationLM, LikelihoodLM):
         of_checkpoint = {**trained_by, **of_checkpoint} if own_defaults else {}
         if recognised.block_length is not None:
             of_checkpoint = {"block_length": recognised.block_length, **of_checkpoint}
+        if recognised.rule is not None:
+            of_checkpoint = {"decoder": "block_diffusion", "rule": recognised.rule, **of_checkpoint}
         longest = min((length for length in (max_length, longest) if length is not None), default=None)
         evaluation = running_evaluation() or Evaluation()
         # Where nothing is decoded, neither need an answer fit the model nor a circuit the answer.

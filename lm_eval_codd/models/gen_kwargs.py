@@ -85,7 +85,8 @@ class Settings:
         asked = {**spell_none({**of_task, **_typed(typed)}), **self._given}
         # Two names of one thing: who says one of them has not the checkpoint's other.
         hidden = _STEPS if asked.keys() & _STEPS else frozenset()
-        usual = only_read(asked.get("decoder", usual_decoder(self._family)), self._of_checkpoint)
+        decoder = self._of_checkpoint.get("decoder", usual_decoder(self._family))
+        usual = only_read(asked.get("decoder", decoder), self._of_checkpoint)
         of_checkpoint = {name: value for name, value in usual.items() if name not in hidden}
         of_run = {} if seed is None else {"seed": seed}
         settings = {**of_run, **of_checkpoint, **asked}

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, find_checkpoint
 from lm_eval_codd.backbones.loading import choose_blocks
 from lm_eval_codd.backbones.registry import find_layout
-from lm_eval_codd.decoding import no_blocks
 
 if TYPE_CHECKING:
     from lm_eval_codd.settings import Family
@@ -25,6 +24,7 @@ class Recognised:
         tokenizer_layout: the family whose tokenizers stand in for its own.
         attention: what `load_backbone` is told; None where the family has one kind.
         block_length: of block-causal attention, as the files say; None where attention is full.
+        rule: of the block decoder, where it is not the one that the family has by default.
         template_args: arguments of the chat template that the family's evaluation has.
     """
 
@@ -33,6 +33,7 @@ class Recognised:
     tokenizer_layout: str
     attention: str | None = None
     block_length: int | None = None
+    rule: str | None = None
     template_args: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -61,8 +62,6 @@ def recognise(pretrained: str, revision: str | None, family: str | None, attenti
             "follows them yet; load_backbone and its `logits` work"
         )
     block_length = choose_blocks(checkpoint, layout, attention, None)
-    if block_length is not None and not layout.is_block_causal:
-        raise ValueError(no_blocks(layout.family))
     if block_length is None and layout.is_block_causal:
         raise ValueError(
             f"`attention=full`: {layout.family} checkpoints are block-causal, and are decoded as such; leave it out"
@@ -73,5 +72,6 @@ def recognise(pretrained: str, revision: str | None, family: str | None, attenti
         tokenizer_layout=layout.family,
         attention="full" if block_length is None else "block",
         block_length=block_length,
+        rule="bd3lm" if block_length is not None and not layout.is_block_causal else None,
         template_args=layout.template_args,
     )

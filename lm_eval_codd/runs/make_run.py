@@ -16,7 +16,7 @@ from lm_eval_codd.names import translate
 from lm_eval_codd.registration import MODELS
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
-from lm_eval_codd.runs.recognition import BLOCK_FIELDS, block_length, check_family, recognise
+from lm_eval_codd.runs.recognition import block_settings, check_family, recognise
 from lm_eval_codd.runs.run import Run, decodes_nothing, is_own_task, num_documents
 from lm_eval_codd.runs.run_flags import (
     ATTENTIONS,
@@ -123,10 +123,9 @@ def make_run(given: Mapping[str, Any]) -> Run:
     family = _family(alias, given)
     include_path = _include_path(given, task)
     is_decoded = not decodes_nothing(task, include_path)
-    if (of_files := block_length(read_checkpoint(alias, given)[1], family)) is not None:
-        given = {"block_length": of_files, **given}
+    given = {**block_settings(read_checkpoint(alias, given)[1], family, given), **given}
     config = _config(family, given)
-    if not is_decoded and family in BLOCK_FIELDS:
+    if not is_decoded and config.rule is not None:
         raise ValueError(
             f"`--task {given['task']}` asks for log-likelihoods, and those of {family} checkpoints, which are "
             "block-causal, are not defined by their authors; use a task that generates"

@@ -70,12 +70,6 @@ def recognise(flag: str, checkpoint: str, given: Mapping[str, Any]) -> Family:
         raise ValueError(
             f"`--attention full`: {checkpoint} is {found}, whose checkpoints are block-causal; leave it out"
         )
-    attention = given.get("attention") or ("block" if _BLOCKS in checkpoint.lower() else "full")
-    if found == "a2d" and attention == "block":
-        raise ValueError(
-            f"`--{flag} {checkpoint}`: a2d checkpoints with block-causal attention (bd3lm) have no decoder here yet; "
-            "--attention full is for one whose name misleads"
-        )
     return found
 
 
@@ -111,13 +105,16 @@ def _by_files(flag: str, checkpoint: str, folder: Path, given: Mapping[str, Any]
     return own
 
 
-def block_length(checkpoint: str, family: Family) -> int | None:
-    """Length of a block that a checkpoint on this machine says; None where it says none, or has no blocks."""
+def block_settings(checkpoint: str, family: Family, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that follow from a checkpoint's blocks; none where its attention is full."""
+    named = given.get("attention") or ("block" if _BLOCKS in checkpoint.lower() else "full")
+    if (family != "a2d" and family not in BLOCK_FIELDS) or (family == "a2d" and named == "full"):
+        return {}
+    settings: dict[str, Any] = {"decoder": "block_diffusion", "rule": "bd3lm"} if family == "a2d" else {}
     folder = checkpoints.folder_of(checkpoint, packaged.CHECKPOINTS)
-    if folder is None or family not in BLOCK_FIELDS:
-        return None
-    value = checkpoints.read_json(folder / "config.json").get(BLOCK_FIELDS[family])
-    return value if type(value) is int else None
+    config = {} if folder is None else checkpoints.read_json(folder / "config.json")
+    value = config.get(BLOCK_FIELDS.get(family, "block_size"))
+    return {**settings, "block_length": value} if type(value) is int else settings
 
 
 def mask_token(folder: Path, family: Family) -> int | None:

@@ -229,7 +229,7 @@ class DecodingConfig(DecodingFields):
         """
         if self.decoder != "block_diffusion" or self.rule is not None:
             return self
-        rule = FAMILY_DEFAULTS.get(cast("Family", family), {}).get("rule")
+        rule = "bd3lm" if family == "a2d" else FAMILY_DEFAULTS.get(cast("Family", family), {}).get("rule")
         if rule is None:
             raise ValueError(
                 f"`decoder=block_diffusion` has no rule for {family} checkpoints; give rule={either(RULES)}"

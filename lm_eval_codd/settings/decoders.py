@@ -91,7 +91,7 @@ class CorrectiveOptions:
     )
 
 
-RULES: Final = ("sdar", "llada2", "llada21", "fast_dllm_v2")
+RULES: Final = ("sdar", "llada2", "llada21", "fast_dllm_v2", "bd3lm")
 REMASKS: Final = ("dynamic", "static", "sequential")
 
 
@@ -178,6 +178,7 @@ READ_BY_RULE: Final[Mapping[str, tuple[str, ...]]] = {
     "llada2": ("num_steps", "threshold", "top_k", "top_p", "minimal_per_step"),
     "llada21": ("threshold", "top_k", "top_p", "editing_threshold", "max_post_steps"),
     "fast_dllm_v2": ("threshold", "top_p", "small_block_length"),
+    "bd3lm": ("num_steps",),
 }
 # Where a rule has a default for a setting that is None; those of the authors' evaluations.
 RULE_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {

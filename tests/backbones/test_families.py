@@ -103,7 +103,7 @@ class TestOfficialLogits:
     def test_a_family_with_checkpoints_of_either_kind_has_blocks_where_asked(self, load, official, name):
         tokens, _, expected = golden(official, name, "block8")
         backbone = load(name, attention="block", block_length=8)
-        assert (backbone.attention, backbone.block_length, backbone.decodes) == ("block", 8, False)
+        assert (backbone.attention, backbone.block_length, backbone.decodes) == ("block", 8, True)
         assert (backbone.logits(tokens) - expected).abs().max() < 2e-5
         assert (load(name).attention, load(name, attention="block").block_length) == ("full", 32)
 
@@ -245,13 +245,11 @@ class TestDecoding:
 
     @pytest.mark.parametrize("name", [name for name in NAMES if name not in DECODED])
     def test_a_family_with_rules_of_its_own_is_not_decoded_by_others(self, load, name):
-        with pytest.raises(ValueError, match=r"looks at whole answers, and .* checkpoints are block-causal"):
+        with pytest.raises(ValueError, match=r"looks at whole answers, and .* checkpoint is block-causal"):
             codd.generate(load(name), [[1, 2]], codd.DecodingConfig(gen_length=8, block_length=8, num_steps=8))
 
     def test_blocks_of_a_family_that_is_decoded_with_full_attention_are_said_to_be_the_reason(self, load):
-        with pytest.raises(
-            ValueError, match=r"`attention=block`: a2d checkpoints with block-causal .* no decoder here"
-        ):
+        with pytest.raises(ValueError, match="looks at whole answers, and this a2d checkpoint is block-causal"):
             codd.generate(load("a2d_qwen3", attention="block"), [[1, 2]], codd.DecodingConfig(gen_length=32))
 
     def test_model_llada_takes_a_checkpoint_that_is_decoded_by_its_rules(self, families):

@@ -155,7 +155,7 @@ class TestA2D:
         folder = make("a2d-qwen3", "Tiny-BD3LM-v0.1", tokenizer=tokens)
         with caplog.at_level(logging.INFO, logger="lm_eval.codd"):
             backbone = load_backbone(folder, device="cpu")
-        assert (backbone.attention, backbone.block_length, backbone.decodes) == ("block", 32, False)
+        assert (backbone.attention, backbone.block_length, backbone.decodes) == ("block", 32, True)
         assert "`attention=block`, since bd3lm is in the name" in caplog.text
         assert load_backbone(folder, attention="full", device="cpu").decodes
         caplog.clear()
@@ -171,7 +171,8 @@ class TestA2D:
         )
         assert lines["mask"] == "112 (not in the tokenizer)"
         assert lines["attention"] == "block: a position sees its own block of 32 and those before it"
-        assert lines["family"].startswith("a2d with blocks, which no decoder here follows yet")
+        assert lines["family"].startswith("a2d (model_type a2d-qwen2")
+        assert lines["decoded"] == "by     decoder=block_diffusion, rule=bd3lm"
         full = described(folder, capsys, "--attention", "full")
         assert full["attention"].startswith("full") and full["family"].startswith("a2d (model_type a2d-qwen2")
 

@@ -107,6 +107,30 @@ class TestOfficialDecodes:
                 wrong.append(case["name"])
         assert len(rows) >= 14 and not wrong
 
+    @pytest.mark.parametrize("keeps", [True, False], ids=["kept", "recomputed"])
+    @pytest.mark.parametrize("name", ["a2d_qwen2", "a2d_qwen3"])
+    def test_block_causal_a2d_too_whose_blocks_are_counted_from_the_prompts_end(self, golden_dir, name, keeps):
+        folder, num_rows = golden_dir / "families" / name, 0
+        backbone = codd.load_backbone(folder, mask_id=MASK, eos_id=5, attention="block", block_length=8, device="cpu")
+        for case in json.loads((folder / "decoded_bd3lm.json").read_text()):
+            gen_length, longest = case["args"]["max_new_tokens"], -(-max(map(len, case["prompt"])) // 8) * 8
+            config = codd.DecodingConfig(
+                decoder="block_diffusion",
+                block_length=8,
+                gen_length=gen_length,
+                num_steps=-(-case["args"]["steps"] // -(-gen_length // 8)),  # of a block
+                stop_at_eos=False,
+            )
+            got = codd.generate(backbone if keeps else Recomputing(backbone), case["prompt"], config)
+            assert max(one.num_forward for one in got) == case["num_forward"]
+            for one, output in zip(got, case["output"], strict=True):
+                # A row ends with its own end token, where the authors' goes on until all have one.
+                answer = output[longest:]
+                length = min(len(answer), 8 * (answer.index(5) // 8 + 1) if 5 in answer else len(answer))
+                assert one.tokens[:length] == answer[:length]
+                num_rows += 1
+        assert num_rows == 6
+
     def test_a_block_that_a_family_numbers_from_the_prompts_start_is_begun_by_the_prompt(self, load):
         backbone = Recomputing(load("llada2"))
         codd.generate(backbone, [prompts()[2]], config_of("llada2", gen_length=3))
@@ -204,7 +228,11 @@ class TestRefusals:
         ("rule", "given", "message"),
         [
             ("sdar", {"editing_threshold": 0.9}, "`editing_threshold=0.9` is read by rule=llada21, not by `rule=sdar`"),
-            ("llada21", {"num_steps": 8}, "`num_steps=8` is read by rule=sdar or rule=llada2, not by `rule=llada21`"),
+            (
+                "llada21",
+                {"num_steps": 8},
+                "`num_steps=8` is read by rule=sdar or rule=llada2 or rule=bd3lm, not by",
+            ),
             ("sdar", {"remask": "static", "threshold": 0.5}, "`threshold=0.5` is read by remask=dynamic"),
             ("sdar", {"cfg_scale": 1.0}, "`cfg_scale=1` does not go with `decoder=block_diffusion`"),
             ("sdar", {"pc_sampling": "any_order"}, "`pc_sampling=any_order` commits"),
@@ -222,14 +250,14 @@ class TestRefusals:
         assert str(error.value).startswith(message)
 
     def test_another_decoder_on_a_block_causal_checkpoint(self, load):
-        with pytest.raises(ValueError, match="`decoder=unmasking` looks at whole answers, and sdar checkpoints are"):
+        with pytest.raises(ValueError, match="`decoder=unmasking` looks at whole answers, and this sdar check"):
             codd.generate(load("sdar"), [[7]], codd.DecodingConfig(gen_length=32))
 
     def test_a_checkpoint_that_sees_both_ways(self, golden_dir):
         folder = golden_dir / "families" / "a2d_qwen3"
         backbone = codd.load_backbone(folder, mask_id=MASK, eos_id=5, device="cpu")
-        with pytest.raises(ValueError, match="`decoder=block_diffusion` has no rule for a2d checkpoints; give rule="):
-            codd.generate(backbone, [[7]], codd.DecodingConfig(decoder="block_diffusion"))
+        with pytest.raises(ValueError, match="`decoder=block_diffusion` has no rule for llada checkpoints; give rule="):
+            codd.DecodingConfig(decoder="block_diffusion").with_rule("llada")
         with pytest.raises(ValueError, match="this a2d one's attention is full; use decoder=unmasking"):
             codd.generate(backbone, [[7]], config_of("sdar"))
 

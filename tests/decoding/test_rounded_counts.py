@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lm_eval_codd as codd
-from lm_eval_codd.decoding.decoders.schedule import _rounded_table
+from lm_eval_codd.decoding.decoders.schedule import rounded_table
 from tests.decoding.stub_backbone import StubBackbone
 from tests.decoding.test_coupling import random_circuit
 from tests.decoding.test_loop import PROMPTS
@@ -27,7 +27,7 @@ SHORT_LAST = {"gen_length": 20, "block_length": 8, "num_steps": 7}
 
 
 def table(num_masks, num_steps):
-    return [step.quota for step in _rounded_table(num_steps, num_masks)]
+    return [step.quota for step in rounded_table(num_steps, num_masks)]
 
 
 @functools.cache

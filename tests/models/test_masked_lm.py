@@ -162,7 +162,7 @@ class TestRefusals:
             ("ordinary", {}, "no mask token, as an ordinary autoregressive model"),
             ("ordinary", {"mask_id": 299}, "no mask token, as an ordinary autoregressive model"),
             ("a2d-qwen2", {"attention": "causal"}, "`attention=causal` is not known; use one of full, block"),
-            ("a2d-qwen2", {"attention": "block"}, "`attention=block`: a2d checkpoints with block-causal attention"),
+            ("a2d-qwen2", {"attention": "block", "alg": "margin"}, "`alg=margin` is read by decoder=unmasking"),
             ("qwen2", {"attention": "block"}, "`attention=block`: open_dllm checkpoints have no blocks of their own"),
             ("qwen2", {"family": "dreem"}, "`family=dreem` is not known; use one of llada, dream"),
             ("qwen2", {"family": "llada"}, "use family=open_dllm (`--model masked_lm` in lm_eval)"),
@@ -207,10 +207,11 @@ class TestIds:
         with pytest.raises(ValueError, match="`mask_id=300` is outside the 300 logit columns"):
             MaskedLM(tiny["a2d-qwen2"], mask_id=300, block_length=8, **SHORT)
 
-    def test_a_name_with_bd3lm_has_blocks_unless_the_user_knows_better(self, tiny, tmp_path, harness_log):
+    def test_a_name_with_bd3lm_has_blocks_unless_the_user_knows_better(self, tiny, ask, tmp_path, harness_log):
         folder = shutil.copytree(tiny["a2d-qwen3"], tmp_path / "tiny-bd3lm")
-        with pytest.raises(ValueError, match="`attention=block`: a2d checkpoints with block-causal attention"):
-            MaskedLM(str(folder), block_length=8, **SHORT)
+        lm = MaskedLM(str(folder), block_length=8, **SHORT)
+        assert (lm.config.decoder, lm.config.rule, lm.backbone.block_length) == ("block_diffusion", "bd3lm", 8)
+        assert ask(lm, PROMPTS) == [ask(lm, [prompt])[0] for prompt in PROMPTS]
         assert "since bd3lm is in the name" in harness_log.text
         info = MaskedLM(str(folder), attention="full", block_length=8, **SHORT).get_model_info()
         assert info["attention"] == "full"

@@ -118,10 +118,15 @@ class TestFamilies:
         with pytest.raises(ValueError, match=r"`--masked_lm_ckpt own/name` is not on this machine.* give --family"):
             run("own/name")
 
-    def test_a_name_with_bd3lm_needs_a_word(self, make):
+    def test_a_name_with_bd3lm_is_decoded_in_blocks_unless_the_user_knows_better(self, make):
         folder = make("a2d-qwen2", EOS, "a-bd3lm")
-        with pytest.raises(ValueError, match=r"a2d checkpoints with block-causal attention .*no decoder here yet"):
-            run(folder)
+        blocks = run(folder)
+        assert (blocks.config.decoder, blocks.config.rule, blocks.config.block_length) == (
+            "block_diffusion",
+            "bd3lm",
+            32,
+        )
+        assert model_args(blocks).items() >= {"decoder": "block_diffusion", "rule": "bd3lm", "num_steps": 32}.items()
         one = run(folder, "--attention full")
         assert model_args(one)["attention"] == "full" and "_attention-full" in run_name(one)
 

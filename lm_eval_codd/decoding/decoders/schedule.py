@@ -69,7 +69,7 @@ def make_schedule(config: DecodingConfig, family: str, device: torch.device) -> 
     elif config.has_rounded_counts(family):
         last = config.gen_length - (num_blocks - 1) * block_length
         widths = [block_length] * (num_blocks - 1) + [last]
-        tables = [_rounded_table(config.steps_of_block, width) for width in widths]
+        tables = [rounded_table(config.steps_of_block, width) for width in widths]
         # A cached pass has computed nothing before the block.
         return BlockSchedule(widths, tables, leftovers=config.cache == "none", device=device)
     elif config.paradigm == "block" and not leads:
@@ -152,7 +152,7 @@ def _transfer_table(num_steps: int, block_length: int) -> list[BlockStep]:
     return [BlockStep(quota=base + (step < extra)) for step in range(num_steps)]
 
 
-def _rounded_table(num_steps: int, block_length: int) -> list[BlockStep]:
+def rounded_table(num_steps: int, block_length: int) -> list[BlockStep]:
     """The counts of dLLM (spec/decoders.md 6.1): step j of S commits round(m q_j) of m masks left, q_j = 1 / (S - j).
 
     As it is computed there, which decides ties: quotients of float32 times in float64, rounded half to even.

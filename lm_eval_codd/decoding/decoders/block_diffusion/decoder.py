@@ -27,6 +27,7 @@ RULES: Final[dict[str, str]] = {
     "llada2": "llada2:LLaDA2",
     "llada21": "llada21:LLaDA21",
     "fast_dllm_v2": "fast_dllm_v2:FastDllmV2",
+    "bd3lm": "bd3lm:Bd3lm",
 }
 
 # Entries of `Canvas.state`: the block that a row is at, the step at which it began that, and how many there are.
@@ -135,6 +136,8 @@ class BlockDiffusion:
         support = self._rule.support(logits)
         index = draw(support, drawn)
         tokens = torch.where(drawn == _GREEDY, most_likely(logits), support.token(index))
+        if self._rule.scores_untempered:
+            return tokens, low_confidence(Support(logits), tokens, None)
         return tokens, low_confidence(support, index, None)
 
     def _stand(self, canvas: Canvas) -> tuple[Stand, Tensor]:

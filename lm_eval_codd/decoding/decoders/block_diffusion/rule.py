@@ -59,6 +59,7 @@ class Rule(ABC):
             else the next block's first forward computes it once more.
         stores_last: whether the last block does so too.
         edits: whether a token may be replaced as long as its block is worked on.
+        scores_untempered: whether confidences are of the untempered distribution; else of the one drawn from.
         stops_anyway: whether an end token in a finished block ends the answer even with `stop_at_eos=False`.
     """
 
@@ -66,6 +67,7 @@ class Rule(ABC):
     stores_last: ClassVar[bool] = True
     edits: ClassVar[bool] = False
     stops_anyway: ClassVar[bool] = False
+    scores_untempered: ClassVar[bool] = False
 
     def __init__(self, config: DecodingConfig, device: torch.device) -> None:
         self.config, self.device = config, device
