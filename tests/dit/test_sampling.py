@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import lm_eval_codd as codd
+from lm_eval_codd.dit import psi_profile
 from lm_eval_codd.dit.samplers.draws import by_inverse, by_race
 from lm_eval_codd.dit.samplers.nucleus import truncated
 from lm_eval_codd.dit.schedules import Schedule, sampling_times
@@ -260,6 +261,35 @@ class TestResults:
             codd.sample_dit(model, 2, 2, 2)
 
 
+class TestPrompts:
+    @pytest.mark.parametrize(
+        ("algo", "options"),
+        [*TestRowsAreAlone.SETTINGS, ("duo", {"noise_removal": "greedy"}), ("duo", {"predictor": "psi"})],
+    )
+    def test_stay_and_rows_of_other_prompts_change_nothing(self, algo, options):
+        model = random_dit(algo, vocab_size=11, length=9)
+        if options.get("predictor") == "psi":
+            options = {**options, "psi": psi_profile(model.schedule, 7, "pure-pc")}
+        prompts = [(), (3, 1), (3, 1), (5,), (1, 2, 3, 4, 5, 6, 7, 8, 9)]
+        indices = [2, 0, 1, 0, 0]
+        samples = codd.sample_dit(model, 5, 9, 7, prompts=prompts, indices=indices, **options)
+        for sample, prompt, index in zip(samples, prompts, indices, strict=True):
+            assert tuple(sample.tokens[: len(prompt)]) == prompt
+            assert codd.sample_dit(model, 1, 9, 7, prompts=[prompt], indices=[index], **options) == [sample]
+        assert samples[0] == codd.sample_dit(model, 3, 9, 7, **options)[2]
+        if options.get("noise_removal") != "greedy":  # which may take one token everywhere
+            assert samples[1].tokens != samples[2].tokens
+
+    @pytest.mark.parametrize("algo", ["mdlm", "ar"])
+    def test_the_rest_has_the_models_law_behind_them(self, algo, times):
+        model, prompt, number = random_dit(algo, vocab_size=5, length=3), [3, 1], times(2000, 50_000)
+        samples = codd.sample_dit(model, number, 3, 4, prompts=[prompt] * number)
+        context = torch.tensor([prompt if algo == "ar" else [*prompt, model.mask_id]])
+        expected = model.log_x_theta(context)[0, -1].exp()
+        found = torch.bincount(torch.tensor([one.tokens[2] for one in samples]), minlength=5) / number
+        assert ((found - expected).abs() < 4 * (expected * (1 - expected) / number).sqrt() + 1e-9).all()
+
+
 class TestMistakes:
     @pytest.mark.parametrize(
         ("algo", "options", "said"),
@@ -278,6 +308,10 @@ class TestMistakes:
             ("sedd", {"predictor": "analytic", "noise_removal": "greedy"}, "does not go with predictor=analytic"),
             ("sedd", {"predictor": "analytic", "p_nucleus": 0.5}, "use predictor=ancestral"),
             ("mdlm", {"prior": torch.zeros(2, 3)}, "`prior` has shape [2, 3]"),
+            ("mdlm", {"prompts": [(1,)]}, "`prompts` are 1, and `num_samples=2`; give one a row"),
+            ("mdlm", {"indices": [1, 2, 3]}, "`indices` are 3, and `num_samples=2`; give one a row"),
+            ("mdlm", {"prompts": [(1,), [1] * 9]}, "`prompts` have up to 9 ids, and `length=8`; give a greater length"),
+            ("mdlm", {"prompts": [(1,), (5,)]}, "`prompts` hold id 5; the vocabulary of"),
             ("ar", {"p_nucleus": 0.5}, "leave them out"),
             ("ar", {"prior": torch.zeros(3, 1)}, "use [2, 1]"),
         ],

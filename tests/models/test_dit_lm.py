@@ -374,6 +374,13 @@ class TestJournal:
         drawn(bounds, [""])
         assert bounds.get_model_info()["journalled_answers"] == 1  # what bounds alone read
 
+    def test_a_pair_that_is_alone_is_not_found_as_a_choice(self, folders, tmp_path):
+        lm = MDLM(folders["mdlm"], **SETTINGS, journal=str(tmp_path / "journal"))
+        (alone,) = lm.loglikelihood_rolling([asked("loglikelihood_rolling", "abc")], disable_tqdm=True)
+        ((choice, _),) = lm.loglikelihood([asked("loglikelihood", "", "abc")], disable_tqdm=True)
+        assert alone != choice
+        assert lm.get_model_info()["likelihoods"]["journalled"] == 0
+
     def test_lm_evals_cache_is_read_and_refused_under_other_settings(self, folders, run, tmp_path):
         cache = str(tmp_path / "cache")
         first, again = (
