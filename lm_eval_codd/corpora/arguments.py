@@ -106,7 +106,11 @@ class Arguments:
         try:
             return load_plain_tokenizer(*self.tokenizer_source)
         except CheckpointError as error:
-            raise DataError(f"{self._task}: {error}; {_ADVICE}") from None
+            if self._given.get("tokenizer") is None:
+                raise DataError(
+                    f"{self._task}: `{self._given['pretrained']}` has no tokenizer that can be read; {_ADVICE}"
+                ) from None
+            raise DataError(f"{self._task}: {error}") from None
 
     def _wrong(self, name: str, value: object, allowed: str) -> DataError:
         return DataError(f"{self._task}: `{name}={value}` must be {allowed}; correct it in --metadata or --model_args")

@@ -101,6 +101,25 @@ class TestTables:
         assert samples.rows[0][0] == "left to right" and corpus.rows[0][0] == "exact"
         assert not any("<=" in cell for cell in corpus.rows[0])
 
+    def test_coupling_models_have_their_own_rule_and_both_entropies(self, edited):
+        def change(results):
+            config = results["config"]
+            config |= {"family": "coupling", "layout": "v3", "settings": {"temperature": 0.9, "steps": None, "seed": 3}}
+            results["configs"]["dlm_gen_ppl"]["metadata"]["judge"]["protocol"] = "coupling"
+            results["results"].pop("dlm_ppl_wikitext2")
+            results["results"]["dlm_gen_ppl"] |= {
+                f"{name}_without_pad,none": 1.5 for name in ("entropy", "entropy_bits")
+            }
+
+        (samples,) = tables(edited(change))
+        assert samples.title.startswith("Coupling Models (mdlm-owt), whole rows, float32")
+        assert "judge_protocol=coupling" in samples.title
+        assert samples.rows[0][0] == "v3 temperature=0.9" and samples.header[2].split()[1] == "1"
+        assert [name.split()[2] for name in samples.header if "without_pad" in name] == [
+            "entropy_without_pad",
+            "entropy_bits_without_pad",
+        ]
+
     @pytest.mark.parametrize(
         ("change", "said"),
         [

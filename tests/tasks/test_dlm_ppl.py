@@ -146,6 +146,7 @@ class TestArguments:
         ("given", "said"),
         [
             ({"tokenizer": None}, "no tokenizer is named; name the model's with --model_args ...,tokenizer=gpt2"),
+            ({"tokenizer": None, "pretrained": "."}, "`.` has no tokenizer that can be read; name the model's with"),
             ({"tokenizer": "nowhere at all"}, "tokenizer `nowhere at all` does not exist"),
             ({"length": None}, "fill no window of 1024"),
             ({"length": 2}, "`length=2` must be a whole number of at least 3"),
