@@ -375,7 +375,7 @@ class TestJournal:
         assert bounds.get_model_info()["journalled_answers"] == 1  # what bounds alone read
 
     def test_a_pair_that_is_alone_is_not_found_as_a_choice(self, folders, tmp_path):
-        lm = MDLM(folders["mdlm"], **SETTINGS, journal=str(tmp_path / "journal"))
+        lm = MDLM(folders["mdlm"], **SETTINGS, journal=str(tmp_path / "journal"), is_greedy=False)
         (alone,) = lm.loglikelihood_rolling([asked("loglikelihood_rolling", "abc")], disable_tqdm=True)
         ((choice, _),) = lm.loglikelihood([asked("loglikelihood", "", "abc")], disable_tqdm=True)
         assert alone != choice
