@@ -55,7 +55,7 @@ def main() -> None:
     given = parser.parse_args()
     results, name, demo = given.results, given.demo, DEMOS[given.demo]
     runs = read_folder(results).runs
-    (group,) = group_runs(runs)
+    group, *_ = group_runs(runs)
     print(f"{demo.reference}: {write_references(demo.reference, runs)} runs")
     for page, table in zip(TABLES[name], demo.tables(group), strict=True):
         text = (ROOT / page).read_text(encoding="utf-8")

@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "clean_text": set(),
     "columns": set(),
     "disk": set(),
+    "device_load": set(),
     "outputs": {"disk"},
     "command_line": {"names"},
     "program": {"catalogue"},
@@ -66,7 +67,17 @@ MAY_IMPORT = {
     "latent": {"backbones", "decoding", "noise", "settings", "command_line"},
     "inspection": {"backbones", "dit", "latent", "command_line"},
     "models": {
-        *("catalogue", "settings", "names", "code_version", "older_records", "backbones", "circuits", "decoding"),
+        *(
+            "device_load",
+            "catalogue",
+            "settings",
+            "names",
+            "code_version",
+            "older_records",
+            "backbones",
+            "circuits",
+            "decoding",
+        ),
         *("code_revision", "likelihood", "task_files", "disk", "carried", "dit", "latent"),
     },
     "gap": {"settings", "backbones", "circuits", "likelihood", "training", "columns", "outputs", "command_line"},
@@ -103,6 +114,7 @@ MAY_IMPORT = {
     "__main__": {"errors", "settings", "names", "registration", "clean_text", "columns"},
 }
 WITHOUT_TENSORS = (
+    "device_load",
     "errors",
     "host_errors",
     "carried",

@@ -44,7 +44,7 @@ def show_demo(demo: Demo, names: Iterable[str], output_dir: Path) -> None:
     print(f"One decode, step by step:                      {command()} trace --model codd_llada --model_args \\")
     print(f'    {model_args} --prompt "{prompt}"')
     _check(demo, folder)
-    for table in demo.tables(report.groups[0]):
+    for table in (*demo.beside(report.groups), *demo.tables(report.groups[0])):
         print(f"\n{to_markdown(table)}", flush=True)
 
 

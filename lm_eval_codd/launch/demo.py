@@ -28,6 +28,7 @@ class Demo:
         points: the sweeps, in the words of `--sweep`.
         reference: the file that its results are checked against.
         tables: what it prints last, from the group of its runs.
+        beside: what it prints before them, from all groups: the fullest is that of `tables`.
         example: a decode to look at: the model arguments and the prompt of `trace`.
         explanation: what may surprise in the figures, said where they agree with the reference.
     """
@@ -38,6 +39,7 @@ class Demo:
     tables: Callable[[Group], list[Table]]
     example: tuple[str, str]
     explanation: str
+    beside: Callable[[Sequence[Group]], list[Table]] = lambda groups: []
 
 
 def percent(cell: Cell | None) -> str:

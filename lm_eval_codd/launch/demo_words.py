@@ -9,6 +9,10 @@ from lm_eval_codd import packaged
 from lm_eval_codd.launch.demo import REFERENCES, Demo, difference, percent
 from lm_eval_codd.reporting.cells import BASE, Cell, CellKey, Group
 from lm_eval_codd.reporting.decoder_table import against_fixed_steps
+from lm_eval_codd.reporting.equivalence import DEFAULT_MARGIN
+from lm_eval_codd.reporting.equivalence_table import equivalence_table
+from lm_eval_codd.reporting.parallelism import parallelism_table
+from lm_eval_codd.reporting.repeated_table import repeated_tables
 from lm_eval_codd.reporting.table import Table, who_revises
 
 __all__ = ["DEMO"]
@@ -29,6 +33,8 @@ _ALONE: Final = (
     "decoder=open_dllm variant=p2_upgraded num_steps=4,8,16",
     "decoder=corrective threshold=0.5 num_steps=4,8,16",
 )
+# The question put in two other ways: does the circuit help whatever the template?
+_TEMPLATES: Final = "num_steps=4 template=wording,marker"
 _EXPLANATION: Final = """\
 Why 8 steps are worse than 4 for the backbone: the end tokens behind an answer are its surest, so the first steps commit
 nothing else; at 8 steps of 4 tokens it is often one too many, which leaves no room for the closing "#### N" (77 of the
@@ -39,9 +45,9 @@ and the answer is one block, so its early end saves no step."""
 
 def _points() -> Sequence[str]:
     """By every decoder, and by some with the circuit too, where there is one."""
-    swept = [*_DECODERS, *_ALONE]
+    swept = [*_DECODERS, *_ALONE, _TEMPLATES]
     if packaged.CIRCUITS["demo"].exists():
-        swept = [*(f"{decoder} {_CIRCUIT}" for decoder in _DECODERS), *_ALONE, _EXTENSION]
+        swept = [*(f"{decoder} {_CIRCUIT}" for decoder in _DECODERS), *_ALONE, _EXTENSION, f"{_TEMPLATES} {_CIRCUIT}"]
     return [f"{_COMMON} {decoder}" for decoder in swept]
 
 
@@ -49,6 +55,12 @@ def _tables(group: Group) -> list[Table]:
     """Fixed steps with and without the circuit (README.md), and the other decoders (docs/decoders.md)."""
     decoders = _decoders_table(group)
     return [_steps_table(group), *([decoders] if decoders.rows else [])]
+
+
+def _beside(groups: Sequence[Group]) -> list[Table]:
+    """What holds over all templates, one figure for each curve, and which claims of no loss hold."""
+    of_groups = (parallelism_table(groups[0]), equivalence_table(groups[0], DEFAULT_MARGIN / 100))
+    return [*repeated_tables(groups), *(table for table in of_groups if table is not None)]
 
 
 def _steps_table(group: Group) -> Table:
@@ -94,6 +106,7 @@ DEMO: Final = Demo(
     points=_points,
     reference=REFERENCES / "reference.yaml",
     tables=_tables,
+    beside=_beside,
     example=(
         "pretrained=demo,pc=demo,num_steps=4,pc_frac=1.1",
         "Emma has 17 books. Emma drops 7. How many are left?",

@@ -15,6 +15,7 @@ import transformers
 
 import lm_eval_codd
 from lm_eval_codd.backbones.experts.tally import RoutingTotals
+from lm_eval_codd.device_load import Watch
 from lm_eval_codd.models.likelihood_record import LikelihoodTotals
 
 if TYPE_CHECKING:
@@ -186,6 +187,7 @@ class Record:
         self.likelihoods_of_ranks: list[LikelihoodTotals] | None = None
         self.routing = RoutingTotals()
         self.routing_of_ranks: list[RoutingTotals] | None = None
+        self._watch = Watch()
         self._logged: set[str] = set()
         self._settings_of_tasks: dict[str, dict[str, Any]] = {}
         self._approximations_of_tasks: dict[str, list[str]] = {}
@@ -224,6 +226,8 @@ class Record:
             "model_max_length": setup.max_length,
             "device_name": _device_name(setup.device),
             "world_size": setup.world_size,
+            # Times of an earlier process are not of what was seen by this one.
+            "alone_on_device": None if totals.journalled_answers else _is_alone(self._watch, setup),
             "versions": _versions(),
             **{name: value for name, value in dataclasses.asdict(totals).items() if name != "squared_seconds"},
             "decoding_seconds": round(totals.decoding_seconds, 3),
@@ -255,6 +259,16 @@ def _versions() -> dict[str, str]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
+
+
+def _is_alone(watch: Watch, setup: Setup) -> bool | None:
+    """Whether the process had its device for itself; with a checkpoint over several GPUs, all that it sees."""
+    if setup.device.type == "cpu":
+        return watch.cpu_is_own()
+    if setup.device.type != "cuda":
+        return None
+    places = range(torch.cuda.device_count()) if setup.world_size == 1 else [setup.device.index or 0]
+    return watch.gpus_are_own([str(getattr(torch.cuda.get_device_properties(place), "uuid", "")) for place in places])
 
 
 def _device_name(device: torch.device) -> str:

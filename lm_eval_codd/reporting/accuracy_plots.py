@@ -18,15 +18,26 @@ if TYPE_CHECKING:
 
     from lm_eval_codd.reporting.run import Run
 
-__all__ = ["Picture", "accuracy_pictures", "draw_accuracy", "kind_of", "line_of"]
+__all__ = [
+    "COLOURS",
+    "MARKERS",
+    "OTHER_MARKER",
+    "Picture",
+    "accuracy_pictures",
+    "draw_accuracy",
+    "kind_of",
+    "line_of",
+    "round_ticks",
+    "ticks_at_values",
+]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart: the base, CoDD, then its other uses; or decoders.
-_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS: Final = {
+COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS: Final = {
     **{"random": "o", "low_confidence": "s", "topprob": "P", "margin": "^", "entropy": "D"},
     **{"cad": "*", "p2": "X", "open_dllm": "h", "corrective": "<"},
 }
-_OTHER_MARKER: Final = "v"
+OTHER_MARKER: Final = "v"
 # In points, of markers that would look smaller than the others' 4.5.
 _MARKER_SIZES: Final = {"*": 7.5, "X": 6.0, "h": 6.0}
 # Of the markers: exact decodes, then each kind of approximate ones.
@@ -68,8 +79,10 @@ class Picture(NamedTuple):
 
 def accuracy_pictures(group: Group) -> list[Picture]:
     """By system against network evaluations and seconds, and by decoder; those that the group has figures for."""
-    nfe = ("network evaluations (NFE) a sample", lambda run: run.nfe, _ticks_at_values)
-    seconds = ("seconds a sample", lambda run: run.seconds_per_sample, _round_ticks)
+    nfe = ("network evaluations (NFE) a sample", lambda run: run.nfe, ticks_at_values)
+    is_shared = any(cell.run is not None and not cell.run.is_alone for cell in group.cells.values())
+    beside = " (not all taken alone on the device)" if is_shared else ""
+    seconds = (f"seconds a sample{beside}", lambda run: run.seconds_per_sample, round_ticks)
     systems, decoders = _by_system(group), _by_decoder(group)
     pictures = []
     for name, lines, (label, figure_of, place_ticks) in (
@@ -114,7 +127,7 @@ def _by_decoder(group: Group) -> Lines:
 
 
 def _colour(number: int) -> str:
-    return _COLOURS[number % len(_COLOURS)]
+    return COLOURS[number % len(COLOURS)]
 
 
 def draw_accuracy(figure: Figure, panels: Sequence[Axes], group: Group, picture: Picture) -> None:
@@ -137,7 +150,7 @@ def draw_accuracy(figure: Figure, panels: Sequence[Axes], group: Group, picture:
                 )
                 if points:
                     fill = _FILLS[kinds.index(kind) % len(_FILLS)]
-                    marker = _MARKERS.get(alg.split()[0], _OTHER_MARKER)
+                    marker = MARKERS.get(alg.split()[0], OTHER_MARKER)
                     _line(panel, points, look._replace(label=", ".join([look.label, *kind])), marker, fill)
                     costs += [cost for cost, _, _ in points]
         panel.set_title(_panel_title(group, benchmark))
@@ -178,7 +191,7 @@ def _line(panel: Axes, points: Sequence[tuple[float, float, float]], look: Look,
     panel.fill_between(x, low, high, color=look.colour, alpha=_BAND_ALPHA, linewidth=0)
 
 
-def _ticks_at_values(panel: Axes, values: list[float]) -> None:
+def ticks_at_values(panel: Axes, values: list[float]) -> None:
     """Ticks at what was measured: the steps of a sweep are what a reader looks for, so they come before means."""
     ticks: list[float] = []
     for value in sorted(values, key=lambda value: (value % 1 > 0, value)):
@@ -187,7 +200,7 @@ def _ticks_at_values(panel: Axes, values: list[float]) -> None:
     _set_ticks(panel, sorted(ticks))
 
 
-def _round_ticks(panel: Axes, values: list[float]) -> None:
+def round_ticks(panel: Axes, values: list[float]) -> None:
     """Ticks at 1, 2 and 5 times powers of ten, from the one below the values to the one above them."""
     lowest, highest = (math.floor(math.log10(bound(values))) for bound in (min, max))
     steps = [float(f"{digit}e{power}") for power in range(lowest, highest + 2) for digit in (1, 2, 5)]

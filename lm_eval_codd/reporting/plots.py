@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.accuracy_plots import accuracy_pictures, draw_accuracy
 from lm_eval_codd.reporting.coupling_plot import coupling_figure
+from lm_eval_codd.reporting.pareto_plot import draw_fronts, fronts
 from lm_eval_codd.reporting.repeated_plot import stability_figures
 from lm_eval_codd.reporting.tables import Point, grid_points
 
@@ -61,6 +62,10 @@ def draw(groups: Sequence[Group]) -> Iterator[tuple[str, Figure]]:
                 figure, panels = _panels(len(picture.benchmarks))
                 draw_accuracy(figure, panels, group, picture)
                 yield f"{stem}-{picture.name}", figure
+            for front in fronts(group):
+                figure, panels = _panels(len(front.cells))
+                draw_fronts(figure, panels, group, front)
+                yield f"{stem}-{front.name}", figure
             if (compared := coupling_figure(group)) is not None:
                 yield f"{stem}-coupling", compared
             for (benchmark, system), points in grid_points(group):

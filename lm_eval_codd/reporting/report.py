@@ -17,6 +17,7 @@ from lm_eval_codd.reporting.parallelism import parallelism_table
 from lm_eval_codd.reporting.repeated_table import repeated_tables
 from lm_eval_codd.reporting.revision import cell_of, revision_table
 from lm_eval_codd.reporting.several_answers import pass_table
+from lm_eval_codd.reporting.speed import speed_table
 from lm_eval_codd.reporting.tables import (
     ablation_tables,
     accuracy_table,
@@ -124,7 +125,7 @@ def objections(run: Run) -> list[str]:
 
 def _all_tables(group: Group, margin: float) -> list[Table]:
     paired = [pair_table(group), approximation_table(group), decoder_table(group)]
-    paired += [equivalence_table(group, margin / 100), parallelism_table(group)]
+    paired += [equivalence_table(group, margin / 100), parallelism_table(group), speed_table(group)]
     tables = [
         *(coupling_table(group), accuracy_table(group), pass_table(group), unreadable_table(group)),
         constraint_table(group),

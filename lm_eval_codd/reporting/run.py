@@ -40,6 +40,8 @@ class Run:
         nfe, circuit_calls: of the backbone and the circuit a document, on average.
         answer_tokens: before the end of an answer, on average.
         seconds_per_sample: in the decoding loop, of one device.
+        is_alone: whether its process had its device for itself meanwhile; None where that is not known.
+        timed: answers that these times are of.
         seconds_stderr: its standard error; answers that were decoded together share their time and count as one.
         task_arguments: the task's own arguments that are not their default.
         model_arguments: a planner, another tokenizer, and how prompts are made, where they were given.
@@ -87,6 +89,8 @@ class Run:
     circuit_calls: float | None = None
     answer_tokens: float | None = None
     seconds_per_sample: float | None = None
+    is_alone: bool | None = None
+    timed: int | None = None
     seconds_stderr: float | None = None
     seconds: float | None = None
     task_arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -144,6 +148,12 @@ class Run:
         """The same of all positions of an answer, end tokens and what stands behind them too: its length, whole."""
         length = self.settings.get("gen_length")
         return length / self.nfe if length and self.nfe and self.answer_tokens is not None else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Answer tokens in a second of one device; None where either was not counted."""
+        seconds = self.seconds_per_sample
+        return self.answer_tokens / seconds if self.answer_tokens is not None and seconds else None
 
     @property
     def score_of_task(self) -> float:

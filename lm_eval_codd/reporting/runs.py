@@ -243,6 +243,8 @@ def _from_results(
         circuit_calls=counts.get("mean_circuit_calls") if is_only else None,
         answer_tokens=counts.get("mean_answer_tokens") if is_only else None,
         seconds_per_sample=None if seconds is None else seconds * config.get("world_size", 1) / requests,
+        is_alone=config.get("alone_on_device"),
+        timed=None if seconds is None else requests,
         seconds_stderr=None if seconds is None else _seconds_stderr(config, requests),
         seconds=record.get("seconds"),
         task_arguments={**task_arguments(metadata), **likelihood_arguments(likelihoods)},

@@ -62,6 +62,7 @@ OF_FILE: Final[Mapping[Keys, Kind]] = {
             (_AMOUNT, ("limit", "decoding_seconds", "seconds_deviation")),
             (_AMOUNT, ("mean_nfe", "mean_circuit_calls", "mean_answer_tokens")),
             (_TEXTS, ("warnings",)),
+            (_TRUTH, ("alone_on_device",)),
         )
         for name in names
     },

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.reporting.cells import BASE, Cell, CellKey, Column, Group, benchmark_order, key_of
 from lm_eval_codd.reporting.samples import count_unreadable
+from lm_eval_codd.reporting.speed import time_marks
 from lm_eval_codd.reporting.table import (
     MISSING,
     TESTS,
@@ -102,7 +103,7 @@ def unreadable_table(group: Group) -> Table | None:
 
 def cost_tables(group: Group) -> list[Table]:
     """Seconds a sample with CoDD's overhead, and network evaluations a sample; without the figures, no table."""
-    seconds = _figures(group, "seconds a sample", _seconds, _overhead)
+    seconds = _figures(group, "seconds a sample", _seconds, _overhead, time_marks)
     nfe = _figures(group, "network evaluations (NFE) a sample, and answer tokens for each of them", _nfe, None)
     return [table for table in (seconds, nfe) if table is not None]
 
@@ -192,6 +193,7 @@ def _figures(
     what: str,
     figure: Callable[[Run], str | None],
     compare: Callable[[Run, Run, Footnotes], str] | None,
+    marks_of: Callable[[Run], list[str]] = lambda run: [],
 ) -> Table | None:
     notes, rows, found = Footnotes(), [], False
     for alg, system in group.rows:
@@ -199,7 +201,9 @@ def _figures(
         runs = [cell.run if cell is not None else None for cell in cells]
         values = [None if run is None else figure(run) for run in runs]
         found = found or any(value is not None for value in values)
-        rows.append([alg, system, *(MISSING if value is None else value for value in values)])
+        shown = zip(runs, values, strict=True)
+        texts = [MISSING if v is None or run is None else notes.mark(v, marks_of(run)) for run, v in shown]
+        rows.append([alg, system, *texts])
         if compare is not None and system != BASE:
             bases = [group.cells.get(CellKey(alg, BASE, *column)) for column in group.columns]
             both = [

@@ -1,5 +1,6 @@
 """What the demo says at its end."""
 
+import json
 import re
 from pathlib import Path
 
@@ -23,8 +24,19 @@ def rows(markdown: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines() if line[:1] == "|"]
 
 
+def papers_template():
+    """The references but for those of other ways to put the questions."""
+    return [one for one in read_references(WORDS.reference) if "task_arguments" not in one.identity]
+
+
+def test_the_templates_of_the_reference_are_those_of_the_demo():
+    others = [one for one in read_references(WORDS.reference) if "task_arguments" in one.identity]
+    found = {(one.identity["task_arguments"]["template"], one.key.system, one.key.steps) for one in others}
+    assert found == {(template, system, 4) for template in ("wording", "marker") for system in (BASE, "CoDD")}
+
+
 def test_the_readmes_table_is_the_reference():
-    fixed = [one for one in read_references(WORDS.reference) if one.key.alg == "low_confidence"]
+    fixed = [one for one in papers_template() if one.key.alg == "low_confidence"]
     references = {(one.key.system, one.key.steps): one.outcomes for one in fixed}
     steps = sorted({steps for _, steps in references}, reverse=True)
     shares = {key: f"{100 * sum(values.values()) / len(values):.1f}" for key, values in references.items()}
@@ -40,7 +52,7 @@ def test_the_readmes_table_is_the_reference():
 
 
 def test_the_decoders_in_docs_are_those_of_the_reference():
-    references = read_references(WORDS.reference)
+    references = papers_template()
     others = [one for one in references if one.key.alg != "low_confidence"]
     wanted = set()
     for one in others:
@@ -75,7 +87,7 @@ class TestTheDemosEnd:
         assert f"every answer:  {tmp_path / 'report.html'}\n" in out
         assert re.search(rf"'\./my eval\.sh' report {tmp_path}\n", out)
         assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-        assert len(list((tmp_path / "plots").glob("*.png"))) == 2
+        assert len(list((tmp_path / "plots").glob("*.png"))) == 4
         assert "decoder, n = 300" not in out
         header, _, base, codd, difference = rows(out[out.rindex("\n**") :])
         assert header == ["accuracy in %, n = 300", "8 steps", "4 steps"]
@@ -102,6 +114,26 @@ class TestTheDemosEnd:
         ]
         assert table[2][5].startswith("+28.0 (")
         assert len(list((tmp_path / "plots").glob("*decoders*.png"))) == 1
+
+    def test_says_what_holds_whatever_the_template_what_is_lost_and_aup(self, tmp_path, capsys):
+        for circuit, right in ((None, 193), ("demo", 278)):
+            for steps in (8, 4):
+                config = {"mean_answer_tokens": 18.0}
+                write_run(tmp_path, outcomes(300, right), steps=steps, circuit=circuit, config=config, **DEMO)
+            other = {"circuit": circuit, "name": f"other{circuit}", "prompt": "so {}", **DEMO}
+            folder = write_run(tmp_path, outcomes(300, right - 20), steps=4, **other)
+            (path,) = folder.glob("results_*.json")
+            data = json.loads(path.read_text())
+            data["configs"]["codd_demo"]["metadata"]["template"] = "wording"
+            path.write_text(json.dumps(data))
+        show_demo(WORDS, [folder.name for folder in tmp_path.iterdir()], tmp_path)
+        out = capsys.readouterr().out
+        titles = [line for line in out.splitlines() if line.startswith("**")]
+        wanted = ("by template (rank)", "whatever the template", "accuracy under parallelism", "is anything lost?")
+        assert [any(text in title for title in titles) for text in wanted] == [True] * 4
+        assert "| CoDD (low_confidence) over base |       2 of 2 |" in out
+        names = {path.name for path in (tmp_path / "plots").glob("*.png")}
+        assert {"stability-template.png", "llada-block-pareto-nfe.png"} <= names
 
     def test_has_no_difference_without_a_circuit(self, tmp_path):
         write_run(tmp_path, outcomes(300, 193), **DEMO)

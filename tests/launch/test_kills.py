@@ -53,10 +53,11 @@ class Sweep:
         return found
 
     def tables(self) -> str:
-        """Everything that `report` prints but the tables of seconds."""
+        """Everything that `report` prints but the tables of seconds and what is said of these."""
         command = [sys.executable, "-m", "lm_eval_codd", "report", str(self.results)]
         said = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True).stdout
-        return re.sub(r"\*\*[^\n]*seconds a sample[^\n]*\*\*\n\n(?:\|[^\n]*\n)+", "", said)
+        said = re.sub(r"\*\*[^\n]*seconds a sample[^\n]*\*\*\n\n(?:\|[^\n]*\n)+", "", said)
+        return re.sub(r"\n\[\w+\] not [^\n]*a speed[^\n]*\n", "", said)
 
 
 def environment() -> dict[str, str]:

@@ -10,7 +10,7 @@ from lm_eval_codd import DecodingConfig
 from lm_eval_codd.decoding import Generation
 from lm_eval_codd.models.journal import Kept, Keys
 from lm_eval_codd.models.masked_setup import MaskedSetup, made_by
-from lm_eval_codd.models.record import Record, Totals
+from lm_eval_codd.models.record import Record, Totals, _is_alone
 
 
 def a_model():
@@ -24,6 +24,25 @@ def made(config=None, circuit_dtype=torch.float32, **backbone):
     circuit = SimpleNamespace(identity="sha256:2", emission=torch.zeros(1, dtype=circuit_dtype))
     model = SimpleNamespace(**{**ids, "dtype": torch.bfloat16, **backbone})
     return made_by(config or DecodingConfig(), model, circuit)
+
+
+class TestTimes:
+    """Whether they were taken alone on the device."""
+
+    @pytest.mark.parametrize("found", [True, False, None])
+    def test_of_a_cpu_are_as_the_watch_saw_it(self, found):
+        watch = SimpleNamespace(cpu_is_own=lambda: found)
+        assert _is_alone(watch, SimpleNamespace(device=torch.device("cpu"), world_size=1)) is found
+
+    def test_of_another_device_are_not_known(self):
+        assert _is_alone(None, SimpleNamespace(device=torch.device("meta"), world_size=1)) is None
+
+    def test_of_gpus_are_of_all_that_a_single_process_sees(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda place: SimpleNamespace(uuid=f"u{place}"))
+        watch = SimpleNamespace(gpus_are_own=lambda uuids: uuids)
+        assert _is_alone(watch, SimpleNamespace(device=torch.device("cuda:1"), world_size=1)) == ["u0", "u1"]
+        assert _is_alone(watch, SimpleNamespace(device=torch.device("cuda:1"), world_size=2)) == ["u1"]
 
 
 class TestMadeBy:

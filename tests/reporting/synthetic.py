@@ -93,6 +93,7 @@ def write_run(
         "circuit_calls": 0 if circuit is None else steps * n // 4,
         "mean_circuit_calls": 0.0 if circuit is None else steps / 4,
         "decoding_seconds": n * steps * (0.046 if circuit else 0.045),
+        "alone_on_device": True,
         "model_dtype": "bfloat16",
         "model_max_length": 4096,
         **(config or {}),

@@ -4,8 +4,10 @@ import pytest
 
 from lm_eval_codd.__main__ import main
 from lm_eval_codd.reporting.cells import group_runs
+from lm_eval_codd.reporting.pareto_plot import on_front
 from lm_eval_codd.reporting.plots import draw, save_plots, to_svg
 from lm_eval_codd.reporting.runs import read_folder
+from lm_eval_codd.reporting.stats import paired_interval
 from tests.reporting.synthetic import outcomes, write_run
 
 pytest.importorskip("matplotlib")
@@ -65,6 +67,61 @@ class TestAccuracy:
         figure = dict(draw(groups))["llada-block-accuracy-seconds"]
         assert figure.axes[0].get_xlabel() == "seconds a sample"
 
+    def test_times_that_are_no_speeds_are_said_to_be_none(self, tmp_path):
+        for steps, alone in ((64, True), (128, False), (32, None)):
+            write_run(tmp_path, outcomes(50, 20), steps=steps, config={"alone_on_device": alone})
+        figures = dict(draw(group_runs(read_folder(tmp_path).runs)))
+        for name in ("llada-block-accuracy-seconds", "llada-block-pareto-seconds"):
+            assert figures[name].axes[0].get_xlabel() == "seconds a sample (not all taken alone on the device)"
+
+
+class TestFronts:
+    @pytest.fixture
+    def figures(self, tmp_path):
+        for steps, base, codd in ((128, 40, 45), (64, 30, 44), (32, 20, 20)):
+            write_run(tmp_path, [1] * base + [0] * (50 - base), steps=steps)
+            write_run(tmp_path, [1] * codd + [0] * (50 - codd), steps=steps, circuit="pc")
+        return dict(draw(group_runs(read_folder(tmp_path).runs)))
+
+    def test_have_full_markers_where_nothing_else_is_better_and_cheaper(self, figures):
+        (panel,) = figures["llada-block-pareto-nfe"].axes
+        points = {
+            (bar.get_label(), bar.lines[0].get_xdata()[0]): bar.lines[0].get_markerfacecolor() != "white"
+            for bar in panel.containers
+        }
+        assert points == {
+            ("low_confidence, base", 128): False,
+            ("low_confidence, CoDD", 128): True,
+            ("low_confidence, base", 64): False,
+            ("low_confidence, CoDD", 64): True,
+            ("low_confidence, base", 32): True,
+            ("low_confidence, CoDD", 32): True,
+        }
+
+    def test_have_the_paired_interval_to_the_base_of_the_most_steps(self, figures):
+        (panel,) = figures["llada-block-pareto-nfe"].axes
+        bars = {bar.get_label() + str(bar.lines[0].get_xdata()[0]): bar for bar in panel.containers}
+        (segments,) = bars["low_confidence, base64.0"].lines[2]
+        low, high = sorted(segments.get_segments()[0][:, 1])
+        wanted = paired_interval(0, 10, 50)
+        assert (low, high) == pytest.approx(tuple(80 + 100 * bound for bound in wanted))
+        assert not bars["low_confidence, base128.0"].lines[2], "the reference itself has no difference"
+        assert "paired with base low_confidence 128" in panel.get_title()
+
+    def test_against_seconds_there_is_one_too(self, figures):
+        assert figures["llada-block-pareto-seconds"].axes[0].get_xlabel() == "seconds a sample"
+
+    @pytest.mark.parametrize(
+        ("points", "wanted"),
+        [
+            ([(1, 50), (2, 60), (2, 55), (3, 60)], [True, True, False, False]),
+            ([(1, 50), (1, 50)], [True, True]),
+            ([(1, 50), (2, 50)], [True, False]),
+        ],
+    )
+    def test_are_what_nothing_else_beats(self, points, wanted):
+        assert on_front(points) == wanted
+
 
 class TestApproximateRuns:
     @pytest.fixture
@@ -107,7 +164,7 @@ class TestHeatMaps:
 class TestFiles:
     def test_are_png_and_svg(self, groups, tmp_path):
         paths = save_plots(groups, tmp_path / "plots")
-        assert len(paths) == 6
+        assert len(paths) == 10
         for path in paths:
             start = path.read_bytes()[:200]
             assert start.startswith(b"\x89PNG") if path.suffix == ".png" else b"<?xml" in start

@@ -256,6 +256,22 @@ class TestCost:
         assert row(built, "seconds", "low_confidence", "CoDD overhead") == [shown]
         assert ("not to be told from no overhead" in text(built)) == ("[a]" in shown)
 
+    @pytest.mark.parametrize(("alone", "mark"), [(False, "the device did other work"), (None, "was not recorded")])
+    def test_times_that_are_no_speeds_are_marked(self, tmp_path, alone, mark):
+        write_run(tmp_path, [1, 0], config={"alone_on_device": alone})
+        built = report(tmp_path)
+        assert row(built, "seconds", "low_confidence", "base")[0].endswith(" [a]")
+        (line,) = next(table for table in built.tables if "cost of an answer" in table.title).rows
+        assert line[8].endswith(" [a]") and line[9].endswith(" [a]") and "[" not in "".join(line[:8])
+        assert text(built).count(mark) == 2
+
+    def test_is_in_one_table_with_what_it_was_taken_on(self, tmp_path):
+        config = {"decoding_seconds": 4.0, "mean_answer_tokens": 100.0, "batch_size": 8}
+        write_run(tmp_path, [1, 0], config=config)
+        labels = ("gsm8k", "64", "low_confidence", "base")
+        figures = ["50.00", "64.00", "1.56", "8.00", "50", "2", "2", "8", "cpu (x86_64)"]
+        assert row(report(tmp_path), "cost of an answer", *labels) == figures
+
     def test_of_different_hardware_has_no_overhead(self, tmp_path):
         write_run(tmp_path, [1, 0])
         write_run(tmp_path, [1, 0], circuit=PC, config={"device_name": "NVIDIA H200"})
