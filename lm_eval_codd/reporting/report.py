@@ -125,11 +125,11 @@ def objections(run: Run) -> list[str]:
 
 def _all_tables(group: Group, margin: float) -> list[Table]:
     paired = [pair_table(group), approximation_table(group), decoder_table(group)]
-    paired += [equivalence_table(group, margin / 100), parallelism_table(group), speed_table(group)]
+    paired += [equivalence_table(group, margin / 100), parallelism_table(group)]
     tables = [
         *(coupling_table(group), accuracy_table(group), pass_table(group), unreadable_table(group)),
         constraint_table(group),
-        *(*paired, *cost_tables(group), *ablation_tables(group)),
+        *(*paired, *cost_tables(group), speed_table(group), *ablation_tables(group)),
     ]
     return [table for table in tables if table is not None]
 
