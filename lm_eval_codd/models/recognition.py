@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, find_checkpoint
 from lm_eval_codd.backbones.loading import choose_blocks
 from lm_eval_codd.backbones.registry import find_layout
+
+_logger = logging.getLogger("lm_eval.codd")
 
 if TYPE_CHECKING:
     from lm_eval_codd.settings import Family
@@ -62,6 +65,15 @@ def recognise(pretrained: str, revision: str | None, family: str | None, attenti
             "follows them yet; load_backbone and its `logits` work"
         )
     block_length = choose_blocks(checkpoint, layout, attention, None)
+    rule = "bd3lm" if block_length is not None and not layout.is_block_causal else None
+    for part, named in layout.rules_if_named.items():
+        if part in pretrained.lower():
+            rule = named
+            _logger.info(
+                "`rule=%s`, since %s is in the name of `%s`; nothing else tells these checkpoints apart: say rule= "
+                "where the name misleads",
+                *(named, part, pretrained),
+            )
     if block_length is None and layout.is_block_causal:
         raise ValueError(
             f"`attention=full`: {layout.family} checkpoints are block-causal, and are decoded as such; leave it out"
@@ -72,6 +84,6 @@ def recognise(pretrained: str, revision: str | None, family: str | None, attenti
         tokenizer_layout=layout.family,
         attention="full" if block_length is None else "block",
         block_length=block_length,
-        rule="bd3lm" if block_length is not None and not layout.is_block_causal else None,
+        rule=rule,
         template_args=layout.template_args,
     )

@@ -38,6 +38,8 @@ BLOCK_FIELDS: Final[Mapping[str, str]] = {
     "llada2": "block_length",
     "fast_dllm_v2": "bd_size",
 }
+# The rule of those whose files tell nothing, by a part of their names.
+RULES_IF_NAMED: Final[Mapping[str, Mapping[str, str]]] = {"llada2": {"llada2.1": "llada21"}}
 # What the name of a block-causal one has, of the family that has checkpoints of either kind.
 _BLOCKS: Final = "bd3lm"
 
@@ -111,6 +113,9 @@ def block_settings(checkpoint: str, family: Family, given: Mapping[str, Any]) ->
     if (family != "a2d" and family not in BLOCK_FIELDS) or (family == "a2d" and named == "full"):
         return {}
     settings: dict[str, Any] = {"decoder": "block_diffusion", "rule": "bd3lm"} if family == "a2d" else {}
+    for part, rule in RULES_IF_NAMED.get(family, {}).items():
+        if part in checkpoint.lower():
+            settings["rule"] = rule
     folder = checkpoints.folder_of(checkpoint, packaged.CHECKPOINTS)
     config = {} if folder is None else checkpoints.read_json(folder / "config.json")
     value = config.get(BLOCK_FIELDS.get(family, "block_size"))

@@ -1,6 +1,8 @@
 """Block-causal families in lm-eval: official folders on real rows, whatever the batches and ranks."""
 
 import json
+import logging
+import shutil
 
 import pytest
 from lm_eval import simple_evaluate
@@ -86,6 +88,14 @@ class TestSettings:
         assert (own.config.block_length, own.config.num_steps, own.backbone.block_length) == (4, 4, 4)
         other = MaskedLM(folders["sdar"], device="cpu", block_length=8, **SHORT)
         assert (other.config.block_length, other.config.num_steps, other.backbone.block_length) == (8, 8, 8)
+
+    def test_token_editing_is_the_rule_of_a_checkpoint_with_2_1_in_its_name(self, folders, tmp_path, caplog):
+        folder = shutil.copytree(folders["llada2"], tmp_path / "LLaDA2.1-tiny")
+        with caplog.at_level(logging.INFO, logger="lm_eval.codd"):
+            lm = MaskedLM(str(folder), device="cpu", **SHORT)
+        assert (lm.config.rule, lm.config.editing_threshold) == ("llada21", 0.9)
+        assert "`rule=llada21`, since llada2.1 is in the name" in caplog.text
+        assert MaskedLM(str(folder), device="cpu", rule="llada2", **SHORT).config.rule == "llada2"
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_mask_and_ends_are_those_of_its_files(self, folders, family):

@@ -10,7 +10,7 @@ from lm_eval_codd.launch.command import model_args, model_name
 from lm_eval_codd.runs.file_checks import find_problems
 from lm_eval_codd.runs.make_run import make_run, parse_run, parse_runs
 from lm_eval_codd.runs.naming import run_name
-from lm_eval_codd.runs.recognition import BLOCK_FIELDS, FAMILY_OF
+from lm_eval_codd.runs.recognition import BLOCK_FIELDS, FAMILY_OF, RULES_IF_NAMED
 from lm_eval_codd.runs.sweep import parse_sweep, typed
 from tests.run_files import header_alone
 
@@ -42,6 +42,7 @@ def run(checkpoint: str, more: str = ""):
 
 def test_the_fields_with_a_blocks_length_are_those_of_the_layouts():
     assert {one.family: one.block_length[0] for one in LAYOUTS if one.is_block_causal} == BLOCK_FIELDS
+    assert {one.family: one.rules_if_named for one in LAYOUTS if one.rules_if_named} == RULES_IF_NAMED
 
 
 def test_the_table_of_families_is_the_one_of_the_layouts():
@@ -99,6 +100,8 @@ class TestFamilies:
         one = run(make("llada2_moe", MASK), "--rule llada21")
         assert (one.config.editing_threshold, model_args(one)["rule"]) == (0.9, "llada21")
         assert "editing_threshold" not in model_args(one) and "rule-llada21" in run_name(one)
+        named = make("llada2_moe", MASK, "LLaDA2.1-mini")
+        assert run(named).config == one.config and run(named, "--rule llada2").config.rule == "llada2"
 
     def test_names_of_lm_eval_are_read(self, make):
         folder, remarks = make("a2d-qwen2", EOS), []

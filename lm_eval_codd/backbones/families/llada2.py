@@ -97,9 +97,10 @@ LLADA2: Final = Layout(
         r"^model\.layers\.(\d+)\.mlp\.gate\.expert_bias\b": r"model.layers.\1.mlp.gate.e_score_correction_bias",
     },
     block_length=("block_length", 32),
+    rules_if_named={"llada2.1": "llada21"},
     expert_gates="sigmoid",
     mask_tokens=("<|mask|>",),
     end_of_turn="<|role_end|>",
     goldens=("logits", "decodes"),
-    unverified="published accuracies; LLaDA2.0 and 2.1 have the same files: 2.1 is asked for with rule=llada21",
+    unverified="published accuracies; the files of 2.0 and 2.1 are alike, only a name tells (rule=llada21)",
 )
