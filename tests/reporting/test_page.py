@@ -164,3 +164,31 @@ def test_the_file_itself_has_title_and_order(tmp_path):
     assert "<title>A &lt;b&gt; &#123;&#123;data}}\ufffd</title>" in page
     places = [page.index(f'<section id="{name}">') for name in ("plots", "items", "tables", "runs")]
     assert places == sorted(places)
+
+
+TEMPLATES = """
+const chosen = (name) => document.getElementById(name).selectedOptions[0].text;
+tell({ a: chosen("run-a"), b: chosen("run-b"), count: document.getElementById("count").textContent });
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+def test_runs_of_two_templates_are_never_chosen_to_stand_side_by_side(tmp_path):
+    """The widest gap is between the base of one template and CoDD of the other, which share no prompt."""
+    results = tmp_path / "results"
+    for template, base, codd in (("paper", 2, 3), ("stock", 8, 9)):
+        for circuit, right in ((None, base), ("il18/pc", codd)):
+            name = f"{template}{circuit is None}"
+            folder = write_run(
+                results, [1] * right + [0] * (10 - right), circuit=circuit, name=name, prompt=f"{template} {{}}"
+            )
+            (path,) = folder.glob("results_*.json")
+            data = json.loads(path.read_text())
+            if template != "paper":
+                data["configs"]["codd_gsm8k"]["metadata"]["template"] = template
+            path.write_text(json.dumps(data))
+    folder = read_folder(results)
+    found = visit(build_page(build_report(folder), folder, "t"), TEMPLATES, tmp_path)
+    assert found["count"].startswith("1 of 10 documents that both runs answered")
+    assert found["a"].startswith("base") and found["b"].startswith("CoDD")
+    assert ("template=stock" in found["a"]) == ("template=stock" in found["b"])

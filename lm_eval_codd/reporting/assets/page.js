@@ -120,7 +120,7 @@
   // Runs by what tells them apart: system and steps, then whatever else is not the same in all of them.
   function labels(places) {
     const facts = (run) => ({ rule: run.rule, checkpoint: run.details.checkpoint, circuit: run.details.circuit,
-      ...run.settings });
+      ...run.details.task_arguments, ...run.settings });
     const differs = (name, among) => new Set(among.map((place) => asText(facts(data.runs[place])[name]))).size > 1;
     const named = places.map((place) => {
       const { system, rule, steps } = data.runs[place];
@@ -143,10 +143,12 @@
     const order = places.map((place, i) => [place, shown[i]]);
     options(byId("run-a"), order);
     options(byId("run-b"), order);
-    // The base and the CoDD run of one rule and number of steps that are farthest apart; else the first two.
+    const alike = (a, b) => Object.keys(data.answers[a] ?? {}).some((place) => place in (data.answers[b] ?? {}));
+    // The base and the CoDD run of one rule and number of steps, over the same prompts, that are farthest apart; else
+    // the first two.
     const pairs = places.flatMap((a) => places.filter((b) => data.runs[a].system === "base" &&
       data.runs[b].system !== "base" && data.runs[b].rule === data.runs[a].rule &&
-      data.runs[b].steps === data.runs[a].steps).map((b) => [a, b]));
+      data.runs[b].steps === data.runs[a].steps && alike(a, b)).map((b) => [a, b]));
     const gap = ([a, b]) => Math.abs(data.runs[b].percent - data.runs[a].percent);
     const [a, b] = pairs.sort((x, y) => gap(y) - gap(x))[0] ?? [places[0], places[1] ?? places[0]];
     byId("run-a").value = a;
