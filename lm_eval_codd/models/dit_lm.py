@@ -14,6 +14,7 @@ from lm_eval_codd.dit.loading import read_dit_config
 from lm_eval_codd.dit.samplers.coupled import check_circuit, refuse_circuit
 from lm_eval_codd.models.arguments import choose_device, choose_max_length, whole_number
 from lm_eval_codd.models.dit_choices import DIT_SETTINGS, DiTChoices
+from lm_eval_codd.models.dit_rows import DiTRows
 from lm_eval_codd.models.dit_setup import DiTSetup, DiTTotals
 from lm_eval_codd.models.dit_texts import DiTTexts
 from lm_eval_codd.models.dit_work import DiTSampling, DiTScoring
@@ -21,7 +22,7 @@ from lm_eval_codd.models.evaluation import Evaluation, running_evaluation
 from lm_eval_codd.models.gen_kwargs import stop_strings
 from lm_eval_codd.models.generations import GenerationLM
 from lm_eval_codd.models.likelihoods import LikelihoodLM
-from lm_eval_codd.models.pairs import Pair, where
+from lm_eval_codd.models.pairs import where
 from lm_eval_codd.models.record import Record
 from lm_eval_codd.models.requests import Prompt
 from lm_eval_codd.names import check_names
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
     from lm_eval_codd.decoding import Generation
+    from lm_eval_codd.models.pairs import Pair
     from lm_eval_codd.models.requests import Request
     from lm_eval_codd.settings import DiTSettings
 
@@ -134,6 +136,8 @@ class DLM(GenerationLM, LikelihoodLM):
             **{"pc": pc, "pc_revision": pc_revision},
         }
         self._begin(self.dit.device, made_from)
+        begin = () if self.dit.bos_id is None else (self.dit.bos_id,)
+        self._rows = DiTRows(begin, self.dit.eos_id, self._max_length, self.dit.autoregressive is not None)
         self._answering = DiTSampling(self.dit, circuit, self._batch_size, self._journal, self._max_length)
         self._scoring = DiTScoring(self.dit, self._scoring_batch_size, self._journal)
 
@@ -194,8 +198,7 @@ class DLM(GenerationLM, LikelihoodLM):
             return Prompt([])
         # Without gen_length the answer is what a prompt leaves of the row, so nothing says how much of it to cut.
         room = self.max_length - (config.gen_length or 1)
-        begin = len(self._begin_ids)
-        if room <= begin or (config.gen_length is None and len(tokens) > room):
+        if room <= len(self._rows.begin) or (config.gen_length is None and len(tokens) > room):
             raise ValueError(
                 f"{where(instance)}: `max_length={self.max_length}` has no room for a prompt of {len(tokens)} tokens "
                 f"and its answer; give a smaller gen_length, which cuts prompts at the left"
@@ -203,7 +206,7 @@ class DLM(GenerationLM, LikelihoodLM):
         totals = self._totals
         totals.truncated_prompts += len(tokens) > room
         totals.clamped_prompts += 1
-        return Prompt(self._shortened(tokens, room))
+        return Prompt(self._rows.shortened(tokens, room))
 
     def _text(self, request: Request, generation: Generation, config: DiTSettings) -> TokenText:
         ids = generation.tokens[len(request.prompt) :]
@@ -219,11 +222,6 @@ class DLM(GenerationLM, LikelihoodLM):
 
     # --- tokens
 
-    @property
-    def _begin_ids(self) -> list[int]:
-        """What every text begins with."""
-        return [] if self.dit.bos_id is None else [self.dit.bos_id]
-
     def _ids_of(self, text: str) -> list[int]:
         """Of a text; those that it carries as they are, else behind the begin token. None of an empty one."""
         if isinstance(text, TokenText):
@@ -238,60 +236,22 @@ class DLM(GenerationLM, LikelihoodLM):
             add_special_tokens: False leaves the begin token out.
             **kwargs: not read.
         """
-        begin = [] if add_special_tokens is False else self._begin_ids
+        begin = () if add_special_tokens is False else self._rows.begin
         return [*begin, *self._texts.ids(string)]
-
-    def _shortened(self, tokens: Sequence[int], room: int) -> list[int]:
-        """The end of a text that fits, behind its begin token."""
-        if len(tokens) <= room:
-            return list(tokens)
-        begin = self._begin_ids if list(tokens[: len(self._begin_ids)]) == self._begin_ids else []
-        return [*begin, *tokens[len(tokens) - room + len(begin) :]]
 
     # --- log-likelihoods
 
     def _fitted(self, request: Instance, prompt: Sequence[int], target: Sequence[int], config: Any) -> Pair:
-        target = [*target, *self._end_ids(config)]
-        room = self.max_length - len(target)
-        if room < len(self._begin_ids):
-            raise ValueError(
-                f"{where(request)}: a continuation of {len(target)} tokens does not fit into "
-                f"`max_length={self.max_length}`; use a model that takes more, or leave the document out"
-            )
-        self._record.likelihoods.truncated_contexts += len(prompt) > room
-        return Pair(tuple(self._shortened(prompt, room)), tuple(target), config)
-
-    def _end_ids(self, config: DiTSettings) -> list[int]:
-        if not config.append_eos:
-            return []
-        if self.dit.eos_id is None:
-            raise ValueError(
-                "`append_eos=True`: the checkpoint does not say which token ends a row; leave it out, or put "
-                "eos_token_id into its config.json"
-            )
-        return [self.dit.eos_id]
+        pair = self._rows.pair(request, prompt, target, config)
+        self._record.likelihoods.truncated_contexts += len(pair.prompt) < len(prompt)
+        return pair
 
     def _windows(self, request: Instance) -> list[Pair]:
         """The text's own ids as one window of which all is scored; else windows behind a begin token each."""
         (text,) = request.args
-        config = self.likelihoods
-        if isinstance(text, TokenText):
-            return [self._whole(request, text.ids)] if text.ids else []
-        tokens = [*self._texts.ids(text), *(self._end_ids(config) if text else [])]
-        begin = tuple(self._begin_ids)
-        size = self.max_length - len(begin)
-        pieces = [tuple(tokens[start : start + size]) for start in range(0, len(tokens), size)]
-        return [Pair(begin, piece, config, is_alone=True) for piece in pieces]
-
-    def _whole(self, request: Instance, ids: tuple[int, ...]) -> Pair:
-        if len(ids) > self.max_length:
-            raise ValueError(
-                f"{where(request)}: a window of {len(ids)} tokens is longer than `max_length={self.max_length}`; "
-                "pack the text for this model"
-            )
-        if self.dit.autoregressive is not None:  # which says nothing of a first token
-            return Pair(ids[:1], ids[1:], self.likelihoods, is_alone=True)
-        return Pair((), ids, dataclasses.replace(self.likelihoods, mode="joint"), is_alone=True)
+        if not isinstance(text, TokenText):
+            return self._rows.windows(self._texts.ids(text), self.likelihoods)
+        return [self._rows.whole(request, text.ids, self.likelihoods)] if text.ids else []
 
     def _num_scored(self, pair: Pair) -> int:
         return len(pair.target) + (len(pair.prompt) if pair.config.mode == "joint" else 0)
