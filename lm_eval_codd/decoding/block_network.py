@@ -29,7 +29,12 @@ def make_block_network(backbone: Backbone, config: DecodingConfig, *, stores: bo
     `stores` says that a finished block takes a forward of its own before the next one begins.
     """
     if splits(backbone):
-        return KeptBlocks(backbone, config.block_length, stores=stores)
+        return KeptBlocks(backbone, config.block_length, stores=stores, part_length=config.small_block_length)
+    if config.cache != "none":
+        raise ValueError(
+            f"`cache={config.cache}` needs a backbone that keeps keys and values, and {type(backbone).__name__} does "
+            "not, or has `logits` of its own; leave `cache` out (none)"
+        )
     return RecomputedBlocks(backbone, config.block_length, says_blocks=config.rule == "bd3lm")
 
 
@@ -58,10 +63,14 @@ class KeptBlocks:
     """Each row's block alone; of a row that is new, all up to there, and of one that moved on, the block before too.
 
     That block's keys and values are of tokens which its last step had not written yet. Where it `stores`, a forward
-    has been made since.
+    has been made since. A step's `parts` of `part_length` columns are computed alone, against the rest of their block
+    as it was (Fast-dLLM v2's block cache, approximate).
     """
 
-    def __init__(self, backbone: SplitBackbone, block_length: int, *, stores: bool) -> None:
+    def __init__(
+        self, backbone: SplitBackbone, block_length: int, *, stores: bool, part_length: int | None = None
+    ) -> None:
+        self._part_length = part_length
         self._backbone, self._head = backbone, Head(backbone)
         self._block_length, self._stores = block_length, stores
         self._is_shifted = backbone.family in SHIFTED
@@ -81,11 +90,16 @@ class KeptBlocks:
         parts = []
         if new:
             parts.append(self._whole(canvas, spans, positions, new))
+        alone = [row for row in known if step.parts is not None and step.parts[row] >= 0]
+        known = [row for row in known if row not in alone]
         if known:
             parts.append(self._blocks(canvas, spans, positions, known, 1 + moved))
+        if alone:
+            assert step.parts is not None
+            parts.append(self._parts(canvas, spans, positions, alone, [step.parts[row] for row in alone]))
         hidden = parts[0]
         if len(parts) > 1:
-            hidden = torch.cat(parts)[to_device(new + known, hidden.device).argsort()]
+            hidden = torch.cat(parts)[to_device(new + known + alone, hidden.device).argsort()]
         return Logits((step.flat(hidden),), self._head, self._backbone.vocab_size)
 
     def _whole(self, canvas: Canvas, spans: _Spans, positions: Tensor, rows: list[int]) -> Tensor:
@@ -125,6 +139,20 @@ class KeptBlocks:
             slots=self._slots.of(canvas, rows),
             start=starts,
             width=num_blocks * self._block_length,
+        )
+
+    def _parts(self, canvas: Canvas, spans: _Spans, positions: Tensor, rows: list[int], begins: list[int]) -> Tensor:
+        assert self._part_length is not None  # of the rule that has parts
+        index, begin = to_device([rows, begins], positions.device)
+        starts = spans.starts[index] + begin
+        return self._backbone.hidden_at(
+            canvas.tokens[index, : spans.width],
+            spans.real[index][:, None, None],
+            positions[index].clamp(starts[:, None], (starts + self._part_length - 1)[:, None]),
+            cache=self._slots.cache,
+            slots=self._slots.of(canvas, rows),
+            start=starts,
+            width=self._part_length,
         )
 
 

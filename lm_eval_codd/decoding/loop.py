@@ -159,8 +159,9 @@ def stream(
     canvas = queue.refill(None)
     while canvas is not None:
         look = decoder.look(canvas)
-        numbers = torch.stack([look.wanted.sum(dim=1), look.block, look.num_open])
-        num_wanted, blocks, num_open = numbers.tolist()  # the step's one wait for the device
+        parts = [] if look.part is None else [look.part]
+        numbers = torch.stack([look.wanted.sum(dim=1), look.block, look.num_open, *parts])
+        num_wanted, blocks, num_open, *of_parts = numbers.tolist()  # the step's one wait for the device
         clock.tick(canvas.indices)
         if not all(num_wanted):
             done = canvas.keep([row for row, number in enumerate(num_wanted) if not number])
@@ -171,7 +172,7 @@ def stream(
                 clock.skip(time.perf_counter() - handed_over)
             canvas = queue.refill(canvas.keep([row for row, number in enumerate(num_wanted) if number]))
             continue
-        step = Step.of(canvas, look, num_wanted, blocks, num_open)
+        step = Step.of(canvas, look, num_wanted, blocks, num_open, *of_parts)
         source = network.logits(canvas, step)
         logits: Any = source if takes_pieces else source.whole()
         if config.logits_eos_inf:

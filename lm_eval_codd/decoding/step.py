@@ -27,6 +27,7 @@ class Look:
     num_open: [B] int64, masked positions of the active block.
     committable: [B, G] bool, those of the wanted that the step may write; None: all.
     budget: [B] int64, how many it writes at most; None: as many as the decoder likes.
+    part: [B] int64, where in the block the part begins that alone is computed; -1: all of it is. None: of all rows.
     """
 
     step: Tensor
@@ -35,6 +36,7 @@ class Look:
     num_open: Tensor
     committable: Tensor | None = None
     budget: Tensor | None = None
+    part: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Step:
     committable: [B, P] bool; False also at the filling.
     budget: [B] int64, how many the step commits at most.
     keys, number: [B] int64, each row's random key and step.
+    parts: `Look.part` as plain numbers, or None.
     """
 
     columns: Tensor
@@ -62,9 +65,18 @@ class Step:
     budget: Tensor
     keys: Tensor
     number: Tensor
+    parts: list[int] | None = None
 
     @classmethod
-    def of(cls, canvas: Canvas, look: Look, num_wanted: list[int], blocks: list[int], num_open: list[int]) -> Step:
+    def of(
+        cls,
+        canvas: Canvas,
+        look: Look,
+        num_wanted: list[int],
+        blocks: list[int],
+        num_open: list[int],
+        parts: list[int] | None = None,
+    ) -> Step:
         """Collect the wanted positions, `num_wanted` in each row, to the left."""
         width = max(num_wanted)
         places = look.wanted.byte().argsort(dim=1, descending=True, stable=True)[:, :width]
@@ -89,6 +101,7 @@ class Step:
             budget=budget,
             keys=canvas.keys,
             number=look.step,
+            parts=parts,
         )
 
     @property

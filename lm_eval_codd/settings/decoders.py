@@ -150,7 +150,7 @@ DECODERS: Final[dict[str, tuple[str, ...]]] = {
         *(field.name for field in dataclasses.fields(CorrectiveOptions)),
     ),
     "block_diffusion": (
-        *("num_steps", "block_length", "top_p", "top_k", "threshold"),
+        *("num_steps", "block_length", "top_p", "top_k", "threshold", "cache"),
         *(field.name for field in dataclasses.fields(BlockOptions)),
     ),
 }
@@ -177,7 +177,7 @@ READ_BY_RULE: Final[Mapping[str, tuple[str, ...]]] = {
     "sdar": ("num_steps", "threshold", "top_k", "top_p", "remask"),
     "llada2": ("num_steps", "threshold", "top_k", "top_p", "minimal_per_step"),
     "llada21": ("threshold", "top_k", "top_p", "editing_threshold", "max_post_steps"),
-    "fast_dllm_v2": ("threshold", "top_p", "small_block_length"),
+    "fast_dllm_v2": ("threshold", "top_p", "small_block_length", "cache"),
     "bd3lm": ("num_steps",),
 }
 # Where a rule has a default for a setting that is None; those of the authors' evaluations.

@@ -155,6 +155,11 @@ def _refuse_beside_blocks(config: DecodingFields) -> None:
             "`pc_sampling=any_order` commits a step's tokens one by one, and `decoder=block_diffusion` writes them at "
             f"once; use pc_sampling={either(way for way in PC_SAMPLING if way != 'any_order')}"
         )
+    if config.cache == "prefix":
+        raise ValueError(
+            "`cache=prefix` does nothing with `decoder=block_diffusion`, which keeps finished blocks in any case; use "
+            "cache=dual (approximate, rule=fast_dllm_v2) or none"
+        )
     if config.rule == "fast_dllm_v2":
         small = config.small_block_length
         if small is not None and config.block_length % small:

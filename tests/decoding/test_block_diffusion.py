@@ -1,5 +1,6 @@
 """The block decoder: its families' official decodes, rows that never touch each other, and what is not copied."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 
 import lm_eval_codd as codd
 from lm_eval_codd.backbones import Backbone
-from lm_eval_codd.settings import departures_of
+from lm_eval_codd.settings import approximations_of, departures_of
 
 RULES = ("sdar", "llada2", "llada21", "fast_dllm_v2")
 VOCAB, MASK = 113, 111
@@ -107,6 +108,22 @@ class TestOfficialDecodes:
                 wrong.append(case["name"])
         assert len(rows) >= 14 and not wrong
 
+    def test_fast_dllm_v2s_block_cache_too_which_approximates(self, load, golden_dir):
+        rows = cases(golden_dir, "fast_dllm_v2", block_cache=True)
+        for case in rows:
+            case["args"].pop("use_block_cache")
+            config, prompt, answer = settings_of("fast_dllm_v2", case)
+            config = dataclasses.replace(config, cache="dual")
+            assert approximations_of(vars(config)) == ("cache=dual",)
+            (got,) = codd.generate(load("fast_dllm_v2"), [prompt], config)
+            length = min(len(answer), config.gen_length)
+            assert (got.tokens[:length], got.num_forward) == (answer[:length], case["num_forward"]), case["name"]
+        assert len(rows) == 5
+        with pytest.raises(
+            ValueError, match="`cache=dual` needs a backbone that keeps keys and values, and Recomputing"
+        ):
+            codd.generate(Recomputing(load("fast_dllm_v2")), [prompt], config)
+
     @pytest.mark.parametrize("keeps", [True, False], ids=["kept", "recomputed"])
     @pytest.mark.parametrize("name", ["a2d_qwen2", "a2d_qwen3"])
     def test_block_causal_a2d_too_whose_blocks_are_counted_from_the_prompts_end(self, golden_dir, name, keeps):
@@ -158,6 +175,12 @@ class TestRows:
         assert codd.generate(backbone, rows, config) == alone
         assert codd.generate(backbone, rows, config, batch_size=3) == alone
         assert codd.generate(Recomputing(backbone), rows, config, batch_size=2) == alone
+
+    def test_a_row_is_the_same_with_a_block_cache_too(self, load):
+        backbone, rows, config = load("fast_dllm_v2"), prompts(), config_of("fast_dllm_v2", cache="dual", eos_id=40)
+        alone = [codd.generate(backbone, [row], config)[0] for row in rows]
+        assert codd.generate(backbone, rows, config, batch_size=3) == alone
+        assert alone != codd.generate(backbone, rows, config_of("fast_dllm_v2", eos_id=40))
 
     @pytest.mark.parametrize("rule", RULES)
     def test_an_empty_prompt_is_answered(self, load, rule):
@@ -236,7 +259,8 @@ class TestRefusals:
             ("sdar", {"remask": "static", "threshold": 0.5}, "`threshold=0.5` is read by remask=dynamic"),
             ("sdar", {"cfg_scale": 1.0}, "`cfg_scale=1` does not go with `decoder=block_diffusion`"),
             ("sdar", {"pc_sampling": "any_order"}, "`pc_sampling=any_order` commits"),
-            ("sdar", {"cache": "dual"}, "`cache=dual` is read by decoder=unmasking or decoder=cad, not by"),
+            ("sdar", {"cache": "dual"}, "`cache=dual` is read by rule=fast_dllm_v2, not by `rule=sdar`"),
+            ("fast_dllm_v2", {"cache": "prefix"}, "`cache=prefix` does nothing with `decoder=block_diffusion`"),
             ("fast_dllm_v2", {"small_block_length": 3}, "`small_block_length=3` does not divide `block_length=8`; use"),
             ("fast_dllm_v2", {"gen_length": 7}, "`gen_length=7` is less than a block of `block_length=8`"),
             ("llada3", {}, "`rule=llada3` is not known; use one of sdar, llada2"),

@@ -104,7 +104,10 @@ class BlockDiffusion:
             wanted, committable = wanted | finishing, committable | finishing
         wanted = wanted & ~self._is_over(canvas, stand, works)[:, None]
         num_open = stand.masked.sum(dim=1) * works
-        return Look(canvas.step, stand.block, wanted, num_open, committable)
+        part = None
+        if self._config.cache != "none":
+            part = torch.where(works, self._rule.part(stand), -1)
+        return Look(canvas.step, stand.block, wanted, num_open, committable, part=part)
 
     def decide(self, canvas: Canvas, step: Step, logits: Tensor) -> Decision:
         """See `Decoder`."""

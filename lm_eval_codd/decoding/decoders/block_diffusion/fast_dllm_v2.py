@@ -44,6 +44,14 @@ class FastDllmV2(Rule):
         first = part.masked_fill(~stand.masked, torch.iinfo(part.dtype).max).amin(dim=1)
         return stand.masked & (part == first[:, None])
 
+    def part(self, stand: Stand) -> Tensor:
+        """That part, once its first token is there and the block has been computed as a whole."""
+        assert self.config.small_block_length is not None  # likewise
+        start = stand.place.masked_fill(~self.wanted(stand), torch.iinfo(torch.int64).max).amin(dim=1)
+        begin = start.div(self.config.small_block_length, rounding_mode="floor") * self.config.small_block_length
+        is_whole = (stand.taken == 0) | (start == begin)
+        return torch.where(is_whole, -1, begin - stand.block * self.config.block_length)
+
     def finishing(self, stand: Stand) -> Tensor:
         """The next block's first position."""
         return first_from(stand.place, (stand.block + 1) * self.config.block_length)

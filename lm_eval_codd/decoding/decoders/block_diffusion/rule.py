@@ -89,6 +89,10 @@ class Rule(ABC):
         """[B, G] bool: positions whose logits that forward is asked for."""
         return stand.masked
 
+    def part(self, stand: Stand) -> Tensor:
+        """[B] int64, as `Look.part`, of a forward that writes in the block, where `cache` keeps the rest of it."""
+        return torch.full_like(stand.block, -1)
+
     def finishing(self, stand: Stand) -> Tensor:
         """[B, G] bool: where the forward of a finished block looks, one position a row."""
         return first_from(stand.place, stand.block * self.config.block_length)
