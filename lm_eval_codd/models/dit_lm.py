@@ -248,7 +248,7 @@ class DLM(GenerationLM, LikelihoodLM):
 
     def _windows(self, request: Instance) -> list[Pair]:
         """The text's own ids as one window of which all is scored; else windows behind a begin token each."""
-        (text,) = request.args
+        text = request.args[-1]  # lm-eval 0.5 puts an empty context before it
         if not isinstance(text, TokenText):
             return self._rows.windows(self._texts.ids(text), self.likelihoods)
         return [self._rows.whole(request, text.ids, self.likelihoods)] if text.ids else []

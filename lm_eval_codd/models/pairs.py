@@ -51,7 +51,7 @@ def windows_of(instance: Instance, encode: Encode, max_length: int) -> Iterator[
     As lm-eval does it: a window begins after one token of the one before it, and the last one has as many tokens before
     its target as there is room for. Before the first there is what the tokenizer puts before every text.
     """
-    (text,) = instance.args
+    text = instance.args[-1]  # lm-eval 0.5 puts an empty context before it
     first = list(encode(""))
     tokens = list(encode(text))[len(first) :]
     # What stands for the token before the text; -1 where there is none.

@@ -4,9 +4,13 @@ import json
 
 import pytest
 import torch
+from lm_eval.api.instance import Instance
 
 import lm_eval_codd as codd
+from lm_eval_codd.carried import TokenText
 from lm_eval_codd.dit.likelihood import stream
+from lm_eval_codd.models.dit_lm import MDLM
+from lm_eval_codd.models.pairs import windows_of
 from tests import dlm_results
 from tests.dlm_results import NUM_SAMPLES, SETTINGS
 from tests.models.processes import start_ranks
@@ -114,3 +118,18 @@ def test_bounds_and_samples_are_the_public_functions_of_the_same_ids(run, golden
     assert results["results"][PPL]["token_perplexity,none"] == pytest.approx(
         torch.tensor(per_token).exp().item(), rel=1e-5
     )
+
+
+def test_a_rolling_request_is_its_text_with_an_empty_context_before_it_or_without(golden_dir, word_tokenizer, tmp_path):
+    checkpoint = dlm_results.write_checkpoint(golden_dir, tmp_path / "mdlm")
+    model = MDLM(checkpoint, tokenizer=str(word_tokenizer), **SETTINGS)
+    window = TokenText("w1 w2", [29, 1, 2, 29])
+    of_0_4, of_0_5 = (
+        model.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, args, 0)], disable_tqdm=True)
+        for args in ((window,), ("", window))
+    )
+    assert of_0_4 == of_0_5
+    texts = [
+        list(windows_of(Instance("loglikelihood_rolling", {}, args, 0), list, 4)) for args in (("ab",), ("", "ab"))
+    ]
+    assert texts[0] == texts[1]
