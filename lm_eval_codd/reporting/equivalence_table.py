@@ -33,9 +33,9 @@ def equivalence_table(group: Group, margin: float) -> Table | None:
         rows.append([*label, str(pair.n), points(pair.difference), interval, probability(found.p), str(found)])
     if not rows:
         return None
-    title = f"{group.title}: is anything lost? Two one-sided tests (TOST), margin {100 * margin:g} points"
+    title = f"{group.title}: is anything lost? Two one-sided tests (TOST), margin {_in_points(margin)}"
     legend = [
-        f"equivalent: the {100 * (1 - 2 * LEVEL):.0f}% interval of the difference lies within {100 * margin:g} points "
+        f"equivalent: the {100 * (1 - 2 * LEVEL):.0f}% interval of the difference lies within {_in_points(margin)} "
         f"either way (each one-sided test at {LEVEL:g}, not corrected for the number of lines); worse, better: it lies "
         "wholly below or above 0",
         f"cannot tell: this n shows neither; with the n in brackets `equivalent` has a chance of {100 * POWER:.0f}% "
@@ -43,6 +43,11 @@ def equivalence_table(group: Group, margin: float) -> Table | None:
     ]
     approximate = legend_of([cell.key.column for pair in pairs for cell in pair])
     return Table(title, [*_HEADER, "verdict"], rows, 4, [*approximate, *legend, *notes.lines()])
+
+
+def _in_points(margin: float) -> str:
+    """`1 point`, `0.5 points`."""
+    return f"{100 * margin:g} point{'' if 100 * margin == 1 else 's'}"
 
 
 def claims(group: Group) -> Iterator[tuple[Cell, Cell]]:
