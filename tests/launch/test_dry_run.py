@@ -90,11 +90,11 @@ class TestDryRun:
         assert corrective.endswith("unknown")
 
     def test_of_the_demo_is_alone_and_with_the_circuit_where_there_is_one(self, tmp_path, monkeypatch):
-        for circuit, number in ((tmp_path / "none", 17), (packaged.CIRCUITS["demo"], 25)):
+        for circuit, number in ((tmp_path / "none", 19), (packaged.CIRCUITS["demo"], 29)):
             monkeypatch.setitem(packaged.CIRCUITS, "demo", circuit)
             runs = select([], list(map(parse_sweep, DEMOS["words"].points())), tmp_path, {}).runs.values()
             assert len(runs) == number
-            assert sum(run.circuit == "demo" for run in runs) == number - 17
+            assert sum(run.circuit == "demo" for run in runs) == number - 19
             fixed = [run for run in runs if run.circuit and run.config.decoder == "unmasking"]
             assert all(any(block_gates(run.config, "llada")) for run in fixed)
 
