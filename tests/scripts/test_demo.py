@@ -10,7 +10,8 @@ from lm_eval_codd.settings import DECODERS, DecodingConfig
 
 class TestTuning:
     def test_tries_every_decoder_in_settings_that_can_be(self):
-        assert list(tune_demo.OPTIONS) == list(DECODERS)
+        # The demo's model looks at the whole answer, and has no blocks to diffuse.
+        assert list(tune_demo.OPTIONS) == [name for name in DECODERS if name != "block_diffusion"]
         for decoder in tune_demo.OPTIONS:
             first, *others = [DecodingConfig(gen_length=32, **given) for given in tune_demo.settings_of(decoder)]
             assert first == DecodingConfig(gen_length=32, decoder=decoder, num_steps=first.num_steps)
