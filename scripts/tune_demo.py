@@ -22,6 +22,7 @@ STEPS: Final = 8
 OPTIONS: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
     "unmasking": {},
     "cad": {"threshold": (0.5, 0.7, 0.8, 0.9, 0.98)},
+    "klass": {"threshold": (0.3, 0.6), "kl_threshold": (0.001, 0.1, 1.0), "history_length": (1, 3)},
     "p2": {
         "eta": (0.0, 0.5, 2.0, 4.0),
         "kappa": ("sine", "geometric", "log", "poly2", "poly05"),

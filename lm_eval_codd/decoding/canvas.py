@@ -78,7 +78,7 @@ class Canvas:
     step: [B] int64, next step of the row's schedule.
     num_forward, num_planner, num_circuit, num_impossible, num_nonfinite: [B] int64 counts.
     fixed: [B, G] bool, positions of a draft that never change; None where the caller did not say.
-    state: what a decoder carries along, tensors with a row each.
+    state: what a decoder carries along, tensors with a row each; zeros for rows that join without an entry.
     """
 
     ids: Ids
@@ -237,7 +237,7 @@ class Canvas:
         joined = replace(
             self,
             **joined_columns,
-            state={name: torch.cat([value, others.state[name]]) for name, value in self.state.items()},
+            state=_stacked(self.state, others.state, len(self), len(others)),
             indices=self.indices + others.indices,
             lengths=self.lengths + others.lengths,
             answer_lengths=self.answer_lengths + others.answer_lengths,
@@ -265,3 +265,14 @@ class Canvas:
         if self._are_padded():
             ends = to_device([self.answer_start + length for length in self.answer_lengths], self.tokens.device)
             self.attention_mask = (columns >= self.first[:, None]) & (columns < ends[:, None])
+
+
+def _stacked(above: dict[str, Tensor], below: dict[str, Tensor], num_above: int, num_below: int) -> dict[str, Tensor]:
+    """Both states, one below the other; zeros in the rows of one that lacks an entry."""
+    stacked = {}
+    for name in {**above, **below}:
+        some = above[name] if name in above else below[name]
+        upper = above[name] if name in above else some.new_zeros(num_above, *some.shape[1:])
+        lower = below[name] if name in below else some.new_zeros(num_below, *some.shape[1:])
+        stacked[name] = torch.cat([upper, lower])
+    return stacked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +13,14 @@ from typing import Any, Final, Protocol
 from lm_eval_codd.runs import record
 from lm_eval_codd.runs.run import Run
 from lm_eval_codd.settings import DECODERS, DecodingConfig, steps_follow_confidence
+from lm_eval_codd.settings.decoders import KlassOptions
 
 # What should be alike for one run's time to tell another's, beside the number of steps.
 _ALIKE: Final = ("task", "peft", "dtype", "batch_size", "num_shot", "protocol")
 _ALIKE_SETTINGS: Final = ("gen_length", "block_length", "paradigm", "alg", "pc_sampling", "pc_windows", "stop_at_eos")
+_OF_KLASS: Final = tuple(field.name for field in dataclasses.fields(KlassOptions))
 # What decides how much a step computes and commits; past seconds count as they are only where all of it is alike.
-_APPROXIMATIONS: Final = ("cache", "threshold", "factor", "decoder", *DECODERS["cad"])
+_APPROXIMATIONS: Final = ("cache", "threshold", "factor", "decoder", *DECODERS["cad"], *_OF_KLASS)
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def from_past(past: Sequence[Past]) -> Estimator:
         tokens = run.config.gen_length / nearest.config.get("gen_length", run.config.gen_length)
         growth = tokens if follows and not differs else run.num_forward / nearest.num_forward
         per_row = nearest.seconds_per_row * growth
-        is_bound = differs and (follows or run.config.cache != nearest.config.get("cache"))
+        is_bound = differs and (run.is_bound or run.config.cache != nearest.config.get("cache"))
         is_bound = is_bound or bool(run.likelihoods_asked)
         return Estimate(per_row * run.num_answers, f"as {nearest.name}, {per_row:.3g} s a row", is_bound)
 

@@ -150,7 +150,7 @@ def make_run(given: Mapping[str, Any]) -> Run:
         config=config,
         attention=given.get("attention"),
         peft=read_adapter(given),
-        circuit=read_circuit(given),
+        circuit=read_circuit(given, config),
         planner=read_planner(given, config),
         tokenizer=read_tokenizer(given),
         add_bos_token=given.get("add_bos_token"),

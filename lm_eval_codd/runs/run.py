@@ -124,7 +124,7 @@ class Run:
     @property
     def is_bound(self) -> bool:
         """Whether `num_forward` is only the most that a row takes, or a guess at it."""
-        follows = self.config.steps_follow_confidence or self.config.decoder == "block_diffusion"
+        follows = self.config.steps_follow_confidence or self.config.decoder in ("block_diffusion", "klass")
         return follows or bool(self.likelihoods_asked)
 
     @property

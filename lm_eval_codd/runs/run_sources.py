@@ -10,7 +10,7 @@ from typing import Any
 
 from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MODEL_ALIASES
 from lm_eval_codd.runs import checkpoints
-from lm_eval_codd.settings import TAKE_PLANNERS, DecodingConfig, either
+from lm_eval_codd.settings import TAKE_NO_CIRCUIT, TAKE_PLANNERS, DecodingConfig, either
 
 
 def read_checkpoint(alias: str, given: Mapping[str, Any]) -> tuple[str, str]:
@@ -41,9 +41,11 @@ def read_adapter(given: Mapping[str, Any]) -> str | None:
     return adapter
 
 
-def read_circuit(given: Mapping[str, Any]) -> str | None:
+def read_circuit(given: Mapping[str, Any], config: DecodingConfig) -> str | None:
     """The circuit."""
     value = given.get("pc_ckpt", "none")
+    if value != "none" and config.decoder in TAKE_NO_CIRCUIT:
+        raise ValueError(f"`--pc_ckpt {value}` does not go with `--decoder {config.decoder}`; leave out one of them")
     return None if value == "none" else checkpoints.resolve("pc_ckpt", value, file_allowed=True)
 
 

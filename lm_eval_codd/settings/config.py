@@ -65,8 +65,8 @@ class DecodingConfig(DecodingFields):
     A setting that the decoder does not read (`settings.decoders`) is refused when it differs from its default.
 
     Args:
-        decoder: `unmasking` (LLaDA's, Dream's and Fast-dLLM's: steps commit the surest masked positions), `cad`, `p2`,
-            `open_dllm`, `corrective`, or `block_diffusion`, for families whose attention is block-causal.
+        decoder: `unmasking` (LLaDA's, Dream's and Fast-dLLM's: steps commit the surest masked positions), `cad`,
+            `klass`, `p2`, `open_dllm`, `corrective`, or `block_diffusion`, for block-causal families.
         alg: remasking rule, which masked positions a step commits first: `low_confidence` (alias `maskgit_plus`),
             `topprob`, `margin` (`topk_margin`), `entropy` or `random` (`origin`). `topprob` is `low_confidence` but in
             a circuit's best windows, where it ranks by the largest untempered, untruncated probability, as officially.
@@ -109,8 +109,8 @@ class DecodingConfig(DecodingFields):
             `prefix` reuses those before the block, `dual` those after it as well.
         threshold: confidence-aware parallel decoding (Fast-dLLM): each step commits every position whose confidence is
             at or above it, at least the surest one, and a block ends when it is full. 0 < threshold <= 1; None is off.
-            `cad` has its own: 0.95 by default, 0 or more. `corrective` masks again what is at or below it: 0.9 by
-            default, 0 or more, and one of it, `remask_schedule` and `mad_k`.
+            `cad` and `klass` have their own: 0.95 and 0.9 by default, 0 or more. `corrective` masks again what is at
+            or below it: 0.9 by default, 0 or more, and one of it, `remask_schedule` and `mad_k`.
         factor: the same with a bound that falls with the number: the surest n positions are committed while the n-th
             confidence is at least 1 - factor / (n + 1), at least the surest one. Not together with `threshold`.
         compat: what the official code does where it is plainly a bug (`cad`: the end ids of four checkpoints at once; a
@@ -150,7 +150,7 @@ class DecodingConfig(DecodingFields):
     @property
     def goes_by_blocks(self) -> bool:
         """Whether the answer is decoded block by block: the block paradigm, either one with a cache, and `cad`."""
-        if self.decoder == "unmasking":
+        if reads(self.decoder, "paradigm"):
             return self.paradigm == "block" or self.cache != "none"
         return reads(self.decoder, "block_length")
 

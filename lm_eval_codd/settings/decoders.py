@@ -40,6 +40,22 @@ class CadOptions:
     entropy_threshold: float = setting(-0.3, "CAD: the threshold of selection=entropy, on sum p log p")
 
 
+@dataclass(frozen=True, kw_only=True)
+class KlassOptions:
+    """KLASS, KL-adaptive stability sampling (arXiv 2511.05664); the defaults are those of its code.
+
+    A step commits every position of the block that is surer than `threshold` and whose distribution has moved by less
+    than `kl_threshold` in each of its last `history_length` steps.
+    """
+
+    kl_threshold: float = setting(
+        0.01,
+        "KLASS: a distribution is stable whose KL divergence from the step before is below it",
+        range=Range(lambda v: v > 0, "above 0 (nats)"),
+    )
+    history_length: int = setting(2, "KLASS: steps in a row that it must be so", range=AT_LEAST_1)
+
+
 KAPPAS: Final = ("linear", "sine", "geometric", "log", "poly2", "poly05")
 P2_SCORES: Final = ("logp", "diff_top2", "random")
 P2_FORMS: Final = ("released", "paper")
@@ -140,6 +156,10 @@ DECODERS: Final[dict[str, tuple[str, ...]]] = {
         *("block_length", "cache", "threshold", "compat"),
         *(field.name for field in dataclasses.fields(CadOptions)),
     ),
+    "klass": (
+        *("num_steps", "tokens_per_step", "block_length", "paradigm", "top_p", "top_k", "threshold"),
+        *(field.name for field in dataclasses.fields(KlassOptions)),
+    ),
     "p2": ("num_steps", "compat", *(field.name for field in dataclasses.fields(P2Options))),
     "open_dllm": (
         *("num_steps", "top_p", "top_k", "compat"),
@@ -162,6 +182,7 @@ UNREAD: Final[Mapping[str, tuple[str, ...]]] = {"block_diffusion": ROUTER_SETTIN
 # Each decoder's options that no other one has.
 OPTIONS: Final[Mapping[str, type]] = {
     "cad": CadOptions,
+    "klass": KlassOptions,
     "p2": P2Options,
     "open_dllm": OpenDllmOptions,
     "corrective": CorrectiveOptions,
@@ -171,6 +192,9 @@ OPTIONS: Final[Mapping[str, type]] = {
 # Those that may mask again what they have written (`Decoder.revises`). A circuit's windows tile their answer, which is
 # an extension of this project's, without a reference.
 REVISING: Final = ("p2", "open_dllm", "corrective")
+
+# Those that no circuit goes with: coupled logits of one step are no distribution to hold the next step's against.
+TAKE_NO_CIRCUIT: Final = ("klass",)
 
 # Of the block decoder's settings, those that each rule reads beside `rule` and `block_length`.
 READ_BY_RULE: Final[Mapping[str, tuple[str, ...]]] = {
@@ -215,12 +239,23 @@ def _is_truly_greedy(settings: Mapping[str, Any]) -> bool:
     return settings.get("rule") == "sdar" and settings.get("temperature", 0.0) == 0
 
 
+def _may_run_out_of_steps(settings: Mapping[str, Any]) -> bool:
+    num_steps, gen_length = settings.get("num_steps"), settings.get("gen_length")
+    return num_steps is not None and gen_length is not None and num_steps < gen_length
+
+
 DEPARTURES: Final[Mapping[str, tuple[Departure, ...]]] = {
     "block_diffusion": (
         Departure(
             _is_truly_greedy,
             "sdar at temperature 0 is as sure as the whole distribution is, where its authors' greedy (temperature=1, "
             "top_k=1) is sure of every token",
+        ),
+    ),
+    "klass": (
+        Departure(
+            _may_run_out_of_steps,
+            "klass commits what is left of a block in its last step, where the authors' code leaves masks",
         ),
     ),
     "p2": (
@@ -234,10 +269,12 @@ DEPARTURES: Final[Mapping[str, tuple[Departure, ...]]] = {
 # Where a decoder has a default or a range of its own for a setting that it shares.
 OWN_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "cad": {"threshold": 0.95},
+    "klass": {"threshold": 0.9},
     "corrective": {"threshold": 0.9},
 }
 OWN_RANGES: Final[Mapping[str, Mapping[str, Range]]] = {
     "cad": {"threshold": AT_LEAST_0},
+    "klass": {"threshold": AT_LEAST_0},
     "corrective": {"threshold": AT_LEAST_0},
 }
 # Settings of which a decoder takes one; the others are None.

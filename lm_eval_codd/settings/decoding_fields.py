@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from lm_eval_codd.settings.decoders import BlockOptions, CadOptions, CorrectiveOptions, OpenDllmOptions, P2Options
+from lm_eval_codd.settings.decoders import (
+    BlockOptions,
+    CadOptions,
+    CorrectiveOptions,
+    KlassOptions,
+    OpenDllmOptions,
+    P2Options,
+)
 from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, facts_of, setting
 from lm_eval_codd.settings.routing import RouterOptions
 
@@ -29,14 +36,16 @@ DEFAULT_NUM_STEPS: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodingFields(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions, BlockOptions, RouterOptions):
+class DecodingFields(
+    CadOptions, KlassOptions, P2Options, OpenDllmOptions, CorrectiveOptions, BlockOptions, RouterOptions
+):
     """Every setting of a decode, unchecked."""
 
     decoder: str = setting(
         "unmasking",
-        "what a step writes: unmasking, the surest positions; cad, all that are sure; p2 and open_dllm, what is sure, "
-        "and the mask where a token is not; corrective, every mask, and the mask where a token is unsure; "
-        "block_diffusion, blocks of a family that is block-causal, by its own rule",
+        "what a step writes: unmasking, the surest positions; cad, all that are sure; klass, all that are sure and "
+        "stable; p2 and open_dllm, what is sure, and the mask where a token is not; corrective, every mask, and the "
+        "mask where a token is unsure; block_diffusion, blocks of a family that is block-causal, by its own rule",
         is_axis=True,
     )
     alg: str = setting(
@@ -119,7 +128,8 @@ class DecodingFields(CadOptions, P2Options, OpenDllmOptions, CorrectiveOptions, 
     threshold: float | None = setting(
         None,
         "a step commits every position at least this sure (approximate), instead of --num_steps; cad: 0.95 by default; "
-        "corrective, 0.9: what is no surer is masked again; block_diffusion: by rule, and no approximation",
+        "klass, 0.9: what is surer and stable, beside --num_steps; corrective, 0.9: what is no surer is masked again; "
+        "block_diffusion: by rule, and no approximation",
         range=Range(lambda v: 0 < v <= 1, "above 0 and at most 1 (a confidence)"),
         is_axis=True,
     )

@@ -1,5 +1,7 @@
 """Published cells as runs: their flags, what nothing here runs, and what is assumed."""
 
+from dataclasses import replace
+
 import pytest
 
 from lm_eval_codd.atlas.plan import assumable, plan_cells
@@ -89,6 +91,21 @@ class TestNoRun:
         assert (found.run, found.unstated) == (None, ("largest length",))
         assert assumable(found.unstated) == ("gen_length",)
         assert assumable(("everything but the model",)) is None
+
+
+class TestCellsOfKlass:
+    @pytest.mark.parametrize(
+        ("name", "threshold", "kl_threshold"),
+        [("llada.math500", 0.6, 0.01), ("llada.gsm8k", 0.6, 0.015), ("llada.humaneval", 0.9, 0.01)],
+    )
+    def test_are_settings_of_its_decoder_and_prompts_that_no_task_has(self, name, threshold, kl_threshold):
+        source = read_source("klass")
+        (cell,) = [cell for cell in source.cells if cell.id == f"klass.{name}.klass"]
+        assert recipe_of(source, cell).refusal.startswith("its prompts are of the source")
+        config = make_run(recipe_of(replace(source, tasks={"x": "gsm8k"}), replace(cell, task="x")).flags).config
+        assert (config.decoder, config.threshold, config.kl_threshold) == ("klass", threshold, kl_threshold)
+        assert (config.history_length, config.num_steps, config.gen_length) == (2, 256, 256)
+        assert (config.block_length, config.stop_at_eos) == (64, False)
 
 
 class TestTheWholeAtlas:

@@ -52,6 +52,13 @@ class TestASteps:
         assert operations.num_waits == 0
         assert all(output.num_circuit for output in outputs) == coupled
 
+    @pytest.mark.parametrize("settings", [{}, {"paradigm": "full", "history_length": 1}], ids=str)
+    def test_nor_do_those_of_klass(self, backbone, settings):
+        given = {"threshold": 0.02, "kl_threshold": 1.0, **SMALL, **settings}
+        with Operations() as operations:
+            codd.generate(backbone, PROMPTS, codd.DecodingConfig(decoder="klass", **given), batch_size=3)
+        assert operations.num_waits == 0
+
     def test_nor_do_they_while_somebody_watches(self, backbone):
         with Operations() as operations:
             codd.generate(backbone, PROMPTS, codd.DecodingConfig(**SMALL), on_step=lambda event: None)

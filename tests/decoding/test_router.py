@@ -15,6 +15,7 @@ DECODERS = [
     {"paradigm": "full", "num_steps": 8, "cfg_scale": 0.5},
     {"block_length": 8, "threshold": 0.3},
     {"decoder": "cad", "block_length": 8, "threshold": 0.3},
+    {"decoder": "klass", "block_length": 8, "num_steps": 16, "threshold": 0.3, "kl_threshold": 0.1},
     {"decoder": "p2", "num_steps": 8},
     {"decoder": "open_dllm", "num_steps": 8},
     {"decoder": "corrective", "num_steps": 8},

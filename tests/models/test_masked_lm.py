@@ -26,6 +26,7 @@ DECODERS = {
     "unmasking": {"block_length": 8},
     "unmasking in blocks at a temperature": {"block_length": 8, "paradigm": "block", "temperature": 0.7},
     "cad": {"decoder": "cad", "block_length": 8, "num_steps": None},
+    "klass": {"decoder": "klass", "block_length": 8, "threshold": 0.02, "kl_threshold": 1.0},
     "p2": {"decoder": "p2"},
     "open_dllm": {"decoder": "open_dllm", "variant": "p2_upgraded", "temperature": 0.5, "top_k": 20},
     "corrective": {"decoder": "corrective"},

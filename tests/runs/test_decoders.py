@@ -6,6 +6,7 @@ from lm_eval_codd.launch.command import model_args
 from lm_eval_codd.runs.make_run import parse_run
 from lm_eval_codd.runs.naming import run_name
 from lm_eval_codd.runs.same import answers_key
+from lm_eval_codd.settings import departures_of
 
 CAD = "--model_alias llada --task gsm8k --decoder cad"
 
@@ -60,3 +61,25 @@ def test_runs_that_differ_in_an_option_are_not_the_same():
 def test_what_it_does_not_read_is_refused_before_anything_starts(more, message):
     with pytest.raises(ValueError, match=message):
         parse_run(f"{CAD} {more}")
+
+
+KLASS = "--model_alias llada --task gsm8k --decoder klass"
+
+
+def test_a_run_of_klass_is_named_by_steps_and_thresholds_and_takes_no_more_than_a_step_a_token():
+    assert run_name(parse_run(KLASS)) == "llada_gsm8k_klass_steps256"
+    given = "--gen_length 64 --num_steps 128 --block_length 64"
+    run = parse_run(f"{KLASS} {given} --threshold 0.6 --kl_threshold 0.015")
+    assert "kl_threshold-0.015" in run_name(run) and "threshold-0.6" in run_name(run)
+    assert (run.num_forward, run.is_bound) == (64, True)
+
+
+def test_klass_with_a_circuit_is_refused_before_anything_starts():
+    with pytest.raises(ValueError, match="`--pc_ckpt demo` does not go with `--decoder klass`; leave out one of them"):
+        parse_run(f"{KLASS} --pc_ckpt demo")
+
+
+def test_klass_says_where_it_departs_from_its_authors_code():
+    assert not departures_of(vars(parse_run(f"{KLASS} --gen_length 256").config))
+    (line,) = departures_of(vars(parse_run(f"{KLASS} --gen_length 256 --num_steps 128").config))
+    assert line.startswith("klass commits what is left of a block in its last step")

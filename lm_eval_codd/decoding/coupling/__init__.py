@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lm_eval_codd.decoding.coupling.sampling import COUPLED_LOGITS, AnyOrder, Coupling, Independent, OneShot
 from lm_eval_codd.decoding.coupling.tiles import Tiles
 from lm_eval_codd.decoding.coupling.windows import BestWindow, BlockWindow, CoveringWindows, Members, WindowRule
-from lm_eval_codd.settings import REVISING
+from lm_eval_codd.settings import REVISING, TAKE_NO_CIRCUIT
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.protocols import Backbone, Chooser, Circuit
@@ -43,7 +43,12 @@ def make_tiles(config: DecodingConfig, circuit: Circuit | None) -> Tiles | None:
 
 
 def check_window(config: DecodingConfig, num_positions: int) -> None:
-    """Raise `ValueError` when a circuit's window of `num_positions` fits neither the blocks nor the answer."""
+    """Raise `ValueError` when a circuit's window of `num_positions` fits neither the blocks nor the answer.
+
+    So with a decoder that no circuit goes with.
+    """
+    if config.decoder in TAKE_NO_CIRCUIT:
+        raise ValueError(f"a circuit does not go with `decoder={config.decoder}`; leave out one of them")
     if config.decoder in REVISING:  # a tile may be longer than the answer
         return
     if config.goes_by_blocks and config.block_length != num_positions:
