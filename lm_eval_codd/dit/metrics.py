@@ -25,7 +25,7 @@ def unigram_entropy(ids: Iterable[int] | Tensor) -> float:
     """Nats of the distribution of ids in one sample. Low where a sample repeats itself."""
     each = ids.flatten().tolist() if isinstance(ids, torch.Tensor) else list(ids)
     shares = [count / len(each) for count in Counter(each).values()]
-    return -sum(share * math.log(share) for share in shares)
+    return sum(share * -math.log(share) for share in shares)
 
 
 class Scored(NamedTuple):
@@ -46,7 +46,7 @@ def generative_perplexity(
         texts: samples as text. For `duo` with special tokens kept, for `coupling` without padding.
         scorer: folder or hub id of an autoregressive model with its tokenizer, such as gpt2-large.
         protocol: see `Scorer`.
-        max_length: tokens of a text; what is longer is cut.
+        max_length: tokens of a text, at most as many as the scorer takes; what is longer is cut.
         batch_size: texts at a time.
 
     Returns:
@@ -72,7 +72,7 @@ class Scorer:
         path_or_hub_id: a folder or hub id with its tokenizer, such as gpt2-large.
         protocol: `duo` scores every token but the first, an end token only where it is the row's first; `coupling`
             every token but the first, of at most 256.
-        max_length: tokens of a text; what is longer is cut.
+        max_length: tokens of a text, at most as many as the scorer takes; what is longer is cut.
 
     Raises:
         ValueError: one line: there is no such protocol, or the scorer cannot be loaded.
@@ -82,12 +82,16 @@ class Scorer:
         if protocol not in PROTOCOLS:
             raise ValueError(unknown_value("protocol", protocol, PROTOCOLS))
         self._is_duo = protocol == "duo"
-        self._longest = max_length if self._is_duo else min(max_length, _LONGEST_OF_COUPLING)
         self._model, self._tokenizer = _load_scorer(path_or_hub_id)
+        longest = max_length if self._is_duo else min(max_length, _LONGEST_OF_COUPLING)
+        taken = getattr(self._model.config, "max_position_embeddings", None)
+        self._longest = longest if taken is None else min(longest, taken)
 
     @torch.inference_mode()
     def score(self, texts: Sequence[str], batch_size: int = 8) -> list[Scored]:
         """Each text by itself: padding is masked, and the last ones are scored too, so the batch changes nothing."""
+        if batch_size < 1:
+            raise ValueError(f"`batch_size={batch_size}` must be at least 1")
         rows = [self._tokenizer(text, add_special_tokens=False)["input_ids"][: self._longest] for text in texts]
         found: list[Scored] = []
         for start in range(0, len(rows), batch_size):

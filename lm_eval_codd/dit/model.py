@@ -84,6 +84,8 @@ class DiT:
         Raises:
             ValueError: one line: ids outside of the vocabulary, or no noise level where one is needed.
         """
+        if sigma is not None:
+            sigma = one_a_row("sigma", sigma, tokens)
         return self.network.head(self.hidden(self.checked(tokens), sigma))
 
     def log_x_theta(self, tokens: Tensor, sigma: Tensor | None = None) -> Tensor:
@@ -95,6 +97,8 @@ class DiT:
             tokens: as for `logits`; soft ones for duo and d3pm alone.
             sigma: as for `logits`; sedd always needs it.
         """
+        if sigma is not None:
+            sigma = one_a_row("sigma", sigma, tokens)
         logits = self.logits(tokens, sigma)
         size, flat = logits.shape[1], at_least_float32(logits.flatten(0, 1))
         if self.autoregressive is not None:
@@ -124,7 +128,9 @@ class DiT:
             return self.chain_rule(x0)[0]
         if z is None or t is None:
             raise ValueError(f"`z` and `t` are needed: the bound of {self.algo} is at given noisy ids and times")
-        nats = self.nelbo_of_noise(x0, self.checked(z), t)
+        if z.shape != x0.shape:
+            raise ValueError(f"`z` has shape {list(z.shape)}, and `x0` {list(x0.shape)}; give noisy ids of these rows")
+        nats = self.nelbo_of_noise(x0, self.checked(z), one_a_row("t", t, x0))
         return nats + self.reconstruction(x0) if isinstance(self.process, D3PM) else nats
 
     def nelbo_of_noise(self, x0: Tensor, z: Tensor, t: Tensor) -> Tensor:
@@ -206,6 +212,13 @@ class DiT:
                 f"`{self.source}` has {self.vocab_size}"
             )
         return tokens.to(self.device).long()
+
+
+def one_a_row(name: str, values: Tensor, rows: Tensor) -> Tensor:
+    """[B] of values of rows [B, ...]. Raises `ValueError`, one line, where they are more or fewer."""
+    if values.numel() != len(rows):
+        raise ValueError(f"`{name}` has shape {list(values.shape)}, and there are {len(rows)} rows; give one a row")
+    return values.flatten()
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from lm_eval_codd.dit.samplers import PREDICTORS, REMOVALS
@@ -34,7 +35,7 @@ def check_call(
     for name, value in counts.items():
         if value is None and name == "batch_size":
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
             raise ValueError(f"`{name}={value}` must be a whole number of at least 1")
     if length > dit.max_length:
         raise ValueError(f"`length={length}` is beyond the {dit.max_length} tokens that `{dit.source}` was trained on")
@@ -52,6 +53,11 @@ def check_call(
         _check_diffusion(dit, dit.process.predictors, predictor, noise_removal, p_nucleus, psi, steps)
         if prior is not None and list(prior.shape) != [num_samples, length]:
             raise ValueError(f"`prior` has shape {list(prior.shape)}; use [{num_samples}, {length}]")
+    if prior is not None and not bool(((prior >= 0) & (prior < dit.vocab_size)).all()):
+        raise ValueError(
+            f"`prior` holds ids from {int(prior.min())} to {int(prior.max())}; the vocabulary of `{dit.source}` has "
+            f"{dit.vocab_size}"
+        )
 
 
 def check_rows(

@@ -116,6 +116,20 @@ def test_a_position_without_noise_costs_nothing_under_a_mask_process(of_algo):
         assert torch.equal(of_algo(algo).nelbo(x0, x0, t), torch.zeros(1, 3, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("algo", GOLDENS)
+def test_noise_and_times_of_other_rows_are_refused(of_algo, algo):
+    model, x0, two = of_algo(algo), torch.tensor([[1, 2, 3], [4, 5, 6]]), torch.tensor([0.2, 0.4])
+    for call, said in (
+        (lambda: model.nelbo(x0, x0[:, :2], two), "`z` has shape [2, 2], and `x0` [2, 3]"),
+        (lambda: model.nelbo(x0, x0, two[:1]), "`t` has shape [1], and there are 2 rows; give one a row"),
+        (lambda: model.log_x_theta(x0, two[:1]), "`sigma` has shape [1], and there are 2 rows; give one a row"),
+        (lambda: model.logits(x0, two[:1]), "`sigma` has shape [1], and there are 2 rows; give one a row"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            call()
+        assert said in str(caught.value)
+
+
 def test_pieces_of_any_size_give_the_same(golden, of_algo, monkeypatch):
     data = golden(GOLDENS["duo"])
     for algo in GOLDENS:

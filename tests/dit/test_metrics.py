@@ -22,7 +22,7 @@ def test_entropy_in_nats(golden):
     data = golden("metrics")
     ours = [codd.unigram_entropy(row) for row in data["ids"]]
     assert ours == pytest.approx(data["entropy_each"].tolist(), abs=1e-6)
-    assert codd.unigram_entropy([3, 3, 3]) == 0
+    assert str(codd.unigram_entropy([3, 3, 3])) == "0.0"
     assert codd.unigram_entropy(torch.arange(8)) == pytest.approx(torch.tensor(8.0).log().item())
 
 
@@ -56,10 +56,19 @@ def test_what_is_longer_is_cut(texts, scorer):
     assert cut == pytest.approx(codd.generative_perplexity([" ".join(words[:6])], scorer), rel=1e-6)
 
 
+@pytest.mark.parametrize("protocol", ["duo", "coupling"])
+def test_what_is_longer_than_the_scorer_takes_is_cut(texts, scorer, protocol):
+    words = (" ".join(texts) * 3).split()
+    assert len(words) > 64
+    cut = codd.generative_perplexity([" ".join(words)], scorer, protocol)
+    assert cut == pytest.approx(codd.generative_perplexity([" ".join(words[:64])], scorer, protocol), rel=1e-6)
+
+
 def test_mistakes_are_one_line(texts, scorer, tmp_path):
     for arguments, said in (
         ((texts, scorer, "duoo"), "`protocol=duoo` is not known"),
         ((["w1"], scorer), "nothing to score"),
+        ((texts, scorer, "duo", 8, 0), "`batch_size=0` must be at least 1"),
         ((texts, tmp_path), "scorer"),
         ((texts, tmp_path / "nowhere" / "at" / "all"), "does not exist"),
     ):

@@ -2,6 +2,7 @@
 
 from itertools import pairwise, product
 
+import numpy as np
 import pytest
 import torch
 
@@ -244,6 +245,10 @@ class TestResults:
         assert codd.sample_dit(model, 1, 4, 3)[0].precision == "float64"
         assert codd.sample_dit(model, 1, 4, 3, use_float64=False)[0].precision == "float32"
 
+    def test_counts_may_come_out_of_arrays(self):
+        model, counts = random_dit("mdlm", vocab_size=5, length=4), np.array([2, 4, 3])
+        assert codd.sample_dit(model, *counts) == codd.sample_dit(model, 2, 4, 3)
+
     def test_no_mask_is_left_but_without_removal(self):
         for algo, predictor in (("mdlm", "ancestral"), ("sedd", "analytic"), ("d3pm", "ancestral")):
             model = random_dit(algo, vocab_size=5, length=8)
@@ -314,6 +319,8 @@ class TestMistakes:
             ("mdlm", {"prompts": [(1,), (5,)]}, "`prompts` hold id 5; the vocabulary of"),
             ("ar", {"p_nucleus": 0.5}, "leave them out"),
             ("ar", {"prior": torch.zeros(3, 1)}, "use [2, 1]"),
+            ("ar", {"prior": torch.tensor([[0], [5]])}, "`prior` holds ids from 0 to 5; the vocabulary of"),
+            ("duo", {"prior": torch.full((2, 8), -1)}, "`prior` holds ids from -1 to -1; the vocabulary of"),
         ],
     )
     def test_are_said_in_one_line(self, algo, options, said):
