@@ -9,13 +9,13 @@ Items = Sequence[tuple[float, int]]
 
 
 def perplexity(items: Items) -> float:
-    """exp(-sum of nats / sum of tokens); nan where there is no token.
+    """exp(-sum of nats / sum of tokens); nan where there is no token, inf beyond what a float holds.
 
     Args:
         items: (log-likelihood in nats, tokens) of each document.
     """
     tokens = sum(count for _, count in items)
-    return math.exp(-math.fsum(nats for nats, _ in items) / tokens) if tokens else math.nan
+    return _exp(-math.fsum(nats for nats, _ in items) / tokens) if tokens else math.nan
 
 
 def perplexity_stderr(items: Items) -> float:
@@ -29,4 +29,11 @@ def perplexity_stderr(items: Items) -> float:
         return math.nan
     mean = math.fsum(nats for nats, _ in items) / tokens
     squares = math.fsum((nats - mean * count) ** 2 for nats, count in items)
-    return math.exp(-mean) * math.sqrt(number / (number - 1) * squares) / tokens
+    return _exp(-mean) * math.sqrt(number / (number - 1) * squares) / tokens
+
+
+def _exp(nats: float) -> float:
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf
