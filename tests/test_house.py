@@ -46,7 +46,8 @@ MAY_IMPORT = {
     "templates": {"catalogue", "registration"},
     "benchmarks": {"catalogue", "grading", "templates"},
     "coupling_tasks": set(),
-    "corpora": {"backbones", "benchmarks", "dit", "latent"},
+    "packing": set(),
+    "corpora": {"backbones", "benchmarks", "dit", "latent", "packing"},
     "programs": {"benchmarks", "sandbox", "grading"},
     "harness": {"command_line", "host_errors", "registration"},
     "code_revision": {"benchmarks", "catalogue", "sandbox", "backbones", "outputs", "command_line"},
@@ -62,7 +63,7 @@ MAY_IMPORT = {
     "likelihood": {"settings", "backbones", "circuits", "decoding", "noise"},
     "dit": {
         *("settings", "names", "backbones", "circuits", "decoding", "noise", "transfer", "outputs", "command_line"),
-        *("tensor_files", "training", "hub_ids"),
+        *("tensor_files", "training", "hub_ids", "packing"),
     },
     "latent": {"backbones", "decoding", "noise", "settings", "command_line"},
     "inspection": {"backbones", "dit", "latent", "command_line"},

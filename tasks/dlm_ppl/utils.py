@@ -13,8 +13,9 @@ from lm_eval_codd.benchmarks import HAS_OUTPUT_TYPES, DataError, RollingTask, Ro
 from lm_eval_codd.carried import Nats, TokenText
 from lm_eval_codd.corpora.arguments import Arguments
 from lm_eval_codd.corpora.detokenise import VERSION
-from lm_eval_codd.corpora.packing import pack, tokenise
 from lm_eval_codd.corpora.perplexity import perplexity, perplexity_stderr
+from lm_eval_codd.corpora.tokenise import tokenise
+from lm_eval_codd.packing import pack
 
 __all__ = ["PackedTask", "perplexity", "perplexity_stderr", "process_results"]
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_eval_codd.backbones.plain_tokenizer import load_plain_tokenizer
-from lm_eval_codd.corpora.packing import GROUP, pack, tokenise
+from lm_eval_codd.corpora.tokenise import tokenise
+from lm_eval_codd.packing import GROUP, pack
 
 BOS, EOS = 29, 28
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lm_eval_codd.packing import pack
 from lm_eval_codd.training.data import read_rows
 from lm_eval_codd.training.noise import generator_for
 
@@ -137,13 +138,16 @@ def _packed(
         raise ValueError(f"`length={length}` of rows of text must be given, and be at least 3")
     if ids is None or ids.bos is None or ids.eos is None:
         raise ValueError("texts need a begin and an end token, and none are known here; give `bos_id` and `eos_id`")
-    stream: list[int] = []
+    tokens = _ended(config, values, tokenizer, ids.eos)
+    packed = pack(tokens, length=length, bos=ids.bos, eos=ids.eos, group=None)
+    return torch.from_numpy(packed.windows).long(), packed.dropped_tokens
+
+
+def _ended(
+    config: RunSettings, values: Iterable[str | list[int]], tokenizer: PreTrainedTokenizerBase, end: int
+) -> Iterator[list[int]]:
+    """The ids of each text, and the end token."""
     for number, value in enumerate(values, start=1):
         if not isinstance(value, str):
             raise ValueError(f"`data={config.data}`: row {number} is a list of ids among texts; give one kind of both")
-        stream += [*tokenizer(value, add_special_tokens=False)["input_ids"], ids.eos]
-    inner = length - 2
-    count, dropped = divmod(len(stream), inner)
-    middle = torch.tensor(stream[: count * inner], dtype=torch.int64).view(count, inner)
-    begin, end = (torch.full((count, 1), each) for each in (ids.bos, ids.eos))
-    return torch.cat([begin, middle, end], dim=1), dropped
+        yield [*tokenizer(value, add_special_tokens=False)["input_ids"], end]
