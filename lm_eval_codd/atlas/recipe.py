@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.atlas.settings import flags_of_settings
-from lm_eval_codd.atlas.unstated import METRIC, names_of
+from lm_eval_codd.atlas.unstated import METRIC, left_to_a_default, names_of
 from lm_eval_codd.registration import paper_dir
 from lm_eval_codd.runs.flags import convert
 from lm_eval_codd.runs.make_run import make_run
@@ -66,7 +66,7 @@ def recipe_of(source: Source, cell: Cell, assumed: Mapping[str, str] = _NONE) ->
         assumed: values by the names of the launcher's flags; those that the source does state are passed over.
     """
     missing, taken = [], {}
-    for phrase in cell.unknown:
+    for phrase in (*cell.unknown, *left_to_a_default(cell)):
         names = [name for name in names_of(phrase) or ("",) if name != METRIC]
         taken.update({name: assumed[name] for name in names if name in assumed})
         if any(name not in assumed for name in names):

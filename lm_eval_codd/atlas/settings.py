@@ -55,7 +55,7 @@ def flags_of_settings(cell: Cell, alias: str, family: str | None, assumed: Mappi
         flags.pop("num_steps", None)
     if cell.settings.get("canvas") == "whole":
         flags["paradigm"] = "full"
-    if "num_samples" in flags or "nll" in cell.settings:
+    if "num_samples" in {**flags, **assumed} or "nll" in cell.settings:
         return {**flags, **_of_likelihoods(cell.settings, alias)}
     if alias == "dream":
         # Its family's defaults here are those of one paper.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.names import unknown_name
 from lm_eval_codd.registration import paper_dir
@@ -12,11 +12,25 @@ from lm_eval_codd.runs.flags import convert
 from lm_eval_codd.runs.run_flags import FLAGS
 from lm_eval_codd.runs.yaml_file import read_yaml
 
-__all__ = ["METRIC", "names_of", "parse_assumed"]
+if TYPE_CHECKING:
+    from lm_eval_codd.atlas.cell import Cell
+
+__all__ = ["METRIC", "left_to_a_default", "names_of", "parse_assumed"]
 
 # Which figure it is: no flag, since one run has all of them.
 METRIC: Final = "metric"
 _KINDS: Final = {flag.name: flag.kind for flag in FLAGS}
+
+
+# How a source says that it has left a setting to its own code.
+_DEFAULT: Final = "default of "
+
+
+def left_to_a_default(cell: Cell) -> list[str]:
+    """Its settings that the source names and gives no value of, in the words that `names_of` reads."""
+    left = {name: value for name, value in cell.settings.items() if str(value).startswith(_DEFAULT)}
+    said = " ".join(cell.unknown)
+    return [f"{name} ({value})" for name, value in left.items() if name not in said]
 
 
 @functools.cache

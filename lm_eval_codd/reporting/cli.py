@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from lm_eval_codd.atlas.source import is_source
+from lm_eval_codd.atlas.source import is_source, source_names
 from lm_eval_codd.atlas.unstated import parse_assumed
 from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.command_line import Parser
@@ -107,6 +107,10 @@ def check_main(argv: Sequence[str]) -> int:
     if not 0 < args.level < 1:
         raise ValueError(f"`--level {args.level:g}` must be above 0 and below 1")
     is_of_cells = args.against is not None and not args.against.is_file() and is_source(str(args.against))
+    if args.against is not None and not is_of_cells and not args.against.exists():
+        raise ValueError(
+            f"`--against {args.against}` is no file and no source; sources are {', '.join(source_names())}"
+        )
     if args.assume and not is_of_cells:
         raise ValueError(f"`--assume {args.assume[0]}` is for the cells of a source; leave it out")
     _check_outputs(update=args.update, junit=args.junit, summary=args.summary)

@@ -50,6 +50,12 @@ class TestARunOf:
         assert (dream.likelihoods.estimator, dream.likelihoods.ladder_size) == ("mc_bernoulli", 32)
         assert dream.add_bos_token is True
 
+    def test_a_setting_left_to_a_default_is_unstated_until_it_is_assumed(self):
+        assert recipe("dllm:dllm.dream-base.piqa").unstated == ("mc_num (default of the class)",)
+        run = recipe("dllm:dllm.dream-base.piqa", num_samples="64").run
+        assert (run.likelihoods.num_samples, run.likelihoods.estimator) == (64, "mc_bernoulli")
+        assert recipe("dream:dream-instruct.gpqa.lik").unstated == ("mc_num",)
+
     def test_an_older_harness_has_all_examples_in_one_turn(self):
         assert recipe("fast_dllm:fast-dllm.llada.gsm8k.256.baseline").run.fewshot_as_multiturn is False
         assert recipe("dream:dream-instruct.gsm8k").run.fewshot_as_multiturn is None  # there are none
@@ -78,7 +84,6 @@ class TestNoRun:
             ("dllm:dllm.llada-instruct.hellaswag", "`hellaswag_gen` is a task of lm-eval fork alone"),
             ("d3llm:d3llm.llada.mbpp.vanilla", "`postprocess=postprocess_code_mbpp.py`: "),
             ("dream:dream-base.humaneval", "`escape_until=True`: "),
-            ("dllm:dllm.dream-base.arc_c", "`--num_samples default of the class` must be a whole number"),
         ],
     )
     def test_says_why_in_one_line(self, label, why):

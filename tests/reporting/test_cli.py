@@ -124,7 +124,7 @@ class TestCheck:
         ("arguments", "message"),
         [
             ([], "give either `--against`"),
-            (["--against", "nowhere.yaml"], "`nowhere.yaml` cannot be read"),
+            (["--against", "nowhere.yaml"], "`--against nowhere.yaml` is no file and no source; sources are cad, codd"),
             (["--against", str(PAPER), "--table", "3"], "`--table table3`"),
             (["--against", str(PAPER), "--level", "2"], "`--level 2` must be above 0 and below 1"),
         ],
