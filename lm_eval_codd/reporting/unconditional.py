@@ -9,7 +9,7 @@ from typing import Any, Final
 from lm_eval_codd.catalogue import COUPLING, DIT_TITLES
 from lm_eval_codd.settings import DecodingConfig, DiTSettings, facts_of
 from lm_eval_codd.settings.coupling import CouplingSettings
-from lm_eval_codd.settings.dit import PREDICTORS_OF
+from lm_eval_codd.settings.dit import PREDICTORS_OF, WHOLE_WINDOWS
 
 __all__ = ["ROW", "SAMPLER_AXES", "in_terms_of_others", "usual_sampler"]
 
@@ -78,9 +78,9 @@ def _of_bounds(
         return {}
     is_of_ids = "packing" in _mapping(task_config.get("metadata"))
     mode = str(likelihoods.get("windows_of_ids") if is_of_ids else settings.mode)
-    what = str(likelihoods.get("what") or "")
-    if is_of_ids and algo != "ar":
-        what += f"; windows of ids are scored whole (mode={mode})"
+    what = str(likelihoods.get("what") or "").removesuffix(WHOLE_WINDOWS)  # older results never say it
+    if is_of_ids and algo != "ar" and settings.mode != "joint":
+        what += WHOLE_WINDOWS
     asked = {"estimator": "exact" if algo == "ar" else mode, "num_samples": settings.num_samples}
     return {**likelihoods, "what": what, "settings": asked}
 

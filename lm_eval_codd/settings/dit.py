@@ -23,6 +23,8 @@ PREDICTORS_OF: Final[Mapping[str, tuple[str, ...]]] = {
 PREDICTORS: Final = ("ancestral", "analytic")
 NOISE_REMOVALS: Final = ("ancestral", "greedy", "none")
 MODES: Final = ("suffix", "joint")
+# Of results: those of a corpus have no context to keep clean.
+WHOLE_WINDOWS: Final = "; windows of ids are scored whole (mode=joint)"
 
 _DECODING: Final = {field.name: field for field in dataclasses.fields(DecodingFields)}
 
@@ -163,7 +165,8 @@ class DiTSettings:
             return "log-likelihood by the chain rule from left to right, exact"
         of_what = "the whole row, context included" if self.mode == "joint" else "the target, its context kept clean"
         steps = ", of 1000 steps" if algo == "d3pm" else ""
-        return f"{LOWER_BOUND}{steps}, over {self.num_samples} draws of noise, of {of_what} (mode={self.mode})"
+        windows = "" if self.mode == "joint" else WHOLE_WINDOWS
+        return f"{LOWER_BOUND}{steps}, over {self.num_samples} draws of noise, of {of_what} (mode={self.mode}){windows}"
 
 
 _ONLY_BOUNDS: Final = ("mode", "num_samples", "append_eos", "is_greedy")

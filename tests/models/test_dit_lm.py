@@ -133,6 +133,7 @@ class TestThroughLmEval:
         assert said["nfe"] == 10 * 7 and said["requests"] == 10
         assert said["likelihoods"]["what"].startswith("lower bound of the log-likelihood, of 1000 steps, over 3 draws")
         assert said["likelihoods"]["bound"] is True and said["likelihoods"]["root_mean_square_stderr"] > 0
+        assert said["likelihoods"]["what"].endswith("(mode=suffix); windows of ids are scored whole (mode=joint)")
         assert said["likelihoods"]["windows_of_ids"] == "joint"
         assert "5 samples had a prompt" in "\n".join(said["warnings"])
         exact = run(DiTAR(folders["dit_ar"], **of("dit_ar")), ["windows", "choices"])["config"]

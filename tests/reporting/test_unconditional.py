@@ -75,6 +75,15 @@ class TestTables:
         assert any("scored whole (mode=joint)" in note for note in corpus.notes)
         assert any("not the benchmark's published rows" in note for note in corpus.notes)
 
+    def test_what_is_scored_whole_is_said_once_whatever_the_results_say(self, written, edited):
+        whole = "; windows of ids are scored whole (mode=joint)"
+
+        def change(results):
+            results["config"]["likelihoods"]["what"] = results["config"]["likelihoods"]["what"].removesuffix(whole)
+
+        notes = [tables(folder)[1].notes for folder in (written, edited(change))]
+        assert notes[0] == notes[1] and "\n".join(notes[0]).count(whole) == 1
+
     def test_without_its_entropy_generative_perplexity_is_refused(self, edited):
         for lacking in ("entropy,none", "nfe,none"):
             folder = edited(lambda results, name=lacking: results["results"]["dlm_gen_ppl"].pop(name))
