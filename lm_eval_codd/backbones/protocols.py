@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -106,3 +106,12 @@ class KeyValues(Protocol):
     def crop(self, num_columns: int) -> None:
         """Drop so many columns on the left of every row."""
         ...
+
+
+def check_backbone(value: Any) -> None:
+    """Raise `TypeError`, in one line, for what answers no prompts: other models of this package, and other objects."""
+    if not (hasattr(value, "family") or hasattr(value, "eos_id")):
+        raise TypeError(
+            f"`backbone` is a {type(value).__name__}, which answers no prompts and has no likelihood given one; give "
+            "what load_backbone loads (a Coupling Model is sampled by sample_coupling, a DiT by sample_dit)"
+        )

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from lm_eval_codd.backbones.protocols import check_backbone
 from lm_eval_codd.settings import DecodingConfig
 
 
@@ -29,6 +30,7 @@ def check_call(
             raise TypeError(
                 f"`{name}={value}` is a name, and decoding takes what is loaded; give {how}({str(value)!r})"
             )
+    check_backbone(backbone)
     if isinstance(config, dict):
         given = ", ".join(f"{name}={value!r}" for name, value in config.items())
         raise TypeError(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from lm_eval_codd.backbones.protocols import check_backbone
 from lm_eval_codd.settings import LikelihoodConfig
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def check_call(backbone: Any, pairs: Any, config: Any, circuit: Any) -> None:
     for name, value, how in (("backbone", backbone, "load_backbone"), ("circuit", circuit, "load_circuit")):
         if isinstance(value, str | os.PathLike):
             raise TypeError(f"`{name}={value}` is a name; give what is loaded: {how}({str(value)!r})")
+    check_backbone(backbone)
     if not isinstance(config, LikelihoodConfig):
         raise TypeError(f"`config` is a {type(config).__name__}; give a LikelihoodConfig")
     for index, pair in enumerate(pairs):

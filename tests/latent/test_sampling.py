@@ -129,3 +129,13 @@ class TestMistakes:
             load("latent_mdm").logits(torch.zeros(2, 16, 12))
         with pytest.raises(ValueError, match="ids from 0 to 211"):
             load("latent_mdm").logits(torch.zeros(1, 16, 12), torch.tensor([[0] * 15 + [211]]))
+
+
+class TestWhatItIsNot:
+    @pytest.mark.parametrize("name", ["v3", "latent_mdm"])
+    def test_a_prompt_or_a_likelihood_is_an_error_of_one_line(self, load, name):
+        message = r"^`backbone` is a CouplingModel, which answers no prompts .*\(a Coupling Model is sampled by [^\n]*$"
+        with pytest.raises(TypeError, match=message):
+            codd.generate(load(name), [[1]], codd.DecodingConfig())
+        with pytest.raises(TypeError, match=message):
+            codd.log_likelihood(load(name), [([1], [2])], codd.LikelihoodConfig())
