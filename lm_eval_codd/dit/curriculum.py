@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Of the official finite difference, for a given p.
 _DIFFERENCE: Final = 1e-3
+# Of signal and of noise: with none of one the bound is 0 times infinity.
+_LEAST: Final = 1e-12
 
 
 def curriculum_loss(
@@ -71,6 +73,6 @@ def require_duo(dit: DiT) -> None:
 def _alpha_and_slope(gamma: Tensor, vocab_size: int, p: Probability | None) -> tuple[Tensor, Tensor]:
     if p is None:
         here, slope = diffusion_transform(gamma, vocab_size)
-        return alpha_of(here, vocab_size), vocab_size / (vocab_size - 1) * slope
+        return alpha_of(here, vocab_size).clamp(_LEAST, 1 - _LEAST), vocab_size / (vocab_size - 1) * slope
     alpha, there = (alpha_of(p(each).double(), vocab_size) for each in (gamma, gamma + _DIFFERENCE))
     return alpha, (there - alpha) / _DIFFERENCE

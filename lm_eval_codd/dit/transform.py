@@ -31,7 +31,8 @@ def diffusion_transform(gamma: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]
     density[[0, -1]] /= 2
     mu = torch.exp(-gamma / 2)
     largest = torch.exp((vocab_size - 1) * torch.special.log_ndtr(mu[..., None] + u))
-    return largest @ density, -mu / 2 * (largest @ (density * u))
+    # The sum is off by 1e-14, and with p above 1 alpha would be too.
+    return (largest @ density).clamp(1 / vocab_size, 1), -mu / 2 * (largest @ (density * u))
 
 
 def alpha_of(p: Tensor, vocab_size: int) -> Tensor:

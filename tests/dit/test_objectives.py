@@ -30,6 +30,12 @@ def test_the_integral_is_the_official_table(golden, name):
 
 
 @pytest.mark.parametrize("size", [2, 32, 50258])
+def test_it_is_a_probability_at_all_ends(size):
+    p, _ = codd.diffusion_transform(torch.tensor([-100.0, -12, -8, -5, 40, 80, 100]), size)
+    assert ((p >= 1 / size) & (p <= 1)).all()
+
+
+@pytest.mark.parametrize("size", [2, 32, 50258])
 def test_the_derivative_is_that_of_the_integral(size):
     gamma = torch.linspace(-5, 3, 9, dtype=torch.float64)
     step = 1e-5
@@ -89,6 +95,14 @@ class TestCurriculum:
         # The bound is linear in the derivative of alpha, and is told t by alpha alone.
         model.schedule = type("At", (), {"alpha": lambda self, t: alpha, "slope": lambda self, t: slope})()
         assert torch.allclose(loss, model.nelbo(x0, z, t), atol=1e-9)
+
+    @pytest.mark.parametrize("size", [5, 50])
+    def test_ends_without_noise_and_without_signal_cost_nothing(self, size):
+        model = random_dit("duo", vocab_size=size, length=3)
+        eps = torch.randn(2, 3, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        t = torch.tensor([0.0, 1.0], dtype=torch.float64)
+        loss = codd.curriculum_loss(model, torch.tensor([[1, 2, 3], [0, 4, 4]]), t, eps, -12, 80, 1e-3)
+        assert torch.allclose(loss, torch.zeros(2, 3, dtype=torch.float64), atol=1e-6)
 
     def test_another_algorithm_is_refused(self):
         model = random_dit("mdlm", vocab_size=7, length=5)
