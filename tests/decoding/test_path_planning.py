@@ -209,7 +209,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"cache": "dual"}, "`cache=dual` is read by decoder=unmasking or decoder=cad, not by `decoder=p2`"),
+            ({"cache": "dual"}, "`cache=dual` is read by .*, not by `decoder=p2`"),
             ({"threshold": 0.9}, "`threshold=0.9` is read by .*, not by `decoder=p2`"),
             ({"block_length": 8}, "`block_length=8` is read by .*, not by `decoder=p2`"),
             ({"alg": "entropy"}, "`alg=entropy` is read by decoder=unmasking, not by `decoder=p2`"),
