@@ -89,7 +89,7 @@ def chosen_cells(text: str) -> tuple[Source, list[Cell]]:
         if not fits:
             near = near_names(wanted, [cell.id for cell in source.cells])
             hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-            raise ValueError(f"`--paper {name}:{wanted}`: {name} has no such cell; --dry-run lists them all{hint}")
+            raise ValueError(f"`{name}:{wanted}`: no such cell; `./eval.sh --paper {name} --dry-run` lists them{hint}")
         found.update((cell.id, cell) for cell in fits)
     return source, list(found.values())
 

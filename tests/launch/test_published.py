@@ -71,7 +71,7 @@ class TestADryRun:
         "arguments, message",
         [
             (["--paper", "lada"], "`paper=lada` is not known; use one of list, table1, "),
-            (["--paper", "llada:x"], "`--paper llada:x`: llada has no such cell"),
+            (["--paper", "llada:x"], "`llada:x`: no such cell"),
             (["--paper", "llada", "--assume", "eta=1"], "`--assume eta`: no chosen cell leaves it unsaid"),
             (["--demo", "--assume", "eta=1"], "`--assume` is for the cells of a --paper SOURCE"),
         ],

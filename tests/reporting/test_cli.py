@@ -125,6 +125,7 @@ class TestCheck:
         [
             ([], "give either `--against`"),
             (["--against", "nowhere.yaml"], "`--against nowhere.yaml` is no file and no source; sources are cad, codd"),
+            (["--against", "llada:x"], "`llada:x`: no such cell; `./eval.sh --paper llada --dry-run` lists them"),
             (["--against", str(PAPER), "--table", "3"], "`--table table3`"),
             (["--against", str(PAPER), "--level", "2"], "`--level 2` must be above 0 and below 1"),
         ],
