@@ -6,18 +6,16 @@ import dataclasses
 import json
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final, cast
 
 from lm_eval_codd import packaged
-from lm_eval_codd.catalogue import MASKED_LM, MODEL_ALIASES, TASKS, Task, members, short_name
-from lm_eval_codd.catalogue import task_name as own_task_name
+from lm_eval_codd.catalogue import MASKED_LM, MODEL_ALIASES, members
 from lm_eval_codd.names import translate
 from lm_eval_codd.registration import MODELS
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
 from lm_eval_codd.runs.recognition import block_settings, check_family, recognise
-from lm_eval_codd.runs.run import Run, decodes_nothing, is_own_task, num_documents
+from lm_eval_codd.runs.run import Run, decodes_nothing
 from lm_eval_codd.runs.run_flags import (
     ATTENTIONS,
     CIRCUIT_SETTINGS,
@@ -27,7 +25,6 @@ from lm_eval_codd.runs.run_flags import (
     NAMES_HERE,
     PROTOCOLS,
     SETTINGS,
-    TEMPLATE_WORDS,
 )
 from lm_eval_codd.runs.run_sources import (
     read_adapter,
@@ -35,6 +32,18 @@ from lm_eval_codd.runs.run_sources import (
     read_circuit,
     read_planner,
     read_tokenizer,
+)
+from lm_eval_codd.runs.run_task import (
+    check_within,
+    own_task,
+    read_chat_template,
+    read_documents,
+    read_include_path,
+    read_json_object,
+    read_metadata,
+    read_num_shot,
+    read_turns,
+    task_name,
 )
 from lm_eval_codd.settings import (
     DEFAULT_NUM_STEPS,
@@ -45,23 +54,13 @@ from lm_eval_codd.settings import (
     LikelihoodConfig,
     unknown_value,
 )
-from lm_eval_codd.templates import PAPER, TEMPLATE, check_template
 
 # The official harness cuts prompts to 2048 - 256 tokens for LLaDA, whatever the answer's length. For Dream it reads
 # the checkpoint's own length (131,072), which cuts nothing.
 _OFFICIAL_PROMPT_LENGTH: Final = 2048 - 256
 
-# How lm-eval's own tasks are named beside ours.
-_STOCK: Final = "stock:"
-
-# What is typed for `--chat_template false` and true, and is no template's name.
-_NO_TEMPLATES: Final = ("no", "yes", "off", "on", "none", "0", "1")
-
 # Far above what anybody means; more is a slip of the finger, which would be noticed hours later.
-_MOST_DOCUMENTS: Final = 10**9
-_MOST_NAMED: Final = 10**6
 _MOST_ROWS: Final = 10**5
-_MOST_SHOTS: Final = 1000
 
 
 def parse_run(text: str, defaults: Mapping[str, Any] | None = None) -> Run:
@@ -117,11 +116,11 @@ def make_run(given: Mapping[str, Any]) -> Run:
         if name in given and given[name] not in allowed:
             raise ValueError(unknown_value(name, given[name], allowed))
     task = task_name(given["task"])
-    own = _own(task)
+    own = own_task(task)
     if own is not None and own.gen_length is not None:
         given = {"gen_length": own.gen_length, **given}
     family = _family(alias, given)
-    include_path = _include_path(given, task)
+    include_path = read_include_path(given, task)
     is_decoded = not decodes_nothing(task, include_path)
     given = {**block_settings(read_checkpoint(alias, given)[1], family, given), **given}
     config = _config(family, given)
@@ -138,7 +137,7 @@ def make_run(given: Mapping[str, Any]) -> Run:
         folder = str(packaged.CHECKPOINTS.get(checkpoint, checkpoint))
         own_length = checkpoints.check_model(flag, folder, gen_length)
         check_family(flag, folder, checkpoints.model_type(folder), family)
-    limit, samples = _documents(given)
+    limit, samples = read_documents(given)
     protocol = given.get("protocol", "paper")
     max_length = _max_length(given, gen_length, own_length)
     if protocol == "official" and family == "llada" and not checkpoints.is_packaged(checkpoint):
@@ -154,14 +153,14 @@ def make_run(given: Mapping[str, Any]) -> Run:
         planner=read_planner(given, config),
         tokenizer=read_tokenizer(given),
         add_bos_token=given.get("add_bos_token"),
-        chat_template_args=_json_object("chat_template_args", given.get("chat_template_args")),
-        metadata=_metadata(given, task),
+        chat_template_args=read_json_object("chat_template_args", given.get("chat_template_args")),
+        metadata=read_metadata(given, task),
         likelihood=_likelihood(given),
         dtype=given.get("dtype"),
         batch_size=_batch_size(given.get("batch_size", "1")),
-        chat_template=_chat_template(given, checkpoint, task),
-        num_shot=_num_shot(given, task),
-        fewshot_as_multiturn=_turns(given, task),
+        chat_template=read_chat_template(given, checkpoint, task),
+        num_shot=read_num_shot(given, task),
+        fewshot_as_multiturn=read_turns(given, task),
         include_path=include_path,
         limit=limit,
         samples=samples,
@@ -181,95 +180,6 @@ def _family(alias: str, given: Mapping[str, Any]) -> Family:
         if given.get(name) is not None:
             raise ValueError(f"`--{name} {given[name]}` is read with --model_alias {MASKED_LM}; leave it out")
     return cast("Family", alias)
-
-
-def task_name(name: str) -> str:
-    """lm-eval's name of the task; our short names win over lm-eval's own, which `stock:` reaches.
-
-    Raises:
-        ValueError: it is a flag, or more than one task.
-    """
-    if not name or name.startswith("-") or "," in name or name != name.strip():
-        raise ValueError(f"`--task {name}` is not the name of a task; give one, such as gsm8k")
-    if name.startswith(_STOCK):
-        return name.removeprefix(_STOCK)
-    return own_task_name(name) if name in TASKS else name
-
-
-def _own(task: str) -> Task | None:
-    """What is known of a task by lm-eval's name, if it comes with this package."""
-    short = short_name(task)
-    return None if short is None else TASKS[short]
-
-
-def _num_shot(given: Mapping[str, Any], task: str) -> int | None:
-    number = given.get("num_shot")
-    if number is not None:
-        _within("num_shot", number, 0, _MOST_SHOTS)
-    short = short_name(task)
-    if short is None:
-        return number
-    if number:
-        stock = TASKS[short].stock
-        or_else = "" if stock is None else f", or use lm-eval's ({_STOCK}{stock})"
-        raise ValueError(f"`--num_shot {number}`: {short} is zero-shot; leave it out{or_else}")
-    return 0
-
-
-def _turns(given: Mapping[str, Any], task: str) -> bool | None:
-    """Whether examples are turns; None where lm-eval decides, and where there are none."""
-    value = given.get("fewshot_as_multiturn")
-    if value is None:
-        return None
-    written = str(value).lower()
-    if is_own_task(task):
-        raise ValueError(f"`--fewshot_as_multiturn {written}`: {short_name(task)} is zero-shot; leave it out")
-    if value and given.get("chat_template", "auto").lower() == "false":
-        raise ValueError("`--fewshot_as_multiturn true` needs a chat template; leave out one of them")
-    return value
-
-
-def _include_path(given: Mapping[str, Any], task: str) -> str | None:
-    """The user's folder of tasks, for tasks that are not of this package."""
-    value = given.get("include_path")
-    if value is None:
-        return None
-    folder = Path(value).expanduser()
-    if not value or not folder.is_dir():
-        raise ValueError(f"`--include_path {value}`: there is no such folder; give the folder of your task files")
-    return None if is_own_task(task) else str(folder.resolve())
-
-
-def _chat_template(given: Mapping[str, Any], checkpoint: str, task: str) -> bool | str:
-    """Whether prompts go through a chat template, or its name; by default as the task's protocol has it.
-
-    A checkpoint that is not on this machine yet is taken to have one.
-    """
-    value = given.get("chat_template", "auto")
-    if value.lower() in (*TEMPLATE_WORDS, *_NO_TEMPLATES):
-        value = value.lower()
-    if value in _NO_TEMPLATES:
-        raise ValueError(f"`--chat_template {value}` must be auto, true, false, or the name of a template")
-    own = _own(task)
-    if value == "false" or (value == "auto" and own is not None and not own.chat_template):
-        return False
-    folder = checkpoints.folder_of(checkpoint, packaged.CHECKPOINTS)
-    names = None if folder is None else checkpoints.chat_templates(folder)
-    if value == "auto":
-        return names is None or bool(names)
-    if names == []:
-        raise ValueError(
-            f"`--chat_template {value}`: the tokenizer of {checkpoint} has no chat template; use auto or false for a "
-            "base checkpoint, or put one into its folder as chat_template.jinja"
-        )
-    if value == "true":
-        return True
-    if names is not None and value not in names:
-        raise ValueError(
-            f"`--chat_template {value}`: the tokenizer's templates are {', '.join(names)}; use one of them, auto, true "
-            "or false"
-        )
-    return value
 
 
 def _config(family: Family, given: Mapping[str, Any]) -> DecodingConfig:
@@ -300,7 +210,9 @@ def _likelihood(given: Mapping[str, Any]) -> str | None:
     """The settings of log-likelihoods that are not their default."""
     own = {name: given[name] for name in ONLY_LIKELIHOODS if name in given}
     checked, usual = vars(LikelihoodConfig(**own)), vars(LikelihoodConfig())
-    return _json_object("likelihood", json.dumps({name: checked[name] for name in own if checked[name] != usual[name]}))
+    return read_json_object(
+        "likelihood", json.dumps({name: checked[name] for name in own if checked[name] != usual[name]})
+    )
 
 
 def _read_dream_switches(family: Family, given: Mapping[str, Any], settings: dict[str, Any]) -> None:
@@ -338,75 +250,9 @@ def _max_length(given: Mapping[str, Any], gen_length: int | None, own_length: in
     return length
 
 
-def _metadata(given: Mapping[str, Any], task: str) -> str | None:
-    """Arguments of a task, its template among them; the default one is not said."""
-    arguments = json.loads(_read_metadata(given.get("metadata")) or "{}")
-    chosen, other = given.get(TEMPLATE), arguments.pop(TEMPLATE, None)
-    if chosen is not None and other is not None and chosen != other:
-        raise ValueError(f"`--template {chosen}` contradicts `--metadata {TEMPLATE}={other}`; leave one out")
-    name = chosen if chosen is not None else other
-    if name is not None and name != PAPER:
-        check_template(task, str(name), f"`--template {name}`")
-        arguments[TEMPLATE] = name
-    return json.dumps(arguments, sort_keys=True) if arguments else None
-
-
-def _read_metadata(text: str | None) -> str | None:
-    """A JSON object, or `name=value` and more of them after commas."""
-    if text is None or text.lstrip().startswith("{"):
-        return _json_object("metadata", text)
-    pairs = [pair.partition("=") for pair in text.split(",")]
-    if not all(name and equals for name, equals, _ in pairs):
-        raise ValueError(f"`--metadata {text}` must be name=value, such as clean=off, or a JSON object")
-    return json.dumps({name.strip(): value for name, _, value in pairs}, sort_keys=True)
-
-
-def _json_object(name: str, text: str | None) -> str | None:
-    if text is None:
-        return None
-    try:
-        content = json.loads(text)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise ValueError(f'`--{name} {text}` must be a JSON object, such as {{"enable_thinking": false}}')
-    return json.dumps(content, sort_keys=True) if content else None
-
-
-def _documents(given: Mapping[str, Any]) -> tuple[float | None, tuple[int, int] | None]:
-    """The documents a run is held to: a limit, a slice, or neither. -1 stands for 'not given', as in eval.py."""
-    limit = given.get("limit")
-    if limit is not None and not (0 < limit < 1 or (limit >= 1 and float(limit).is_integer())):
-        raise ValueError(f"`--limit {limit:g}` must be a whole number, or a share between 0 and 1")
-    if limit is not None and limit > _MOST_DOCUMENTS:
-        raise ValueError(
-            f"`--limit {limit:g}` is more than any task has; use at most {_MOST_DOCUMENTS}, or leave it out for all"
-        )
-    first, end = (None if given.get(name) == -1 else given.get(name) for name in ("sample_sid", "sample_eid"))
-    if first is None and end is None:
-        return limit, None
-    if first is None or end is None:
-        raise ValueError("`--sample_sid` and `--sample_eid` go together; give both")
-    if limit is not None:
-        raise ValueError("`--limit` and `--sample_sid`, `--sample_eid` exclude each other; use one")
-    if not 0 <= first < end:
-        raise ValueError(f"`--sample_sid {first} --sample_eid {end}` is an empty slice; sid must be below eid, from 0")
-    rows = num_documents(short_name(task_name(given["task"])) or given["task"])
-    if rows is not None and end > rows:
-        raise ValueError(f"`--sample_eid {end}` is beyond the {rows} documents of {given['task']}")
-    # Every one of them is named to lm-eval.
-    _within("sample_eid", end, 1, _MOST_NAMED)
-    return None, (first, end)
-
-
 def _batch_size(value: str) -> str:
     if value != "auto" and not (value.isdecimal() and int(value) >= 1):
         raise ValueError(f"`--batch_size {value}` must be a whole number of 1 or more, or auto")
     if value != "auto":
-        _within("batch_size", int(value), 1, _MOST_ROWS)
+        check_within("batch_size", int(value), 1, _MOST_ROWS)
     return value
-
-
-def _within(name: str, value: int, lowest: int, most: int) -> None:
-    if not lowest <= value <= most:
-        raise ValueError(f"`--{name} {value}` must be {lowest} or more, and at most {most}")
