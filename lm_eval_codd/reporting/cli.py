@@ -106,6 +106,7 @@ def check_main(argv: Sequence[str]) -> int:
         raise ValueError("give either `--against` a reference to compare with, or `--update` a file to make one")
     if not 0 < args.level < 1:
         raise ValueError(f"`--level {args.level:g}` must be above 0 and below 1")
+    _check_outputs(update=args.update, junit=args.junit, summary=args.summary)
     is_of_cells = args.against is not None and not args.against.is_file() and is_source(str(args.against))
     if args.against is not None and not is_of_cells and not args.against.exists():
         raise ValueError(
@@ -113,7 +114,6 @@ def check_main(argv: Sequence[str]) -> int:
         )
     if args.assume and not is_of_cells:
         raise ValueError(f"`--assume {args.assume[0]}` is for the cells of a source; leave it out")
-    _check_outputs(update=args.update, junit=args.junit, summary=args.summary)
     folder = without_contradicted(read_folder(args.results))
     if args.update is not None:
         return _update(folder, args.update, args.results)
