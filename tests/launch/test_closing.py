@@ -67,9 +67,10 @@ def test_the_decoders_in_docs_are_those_of_the_reference():
         name = one.key.alg if one.key.system == BASE else f"{one.key.alg}, {one.key.system}"
         figures = (share(one), f"{nfe:.1f}", f"{tokens / nfe:.1f}", f"{share(fixed)} at {fixed.key.steps}")
         wanted.add((name, *figures, difference_text(pair)))
-    table = rows(DECODERS.read_text(encoding="utf-8"))[1:]
+    first, *lines = rows(DECODERS.read_text(encoding="utf-8"))[1:]
     assert len(wanted) == 15
-    assert {tuple(row) for row in table[1:]} == wanted
+    # Other tables of the file have fewer columns.
+    assert {tuple(row) for row in lines if len(row) == len(first)} == wanted
 
 
 def share(reference) -> str:
