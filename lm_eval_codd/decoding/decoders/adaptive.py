@@ -16,6 +16,7 @@ from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_like
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import RULES
 from lm_eval_codd.decoding.coupling import make_coupling
+from lm_eval_codd.decoding.decoders.open_block import open_block
 from lm_eval_codd.decoding.step import Decision, Look, Step
 from lm_eval_codd.noise import Stream
 
@@ -61,14 +62,9 @@ class Adaptive:
     def look(self, canvas: Canvas) -> Look:
         """See `Decoder`."""
         masked = canvas.masked
-        # A block that was left with masks in it is not entered again.
-        is_ahead = self._block >= canvas.step[:, None] // self._steps_of_block
-        is_open = masked.unflatten(1, (len(self._block), -1)).any(dim=2) & is_ahead
-        going = is_open.any(dim=1)
-        if self._config.stop_at_eos:
-            going &= ~canvas.ended()
-        block = is_open.int().argmax(dim=1)
-        number = canvas.step.maximum(block * self._steps_of_block)
+        going, block, number = open_block(
+            canvas, self._block, self._steps_of_block, stop_at_eos=self._config.stop_at_eos
+        )
         wanted = masked & (self._block_of_column == block[:, None]) & going[:, None]
         budget = torch.where(self._is_last(number), self._config.block_length, self._config.max_per_step)
         return Look(number, block, wanted, wanted.sum(dim=1), budget=budget)

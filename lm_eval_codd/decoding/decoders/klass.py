@@ -17,6 +17,7 @@ from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_like
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import low_confidence
 from lm_eval_codd.decoding.coupling import check_window
+from lm_eval_codd.decoding.decoders.open_block import open_block
 from lm_eval_codd.decoding.step import Decision, Look, Step
 from lm_eval_codd.noise import Stream
 from lm_eval_codd.settings import SCORE_WHAT_IS_DRAWN
@@ -75,14 +76,9 @@ class Klass:
     def look(self, canvas: Canvas) -> Look:
         """See `Decoder`."""
         masked = canvas.masked
-        # A block where the mask itself was predicted is not entered again.
-        is_ahead = self._block >= canvas.step[:, None] // self._steps_of_block
-        is_open = masked.unflatten(1, (len(self._block), -1)).any(dim=2) & is_ahead
-        going = is_open.any(dim=1)
-        if self._config.stop_at_eos:
-            going &= ~canvas.ended()
-        block = is_open.int().argmax(dim=1)
-        number = canvas.step.maximum(block * self._steps_of_block)
+        going, block, number = open_block(
+            canvas, self._block, self._steps_of_block, stop_at_eos=self._config.stop_at_eos
+        )
         ahead = self._block_of_column - block[:, None]
         here = masked & (ahead == 0) & going[:, None]
         # The next block's first step is compared with this one's last, and no step knows that it is the last.
