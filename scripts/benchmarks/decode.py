@@ -12,7 +12,7 @@ import torch
 
 import lm_eval_codd as codd
 from benchmarks import comparisons
-from benchmarks.arguments import whole
+from benchmarks.arguments import add_device, device_of, whole
 from benchmarks.circuit import random_circuit
 from benchmarks.comparisons import Bench
 from benchmarks.ladder import climb
@@ -94,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shape", choices=PRESETS, default="small", help="of the backbone and its requests; llada-8b needs a GPU"
     )
-    parser.add_argument("--device", help="such as cpu or cuda:1; a GPU where there is one when not given")
+    add_device(parser)
     parser.add_argument("--seed", type=whole(0), default=0, help="of weights and prompts")
     for name, explained in _CHANGEABLE.items():
         least = 0 if name == "num_latents" else 1
@@ -121,9 +121,7 @@ def run(arguments: argparse.Namespace) -> list[Row]:
     Raises:
         ValueError: the device is not there.
     """
-    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"`--device {device}` is not there: this torch finds no GPU; use cpu")
+    device = device_of(arguments.device)
     preset = PRESETS[arguments.shape]
     given = {name: value for name in _CHANGEABLE if (value := getattr(arguments, name)) is not None}
     asked = dataclasses.replace(preset, **given)
