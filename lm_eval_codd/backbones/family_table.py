@@ -36,11 +36,16 @@ def decoding_of(layout: Layout, attention: str = "full") -> str:
 
 def checked_of(layout: Layout) -> str:
     """Which outputs of the authors' code are equal here, on tiny random weights."""
-    return " and ".join(layout.goldens) or "nothing (unsupported)"
+    return " and ".join(layout.goldens) or "no golden (unsupported)"
 
 
 def _row(layout: Layout) -> tuple[str, ...]:
     mark = f"`model_type: {layout.model_type}`" + (" and a mask token" if layout.is_plain else "")
+    if layout.needs_family:
+        mark += f", with `family={layout.family}`"
+    if layout.also_marked is not None:
+        other, fields = layout.also_marked
+        mark += f", or `{other}` with {' and '.join(f'`{name}`' for name in fields)}"
     attention = "full"
     if layout.is_block_causal and layout.block_length is not None:
         name, usual = layout.block_length

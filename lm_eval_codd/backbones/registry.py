@@ -11,9 +11,11 @@ from lm_eval_codd.backbones.families.ecdlm import ECDLM
 from lm_eval_codd.backbones.families.fast_dllm_v2 import FAST_DLLM_V2
 from lm_eval_codd.backbones.families.llada import LLADA
 from lm_eval_codd.backbones.families.llada2 import LLADA2
+from lm_eval_codd.backbones.families.llada2_veomni import LLADA2_VEOMNI
 from lm_eval_codd.backbones.families.lladamoe import LLADA_MOE
 from lm_eval_codd.backbones.families.open_dllm import OPEN_DLLM_QWEN2, OPEN_DLLM_QWEN3
-from lm_eval_codd.backbones.families.sdar import SDAR
+from lm_eval_codd.backbones.families.qwen3_moe import OPEN_DLLM_QWEN3_MOE, QWEN3_MOE
+from lm_eval_codd.backbones.families.sdar import SDAR, SDAR_MOE
 from lm_eval_codd.settings import unknown_value
 from lm_eval_codd.token_files import find_mask
 
@@ -29,8 +31,12 @@ LAYOUTS: Final[list[Layout]] = [
     A2D_QWEN2,
     OPEN_DLLM_QWEN2,
     OPEN_DLLM_QWEN3,
+    QWEN3_MOE,
+    OPEN_DLLM_QWEN3_MOE,
     SDAR,
+    SDAR_MOE,
     LLADA2,
+    LLADA2_VEOMNI,
     FAST_DLLM_V2,
     ECDLM,
 ]
@@ -55,18 +61,20 @@ def find_layout(checkpoint: Checkpoint, family: str | None = None) -> Layout:
     if family is not None and family not in families:
         raise CheckpointError(unknown_value("family", family, families))
     model_type = checkpoint.config.get("model_type")
-    for layout in LAYOUTS:
-        if layout.model_type == model_type:
-            if layout.is_plain and family is None and _mark(checkpoint) is None:
+    if (layout := _named_by_files(checkpoint)) is not None:
+        if layout.is_plain and family is None:
+            if _mark(checkpoint) is None:
                 raise CheckpointError(_autoregressive(checkpoint, layout))
-            if family not in (None, layout.family, layout.decoding):
-                if (other := _as_plain(layout, family)) is not None:
-                    return other
-                raise CheckpointError(
-                    f"`family={family}`: checkpoint `{checkpoint.source}` is {layout.family} (`model_type: "
-                    f"{model_type}`); {_instead(layout)}"
-                )
-            return layout
+            if layout.needs_family:
+                raise CheckpointError(_shifted_or_not(checkpoint, layout))
+        if family not in (None, layout.family, layout.decoding):
+            if (other := _as_plain(layout, family)) is not None:
+                return other
+            raise CheckpointError(
+                f"`family={family}`: checkpoint `{checkpoint.source}` is {layout.family} (`model_type: "
+                f"{model_type}`); {_instead(layout)}"
+            )
+        return layout
     if family is not None:
         return next(layout for layout in LAYOUTS if layout.family == family)
     if model_type is None:
@@ -76,9 +84,10 @@ def find_layout(checkpoint: Checkpoint, family: str | None = None) -> Layout:
         )
     named = checkpoint.config.get("architectures")
     architectures = ", ".join(map(str, named))[:120] if isinstance(named, list) and named else "no architecture named"
+    known = dict.fromkeys(layout.model_type for layout in LAYOUTS)
     raise CheckpointError(
         f"checkpoint `{checkpoint.source}` is `model_type: {str(model_type)[:60]}` ({architectures}), not a diffusion "
-        f"family known here ({', '.join(layout.model_type for layout in LAYOUTS)}); if its files have the layout of "
+        f"family known here ({', '.join(known)}); if its files have the layout of "
         f"one, say so with family=, such as family={families[0]} or family={families[1]}"
     )
 
@@ -87,10 +96,22 @@ def recognised_by(checkpoint: Checkpoint, layout: Layout, family: str | None) ->
     """Why a checkpoint is taken for one of this layout."""
     model_type = checkpoint.config.get("model_type")
     why = f"its model_type is {model_type}"
+    if layout.also_marked is not None and layout.also_marked[0] == model_type:
+        why += f" with {' and '.join(layout.also_marked[1])}"
     if family is not None and (layout.is_plain or layout.model_type != model_type):
         why = f"family={family} was given, {why}"
     mark = _mark(checkpoint) if layout.is_plain else None
     return why if mark is None else f"{why}, and {mark}"
+
+
+def _named_by_files(checkpoint: Checkpoint) -> Layout | None:
+    """The layout of config.json's `model_type`; None where no layout has it."""
+    model_type = checkpoint.config.get("model_type")
+    for layout in LAYOUTS:
+        other, fields = layout.also_marked or (None, ())
+        if fields and model_type == other and all(checkpoint.config.get(name) is not None for name in fields):
+            return layout
+    return next((layout for layout in LAYOUTS if layout.model_type == model_type), None)
 
 
 def _mark(checkpoint: Checkpoint) -> str | None:
@@ -113,6 +134,15 @@ def _autoregressive(checkpoint: Checkpoint, layout: Layout) -> str:
         f"checkpoint `{checkpoint.source}` is `model_type: {layout.model_type}` and its tokenizer's files have no mask "
         "token, as an ordinary autoregressive model, which is not evaluated as a diffusion model; if it is one, give "
         f"both family= ({', '.join(dict.fromkeys(families))}) and mask_id="
+    )
+
+
+def _shifted_or_not(checkpoint: Checkpoint, layout: Layout) -> str:
+    alike = [one for one in LAYOUTS if (one.model_type, one.needs_family) == (layout.model_type, True)]
+    ways = [f"family={one.family} ({'shifted' if one.scored_by_previous else 'not shifted'})" for one in alike]
+    return (
+        f"checkpoint `{checkpoint.source}` is `model_type: {layout.model_type}`, and nothing in its files says whether "
+        f"it was trained to predict the next position (shifted) or its own; give {' or '.join(ways)}"
     )
 
 

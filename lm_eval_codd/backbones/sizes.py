@@ -23,7 +23,7 @@ COUNTS: Final[Mapping[str, tuple[int, int]]] = {
     **dict.fromkeys(("num_query_groups", "num_moe_experts", "moe_router_topk"), _HEADS),
     **dict.fromkeys(("moe_router_dynamic_topk_min", "moe_router_dynamic_topk_max"), _HEADS),
     **dict.fromkeys(("max_sequence_length", "max_position_embeddings"), _LENGTH),
-    **dict.fromkeys(("n_layers", "num_hidden_layers", "num_layers"), _LAYERS),
+    **dict.fromkeys(("n_layers", "num_hidden_layers", "num_layers", "decoder_sparse_step"), _LAYERS),
     **dict.fromkeys(("first_k_dense_replace", "num_shared_experts"), (0, 10_000)),
     "moe_shared_expert_intermediate_size": (0, _SIZE[1]),
 }

@@ -23,15 +23,21 @@ FAMILY_OF: Final[Mapping[str, Family]] = {
     "a2d-qwen3": "a2d",
     "qwen2": "open_dllm",
     "qwen3": "open_dllm",
+    "qwen3_moe": "llada",
     "sdar": "sdar",
+    "sdar_moe": "sdar",
     "llada2_moe": "llada2",
+    "llada2_moe_veomni": "llada2",
     "fast_dllm_qwen": "fast_dllm_v2",
 }
 # Those that ordinary autoregressive checkpoints have too, and what they may be besides.
 _PLAIN: Final[Mapping[str, tuple[Family, ...]]] = {
     "qwen2": ("open_dllm", "a2d", "dream"),
     "qwen3": ("open_dllm", "a2d"),
+    "qwen3_moe": ("llada", "open_dllm"),
 }
+# Those of which the files do not say whether they are shifted.
+_NEED_FAMILY: Final = ("qwen3_moe",)
 # Of the families that are block-causal, the field of config.json with the length of a block.
 BLOCK_FIELDS: Final[Mapping[str, str]] = {
     "sdar": "block_size",
@@ -103,6 +109,11 @@ def _by_files(flag: str, checkpoint: str, folder: Path, given: Mapping[str, Any]
             f"`--{flag} {checkpoint}` has `model_type` {model_type} and no mask token in its tokenizer's files, as an "
             f"ordinary autoregressive model; if it is a diffusion model, give both --family "
             f"({either(_PLAIN[model_type])}) and --mask_id"
+        )
+    if model_type in _NEED_FAMILY and family is None:
+        raise ValueError(
+            f"`--{flag} {checkpoint}` has `model_type` {model_type}, and nothing in its files says whether it is "
+            f"shifted; give --family {either(_PLAIN[model_type])} (open_dllm: shifted)"
         )
     return own
 

@@ -46,7 +46,8 @@ def test_the_fields_with_a_blocks_length_are_those_of_the_layouts():
 
 
 def test_the_table_of_families_is_the_one_of_the_layouts():
-    assert {one.model_type.lower(): one.decoding for one in LAYOUTS if one.decoding is not None} == FAMILY_OF
+    first = {one.model_type.lower(): one.decoding for one in reversed(LAYOUTS) if one.decoding is not None}
+    assert first == FAMILY_OF
 
 
 class TestFamilies:
@@ -82,6 +83,8 @@ class TestFamilies:
             ("sdar", {"block_size": 16}, "sdar", 16),
             ("sdar", {}, "sdar", 4),
             ("llada2_moe", {}, "llada2", 32),
+            ("sdar_moe", {}, "sdar", 4),
+            ("llada2_moe_veomni", {}, "llada2", 32),
             ("Fast_dLLM_Qwen", {"bd_size": 8}, "fast_dllm_v2", 8),
         ],
     )
@@ -114,6 +117,13 @@ class TestFamilies:
         one = run(make("qwen2", EOS), "--family a2d --mask_id 96")
         assert one.family == "a2d" and not find_problems({"name": one})
         assert model_args(one).items() >= {"family": "a2d", "mask_id": 96}.items()
+
+    def test_a_family_says_whether_a_qwen3_moe_is_shifted(self, make):
+        folder = make("qwen3_moe", MASK)
+        for family in ("llada", "open_dllm"):
+            assert run(folder, f"--family {family}").family == family
+        with pytest.raises(ValueError, match=r"whether it is shifted; give --family llada or open_dllm \(open_dllm: "):
+            run(folder)
 
     def test_a_hub_id_that_is_not_here_yet_is_what_the_user_says(self, monkeypatch, tmp_path):
         monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))

@@ -22,6 +22,9 @@ _FIXED: Final = {
     "moe_router_enable_expert_bias": True,
     "norm_head": False,
     "rope_scaling": None,
+    # The authors' eager attention reads its mask the other way round: another model, which nobody means.
+    "attn_implementation": "sdpa",
+    "_attn_implementation": "sdpa",
 }
 _FUSED: Final = re.compile(r"(?P<before>.+)\.attention\.query_key_value\.(?P<kind>weight|bias)")
 
@@ -65,7 +68,7 @@ def _build_config(config: ConfigReader) -> Glm4MoeConfig:
     )
 
 
-def _split_attention(tensors: dict[str, Tensor], config: Glm4MoeConfig) -> dict[str, Tensor]:
+def split_attention(tensors: dict[str, Tensor], config: Glm4MoeConfig) -> dict[str, Tensor]:
     """Queries, keys and values are stored as the rows of one matrix, one after the other."""
     num_rows = [
         heads * config.head_dim
@@ -88,7 +91,7 @@ LLADA2: Final = Layout(
     decoding="llada2",
     architecture="Glm4MoeForCausalLM",
     build_config=_build_config,
-    convert=_split_attention,
+    convert=split_attention,
     key_mapping={
         r"^model\.word_embeddings\b": "model.embed_tokens",
         r"^model\.layers\.(\d+)\.attention\.dense\b": r"model.layers.\1.self_attn.o_proj",

@@ -11,6 +11,7 @@ from lm_eval_codd.backbones.layout import ConfigReader, Layout
 _FIXED: Final = {
     "hidden_act": "silu",
     "shared_expert_intermediate_size": None,
+    "num_shared_experts": 0,
     "moe_router_enable_expert_bias": False,
     "moe_router_score_function": "softmax",
     "clip_qkv": None,
@@ -55,6 +56,7 @@ def _build_config(config: ConfigReader) -> Qwen3MoeConfig:
 
 LLADA_MOE: Final = Layout(
     model_type="lladamoe",
+    also_marked=("llada", ("num_experts", "moe_layer_freq")),
     family="lladamoe",
     decoding="llada",
     architecture="Qwen3MoeForCausalLM",

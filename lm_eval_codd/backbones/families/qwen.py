@@ -1,15 +1,24 @@
-"""What the Qwen-type layouts share: config.json -> Qwen2's or Qwen3's configuration, whose field names it has."""
+"""What the Qwen-type layouts share: config.json -> Qwen2's, Qwen3's or Qwen3-MoE's configuration, by its names."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from transformers import Qwen2Config, Qwen3Config
+from transformers import Qwen2Config, Qwen3Config, Qwen3MoeConfig
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.layout import ConfigReader
 
 _FIXED: Final = {"hidden_act": "silu", "use_sliding_window": False, "use_mrope": False}
+# What other mixtures of experts have, and Qwen3-MoE's class does not compute.
+_FIXED_EXPERTS: Final = {
+    "norm_topk_prob": True,
+    "shared_expert_intermediate_size": None,
+    "num_shared_experts": 0,
+    "moe_router_enable_expert_bias": False,
+    "moe_router_score_function": "softmax",
+    "score_function": "softmax",
+}
 
 
 def qwen2_config(config: ConfigReader) -> Qwen2Config:
@@ -23,6 +32,25 @@ def qwen3_config(config: ConfigReader) -> Qwen3Config:
         **_shared(config),
         head_dim=config.need("head_dim"),
         attention_bias=bool(config.get("attention_bias")),
+    )
+
+
+def qwen3_moe_config(config: ConfigReader) -> Qwen3MoeConfig:
+    """Qwen3-MoE: Qwen3 with experts in place of the MLP, whose gates add up to 1 in each token."""
+    config.refuse_unless(_FIXED_EXPERTS)
+    num_layers, dense = config.need("num_hidden_layers"), config.get("mlp_only_layers") or []
+    if not isinstance(dense, list) or not all(type(layer) is int and 0 <= layer < num_layers for layer in dense):
+        raise TypeError(f"`mlp_only_layers` must be a list of layers, 0 to {num_layers - 1}")
+    return Qwen3MoeConfig(  # type: ignore[call-arg]  # `head_dim` is read from **kwargs
+        **_shared(config),
+        head_dim=config.need("head_dim"),
+        attention_bias=bool(config.get("attention_bias")),
+        moe_intermediate_size=config.need("moe_intermediate_size"),
+        num_experts=config.need("num_experts"),
+        num_experts_per_tok=config.need("num_experts_per_tok"),
+        norm_topk_prob=config.need("norm_topk_prob"),  # its absence would mean False to the class
+        decoder_sparse_step=config.get("decoder_sparse_step") or 1,
+        mlp_only_layers=dense,
     )
 
 
