@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd.atlas.settings import flags_of_settings
+from lm_eval_codd.atlas.settings import flags_of_settings, with_steps_of_blocks
 from lm_eval_codd.atlas.unstated import METRIC, left_to_a_default, names_of
 from lm_eval_codd.registration import paper_dir
 from lm_eval_codd.runs.flags import convert
@@ -105,7 +105,8 @@ def _flags(source: Source, cell: Cell, assumed: Mapping[str, str]) -> dict[str, 
     flags: dict[str, Any] = {**model, f"{model['model_alias']}_ckpt": cell.model}
     flags |= _flags_of_task(source, cell, assumed)
     flags |= _mapping()["methods"].get(cell.method, {})
-    return {**flags, **flags_of_settings(cell, model["model_alias"], model.get("family"), assumed)}
+    flags |= flags_of_settings(cell, model["model_alias"], model.get("family"), assumed)
+    return with_steps_of_blocks(flags)
 
 
 def _flags_of_task(source: Source, cell: Cell, assumed: Mapping[str, str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +14,7 @@ from lm_eval_codd.runs.run_flags import FLAGS
 if TYPE_CHECKING:
     from lm_eval_codd.atlas.cell import Cell
 
-__all__ = ["flags_of_settings"]
+__all__ = ["flags_of_settings", "with_steps_of_blocks"]
 
 _KINDS: Final = {flag.name: flag.kind for flag in FLAGS}
 # Names of sources that `names.READ_AS` does not have, since no user types them here.
@@ -30,6 +31,8 @@ _NO_FLAGS: Final = (
 )
 _OFF: Final = {"top_p": 1.0, "top_k": 0}
 _BATCH: Final = re.compile(r"batch (\d+)")
+# A rule whose authors count steps of the whole answer, where the decoder here counts those of a block.
+_STEPS_OF_ANSWER: Final = "bd3lm"
 
 
 def flags_of_settings(cell: Cell, alias: str, family: str | None, assumed: Mapping[str, str]) -> dict[str, Any]:
@@ -62,6 +65,14 @@ def flags_of_settings(cell: Cell, alias: str, family: str | None, assumed: Mappi
         flags = {**{name: off for name, off in _OFF.items() if name not in assumed}, **flags}
     # None of these harnesses ends an answer at its first end token before `until`.
     return {"stop_at_eos": False, **flags}
+
+
+def with_steps_of_blocks(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags of a cell, the steps of an answer divided over its blocks where the decoder here counts them so."""
+    if flags.get("rule") != _STEPS_OF_ANSWER or not {"num_steps", "gen_length", "block_length"} <= flags.keys():
+        return dict(flags)
+    num_blocks = math.ceil(flags["gen_length"] / flags["block_length"])
+    return {**flags, "num_steps": math.ceil(flags["num_steps"] / num_blocks)}
 
 
 def _flag_of(name: str, value: object) -> str | None:

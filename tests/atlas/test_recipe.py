@@ -71,6 +71,12 @@ class TestARunOf:
         )
         assert recipe_here.assumed == {"pc_frac": "0.5", "pc_temperature": "0.2"}
 
+    @pytest.mark.parametrize("name", ["a2d.bd3lm.gsm8k", "a2d.bd3lm.math", "a2d-coder.bd3lm.humaneval"])
+    def test_a2ds_blocks_get_their_share_of_the_steps_that_its_source_counts_for_the_answer(self, name):
+        config = recipe(f"dllm:dllm.{name}").run.config
+        assert (config.decoder, config.rule, config.block_length) == ("block_diffusion", "bd3lm", 32)
+        assert (config.gen_length, config.num_steps) == (256, 32)
+
     def test_a_task_of_another_paper_is_this_packages_where_it_has_one(self):
         assert recipe("llada:llada-instruct.humaneval.pure.opencompass").run.task == "codd_humaneval_llada"
 
