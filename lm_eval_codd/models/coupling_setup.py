@@ -40,6 +40,11 @@ class CouplingSetup:
         """Where the weights are."""
         return self.model.device
 
+    @property
+    def mask_id(self) -> int | None:
+        """See `Setup`."""
+        return self.model.mask_id
+
     def fingerprint(self) -> dict[str, Any]:
         """See `Setup`."""
         return {"lm_eval_codd": lm_eval_codd.__version__, **sampled_by(self.config, self.model)}

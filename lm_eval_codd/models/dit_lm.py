@@ -253,8 +253,8 @@ class DLM(GenerationLM, LikelihoodLM):
             return self._rows.windows(self._texts.ids(text), self.likelihoods)
         return [self._rows.whole(request, text.ids, self.likelihoods)] if text.ids else []
 
-    def _num_scored(self, pair: Pair) -> int:
-        return len(pair.target) + (len(pair.prompt) if pair.config.mode == "joint" else 0)
+    def _scored(self, pair: Pair) -> tuple[int, ...]:
+        return (*pair.prompt, *pair.target) if pair.config.mode == "joint" else pair.target
 
     # --- what lm-eval asks
 

@@ -59,6 +59,11 @@ class DiTSetup:
         """Where the weights are."""
         return self.dit.device
 
+    @property
+    def mask_id(self) -> int | None:
+        """See `Setup`. To duo that id is a token like any other."""
+        return self.dit.mask_id
+
     def fingerprint(self) -> dict[str, Any]:
         """See `Setup`."""
         return {
@@ -115,7 +120,7 @@ class DiTSetup:
 
     def warnings(self, totals: Totals, likelihoods: LikelihoodTotals, routing: RoutingTotals) -> Iterator[str]:
         """See `Setup`."""
-        yield from likelihoods.warnings(None)
+        yield from likelihoods.warnings(None, self.mask_id)
         if likelihoods.likelihoods and self.circuit is not None:
             yield "the circuit takes no part in log-likelihoods: they are bounds of the model alone"
         if totals.requests and not self.config.use_float64:

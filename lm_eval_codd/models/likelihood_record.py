@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ class LikelihoodTotals:
         nonfinite: values that are no number to compare with.
         with_stderr: values with a standard error.
         squared_stderr: their variances, added up.
+        with_mask: by task, the targets that hold the mask token; one that tasks share counts in each.
         seconds: wall time inside of the network and the circuit.
     """
 
@@ -44,6 +46,7 @@ class LikelihoodTotals:
     nonfinite: int = 0
     with_stderr: int = 0
     squared_stderr: float = 0.0
+    with_mask: dict[str, int] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
 
     def add(self, scored: Kept[Likelihood], num_tokens: int, *, journalled: bool = False) -> None:
@@ -62,12 +65,23 @@ class LikelihoodTotals:
             self.squared_stderr += likelihood.stderr**2
         self.seconds += scored.seconds
 
+    def note_mask(self, task: str) -> None:
+        """Count a target of a task that holds the mask token."""
+        self.with_mask[task] = self.with_mask.get(task, 0) + 1
+
     @classmethod
     def over_ranks(cls, parts: Iterable[LikelihoodTotals]) -> LikelihoodTotals:
         """Every rank's counts, added up; the ranks work side by side, so the time is the slowest one's."""
         parts = list(parts)
-        added = {field.name: sum(getattr(part, field.name) for part in parts) for field in dataclasses.fields(cls)}
-        return cls(**{**added, "seconds": max(part.seconds for part in parts)})
+        names = [field.name for field in dataclasses.fields(cls) if field.name not in ("with_mask", "seconds")]
+        with_mask: Counter[str] = Counter()
+        for part in parts:
+            with_mask.update(part.with_mask)
+        return cls(
+            **{name: sum(getattr(part, name) for part in parts) for name in names},
+            with_mask=dict(with_mask),
+            seconds=max(part.seconds for part in parts),
+        )
 
     def as_result(self, what: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """For lm-eval's results file.
@@ -88,12 +102,20 @@ class LikelihoodTotals:
             "root_mean_square_stderr": round(math.sqrt(squared / with_stderr), 5) if with_stderr else None,
         }
 
-    def warnings(self, config: LikelihoodConfig | None) -> Iterator[str]:
+    def warnings(self, config: LikelihoodConfig | None, mask_id: int | None) -> Iterator[str]:
         """What is to be known beside the figures.
 
         Args:
             config: of the log-likelihoods, where a circuit takes part in them.
+            mask_id: of the model, where it has one.
         """
+        if self.with_mask:
+            tasks = ", ".join(f"{task} ({number})" for task, number in self.with_mask.items())
+            yield (
+                f"{sum(self.with_mask.values())} targets hold the mask token (id {mask_id}), which is noise to this "
+                f"model and never text, so their log-likelihoods mean nothing: {tasks}; take it out of these texts, or "
+                "give mask_id= where it is another"
+            )
         if self.truncated_contexts:
             yield f"{self.truncated_contexts} contexts lost their left end, so that context and target fit the model"
         if self.nonfinite:

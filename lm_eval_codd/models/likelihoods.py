@@ -77,7 +77,7 @@ class LikelihoodLM(HarnessLM):
             self._fitted(request, *pair_of(request, self.tok_encode), self._likelihoods_of(request, evaluation))
             for request in requests
         ]
-        scored = self._score(pairs, hidden=disable_tqdm)
+        scored = self._score(pairs, [request.task_name for request in requests], hidden=disable_tqdm)
         results: list[tuple[float, bool]] = [
             (self._sum([pair], [scored[pair].result]), bool(scored[pair].result.is_greedy)) for pair in pairs
         ]
@@ -97,7 +97,8 @@ class LikelihoodLM(HarnessLM):
         """
         self._start_evaluation("loglikelihood_rolling")
         windows = [self._windows(request) for request in requests]
-        scored = self._score(list(itertools.chain(*windows)), hidden=disable_tqdm)
+        tasks = [request.task_name for request, pairs in zip(requests, windows, strict=True) for _ in pairs]
+        scored = self._score(list(itertools.chain(*windows)), tasks, hidden=disable_tqdm)
         values: list[float] = [self._sum(pairs, [scored[pair].result for pair in pairs]) for pairs in windows]
         for request, value in zip(requests, values, strict=True):
             self.cache_hook.add_partial("loglikelihood_rolling", request.args, value)
@@ -110,16 +111,16 @@ class LikelihoodLM(HarnessLM):
             for prompt, target in windows_of(request, self.tok_encode, self.max_length)
         ]
 
-    def _num_scored(self, pair: Pair) -> int:
+    def _scored(self, pair: Pair) -> tuple[int, ...]:
         """The tokens that a pair's likelihood is of."""
-        return len(pair.target)
+        return pair.target
 
     def _sum(self, pairs: list[Pair], likelihoods: list[Likelihood]) -> Nats:
         """Of a text's windows."""
         errors = [one.stderr for one in likelihoods]
         return Nats(
             math.fsum(one.value for one in likelihoods),
-            num_tokens=sum(map(self._num_scored, pairs)),
+            num_tokens=sum(len(self._scored(pair)) for pair in pairs),
             stderr=None if None in errors else math.hypot(*(error or 0.0 for error in errors)),
             num_forward=sum(one.num_forward for one in likelihoods),
         )
@@ -128,21 +129,24 @@ class LikelihoodLM(HarnessLM):
         """`loglikelihood` of what is tokens already: ((context, continuation), their tokens) each."""
         config = dataclasses.replace(self.likelihoods, is_greedy=True)
         pairs = [Pair(tuple(prompt), tuple(target), config) for _, prompt, target in requests]
-        scored = self._score(pairs, hidden=disable_tqdm)
+        scored = self._score(pairs, ["a task that is not named"] * len(pairs), hidden=disable_tqdm)
         return [(scored[pair].result.value, bool(scored[pair].result.is_greedy)) for pair in pairs]
 
-    def _score(self, pairs: list[Pair], *, hidden: bool) -> dict[Pair, Kept[Likelihood]]:
-        """Every pair's likelihood; equal ones are computed once."""
-        self._record.log_warnings(self._setup())
+    def _score(self, pairs: list[Pair], tasks: Sequence[str | None], *, hidden: bool) -> dict[Pair, Kept[Likelihood]]:
+        """Every pair's likelihood, of the task of each; equal ones are computed once."""
         waiting, totals, scored = list(dict.fromkeys(pairs)), self._record.likelihoods, {}
-        total = len(waiting)
+        mask_id, total = self._setup().mask_id, len(waiting)
+        for task, pair in dict.fromkeys(zip(tasks, pairs, strict=True)):
+            if mask_id in self._scored(pair):
+                totals.note_mask(str(task))
+        self._record.log_warnings(self._setup())
         for pair, one in self._scoring.take_journalled(waiting):
-            totals.add(one, self._num_scored(pair), journalled=True)
+            totals.add(one, len(self._scored(pair)), journalled=True)
             scored[pair] = one
         bar = ScoringProgress(total, len(scored), totals, hidden=hidden or self.rank > 0)
         with bar as progress, keeping_answers(self._journal):
             for pair, one in self._scoring.score(waiting, progress):
-                totals.add(one, self._num_scored(pair))
+                totals.add(one, len(self._scored(pair)))
                 scored[pair] = one
                 progress.add_answer()
         self._record.add_routing(self._setup())

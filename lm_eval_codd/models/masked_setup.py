@@ -56,6 +56,11 @@ class MaskedSetup:
         """Where the weights are."""
         return self.backbone.device
 
+    @property
+    def mask_id(self) -> int:
+        """See `Setup`."""
+        return self.backbone.mask_id
+
     def fingerprint(self) -> dict[str, Any]:
         """Everything but the prompt's text that an answer depends on, for `--use_cache`."""
         return {
@@ -161,7 +166,7 @@ def scored_by(config: LikelihoodConfig, backbone: Backbone, circuit: HMM | None)
 
 def _warnings(setup: MaskedSetup, totals: Totals, likelihoods: LikelihoodTotals, routing: RoutingTotals) -> list[str]:
     config, circuit = setup.config, setup.circuit
-    warnings = list(likelihoods.warnings(None if circuit is None else setup.likelihoods))
+    warnings = list(likelihoods.warnings(None if circuit is None else setup.likelihoods, setup.mask_id))
     if setup.lacks_template:
         warnings.append(
             "the tokenizer has a chat template, but the prompts were made without it; an instruct model needs "

@@ -132,6 +132,11 @@ class Setup(Protocol):
         """Where the weights are."""
         ...
 
+    @property
+    def mask_id(self) -> int | None:
+        """The id that stands for noise; None where none does."""
+        ...
+
     def fingerprint(self) -> dict[str, Any]:
         """Everything but the prompt's text that an answer depends on, for `--use_cache`."""
         ...

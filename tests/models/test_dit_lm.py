@@ -218,6 +218,32 @@ class TestBounds:
         assert value == expected.value
         assert lm.get_model_info()["likelihoods"]["truncated_contexts"] == 1
 
+    @pytest.mark.parametrize("name", NAMES)
+    def test_targets_that_hold_the_mask_are_counted(self, folders, harness_log, name):
+        lm = get_model(name)(folders[name], **of(name))
+        clean, masked = [BEGIN, 3, 1, 4], [BEGIN, 3, 30, 30]
+        windows = [asked("loglikelihood_rolling", TokenText("", ids)) for ids in (clean, masked, masked)]
+        values = lm.loglikelihood_rolling(windows, disable_tqdm=True)
+        said = lm.get_model_info()
+        assert said["likelihoods"]["with_mask"] == ({} if name == "duo" else {"tiny": 1})
+        if name != "duo":
+            (line,) = [line for line in said["warnings"] if "hold the mask token" in line]
+            assert line.startswith("1 targets hold the mask token (id 30), which is noise to this model and never text")
+            assert line.endswith(
+                "mean nothing: tiny (1); take it out of these texts, or give mask_id= where it is another"
+            )
+            assert line in harness_log.messages
+        if name in ("mdlm", "dit_ar"):
+            assert values[1] < -1e6 < values[0]
+
+    def test_a_mask_in_what_is_not_scored_is_not_counted(self, folders):
+        instance = asked("loglikelihood", TokenText("", [BEGIN, 30]), "a")
+        for mode, counted in (("suffix", {}), ("joint", {"tiny": 1})):
+            lm = MDLM(folders["mdlm"], mode=mode, **SETTINGS)
+            lm.tok_encode = lambda text, **_: [BEGIN, 30, *([0] if text else [])][: 2 if not text.endswith("a") else 3]
+            lm.loglikelihood([instance], disable_tqdm=True)
+            assert lm.get_model_info()["likelihoods"]["with_mask"] == counted
+
 
 class TestAgainstTheReferencesWrapper:
     """Arithmetic of the official wrapper: the mean over eight draws and all tokens of the bound."""

@@ -14,6 +14,7 @@ import lm_eval_codd as codd
 from lm_eval_codd.circuits.files import save_circuit
 from lm_eval_codd.models import masked_setup
 from lm_eval_codd.models.codd import CoddLLaDA
+from lm_eval_codd.models.likelihood_record import LikelihoodTotals
 from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.models.pairs import fit, pair_of, reads_greedy, windows_of
 from tests.conftest import random_circuit
@@ -107,6 +108,37 @@ class TestBesideAnswers:
         )
         manager = TaskManager(include_defaults=False, include_path=str(folder))
         return lambda lm, tasks: simple_evaluate(lm, tasks=tasks, task_manager=manager, bootstrap_iters=0)
+
+
+class TestMasksInTargets:
+    MASK = "<|mdm_mask|>"
+
+    def test_are_counted_by_task_and_said_once(self, checkpoints, harness_log, tmp_path):
+        settings = {**SETTINGS, "journal": str(tmp_path)}
+        asked = [
+            request("a", f"b{self.MASK}"),
+            request("a", f"b{self.MASK}", name="other"),
+            request(f"a{self.MASK}", "b"),
+            request("a", "b", index=1),
+            request("a", f"c{self.MASK}", index=2),
+        ]
+        for _ in range(2):  # the second time out of the journal
+            lm = LLaDA(checkpoints["llada"], **settings)
+            lm.loglikelihood(asked, disable_tqdm=True)
+            said = lm.get_model_info()
+            assert said["likelihoods"]["with_mask"] == {"tiny": 2, "other": 1}
+            (line,) = [line for line in said["warnings"] if "hold the mask token" in line]
+            assert line.startswith("3 targets hold the mask token (id 490)") and "tiny (2), other (1)" in line
+        assert said["likelihoods"]["journalled"] == 4 and line in harness_log.messages
+
+    def test_of_windows_too(self, checkpoints):
+        lm = LLaDA(checkpoints["llada"], **SETTINGS)
+        lm.loglikelihood_rolling([request(f"ab{self.MASK}"), request("ab")], disable_tqdm=True)
+        assert lm.get_model_info()["likelihoods"]["with_mask"] == {"tiny": 1}
+
+    def test_over_ranks_they_add_up(self):
+        parts = [LikelihoodTotals(likelihoods=1, with_mask=found) for found in ({"a": 1}, {"a": 2, "b": 1}, {})]
+        assert LikelihoodTotals.over_ranks(parts).with_mask == {"a": 3, "b": 1}
 
 
 class TestJournal:

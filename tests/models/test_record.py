@@ -15,7 +15,14 @@ from lm_eval_codd.models.record import Record, Totals, _is_alone
 
 def a_model():
     config = DecodingConfig()
-    return MaskedSetup(config=config, backbone=None, circuit=None, max_length=9, world_size=1, lacks_template=False)
+    return MaskedSetup(
+        config=config,
+        backbone=SimpleNamespace(mask_id=8),
+        circuit=None,
+        max_length=9,
+        world_size=1,
+        lacks_template=False,
+    )
 
 
 def made(config=None, circuit_dtype=torch.float32, **backbone):
