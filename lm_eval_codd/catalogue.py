@@ -112,6 +112,8 @@ TASKS: Final[Mapping[str, Task]] = {
     "math500_cd4lm": _cd4lm(500, "minerva_math500", 512),
     "humaneval_cd4lm": _cd4lm(164, "humaneval", 256),
     "mbpp_cd4lm": _cd4lm(500, "mbpp", 256),
+    "gsm8k_d1": Task(1319, "gsm8k", prefix=""),
+    "math500_d1": Task(500, "minerva_math500", prefix=""),
     **dict.fromkeys((*COUPLING_JOINT, *COUPLING_CONTROL), _COUPLING_TASK),
 }
 # Groups of them by short name; lm-eval's is with TASK_PREFIX.

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from lm_eval_codd.grading.boxes import between_marks, last_box, unboxed
 from lm_eval_codd.grading.python_code import sanitize
 
-_BOXED: Final = "\\boxed"
-_FBOX: Final = "\\fbox"
 _TOLERANCE: Final = 1e-6
 
 _GROUPED_DIGITS: Final = re.compile(r"(\d),(\d{3})")
@@ -72,38 +71,8 @@ def mbpp_code(text: str) -> str:
 
 
 def _answer(text: str, or_else: str | None) -> str | None:
-    box = _last_box(text, or_else)
-    if box:
-        return _unboxed(box)
-    between, closed, _ = text.partition("<answer>")[2].partition("</answer>")
-    return between.strip() if closed else None
-
-
-def _last_box(text: str, or_else: str | None) -> str | None:
-    """From the last box to the brace that closes it; None where nothing does."""
-    if f"{_BOXED} " in text:
-        return f"{_BOXED} " + text.split(f"{_BOXED} ")[-1].split("$")[0]
-    start = text.rfind(_BOXED)
-    if start < 0:
-        start = text.rfind(_FBOX)
-    if start < 0:
-        return or_else
-    depth = 0
-    for end in range(start, len(text)):
-        if text[end] == "{":
-            depth += 1
-        elif text[end] == "}":
-            depth -= 1
-            if depth == 0:
-                return text[start : end + 1]
-    return None
-
-
-def _unboxed(box: str) -> str:
-    if f"{_BOXED} " in box:
-        return box[len(_BOXED) + 1 :]
-    opening = f"{_BOXED}{{"
-    return box[len(opening) : -1] if box.startswith(opening) and box.endswith("}") else box
+    box = last_box(text, or_else)
+    return unboxed(box) if box else between_marks(text)
 
 
 def _is_equal(answer: str | None, target: str, *, all_percent_signs: bool) -> bool:

@@ -80,6 +80,20 @@ class TestARunOf:
     def test_a_task_of_another_paper_is_this_packages_where_it_has_one(self):
         assert recipe("llada:llada-instruct.humaneval.pure.opencompass").run.task == "codd_humaneval_llada"
 
+    @pytest.mark.parametrize(
+        ("label", "task", "length"), [("gsm8k.256", "gsm8k", 256), ("math500.512", "math500", 512)]
+    )
+    def test_d1_is_its_task_in_half_as_many_steps_as_tokens(self, label, task, length):
+        run = recipe(f"remeasured:remeasured.d1.{label}").run
+        assert (run.task, run.chat_template, run.config.stop_at_eos) == (f"{task}_d1", True, False)
+        config = run.config
+        assert (config.gen_length, config.num_steps, config.block_length) == (length, length // 2, 32)
+
+    def test_who_measured_with_d1s_tasks_and_no_number_of_steps_is_asked_for_it(self):
+        assert assumable(recipe("remeasured:remeasured.blocks.gsm8k.64").unstated) == ("num_steps",)
+        run = recipe("remeasured:remeasured.blocks.gsm8k.64", num_steps="128").run
+        assert (run.task, run.config.num_steps, run.config.block_length) == ("gsm8k_d1", 128, 64)
+
 
 class TestNoRun:
     @pytest.mark.parametrize(
