@@ -49,6 +49,7 @@ MAY_IMPORT = {
     "packing": set(),
     "corpora": {"backbones", "benchmarks", "dit", "latent", "packing"},
     "programs": {"benchmarks", "sandbox", "grading"},
+    "rounds": {"benchmarks", "programs"},
     "harness": {"command_line", "host_errors", "registration"},
     "code_revision": {"benchmarks", "catalogue", "sandbox", "backbones", "outputs", "command_line"},
     "backbones": {

@@ -57,8 +57,13 @@ def read_num_shot(given: Mapping[str, Any], task: str) -> int | None:
     if number:
         stock = TASKS[short].stock
         or_else = "" if stock is None else f", or use lm-eval's ({_STOCK}{stock})"
-        raise ValueError(f"`--num_shot {number}`: {short} is zero-shot; leave it out{or_else}")
+        raise ValueError(f"`--num_shot {number}`: {_shots_of(short)}; leave it out{or_else}")
     return 0
+
+
+def _shots_of(short: str) -> str:
+    number = TASKS[short].examples
+    return f"{short} has {number} examples of its own, each a turn" if number else f"{short} is zero-shot"
 
 
 def read_turns(given: Mapping[str, Any], task: str) -> bool | None:
@@ -68,7 +73,7 @@ def read_turns(given: Mapping[str, Any], task: str) -> bool | None:
         return None
     written = str(value).lower()
     if is_own_task(task):
-        raise ValueError(f"`--fewshot_as_multiturn {written}`: {short_name(task)} is zero-shot; leave it out")
+        raise ValueError(f"`--fewshot_as_multiturn {written}`: {_shots_of(str(short_name(task)))}; leave it out")
     if value and given.get("chat_template", "auto").lower() == "false":
         raise ValueError("`--fewshot_as_multiturn true` needs a chat template; leave out one of them")
     return value

@@ -1,0 +1,99 @@
+"""Tasks as LLaDA's copy of OpenCompass asks and grades: rounds of examples, joined for base models."""
+
+import pytest
+
+from lm_eval_codd.grading import opencompass
+from lm_eval_codd.task_files import read_task_file
+
+GSM8K = ("codd_gsm8k_llada", "codd_gsm8k_llada_base")
+ASKED = "Question: {question}\nLet's think step by step\nAnswer:"
+
+
+def messages_of(task, **given):
+    """Of the first row, as a chat template gets them."""
+    seen = []
+
+    def template(messages, add_generation_prompt):
+        assert add_generation_prompt
+        seen.append([(message["role"], message["content"]) for message in messages])
+        return ""
+
+    task.build_all_requests(apply_chat_template=True, chat_template=template, **given)
+    return seen[0]
+
+
+def text_of(task):
+    """The first row's prompt without a chat template."""
+    task.build_all_requests()
+    return task.instances[0].args[0]
+
+
+class TestRounds:
+    @pytest.mark.parametrize("given", [{}, {"fewshot_as_multiturn": True}])
+    def test_are_turns_under_a_chat_template_whatever_lm_eval_does_with_examples(self, load_task, invented_dir, given):
+        task = load_task("codd_gsm8k_llada", invented_dir)
+        messages = messages_of(task, **given)
+        assert [role for role, _ in messages] == [*(("user", "assistant") * 4), "user"]
+        assert messages[-1][1] == ASKED.format(**task.eval_docs[0])
+        assert messages[6][1].startswith("Question: A group of 4 fruit baskets contains 9 apples")
+        assert messages[7][1].endswith("The four baskets together have 32+114=146 fruits.\nThe answer is 146\n")
+
+    def test_are_joined_by_line_breaks_without(self, load_task, invented_dir):
+        task = load_task("codd_gsm8k_llada_base", invented_dir)
+        text = text_of(task)
+        assert text == "\n".join(content for _, content in messages_of(task))
+        assert text.count("Let's think step by step\nAnswer:\n") == 4
+        assert text.endswith(f"The answer is 146\n\n{ASKED.format(**task.eval_docs[0])}")
+
+    def test_have_a_system_prompt_before_them_where_one_is_given(self, load_task, invented_dir):
+        messages = messages_of(load_task("codd_gsm8k_llada", invented_dir), system_instruction="Be brief.")
+        assert messages[0] == ("system", "Be brief.") and len(messages) == 10
+
+    def test_are_there_whatever_the_command_line_says_of_examples(self, load_task, invented_dir):
+        assert load_task("codd_gsm8k_llada", invented_dir).config.num_fewshot == 0
+
+
+class TestGsm8k:
+    @pytest.mark.parametrize(
+        ("text", "last", "stated"),
+        [
+            ("So 3 + 4 = 7. The answer is 7", "7", "7"),
+            ("The answer is: -2.50 dollars, of 9", "9", "-2.50"),
+            ("THE ANSWER IS\n\n12.", "12", "12"),
+            ("9 is left.\nQuestion: what is 3?\nThe answer is 3", "9", "3"),
+            ("It is 1,040.", "040", "040"),
+            ("The answer is $5", "5", "5"),
+            ("Question: 7", None, None),
+            ("none", None, None),
+        ],
+    )
+    def test_answers_are_read_as_officially(self, text, last, stated):
+        assert (opencompass.last_number(text), opencompass.stated_number(text)) == (last, stated)
+
+    @pytest.mark.parametrize(
+        ("answer", "gold", "is_right"),
+        [("7", "7", True), ("7.0", "7", True), ("7.1", "7", False), (None, "7", False), ("7", "x", False)],
+    )
+    def test_numbers_are_compared_as_numbers(self, answer, gold, is_right):
+        assert opencompass.is_number(answer, gold) is is_right
+
+    @pytest.mark.parametrize("name", GSM8K)
+    def test_gold_answers_are_right_and_others_wrong(self, load_task, score, invented_dir, name):
+        task = load_task(name, invented_dir)
+        gold = [f"Think.\nThe answer is {opencompass.gold_number(doc['answer'])}\n" for doc in task.eval_docs]
+        assert score(task, gold) == {"accuracy,none": 1.0, "unreadable,none": 0.0}
+        assert score(task, ["who knows"] * 3) == {"accuracy,none": 0.0, "unreadable,none": 1.0}
+        assert score(task, ["The answer is 3.5"] * 3) == {"accuracy,none": 0.0, "unreadable,none": 0.0}
+
+    @pytest.mark.parametrize("name", GSM8K)
+    def test_all_gold_solutions_are_right(self, load_task, score, shared_dir, name):
+        task = load_task(name, shared_dir / "data")
+        assert task.config.metadata["data"]["is_published_set"]
+        answers = [f"The answer is {doc['answer'].split('#### ')[1].replace(',', '')}" for doc in task.eval_docs]
+        assert score(task, answers)["accuracy,none"] == 1.0
+
+
+@pytest.mark.parametrize("name", GSM8K)
+def test_nothing_stops_an_answer_but_what_the_evaluation_code_names(tasks_dir, name):
+    path = tasks_dir / name.removeprefix("codd_") / f"{name}.yaml"
+    assert read_task_file(path)["generation_kwargs"]["until"] == []
