@@ -7,7 +7,7 @@ import pytest
 
 from lm_eval_codd import DecodingConfig, LikelihoodConfig
 from lm_eval_codd.backbones.experts.schedules import SCHEDULES
-from lm_eval_codd.settings import EC_SCHEDULES
+from lm_eval_codd.settings import EC_SCHEDULES, extensions_of
 
 SCHEDULE = {"router": "ec", "ec_schedule": "linear", "ec_k_min": 2, "ec_k_max": 8}
 
@@ -200,8 +200,11 @@ class TestRouter:
             ({**SCHEDULE, "ec_gates": "pre"}, "`ec_gates=pre` takes one number of experts for all rows, and"),
             (
                 {"router": "ec", "decoder": "block_diffusion", "rule": "llada2"},
-                "`router=ec` is read by decoder=unmasking or decoder=cad",
+                "`router=ec` does not go with `decoder=block_diffusion`, which keeps finished blocks",
             ),
+            ({"ec_scope": "sequence"}, "`ec_scope=sequence` is read by router=ec, not by `router=tc`; leave out one"),
+            ({"router": "ec", "ec_scope": "row"}, "`ec_scope=row` is not known; use one of sequence, batch"),
+            ({"compat": True}, "`compat=True` is read by decoder=cad"),
         ],
     )
     def test_what_does_not_go_together_is_one_line(self, settings, message):
@@ -209,6 +212,11 @@ class TestRouter:
             DecodingConfig(**settings)
         assert str(error.value).startswith(message)
         assert "\n" not in str(error.value)
+
+    def test_blocks_go_with_it_where_the_window_is_said(self):
+        said = DecodingConfig(router="ec", ec_scope="sequence", decoder="block_diffusion", rule="llada2")
+        assert extensions_of(vars(said), coupled=False) == ("router=ec",)
+        assert DecodingConfig(router="ec", compat=True).compat
 
     def test_likelihoods_refuse_the_same(self):
         with pytest.raises(ValueError, match="`ec_k=2` is read by router=ec, not by `router=tc`"):

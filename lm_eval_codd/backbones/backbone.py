@@ -125,11 +125,14 @@ class Backbone:
             mask_id: of the token by whose share a schedule goes; None: the backbone's own.
 
         Raises:
-            ValueError: one line: it has no experts, or not those, or was not trained for `router=tc`.
+            ValueError: one line: it has no experts, or not those, or was not trained for `router=tc`; or its attention
+                is block-causal, and no `ec_scope` says that later blocks change earlier ones.
         """
         routing = choose_routing(settings, self.experts, self.own_routing, self.source)
         if routing is None and mask_id not in (None, self.mask_id):
             routing = self.own_routing  # whose schedule goes by another token then
+        if routing is not None and self.block_length is not None and settings.ec_scope is None:
+            raise ValueError(no_experts_with_blocks(self.source))
         return self if routing is None else self.with_routing(routing, mask_id)
 
     def with_routing(self, routing: Routing, mask_id: int | None = None) -> Backbone:
@@ -138,12 +141,7 @@ class Backbone:
         Args:
             routing: how.
             mask_id: as for `routed_by`.
-
-        Raises:
-            ValueError: its attention is block-causal.
         """
-        if self.block_length is not None:
-            raise ValueError(no_experts_with_blocks(self.source))
         backbone = copy(self)
         backbone._trunk = self._trunk.routed(routing, self.mask_id if mask_id is None else mask_id, self._tally)
         return backbone

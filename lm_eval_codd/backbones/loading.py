@@ -24,7 +24,7 @@ from lm_eval_codd.backbones.registry import find_layout, recognised_by
 from lm_eval_codd.backbones.self_test import check_bidirectional, check_trunk
 from lm_eval_codd.backbones.sizes import refuse_beyond_weights
 from lm_eval_codd.backbones.token_ids import find_token_ids
-from lm_eval_codd.settings import unknown_value
+from lm_eval_codd.settings import refuse_shared_rows, unknown_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -142,7 +142,9 @@ def check_routing(
     own = _own_routing(checkpoint, layout)
     experts = experts_of(_build_config(checkpoint, layout), layout.expert_gates, own)
     routing = choose_routing(settings, experts, own, checkpoint.source)
-    if routing is not None and choose_blocks(checkpoint, layout, attention, None) is not None:
+    refuse_shared_rows(settings)
+    has_no_scope = routing is not None and settings.ec_scope is None
+    if has_no_scope and choose_blocks(checkpoint, layout, attention, None) is not None:
         raise CheckpointError(no_experts_with_blocks(checkpoint.source))
 
 

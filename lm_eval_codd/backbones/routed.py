@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from lm_eval_codd.settings import refuse_shared_rows
+
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.protocols import Backbone
     from lm_eval_codd.settings import RouterSettings
@@ -27,8 +29,9 @@ def routed(backbone: Backbone, settings: RouterSettings, mask_id: int) -> Backbo
         mask_id: of the token by whose share a schedule goes.
 
     Raises:
-        ValueError: one line: it has no experts, or not those, or its rows leak from block to block.
+        ValueError: one line: it has no experts, or not those, or its rows leak from block to block, or into others.
     """
+    refuse_shared_rows(settings)
     # A wrapper that hands on what it does not have itself would be left out of its own decode.
     route: Any = getattr(backbone, "routed_by", None) if hasattr(type(backbone), "routed_by") else None
     if route is None and settings.router == "tc":

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 def make_block_network(backbone: Backbone, config: DecodingConfig, *, stores: bool) -> KeptBlocks | RecomputedBlocks:
-    """With what is kept of finished blocks, where the backbone has caches.
+    """With what is kept of finished blocks, where the backbone has caches and experts do not choose tokens.
 
     `stores` says that a finished block takes a forward of its own before the next one begins.
     """
-    if splits(backbone):
+    if splits(backbone) and config.router != "ec":
         return KeptBlocks(backbone, config.block_length, stores=stores, part_length=config.small_block_length)
     if config.cache != "none":
         raise ValueError(
@@ -39,7 +39,7 @@ def make_block_network(backbone: Backbone, config: DecodingConfig, *, stores: bo
 
 
 class RecomputedBlocks:
-    """All up to the end of each row's block, every step, for backbones without caches.
+    """All up to the end of each row's block, every step: for backbones without caches, and experts that choose tokens.
 
     Where a last block is shorter, a backbone cannot tell where blocks begin: with `says_blocks` it is told.
     """

@@ -17,6 +17,7 @@ from lm_eval_codd.decoding.requirements import (
     check_decoder,
     check_drafts,
     check_keeps_rounds,
+    check_padding,
     check_planner,
     check_room,
     check_rows,
@@ -132,6 +133,7 @@ def stream(
     backbone = routed(backbone, config, ids.mask)
     check_room(backbone, prompts, config, circuit, begun)
     check_rows(len(prompts), repeats, batch_size)
+    check_padding(len(prompts), config, batch_size)
     check_planner(backbone, planner, config)
     device = torch.device(getattr(backbone, "device", "cpu"))
     if circuit is not None and getattr(circuit, "device", device) != device:

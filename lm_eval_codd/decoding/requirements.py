@@ -46,6 +46,15 @@ def check_rows(num_prompts: int, repeats: Sequence[int] | None, batch_size: int 
         raise ValueError(f"`batch_size={batch_size}` must be at least 1, or None for all prompts at once")
 
 
+def check_padding(num_prompts: int, config: DecodingConfig, batch_size: int | None) -> None:
+    """Raise `ValueError` where the padded width would change answers."""
+    if config.compat and config.router == "ec" and 1 not in (num_prompts, batch_size):
+        raise ValueError(
+            "`compat=True` with `router=ec` takes the share of masks of the padded width, so that an answer would "
+            "depend on its batch; use batch_size=1, or leave compat out"
+        )
+
+
 def check_room(
     backbone: Backbone,
     prompts: Sequence[Sequence[int]],

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lm_eval_codd.columns import aligned
 from lm_eval_codd.command_line import Parser
 from lm_eval_codd.outputs import check_file, write_text
+from lm_eval_codd.settings import LikelihoodConfig, RouterOptions, facts_of
 
 if TYPE_CHECKING:
     from lm_eval_codd.gap.measure import Gap
@@ -27,8 +30,9 @@ def main(argv: list[str] | None = None) -> int:
         "after the other, all at once, and all at once with a circuit.",
         epilog=_EPILOG,
     )
-    parser.formatter_class = _raw()
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", required=True, help="folder or hub id of the checkpoint")
+    parser.add_argument("--family", help="of the checkpoint, where its files do not say it")
     parser.add_argument("--data", required=True, help="a .jsonl file with a question and an answer on each line")
     parser.add_argument("--circuit", help="a file, a folder or a hub id")
     parser.add_argument("--ratios", default="0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0", help="shares of masked tokens")
@@ -36,6 +40,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--question_column", default="question")
     parser.add_argument("--answer_column", default="answer")
     parser.add_argument("--pc_temperature", type=float, default=1.0, help="of the evidence (default 1)")
+    for field in dataclasses.fields(RouterOptions):
+        kind = {"int": int, "float": float}.get(str(field.type).partition(" ")[0], str)
+        help = facts_of(field).help
+        parser.add_argument(f"--{field.name}", type=kind, default=argparse.SUPPRESS, help=help)
     parser.add_argument("--seed", type=int, default=1234, help="of masks and bands (default 1234)")
     parser.add_argument("--batch_size", type=int, default=32, help="canvases in a pass (default 32)")
     parser.add_argument("--dtype", help="of the weights (default: as stored)")
@@ -50,14 +58,16 @@ def main(argv: list[str] | None = None) -> int:
             check_file(f"--{name}", Path(getattr(given, name)))
     if given.suggest and not given.circuit:
         raise ValueError("`--suggest` is for a circuit; give --circuit, or leave it out")
+    router = _router(given)
 
-    from lm_eval_codd.backbones import load_backbone, load_tokenizer
+    from lm_eval_codd.backbones import check_routing, load_backbone, load_tokenizer
     from lm_eval_codd.circuits import load_circuit
     from lm_eval_codd.gap.measure import measure
     from lm_eval_codd.training.data import encode, read_pairs
 
     texts = read_pairs(given.data, given.question_column, given.answer_column, given.limit)
-    backbone = load_backbone(given.model, dtype=given.dtype, device=given.device)
+    check_routing(given.model, router, given.family)
+    backbone = load_backbone(given.model, given.family, dtype=given.dtype, device=given.device)
     examples = encode(texts, load_tokenizer(given.model, backbone.family), backbone, 1)
     pairs = [(one.prompt, one.answer) for one in examples if len(one.prompt) + len(one.answer) <= backbone.max_length]
     if not pairs:
@@ -67,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         *(backbone, pairs, ratios, circuit),
         seed=given.seed,
         pc_temperature=given.pc_temperature,
+        router=router,
         batch_size=given.batch_size,
     )
     print(f"log-likelihood per masked token in nats, {len(pairs)} answers, with 95 % bands over them")
@@ -121,6 +132,15 @@ def draw(gap: Gap, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+def _router(given: argparse.Namespace) -> RouterOptions:
+    """What the flags say of experts, checked as a likelihood's settings."""
+    named = {
+        field.name: getattr(given, field.name) for field in dataclasses.fields(RouterOptions) if field.name in given
+    }
+    LikelihoodConfig(**named)
+    return RouterOptions(**named)
+
+
 def _ratios(text: str) -> list[float]:
     try:
         ratios = [float(part) for part in text.split(",")]
@@ -129,9 +149,3 @@ def _ratios(text: str) -> list[float]:
     if not ratios or not all(0 < ratio <= 1 for ratio in ratios):
         raise ValueError(f"`--ratios {text}` must be shares above 0 and at most 1, separated by commas")
     return sorted(set(ratios))
-
-
-def _raw() -> Any:
-    import argparse
-
-    return argparse.RawDescriptionHelpFormatter

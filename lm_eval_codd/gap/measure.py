@@ -17,7 +17,7 @@ from torch import Tensor
 from lm_eval_codd.likelihood import stream
 from lm_eval_codd.likelihood.asking import Ask, Estimate
 from lm_eval_codd.likelihood.draws import of_positions
-from lm_eval_codd.settings import LikelihoodConfig
+from lm_eval_codd.settings import LikelihoodConfig, RouterOptions
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.protocols import Backbone
@@ -70,6 +70,7 @@ def measure(
     *,
     seed: int = 1234,
     pc_temperature: float = 1.0,
+    router: RouterOptions | None = None,
     batch_size: int = 32,
     on_pass: Callable[[int], object] = lambda num_canvases: None,
 ) -> Gap:
@@ -84,10 +85,12 @@ def measure(
         circuit: None leaves the third kind out.
         seed: of masks and resampling.
         pc_temperature: of the evidence; 1 leaves the backbone's predictions as they are.
+        router: of mixtures of experts; None: as the checkpoint was trained.
         batch_size: canvases in a pass.
         on_pass: as of `likelihood.stream`.
     """
-    config = LikelihoodConfig(seed=seed, pc_frac=1.1, pc_temperature=pc_temperature)
+    of_experts = {} if router is None else vars(router)
+    config = LikelihoodConfig(seed=seed, pc_frac=1.1, pc_temperature=pc_temperature, **of_experts)
     kinds: dict[str, tuple[Callable[..., Estimator], HMM | None]] = {
         SEQUENTIAL: (_sequential, None),
         ONE_STEP: (_one_step, None),

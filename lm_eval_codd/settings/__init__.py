@@ -34,7 +34,15 @@ from lm_eval_codd.settings.likelihood import (
     SHARED_WITH_DECODING,
     LikelihoodConfig,
 )
-from lm_eval_codd.settings.routing import EC_GATES, EC_SCHEDULES, ROUTER_SETTINGS, STATIC, RouterOptions, RouterSettings
+from lm_eval_codd.settings.routing import (
+    EC_GATES,
+    EC_SCHEDULES,
+    ROUTER_SETTINGS,
+    STATIC,
+    RouterOptions,
+    RouterSettings,
+    refuse_shared_rows,
+)
 
 __all__ = [
     "ALGS",
@@ -73,6 +81,7 @@ __all__ = [
     "facts_of",
     "only_read",
     "reads",
+    "refuse_shared_rows",
     "routing_of",
     "rule_of",
     "steps_follow_confidence",

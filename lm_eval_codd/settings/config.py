@@ -115,7 +115,9 @@ class DecodingConfig(DecodingFields):
             confidence is at least 1 - factor / (n + 1), at least the surest one. Not together with `threshold`.
         compat: what the official code does where it is plainly a bug (`cad`: the end ids of four checkpoints at once; a
             forced step leaves blocked positions masked; logits that are not finite become 0; the mask may be chosen).
-        router, ec_schedule, ec_k, ec_k_min, ec_k_max, ec_sigma, ec_gates: of mixtures of experts, see `RouterOptions`.
+            `router=ec`: the share of masks is of the padded width, so that rows are decoded one by one.
+        router, ec_schedule, ec_k, ec_k_min, ec_k_max, ec_sigma, ec_gates, ec_scope: of mixtures of experts, see
+            `RouterOptions`.
         **options: of one decoder, see `CadOptions` and its like in `settings.decoders`.
 
     Raises:
@@ -130,7 +132,8 @@ class DecodingConfig(DecodingFields):
         for field in dataclasses.fields(self):
             # One spelling of each value, so that two runs that decode alike also have the same settings.
             self._set(field.name, checked(field, getattr(self, field.name), ranges))
-            if getattr(self, field.name) != field.default:
+            # `compat` is the router's too, whatever the decoder.
+            if getattr(self, field.name) != field.default and not (field.name == "compat" and self.router == "ec"):
                 refuse_unread(self.decoder, field.name, getattr(self, field.name))
         refuse_two_of_one(self)
         refuse_unread_by_rule(self)

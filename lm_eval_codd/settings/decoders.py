@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, either, setting
-from lm_eval_codd.settings.routing import ROUTER_SETTINGS
 
 SELECTIONS: Final = ("confidence", "entropy", "random")
 REMASK_SCHEDULES: Final = ("linear", "cosine")  # beside fixed_X
@@ -175,10 +174,6 @@ DECODERS: Final[dict[str, tuple[str, ...]]] = {
     ),
 }
 
-# What one decoder alone does not read. Where experts choose tokens, a later block changes those before it, and these
-# keep what they have computed of finished blocks.
-UNREAD: Final[Mapping[str, tuple[str, ...]]] = {"block_diffusion": ROUTER_SETTINGS}
-
 # Each decoder's options that no other one has.
 OPTIONS: Final[Mapping[str, type]] = {
     "cad": CadOptions,
@@ -298,8 +293,6 @@ def own_defaults(decoder: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def reads(decoder: str, name: str) -> bool:
     """Whether a decoder reads a setting."""
-    if name in UNREAD.get(decoder, ()):
-        return False
     return name in DECODERS[decoder] or not any(name in names for names in DECODERS.values())
 
 

@@ -139,7 +139,9 @@ class DecodingFields(
         range=Range(lambda v: v > 0, "above 0"),
         is_axis=True,
     )
-    compat: bool = setting(False, "cad: the official code's bugs too")
+    compat: bool = setting(
+        False, "cad: the official code's bugs too; router=ec: the share of masks is of the padded width"
+    )
 
 
 # What only a circuit reads.

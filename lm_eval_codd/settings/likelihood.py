@@ -59,7 +59,8 @@ class LikelihoodConfig:
         cfg_scale: classifier-free guidance, as in decoding; 0 is off.
         is_greedy: whether to find out if decoding one token a step, the surest first, would write the target.
         pc_temperature, pc_frac, reverse_frac: of a circuit, as in decoding.
-        router, ec_schedule, ec_k, ec_k_min, ec_k_max, ec_sigma, ec_gates: of mixtures of experts, as in decoding.
+        router, ec_schedule, ec_k, ec_k_min, ec_k_max, ec_sigma, ec_gates, ec_scope: of mixtures of experts, as in
+            decoding.
 
     Raises:
         ValueError: one line with the argument, its value, what is allowed and what to do.
@@ -99,6 +100,7 @@ class LikelihoodConfig:
     ec_k_max: int | None = _as_in_decoding("ec_k_max")
     ec_sigma: float = _as_in_decoding("ec_sigma")
     ec_gates: str | None = _as_in_decoding("ec_gates")
+    ec_scope: str | None = _as_in_decoding("ec_scope")
 
     def __post_init__(self) -> None:
         if self.estimator not in ESTIMATORS:

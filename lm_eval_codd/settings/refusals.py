@@ -140,10 +140,11 @@ def _refuse_bounds(config: DecodingFields) -> None:
 
 def _refuse_beside_blocks(config: DecodingFields) -> None:
     """Of the block decoder."""
-    if config.router == "ec":
+    if config.router == "ec" and config.ec_scope is None:
         raise ValueError(
             "`router=ec` does not go with `decoder=block_diffusion`, which keeps finished blocks: a later token "
-            "changes which experts compute them; leave it out (tc)"
+            "changes which experts compute them; leave it out (tc), or give ec_scope=sequence to have the prompt and "
+            "all blocks so far computed anew in every step"
         )
     if config.cfg_scale:
         raise ValueError(

@@ -10,6 +10,7 @@ from lm_eval_codd.settings.fields import AT_LEAST_1, Range, setting
 
 ROUTERS: Final = ("tc", "ec")
 EC_GATES: Final = ("pre", "post", "sigmoid")
+EC_SCOPES: Final = ("sequence", "batch")
 STATIC: Final = "static"
 EC_SCHEDULES: Final = (
     STATIC,
@@ -40,6 +41,8 @@ class RouterSettings(Protocol):
     def ec_k_max(self) -> int | None: ...  # noqa: D102
     @property
     def ec_sigma(self) -> float: ...  # noqa: D102
+    @property
+    def ec_scope(self) -> str | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,14 @@ class RouterOptions:
         choices=EC_GATES,
         is_axis=True,
     )
+    ec_scope: str | None = setting(
+        None,
+        "router=ec: which positions compete for an expert: sequence, those of a row (also the default), which has to "
+        "be said where attention is block-causal, since finished blocks are computed anew then; batch, of all rows, "
+        "for `logits` alone",
+        choices=EC_SCOPES,
+        is_axis=True,
+    )
 
 
 ROUTER_SETTINGS: Final = tuple(field.name for field in dataclasses.fields(RouterOptions))
@@ -107,6 +118,15 @@ def refuse_routing(config: RouterSettings) -> None:
                 )
         return
     _refuse_schedule(config, given)
+
+
+def refuse_shared_rows(config: RouterSettings) -> None:
+    """Refuse what would make an answer depend on its batch. Raises `ValueError`, one line."""
+    if config.ec_scope == "batch":
+        raise ValueError(
+            "`ec_scope=batch` lets the rows of a batch compete for experts, so that an answer would depend on its "
+            "batch: it is for `logits` of `backbone.routed_by` alone; use ec_scope=sequence, or leave it out"
+        )
 
 
 def _refuse_schedule(config: RouterSettings, given: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+import torch
 
 import lm_eval_codd as codd
 from lm_eval_codd.backbones import load_backbone
@@ -26,6 +27,12 @@ PROMPTS = [[7, 9, 30], [*range(20, 40)], [8], [50, 51, 52, 53, 54, 55, 56]]
 @pytest.fixture(scope="module")
 def experts(golden_dir):
     return load_backbone(golden_dir / "families" / "lladamoe", mask_id=111, dtype="float64", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def blocks(golden_dir):
+    options = {"mask_id": 111, "eos_id": 5, "block_length": 8, "dtype": "float64", "device": "cpu"}
+    return load_backbone(golden_dir / "families" / "llada2", **options)
 
 
 @pytest.mark.parametrize("settings", DECODERS, ids=str)
@@ -64,3 +71,72 @@ def test_a_backbone_without_experts_is_refused(backbone, kind):
     with pytest.raises(ValueError) as error:
         codd.generate(without, [[1]], codd.DecodingConfig(router="ec"))
     assert str(error.value).startswith(message)
+
+
+class TestBlocks:
+    """LLaDA2 with `ec_scope=sequence`: nothing is kept of finished blocks, since later ones change them."""
+
+    def test_a_row_is_what_a_plain_loop_makes_of_it_alone_or_not(self, blocks):
+        config = codd.DecodingConfig(
+            decoder="block_diffusion",
+            rule="llada2",
+            gen_length=16,
+            block_length=8,
+            threshold=0.3,
+            router="ec",
+            ec_scope="sequence",
+            ec_k=3,
+        )
+        together = codd.generate(blocks, PROMPTS, config, batch_size=3)
+        for prompt, one in zip(PROMPTS, together, strict=True):
+            answer, num_forward = self.decoded(blocks.routed_by(config), prompt)
+            assert (one.tokens, one.num_forward) == (answer, num_forward)
+        plain = codd.DecodingConfig(
+            decoder="block_diffusion", rule="llada2", gen_length=16, block_length=8, threshold=0.3
+        )
+        assert codd.generate(blocks, PROMPTS, plain) != together
+
+    def decoded(self, backbone, prompt):
+        """The rule of spec/families.md C3, one forward of all up to the block's end a step."""
+        end, num_forward = -(-(len(prompt) + 16) // 8) * 8, 0
+        x = torch.full((1, end), 111)
+        x[0, : len(prompt)] = torch.tensor(prompt)
+        for start in range(len(prompt) // 8 * 8, end, 8):
+            block = slice(start, start + 8)
+            for _ in range(8):
+                if not (x[:, block] == 111).any():
+                    break
+                logits = backbone.logits(x[:, : start + 8])[0, block]
+                num_forward += 1
+                confidence, token = logits.softmax(dim=-1).max(dim=-1)
+                confidence = confidence.masked_fill(x[0, block] != 111, -1)
+                sure = confidence > 0.3
+                if not sure.any():
+                    sure[confidence.argmax()] = True
+                x[0, block] = torch.where(sure, token, x[0, block])
+            if (x[0, len(prompt) : start + 8] == 5).any():
+                break
+        answer = x[0, len(prompt) :][:16]
+        ended = (answer == 5).long().cumsum(0) > 0
+        return answer.masked_fill(ended, 5).tolist(), num_forward
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"ec_scope": "batch"}, "`ec_scope=batch` lets the rows of a batch compete for experts"),
+            (
+                {"ec_scope": "sequence", "compat": True},
+                "`compat=True` with `router=ec` takes the share of masks of the",
+            ),
+        ],
+    )
+    def test_what_would_make_an_answer_depend_on_its_batch_is_refused(self, experts, settings, message):
+        config = codd.DecodingConfig(router="ec", gen_length=8, block_length=8, num_steps=2, **settings)
+        with pytest.raises(ValueError) as error:
+            codd.generate(experts, PROMPTS, config)
+        assert str(error.value).startswith(message)
+
+    def test_over_the_padded_width_rows_are_decoded_one_by_one(self, experts):
+        config = codd.DecodingConfig(ec_k_max=6, num_steps=4, block_length=8, **SMALL)
+        padded = codd.DecodingConfig(ec_k_max=6, num_steps=4, block_length=8, compat=True, **SMALL)
+        assert codd.generate(experts, PROMPTS, padded, batch_size=1) == codd.generate(experts, PROMPTS, config)

@@ -4,11 +4,14 @@ import json
 import math
 
 import pytest
+import torch
 
 from lm_eval_codd import __main__ as program
+from lm_eval_codd.backbones import load_backbone
 from lm_eval_codd.demo import CHECKPOINT
 from lm_eval_codd.gap.cli import suggestion
 from lm_eval_codd.gap.measure import COUPLED, ONE_STEP, SEQUENTIAL, Gap, Mean, measure, num_masked
+from lm_eval_codd.settings import LikelihoodConfig, RouterOptions
 from tests.conftest import random_circuit
 from tests.likelihood.conftest import Tiny, pairs_of
 
@@ -66,6 +69,18 @@ class TestSuggestion:
         assert said in suggestion(self.gap_of(*lows))
 
 
+def test_experts_that_choose_tokens_are_measured_so(golden_dir):
+    backbone = load_backbone(golden_dir / "families" / "lladamoe", mask_id=111, dtype="float64", device="cpu")
+    pairs, router = [([7, 9, 30], [20, 21, 22]), ([8], [50, 51])], RouterOptions(router="ec", ec_k=2)
+    found = measure(backbone, pairs, (1.0,), router=router)
+    routed, total = backbone.routed_by(LikelihoodConfig(**vars(router))), 0.0
+    for prompt, target in pairs:
+        logits = routed.logits(torch.tensor([[*prompt, *[111] * len(target)]]))[0, len(prompt) :]
+        total += float(logits.log_softmax(dim=-1).gather(1, torch.tensor(target)[:, None]).sum())
+    assert found.means[ONE_STEP][0].value == pytest.approx(total / 5)
+    assert measure(backbone, pairs, (1.0,)).means[ONE_STEP][0].value != pytest.approx(total / 5, abs=1e-2)
+
+
 class TestCommand:
     def test_on_the_demo(self, tmp_path, capsys):
         data = tmp_path / "answers.jsonl"
@@ -84,11 +99,19 @@ class TestCommand:
         assert at_once[SEQUENTIAL]["low"] > at_once[ONE_STEP]["high"]
         assert at_once[COUPLED]["low"] > at_once[ONE_STEP]["high"] and figures["gain"][-1]["low"] > 0
 
+    def test_a_checkpoint_without_experts_is_one_line(self, tmp_path, capsys):
+        data = tmp_path / "answers.jsonl"
+        data.write_text((CHECKPOINT.parent / "tune.jsonl").read_text().splitlines()[0] + "\n")
+        assert program.main(["gap", "--model", "demo", "--data", str(data), "--router", "ec"]) == 2
+        assert "`router=ec` is for mixtures of experts, and `demo` has none" in capsys.readouterr().err
+
     @pytest.mark.parametrize(
         ("more", "message"),
         [
             (["--ratios", "0,2"], "`--ratios 0,2` must be shares above 0 and at most 1"),
             (["--suggest"], "`--suggest` is for a circuit"),
+            (["--ec_k", "2"], "`ec_k=2` is read by router=ec, not by `router=tc`"),
+            (["--router", "ex"], "`router=ex` is not known; use one of tc, ec"),
         ],
     )
     def test_wrong_flags_are_one_line(self, more, message, capsys):

@@ -72,6 +72,30 @@ def test_real_rows_of_four_tasks_are_answered_alike_in_batches_of_1_and_7(run, r
     assert bool(config["departures"]) == (rule == "sdar")
 
 
+def test_experts_choose_tokens_of_blocks_where_the_window_is_said(folders, ask):
+    given = {"device": "cpu", **SHORT, "gen_length": 16, "router": "ec", "ec_scope": "sequence"}
+    one, seven = (MaskedLM(folders["llada2"], batch_size=size, **given) for size in (1, 7))
+    assert ask(one, PROMPTS) == ask(seven, PROMPTS)
+    info = seven.get_model_info()
+    routing = info["routing"]
+    assert routing["rows"] == info["nfe"] and list(routing["layers"]) == ["1"]  # its first layer has no experts
+    assert routing["layers"]["1"]["share_without_expert"] == routing["share_without_expert"] > 0
+    assert info["extensions"] == ["router=ec"] and info["settings"]["ec_scope"] == "sequence"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"router": "ec"}, "`router=ec` does not go with `decoder=block_diffusion`, which keeps finished blocks"),
+        ({"router": "ec", "ec_scope": "batch"}, "`ec_scope=batch` lets the rows of a batch compete for experts"),
+    ],
+)
+def test_experts_choose_tokens_of_blocks_nowhere_else(folders, given, message):
+    with pytest.raises(ValueError) as error:
+        MaskedLM(folders["llada2"], device="cpu", **given, **(SHORT | {"gen_length": 16}))
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
 def test_two_processes_answer_as_one(folders, ask, tmp_path):
     decoders = [{"device": "cpu", **SHORT, **RULES["sdar"], **more} for more in ({}, {"temperature": 0.8})]
     ranks = start_ranks(2, answer_as, "masked_lm", folders["sdar"], decoders, PROMPTS, tmp_path)

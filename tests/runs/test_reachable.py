@@ -39,7 +39,7 @@ _SCHEDULE = {"router": "ec", "ec_schedule": "bell_gaussian", "ec_k_min": 2, "ec_
 BESIDE = {
     "tokens_per_step": {"num_steps": None},
     "entropy_threshold": {"selection": "entropy"},
-    **{name: {"router": "ec"} for name in ("ec_k", "ec_gates")},
+    **{name: {"router": "ec"} for name in ("ec_k", "ec_gates", "ec_scope")},
     **{name: _SCHEDULE for name in ("ec_schedule", "ec_k_min", "ec_k_max", "ec_sigma")},
 }
 CANDIDATES = {"int": (2, 4, 16, 64), "float": (0.5, 0.25, 1.5, -0.5), "str": ("linear",), "bool": (True, False)}

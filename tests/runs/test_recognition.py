@@ -106,6 +106,15 @@ class TestFamilies:
         named = make("llada2_moe", MASK, "LLaDA2.1-mini")
         assert run(named).config == one.config and run(named, "--rule llada2").config.rule == "llada2"
 
+    def test_experts_choose_tokens_of_blocks_where_the_window_is_said(self, make):
+        folder = make("llada2_moe", MASK)
+        one = run(folder, "--router ec --ec_scope sequence --ec_k 4")
+        assert model_args(one).items() >= {"router": "ec", "ec_scope": "sequence", "ec_k": 4}.items()
+        with pytest.raises(ValueError, match=r"or give ec_scope=sequence to have the prompt"):
+            run(folder, "--router ec")
+        with pytest.raises(ValueError, match="`ec_scope=batch` lets the rows of a batch compete for experts"):
+            run(folder, "--router ec --ec_scope batch")
+
     def test_names_of_lm_eval_are_read(self, make):
         folder, remarks = make("a2d-qwen2", EOS), []
         (one,) = parse_runs(f"--model masked_lm --task gsm8k --pretrained '{folder}'", None, remarks)

@@ -54,37 +54,41 @@ class Router:
         num_masked, num_valid = ((tokens == self._mask_id) & valid).sum(dim=1), valid.sum(dim=1)
         routing, k = self._routing, torch.full_like(num_valid, self._routing.k_max)
         if routing.schedule != STATIC:
-            ratio = num_masked.float() / num_valid.clamp(min=1).float()
+            length = torch.full_like(num_valid, tokens.shape[1]) if routing.over_width else num_valid
+            ratio = num_masked.float() / length.clamp(min=1).float()
             k = scheduled_k(routing.schedule, ratio, routing.k_min, routing.k_max, routing.sigma)
         if self._tally is not None and routing.chooser == "ec":
-            self._tally.add_rows(num_masked, num_valid, k, capacity(num_valid, k, routing.num_experts))
+            competing, of_each = (num_valid, k) if routing.scope == "sequence" else (num_valid.sum()[None], k.max())
+            self._tally.add_rows(num_masked, num_valid, k, capacity(competing, of_each, routing.num_experts))
         return Routed(self, valid, k)
 
     def mix(self, index: int, mlp: nn.Module, hidden: Tensor, valid: Tensor, k: Tensor) -> Tensor:
         """What a layer's experts make of its hidden states [B, L, H]."""
         if index not in self._gates:
             return mlp(hidden)
-        gate = self._gates[index]
-        mixed = (self._by_experts if self._routing.chooser == "ec" else self._by_tokens)(mlp, gate, hidden, valid, k)
+        by = self._by_experts if self._routing.chooser == "ec" else self._by_tokens
+        mixed = by(index, mlp, hidden, valid, k)
         shared = getattr(mlp, "shared_experts", None)
         return mixed if shared is None else mixed + shared(hidden)
 
-    def _by_experts(self, mlp: Any, gate: _Gate, hidden: Tensor, valid: Tensor, k: Tensor) -> Tensor:
-        routing = self._routing
+    def _by_experts(self, index: int, mlp: Any, hidden: Tensor, valid: Tensor, k: Tensor) -> Tensor:
+        routing, gate = self._routing, self._gates[index]
         choice, picks = expert_choice(
             gate.logits(hidden),
             k,
             gates=routing.gates,
             valid=valid,
+            scope=routing.scope,
             scale=routing.scale,
             factors=gate.factors,
             most_k=routing.k_max,
         )
         if self._tally is not None:
-            self._tally.add_tokens(choice.map, choice.gates, valid)
+            self._tally.add_tokens(index, choice.map, choice.gates, valid)
         return _computed_by_experts(mlp.experts, hidden, choice, picks, gate.dtype)
 
-    def _by_tokens(self, mlp: Any, gate: _Gate, hidden: Tensor, valid: Tensor, k: Tensor) -> Tensor:
+    def _by_tokens(self, index: int, mlp: Any, hidden: Tensor, valid: Tensor, k: Tensor) -> Tensor:
+        gate = self._gates[index]
         logits, most = gate.logits(hidden).flatten(0, 1), self._routing.k_max
         choice, _ = token_choice(logits, most, gates=self._routing.gates, factor=self._routing.scale)
         gates, experts = choice.gates.topk(most, dim=-1)

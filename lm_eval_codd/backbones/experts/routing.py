@@ -43,6 +43,9 @@ class Routing:
         k_min, k_max: experts of a token on average; equal where static, and of `tc`.
         sigma: width of the Gaussian schedules.
         factors: by the number of experts that picked a token, 0 to E; None: 1.
+        scope: which positions compete, as for `expert_choice`.
+        over_width: whether the share of masks that a schedule goes by is of the padded width, as in the authors'
+            code, not of the row's own positions.
     """
 
     num_experts: int
@@ -54,6 +57,8 @@ class Routing:
     sigma: float = 0.22
     scale: float = 1.0
     factors: tuple[float, ...] | None = None
+    scope: str = "sequence"
+    over_width: bool = False
 
 
 def experts_of(config: Any, gates: str | None, own: Routing | None = None) -> Experts | None:
@@ -80,7 +85,7 @@ def no_experts_with_blocks(source: str) -> str:
     """One line: experts do not choose tokens of block-causal checkpoints."""
     return (
         f"`router=ec` does not go with the block-causal attention of `{source}`: a later block would change which "
-        "experts compute an earlier one; leave it out"
+        "experts compute an earlier one; leave it out, or give ec_scope=sequence to have it so"
     )
 
 
@@ -107,10 +112,13 @@ def choose_routing(
                 "means its own rule"
             )
         return None
-    usual = RouterOptions(router="ec")
-    if has_own and all(getattr(settings, name) == getattr(usual, name) for name in ROUTER_SETTINGS):
-        return None
-    routing = _expert_choice_of(settings, experts, source)
+    usual = RouterOptions(router="ec", ec_scope=settings.ec_scope)
+    # Log-likelihoods have no `compat`: their canvases are not padded.
+    how: dict[str, Any] = {"scope": settings.ec_scope or "sequence", "over_width": getattr(settings, "compat", False)}
+    if own is not None and has_own and all(getattr(settings, n) == getattr(usual, n) for n in ROUTER_SETTINGS):
+        changed = replace(own, **how)
+        return None if changed == own else changed
+    routing = replace(_expert_choice_of(settings, experts, source), **how)
     return replace(routing, factors=own.factors) if own is not None and routing.gates != "pre" else routing
 
 

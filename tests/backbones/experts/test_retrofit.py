@@ -31,12 +31,17 @@ def load(tmp_path_factory):
     }
     loaded = {}
 
-    def _load(name, dtype="float32", attention=None):
-        key = name, dtype, attention
+    def _load(name, dtype="float32", attention=None, block_length=None):
+        key = name, dtype, attention, block_length
         if key not in loaded:
             attention = attention or ("full" if name == "llada2" else None)
             loaded[key] = load_backbone(
-                folders[name], mask_id=FACTS["mask_id"], attention=attention, dtype=dtype, device="cpu"
+                folders[name],
+                mask_id=FACTS["mask_id"],
+                attention=attention,
+                block_length=block_length,
+                dtype=dtype,
+                device="cpu",
             )
         return loaded[key]
 
@@ -77,6 +82,17 @@ class TestGoldens:
         assert len(maps) == sum(f"{case}.map{layer}" in golden for layer in range(2))
         for layer, got in enumerate(maps):
             assert torch.equal(got, golden[f"{case}.map{layer}"])
+
+    @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("llada2")])
+    def test_of_blocks_where_their_window_is_said_so_that_a_later_one_changes_an_earlier_one(self, load, golden, case):
+        backbone, tokens = load("llada2", attention="block", block_length=8), golden["ids"]
+        routed = backbone.routed_by(DecodingConfig(router="ec", ec_scope="sequence", **CASES[case]))
+        logits = routed.logits(tokens)
+        assert (logits - golden[f"{case}.logits"]).abs().max() < 2e-5
+        changed = tokens.clone()
+        changed[:, 16:] = (changed[:, 16:] + 1) % 120
+        assert (routed.logits(changed) - logits)[:, :8].abs().max() > 1
+        assert torch.equal(backbone.logits(changed)[:, :8], backbone.logits(tokens)[:, :8])
 
     @pytest.mark.parametrize("name", ["lladamoe", "llada2"])
     def test_token_choice_is_the_checkpoint_itself(self, load, golden, name):
@@ -127,11 +143,34 @@ class TestRows:
         backbone.routed_by(DecodingConfig(router="ec")).logits(golden["ids"])
         totals = backbone.take_routing()
         assert (totals.rows, totals.rows_of_masks, totals.positions) == (3, 0, 3 * 24)
-        assert (totals.k, totals.capacity, totals.tokens) == (3 * 2, 3 * 6, 2 * 3 * 24)
-        assert totals.picks == 2 * 3 * 6 * 8
-        assert totals.unpicked == sum(FACTS["cases"][0]["zero_expert"])
-        assert totals.fewest == 0
+        assert (totals.k, totals.capacity) == (3 * 2, 3 * 6)
+        for layer, unpicked in enumerate(FACTS["cases"][0]["zero_expert"]):
+            of_layer = totals.layers[layer]
+            assert (of_layer.tokens, of_layer.picks, of_layer.unpicked) == (3 * 24, 3 * 6 * 8, unpicked)
+            assert of_layer.fewest == 0
+        assert totals.all_layers.unpicked == sum(FACTS["cases"][0]["zero_expert"])
         assert backbone.take_routing().rows == 0
+
+    def test_of_a_batch_compete_where_that_is_asked_for(self, load, golden, maps):
+        backbone = load("lladamoe")
+        backbone.take_routing()
+        together = DecodingConfig(router="ec", ec_scope="batch", ec_gates="post", **SCHEDULE)
+        backbone.routed_by(together).logits(golden["ids"])
+        assert all(chosen.sum(dim=(0, 1)).tolist() == [3 * 24 * 4 // 8] * 8 for chosen in maps)  # the largest k
+        assert not (maps[0].sum(dim=1) == 3 * 24 * 4 // 8 // 3).all()
+        assert backbone.take_routing().capacity == 3 * 24 * 4 // 8
+        alone = [DecodingConfig(router="ec", ec_scope=scope) for scope in ("sequence", "batch")]
+        of_row = [backbone.routed_by(config).logits(golden["ids"][:1]) for config in alone]
+        assert torch.equal(*of_row)
+
+    @pytest.mark.parametrize("compat", [False, True])
+    def test_share_of_masks_is_of_the_padded_width_as_the_authors_have_it_where_asked(self, load, compat):
+        backbone = load("lladamoe")
+        tokens, real = torch.tensor([[127, 127, 127, 1, 5, 5, 5, 5]]), torch.arange(8)[None] < 4
+        linear = {"ec_schedule": "linear", "ec_k_min": 1, "ec_k_max": 8, "ec_gates": "post"}
+        backbone.take_routing()
+        backbone.routed_by(DecodingConfig(router="ec", compat=compat, **linear)).logits(tokens, real)
+        assert backbone.take_routing().k == (round(1 + 7 * 3 / 8) if compat else round(1 + 7 * 3 / 4))
 
     def test_of_nothing_but_masks_take_the_lower_positions(self, load, maps):
         backbone = load("lladamoe", "float64").routed_by(DecodingConfig(router="ec"))
@@ -171,7 +210,9 @@ class TestRefusals:
         assert "\n" not in str(error.value)
 
     def test_blocks(self, load):
-        with pytest.raises(ValueError, match="`router=ec` does not go with the block-causal attention of"):
+        with pytest.raises(
+            ValueError, match=r"`router=ec` does not go with the block-causal attention of .* ec_scope=seq"
+        ):
             load("llada2", attention="block").routed_by(DecodingConfig(router="ec"))
 
     def test_a_cache(self, load):
