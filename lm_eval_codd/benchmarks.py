@@ -50,6 +50,9 @@ __all__ = [
 # Whether this lm-eval is 0.5, with a class for each output type.
 HAS_OUTPUT_TYPES: Final = GenerateTask.__name__ == "GenerateTask"
 
+# Column of the configuration that a row is of, where there are several.
+PART: Final = "part"
+
 _logger = logging.getLogger(__name__)
 
 
@@ -67,6 +70,7 @@ class Rows:
         rows: how many the published set has.
         sha256: `content_hash` of the published set; None where it is not public.
         stand_in: read when `file` does not exist: rows of the same shape that are not this benchmark.
+        configurations: of the hub's data set, whose rows follow one another; none for the one that the YAML names.
     """
 
     file: str
@@ -74,6 +78,7 @@ class Rows:
     rows: int
     sha256: str | None = None
     stand_in: str | None = None
+    configurations: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +205,7 @@ def _under_template(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows_of(
-    name: str, wanted: Rows, hub_id: str, configuration: str, split: str, revision: str | None = None
+    name: str, wanted: Rows, hub_id: str, configuration: str | None, split: str, revision: str | None = None
 ) -> tuple[str, Iterable[dict[str, Any]], bool]:
     """Where rows come from, the rows, and whether they are the stand-in; from CODD_DATA_DIR or the hub.
 
@@ -219,8 +224,11 @@ def rows_of(
     if folder:
         path, is_stand_in = _find(name, Path(folder).expanduser(), wanted)
         return str(path), read_lines(name, path), is_stand_in
-    source = f"{hub_id} ({configuration}, {split})"
-    return source, _fetch(name, hub_id, configuration, split, revision), False
+    if not wanted.configurations:
+        return f"{hub_id} ({configuration}, {split})", _fetch(name, hub_id, configuration, split, revision), False
+    source = f"{hub_id} ({len(wanted.configurations)} configurations, {split})"
+    parts = [(part, _fetch(name, hub_id, part, split, revision)) for part in wanted.configurations]
+    return source, ({PART: part, **row} for part, rows in parts for row in rows), False
 
 
 def content_hash(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -274,7 +282,7 @@ def read_lines(task: str, path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _fetch(task: str, path: str, name: str, split: str, revision: str | None) -> Iterable[dict[str, Any]]:
+def _fetch(task: str, path: str, name: str | None, split: str, revision: str | None) -> Iterable[dict[str, Any]]:
     try:
         return datasets.load_dataset(path, name, split=split, revision=revision)
     except Exception as error:  # the hub's libraries raise a dozen unrelated kinds

@@ -107,6 +107,8 @@ TASKS: Final[Mapping[str, Task]] = {
     "humaneval_dream": Task(164, "humaneval_instruct"),
     "gsm8k_llada": Task(1319, "gsm8k", examples=4),
     "gsm8k_llada_base": Task(1319, "gsm8k", chat_template=False, examples=4),
+    "math_llada": Task(5000, "minerva_math"),
+    "math_llada_base": Task(5000, "minerva_math", chat_template=False, examples=4),
     "demo": Task(300, comes_with_rows=True),
     "humaneval_opendllm": _open_dllm(164, "humaneval"),
     "humaneval_plus_opendllm": _open_dllm(164, "humaneval_plus"),

@@ -100,7 +100,7 @@ class TestNoRun:
         "label, why",
         [
             ("wino:wino.gsm8k.wino", "`WINO` has no decoder here"),
-            ("llada:llada-instruct.math.pure.opencompass", "`math_0shot_gen_11c4b5` is a task of OpenCompass"),
+            ("llada:llada-instruct.mmlu.pure.opencompass", "`mmlu_gen_a484b3` is a task of OpenCompass"),
             ("dllm:dllm.llada-instruct.hellaswag", "`hellaswag_gen` is a task of lm-eval fork alone"),
             ("d3llm:d3llm.llada.mbpp.vanilla", "`postprocess=postprocess_code_mbpp.py`: "),
             ("dream:dream-base.humaneval", "`escape_until=True`: "),

@@ -6,6 +6,8 @@ from lm_eval_codd.grading import opencompass
 from lm_eval_codd.task_files import read_task_file
 
 GSM8K = ("codd_gsm8k_llada", "codd_gsm8k_llada_base")
+MATH = ("codd_math_llada", "codd_math_llada_base")
+STOPS = {"codd_math_llada_base": ["Problem:"]}
 ASKED = "Question: {question}\nLet's think step by step\nAnswer:"
 
 
@@ -93,7 +95,51 @@ class TestGsm8k:
         assert score(task, answers)["accuracy,none"] == 1.0
 
 
-@pytest.mark.parametrize("name", GSM8K)
+class TestMath:
+    def test_is_one_turn_for_instruct_models(self, load_task, invented_dir):
+        task = load_task("codd_math_llada", invented_dir)
+        asked = (
+            f"{task.eval_docs[1]['problem']}\nPlease reason step by step, and put your final answer within \\boxed{{}}."
+        )
+        task.build_all_requests()
+        assert task.instances[1].args[0] == asked
+
+    def test_has_examples_with_doubled_braces_for_base_models(self, load_task, invented_dir):
+        task = load_task("codd_math_llada_base", invented_dir)
+        text = text_of(task)
+        assert text.startswith(
+            "Problem:\nFind the domain of the expression $\\frac{{\\sqrt{{x-2}}}}{{\\sqrt{{5-x}}}}$.}}\n"
+        )
+        assert text.count("\nSolution:\n") == 5 and text.count("I hope it is correct.\n\nProblem:\n") == 4
+        assert text.endswith(f"Problem:\n{task.eval_docs[0]['problem']}\nSolution:\n")
+
+    @pytest.mark.parametrize("name", MATH)
+    def test_gold_solutions_are_right_and_others_wrong(self, load_task, score, invented_dir, name):
+        task = load_task(name, invented_dir)
+        assert score(task, [doc["solution"] for doc in task.eval_docs]) == {
+            "accuracy,none": 1.0,
+            "unreadable,none": 0.0,
+        }
+        assert score(task, ["It is $\\boxed{6}$."] * 2) == {"accuracy,none": 0.0, "unreadable,none": 0.0}
+        assert score(task, [""] * 2) == {"accuracy,none": 0.0, "unreadable,none": 1.0}
+
+    def test_rows_are_those_of_seven_configurations_on_the_hub(self, load_task, monkeypatch):
+        asked = []
+
+        def load_dataset(path, name, split, revision):
+            asked.append((path, name, split))
+            return [{"problem": f"of {name}", "solution": "\\boxed{1}", "level": "Level 1"}] * 2
+
+        monkeypatch.setattr("datasets.load_dataset", load_dataset)
+        task = load_task("codd_math_llada", None)
+        assert len(asked) == 7 and asked[0] == ("EleutherAI/hendrycks_math", "algebra", "test")
+        assert [doc["problem"] for doc in task.eval_docs][1:3] == ["of algebra", "of counting_and_probability"]
+        data = task.config.metadata["data"]
+        assert data["source"] == "EleutherAI/hendrycks_math (7 configurations, test)"
+        assert (data["rows"], data["expected_rows"], data["is_published_set"]) == (14, 5000, False)
+
+
+@pytest.mark.parametrize("name", [*GSM8K, *MATH])
 def test_nothing_stops_an_answer_but_what_the_evaluation_code_names(tasks_dir, name):
     path = tasks_dir / name.removeprefix("codd_") / f"{name}.yaml"
-    assert read_task_file(path)["generation_kwargs"]["until"] == []
+    assert read_task_file(path)["generation_kwargs"]["until"] == STOPS.get(name, [])
