@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 VOCAB_SIZE: Final = 300
@@ -30,9 +31,17 @@ def write_block_checkpoint(golden: Path, folder: Path) -> str:
     config |= {"vocab_size": VOCAB_SIZE, "eos_token_id": EOS, "max_position_embeddings": 4096}
     config |= {field: BLOCK_LENGTH[golden.name]}
     config.pop("mask_token_id", None)
-    tensors, generator = load_file(golden / "model.safetensors"), torch.Generator().manual_seed(3)
+    tensors = load_file(golden / "model.safetensors")
+    return write_checkpoint(folder, config, tensors, vocab_size=113, mask=mask, end_of_turn=end_of_turn)
+
+
+def write_checkpoint(
+    folder: Path, config: dict[str, Any], tensors: dict[str, Tensor], *, vocab_size: int, mask: str, end_of_turn: str
+) -> str:
+    """The folder, filled: tensors with `VOCAB_SIZE` rows where they had `vocab_size`, and a tokenizer of as many."""
+    generator = torch.Generator().manual_seed(3)
     for name, tensor in tensors.items():
-        if tensor.shape[0] == 113:
+        if tensor.shape[0] == vocab_size:
             tensors[name] = torch.randn(VOCAB_SIZE, tensor.shape[1], generator=generator)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
