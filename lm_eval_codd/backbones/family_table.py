@@ -13,7 +13,15 @@ from lm_eval_codd.settings import DecodingConfig
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.layout import Layout
 
-_HEAD: Final = ("family", "recognised by", "computed by", "attention", "decoded by", "equal to the authors' code")
+_HEAD: Final = (
+    "family",
+    "such as",
+    "recognised by",
+    "computed by",
+    "attention",
+    "decoded by",
+    "equal to the authors' code",
+)
 
 
 def family_table() -> str:
@@ -53,7 +61,7 @@ def _row(layout: Layout) -> tuple[str, ...]:
     elif layout.blocks_if_named is not None:
         attention = f"full; in blocks where `{layout.blocks_if_named}` is in the name (`rule={layout.blocks_if_named}`)"
     computed = f"`{layout.architecture}`" + (", shifted" if layout.scored_by_previous else "")
-    return layout.family, mark, computed, attention, decoding_of(layout), checked_of(layout)
+    return layout.family, layout.examples, mark, computed, attention, decoding_of(layout), checked_of(layout)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,14 @@ class Layout:
 
     Attributes:
         model_type: as config.json says it.
+        examples: published checkpoints, for people.
         family: its name here, for `family=`; several layouts may share it.
         decoding: the family by whose rules it is decoded; None where no decoder here follows its rules yet. A layout
             is one thing, decoding rules are another: several layouts may be decoded by the rules of one family.
         architecture: name of the transformers class that computes it.
         build_config: config.json's content -> that class's configuration.
+        foreign_weights: parts of names of weights that other models under this `model_type` have, and what is to be
+            said of those; they are refused.
         key_mapping: regular expressions from the checkpoint's module names to the class's. At most one
             back-reference each: transformers substitutes only the first.
         convert: the stored tensors, by name -> those that `key_mapping` and the class know, where renaming alone does
@@ -65,10 +68,12 @@ class Layout:
     """
 
     model_type: str
+    examples: str
     family: str
     decoding: Family | None
     architecture: str
     build_config: Callable[[ConfigReader], PreTrainedConfig]
+    foreign_weights: Mapping[str, str] = field(default_factory=dict)
     key_mapping: Mapping[str, str] = field(default_factory=dict)
     convert: Callable[[dict[str, Tensor], Any], dict[str, Tensor]] | None = None
     float32_rotary: bool = False
@@ -96,6 +101,13 @@ class Layout:
     def is_block_causal(self) -> bool:
         """Whether all checkpoints of this layout are."""
         return self.block_length is not None and self.blocks_if_named is None
+
+    def refuse_foreign_weights(self, checkpoint: Checkpoint) -> None:
+        """Raise `CheckpointError` for weights of another model under this `model_type`."""
+        for part, what in self.foreign_weights.items():
+            name = next((name for name in checkpoint.stored if part in name), None)
+            if name is not None:
+                raise CheckpointError(f"checkpoint `{checkpoint.source}` has the weight {name}: {what}")
 
     def renamed(self, name: str) -> str:
         """The class's name of a checkpoint's module or tensor."""

@@ -91,6 +91,7 @@ def load_backbone(
     layout = find_layout(checkpoint, family)
     config, own_routing = _build_config(checkpoint, layout), _own_routing(checkpoint, layout)
     checkpoint.refuse_unusable_weights()  # pickles and missing shards too, before anything is loaded
+    layout.refuse_foreign_weights(checkpoint)
     refuse_beyond_weights(checkpoint, config)
     token_ids = find_token_ids(checkpoint, layout, config.vocab_size, mask_id=mask_id, eos_id=eos_id, eot_id=eot_id)
     block_length = choose_blocks(checkpoint, layout, attention, block_length)
@@ -214,8 +215,11 @@ def choose_blocks(
             "`logits` an attention_mask [B, 1, L, L] that says what each position sees"
         )
     chosen = block_length if block_length is not None else checkpoint.config.get(name) or usual
-    if not isinstance(chosen, int) or chosen < 4:
-        raise CheckpointError(f"`block_length={chosen}` must be a whole number of 4 or more")
+    if type(chosen) is not int or chosen < 2:
+        raise CheckpointError(
+            f"`block_length={chosen}` must be a whole number of 2 or more: with blocks of one token no position sees a "
+            "later one"
+        )
     return chosen
 
 

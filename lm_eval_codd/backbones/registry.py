@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError
-from lm_eval_codd.backbones.families.a2d import A2D_QWEN2, A2D_QWEN3
+from lm_eval_codd.backbones.families.a2d import A2D_LLAMA, A2D_QWEN2, A2D_QWEN3
 from lm_eval_codd.backbones.families.dream import DREAM
 from lm_eval_codd.backbones.families.ecdlm import ECDLM
 from lm_eval_codd.backbones.families.fast_dllm_v2 import FAST_DLLM_V2
+from lm_eval_codd.backbones.families.illada import ILLADA
 from lm_eval_codd.backbones.families.llada import LLADA
 from lm_eval_codd.backbones.families.llada2 import LLADA2
 from lm_eval_codd.backbones.families.llada2_veomni import LLADA2_VEOMNI
@@ -29,6 +30,7 @@ LAYOUTS: Final[list[Layout]] = [
     LLADA_MOE,
     A2D_QWEN3,
     A2D_QWEN2,
+    A2D_LLAMA,
     OPEN_DLLM_QWEN2,
     OPEN_DLLM_QWEN3,
     QWEN3_MOE,
@@ -39,6 +41,7 @@ LAYOUTS: Final[list[Layout]] = [
     LLADA2_VEOMNI,
     FAST_DLLM_V2,
     ECDLM,
+    ILLADA,
 ]
 
 # Families that lm-eval has a model of; `masked_lm` takes all.

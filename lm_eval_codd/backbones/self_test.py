@@ -21,14 +21,16 @@ _NUM_TOKENS: Final = 4
 
 
 def check_bidirectional(backbone: Backbone) -> None:
-    """Prove on four tokens, on the path that decoding takes, that an early position sees a later one.
+    """Prove on four tokens of one block, on the path that decoding takes, that an early position sees a later one.
 
     Raises:
         CheckpointError: none does, or the weights overflow in this dtype.
     """
     mask, eos = backbone.mask_id, backbone.eos_id
-    rows = torch.tensor([[mask, eos, eos, mask], [mask, eos, eos, eos]], device=backbone.device)
-    positions = torch.tensor([[1, 2], [1, 2]], device=backbone.device)
+    # A block that is shorter has fewer.
+    start = _NUM_TOKENS - min(_NUM_TOKENS, backbone.block_length or _NUM_TOKENS)
+    rows = torch.tensor([[mask, eos, eos, mask], [mask, eos, eos, eos]], device=backbone.device)[:, start:]
+    positions = torch.arange(max(0, 1 - start), rows.shape[1] - 1, device=backbone.device).expand(2, -1)
     first, second = backbone.hidden_at(rows, positions=positions)
     if not torch.isfinite(first).all() and backbone.dtype != torch.float16:
         raise CheckpointError(

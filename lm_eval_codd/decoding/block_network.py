@@ -5,13 +5,14 @@ No position of a finished block sees a later one, so its keys and values are fin
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lm_eval_codd.backbones.full_pass import FullPass, Head, splits
-from lm_eval_codd.decoding.logits import Logits
+from lm_eval_codd.decoding.logits import Logits, guided
 from lm_eval_codd.decoding.slots import Slots
 from lm_eval_codd.settings import SHIFTED
 from lm_eval_codd.transfer import to_device
@@ -23,11 +24,20 @@ if TYPE_CHECKING:
     from lm_eval_codd.settings import DecodingConfig
 
 
-def make_block_network(backbone: Backbone, config: DecodingConfig, *, stores: bool) -> KeptBlocks | RecomputedBlocks:
+def make_block_network(
+    backbone: Backbone, config: DecodingConfig, *, stores: bool
+) -> KeptBlocks | RecomputedBlocks | GuidedBlocks:
     """With what is kept of finished blocks, where the backbone has caches and experts do not choose tokens.
 
     `stores` says that a finished block takes a forward of its own before the next one begins.
     """
+    network = _make_half(backbone, config, stores=stores)
+    if config.cfg_scale:
+        return GuidedBlocks(network, _make_half(backbone, config, stores=stores), config.cfg_scale)
+    return network
+
+
+def _make_half(backbone: Backbone, config: DecodingConfig, *, stores: bool) -> KeptBlocks | RecomputedBlocks:
     if splits(backbone) and config.router != "ec":
         return KeptBlocks(backbone, config.block_length, stores=stores, part_length=config.small_block_length)
     if config.cache != "none":
@@ -36,6 +46,28 @@ def make_block_network(backbone: Backbone, config: DecodingConfig, *, stores: bo
             "not, or has `logits` of its own; leave `cache` out (none)"
         )
     return RecomputedBlocks(backbone, config.block_length, says_blocks=config.rule == "bd3lm")
+
+
+class GuidedBlocks:
+    """Classifier-free guidance (`logits.guided`): of each half, what is kept of its finished blocks.
+
+    Blocks that are decoded are the same in both; only the prompt is masked in the second.
+    """
+
+    def __init__(
+        self,
+        conditional: KeptBlocks | RecomputedBlocks,
+        unconditional: KeptBlocks | RecomputedBlocks,
+        cfg_scale: float,
+    ) -> None:
+        self._conditional, self._unconditional = conditional, unconditional
+        self._guide = partial(guided, conditional.head, cfg_scale)
+
+    def logits(self, canvas: Canvas, step: Step) -> Logits:
+        """See `Network`."""
+        conditional = self._conditional.before_head(canvas, step)
+        unconditional = self._unconditional.before_head(canvas.without_prompt(), step)
+        return Logits((conditional, unconditional), self._guide, self._conditional.vocab_size)
 
 
 class RecomputedBlocks:
@@ -47,16 +79,20 @@ class RecomputedBlocks:
     def __init__(self, backbone: Backbone, block_length: int, *, says_blocks: bool) -> None:
         self._says_blocks = says_blocks
         self._full_pass, self._block_length = FullPass(backbone), block_length
+        self.head, self.vocab_size = self._full_pass.head, self._full_pass.vocab_size
         self._is_shifted = backbone.family in SHIFTED
 
     def logits(self, canvas: Canvas, step: Step) -> Logits:
         """See `Network`."""
+        return Logits((self.before_head(canvas, step),), self.head, self.vocab_size)
+
+    def before_head(self, canvas: Canvas, step: Step) -> Tensor:
+        """[N, ...]: what `head` reads at the step's positions."""
         spans = _Spans(canvas, step, self._block_length)
         positions = spans.clamp(canvas.answer_start + step.columns, self._is_shifted)
         tokens = canvas.tokens[:, : spans.width]
         mask = spans.causal(torch.arange(len(canvas), device=tokens.device)) if self._says_blocks else spans.real
-        hidden = self._full_pass.before_head(tokens, mask, positions)
-        return Logits((step.flat(hidden),), self._full_pass.head, self._full_pass.vocab_size)
+        return step.flat(self._full_pass.before_head(tokens, mask, positions))
 
 
 class KeptBlocks:
@@ -71,7 +107,7 @@ class KeptBlocks:
         self, backbone: SplitBackbone, block_length: int, *, stores: bool, part_length: int | None = None
     ) -> None:
         self._part_length = part_length
-        self._backbone, self._head = backbone, Head(backbone)
+        self._backbone, self.head, self.vocab_size = backbone, Head(backbone), backbone.vocab_size
         self._block_length, self._stores = block_length, stores
         self._is_shifted = backbone.family in SHIFTED
         self._slots = Slots(backbone)
@@ -79,6 +115,10 @@ class KeptBlocks:
 
     def logits(self, canvas: Canvas, step: Step) -> Logits:
         """See `Network`."""
+        return Logits((self.before_head(canvas, step),), self.head, self.vocab_size)
+
+    def before_head(self, canvas: Canvas, step: Step) -> Tensor:
+        """[N, D]: what `head` reads at the step's positions."""
         self._slots.follow(canvas)
         spans = _Spans(canvas, step, self._block_length)
         positions = spans.clamp(canvas.answer_start + step.columns, self._is_shifted)
@@ -100,7 +140,7 @@ class KeptBlocks:
         hidden = parts[0]
         if len(parts) > 1:
             hidden = torch.cat(parts)[to_device(new + known + alone, hidden.device).argsort()]
-        return Logits((step.flat(hidden),), self._head, self._backbone.vocab_size)
+        return step.flat(hidden)
 
     def _whole(self, canvas: Canvas, spans: _Spans, positions: Tensor, rows: list[int]) -> Tensor:
         index = to_device(rows, positions.device)

@@ -166,6 +166,12 @@ class Canvas:
         """[B, G] bool: positions of the answers that are not decided."""
         return self.answer == self.ids.mask
 
+    def without_prompt(self) -> Canvas:
+        """The same with masks in place of the prompts, for guidance; steps write in this one."""
+        tokens = self.tokens.clone()
+        tokens[:, : self.answer_start] = self.ids.mask
+        return replace(self, tokens=tokens)
+
     def block_starts(self, rows: Sequence[int], blocks: Sequence[int], block_length: int) -> list[int]:
         """The first column of a block of each of the rows."""
         return [self.answer_start - self.block_offsets[row] + blocks[row] * block_length for row in rows]

@@ -76,3 +76,9 @@ class Logits:
 
 def _are_finite(logits: Tensor) -> Tensor:
     return logits.amax(dim=-1).isfinite()
+
+
+def guided(head: Callable[[Tensor], Tensor], cfg_scale: float, conditional: Tensor, unconditional: Tensor) -> Tensor:
+    """Classifier-free guidance: the logits [N, V] u + (cfg_scale + 1)(c - u) of what `head` reads of both halves."""
+    conditional, unconditional = head(torch.cat([conditional, unconditional])).chunk(2)
+    return unconditional + (cfg_scale + 1) * (conditional - unconditional)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from lm_eval_codd.backbones.full_pass import FullPass, Head, splits
 from lm_eval_codd.decoding.block_network import make_block_network
-from lm_eval_codd.decoding.logits import Logits
+from lm_eval_codd.decoding.logits import Logits, guided
 from lm_eval_codd.decoding.slots import Slots
 from lm_eval_codd.settings import SHIFTED
 from lm_eval_codd.transfer import to_device
@@ -68,17 +69,12 @@ class Guided:
 
     def logits(self, canvas: Canvas, step: Step) -> Logits:
         """See `Network`."""
-        without_prompt = canvas.tokens.clone()
-        without_prompt[:, : canvas.answer_start] = canvas.ids.mask
-        both = torch.cat([canvas.tokens, without_prompt])
+        both = torch.cat([canvas.tokens, canvas.without_prompt().tokens])
         attention_mask = None if canvas.attention_mask is None else canvas.attention_mask.repeat(2, 1)
         positions = (canvas.answer_start + step.columns).repeat(2, 1)
         halves = self._full_pass.before_head(both, attention_mask, positions).chunk(2)
-        return Logits(tuple(map(step.flat, halves)), self._guide, self._full_pass.vocab_size)
-
-    def _guide(self, conditional: Tensor, unconditional: Tensor) -> Tensor:
-        conditional, unconditional = self._full_pass.head(torch.cat([conditional, unconditional])).chunk(2)
-        return unconditional + (self._cfg_scale + 1) * (conditional - unconditional)
+        guide = partial(guided, self._full_pass.head, self._cfg_scale)
+        return Logits(tuple(map(step.flat, halves)), guide, self._full_pass.vocab_size)
 
 
 class Cached:

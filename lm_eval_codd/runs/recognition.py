@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 # By `model_type`, in small letters.
 FAMILY_OF: Final[Mapping[str, Family]] = {
     "llada": "llada",
+    "illada": "llada",
     "lladamoe": "llada",
     "ecdlm": "llada",
     "dream": "dream",
     "a2d-qwen2": "a2d",
     "a2d-qwen3": "a2d",
+    "a2d-llama": "a2d",
     "qwen2": "open_dllm",
     "qwen3": "open_dllm",
     "qwen3_moe": "llada",

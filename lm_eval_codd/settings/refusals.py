@@ -146,10 +146,10 @@ def _refuse_beside_blocks(config: DecodingFields) -> None:
             "changes which experts compute them; leave it out (tc), or give ec_scope=sequence to have the prompt and "
             "all blocks so far computed anew in every step"
         )
-    if config.cfg_scale:
+    if config.cfg_scale and config.rule not in (None, "bd3lm"):
         raise ValueError(
-            f"`cfg_scale={config.cfg_scale:g}` does not go with `decoder=block_diffusion`, whose families are decoded "
-            "without guidance; leave it out"
+            f"`cfg_scale={config.cfg_scale:g}` goes with `rule=bd3lm`, whose authors have guidance, not with "
+            f"`rule={config.rule}`; leave it out"
         )
     if config.pc_sampling == "any_order":
         raise ValueError(

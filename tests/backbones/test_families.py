@@ -13,14 +13,15 @@ from safetensors.torch import load_file, save_file
 
 import lm_eval_codd as codd
 from lm_eval_codd.backbones import Backbone, CheckpointError, forward, load_backbone
+from lm_eval_codd.backbones import backbone as backbone_module
 from lm_eval_codd.backbones.registry import LAYOUTS
 
 # Families whose positions see their own block and those before it, with the block length of the goldens.
 BLOCKS = {"sdar": 4, "llada2": 8, "fast_dllm_v2": 8}
-NAMES = ("a2d_qwen2", "a2d_qwen3", "lladamoe", *BLOCKS)
+NAMES = ("a2d_qwen2", "a2d_qwen3", "a2d_llama", "lladamoe", *BLOCKS)
 # float64 shows that nothing but rounding is left.
 PRECISE = ("float64", 1e-6)
-DECODED = ("lladamoe", "a2d_qwen2", "a2d_qwen3")
+DECODED = ("lladamoe", "a2d_qwen2", "a2d_qwen3", "a2d_llama")
 DTYPES = ("float32", "bfloat16")
 CASES = ("full", "padded", "block8", "block4")
 
@@ -32,7 +33,7 @@ def families(golden_dir: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def official(families: Path) -> dict[str, torch.Tensor]:
-    return load_file(families / "logits.safetensors")
+    return load_file(families / "logits.safetensors") | load_file(families / "a2d_llama" / "logits.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ class TestOfficialLogits:
         backbone = load(name, attention="full", block_length=None)
         assert (backbone.logits(tokens) - shifted(backbone, expected)).abs().max() > 1
 
-    @pytest.mark.parametrize("name", ["a2d_qwen2", "a2d_qwen3"])
+    @pytest.mark.parametrize("name", ["a2d_qwen2", "a2d_qwen3", "a2d_llama"])
     def test_a_family_with_checkpoints_of_either_kind_has_blocks_where_asked(self, load, official, name):
         tokens, _, expected = golden(official, name, "block8")
         backbone = load(name, attention="block", block_length=8)
@@ -195,6 +196,21 @@ class TestLoading:
         assert len({*others, *(layout.model_type for layout in said)}) == len(others) + 1
         assert len({(layout.model_type, layout.family) for layout in LAYOUTS}) == len(LAYOUTS)
 
+    @pytest.mark.parametrize("block_length", [2, 3])
+    @pytest.mark.parametrize("name", [*BLOCKS, "a2d_qwen3"])
+    def test_blocks_as_short_as_two_tokens(self, load, families, monkeypatch, name, block_length):
+        backbone = load(name, attention="block", block_length=block_length, dtype="float64")
+        tokens = torch.arange(10, 19)[None]
+        place = torch.arange(9) - (9 if name == "a2d_qwen3" else 0)
+        blocks = place.div(block_length, rounding_mode="floor")
+        seen = (blocks[:, None] >= blocks)[None, None]
+        torch.testing.assert_close(backbone.logits(tokens), backbone.logits(tokens, seen), atol=1e-9, rtol=0)
+        # Attention that sees no later position is still found out.
+        sees = backbone_module._block_causal
+        monkeypatch.setattr(backbone_module, "_block_causal", lambda *args, **kwargs: sees(*args, **kwargs).tril())
+        with pytest.raises(CheckpointError, match="no position sees a later one"):
+            open_family(families / name, attention="block", block_length=block_length)
+
     @pytest.mark.parametrize(
         "name, field, value",
         [
@@ -239,8 +255,8 @@ class TestLoading:
             ("a2d_qwen3", {"family": "llada"}, r"is a2d .*use family=a2d \(`--model masked_lm` in lm_eval\)"),
             ("a2d_qwen3", {"attention": "causal"}, "`attention=causal` is not known; use one of full, block"),
             ("sdar", {"attention": "blocks"}, "`attention=blocks` is not known.*did you mean block"),
-            ("sdar", {"block_length": 2}, "`block_length=2` must be a whole number of 4 or more"),
-            ("sdar", {"block_length": 0}, "`block_length=0` must be a whole number of 4 or more"),
+            ("sdar", {"block_length": 1}, "`block_length=1` must be a whole number of 2 or more: with blocks of one"),
+            ("sdar", {"block_length": 0}, "`block_length=0` must be a whole number of 2 or more"),
             ("sdar", {"attention": "full", "block_length": 4}, "`block_length=4` is the length of a block of"),
             ("sdar", {"family": "llada"}, r"is sdar .*; use family=sdar \(`--model masked_lm` in lm_eval\)"),
         ],
@@ -256,7 +272,7 @@ class TestLoading:
 
 
 class TestDecoding:
-    @pytest.mark.parametrize("name", ["lladamoe", "a2d_qwen2", "a2d_qwen3"])
+    @pytest.mark.parametrize("name", DECODED)
     def test_a_family_equals_its_official_decodes(self, load, families, name):
         cases = json.loads((families / name / "decoded.json").read_text())
         assert cases

@@ -19,6 +19,8 @@ EVIDENCE = {
     "lladamoe": {"logits": LOGITS, "decodes": FAMILIES.format("lladamoe")},
     "a2d-qwen3": {"logits": LOGITS, "decodes": FAMILIES.format("a2d_qwen3")},
     "a2d-qwen2": {"logits": LOGITS, "decodes": FAMILIES.format("a2d_qwen2")},
+    "a2d-llama": {"logits": "families/a2d_llama/logits.safetensors", "decodes": FAMILIES.format("a2d_llama")},
+    "illada": {},
     "qwen2": {"decodes": "decoders/open_dllm.json"},
     "qwen3": {},
     "qwen3_moe": {},

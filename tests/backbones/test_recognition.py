@@ -14,6 +14,7 @@ from lm_eval_codd.backbones import CheckpointError, load_backbone, load_tokenize
 from lm_eval_codd.backbones.inspect import main
 
 BACKBONE = {"qwen2": "a2d_qwen2", "qwen3": "a2d_qwen3"}
+LLAMAS = ("llama", "illada", "llada")
 ENDS = {"<|endoftext|>": 5, "<|im_end|>": 6}
 
 
@@ -23,7 +24,8 @@ def make(golden_dir: Path, tmp_path: Path) -> Callable[..., Path]:
 
     def make(model_type: str, name: str = "tiny", config: dict | None = None, **files: dict) -> Path:
         kind = model_type.removeprefix("a2d-")
-        folder = shutil.copytree(golden_dir / "families" / BACKBONE[kind], tmp_path / name)
+        golden = "a2d_llama" if kind in LLAMAS else BACKBONE[kind]
+        folder = shutil.copytree(golden_dir / "families" / golden, tmp_path / name)
         fields = json.loads((folder / "config.json").read_text())
         fields |= {"model_type": model_type, "eos_token_id": 5, **(config or {})}
         (folder / "config.json").write_text(json.dumps(fields))
@@ -192,6 +194,68 @@ class TestA2D:
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         backbone = load_backbone(folder, mask_id=111, device="cpu")
         assert torch.equal(backbone.model.lm_head.weight, weights["model.embed_tokens.weight"])
+
+
+class TestA2DLlama:
+    def test_its_ends_are_llamas_and_its_mask_is_spelled_or_free(self, make):
+        ends = {"<|end_of_text|>": 5, "<|eot_id|>": 6}
+        files = {"tokenizer": tokenizer(**ENDS, **ends, **{"<|mask|>": 100})}
+        backbone = load_backbone(make("a2d-llama", **files), device="cpu")
+        assert (backbone.family, backbone.mask_id, backbone.eos_id, backbone.eot_id) == ("a2d", 100, 5, 6)
+        chat = make("a2d-llama", "chat", config={"eos_token_id": [5, 7, 6]}, tokenizer=tokenizer(112, **ends))
+        backbone = load_backbone(chat, device="cpu")
+        assert (backbone.mask_id, backbone.eos_id, backbone.eot_id) == (112, 5, 6)
+        assert load_backbone(make("a2d-llama", "a-bd3lm", **files), device="cpu").block_length == 32
+
+    def test_what_llama_does_not_have_is_refused_by_its_field(self, make):
+        with pytest.raises(CheckpointError, match="`hidden_act=gelu`, and only hidden_act=silu"):
+            load_backbone(make("a2d-llama", config={"hidden_act": "gelu"}), device="cpu")
+
+
+class TestILLaDA:
+    """Its files were not seen: what is held is that it is told from LLaDA, and decoded by LLaDA's rules."""
+
+    @pytest.mark.parametrize("model_type", ["illada", "llada"])
+    def test_it_is_told_by_llamas_field_names(self, make, capsys, model_type):
+        folder = make(model_type, tokenizer=tokenizer(**ENDS, **{"<[MASK]>": 4}))
+        backbone = load_backbone(folder, device="cpu")
+        assert (backbone.layout, backbone.family, backbone.mask_id) == ("illada", "llada", 4)
+        assert (backbone.scored_by_previous, backbone.attention) == (False, "full")
+        lines = described(folder, capsys)
+        mark = " with hidden_size and intermediate_size and num_hidden_layers" if model_type == "llada" else ""
+        assert lines["recognised"].startswith(f"as illada, since its model_type is {model_type}{mark}; the mask")
+        assert lines["equal"].endswith("no golden (unsupported)") and "not seen here" in lines["unverified"]
+
+    def test_llada_itself_is_not_taken_for_it(self, models, tmp_path):
+        folder = shutil.copytree(models / "llada-tiny", tmp_path / "llada")
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"hidden_size": config["d_model"]}))
+        assert load_backbone(folder, device="cpu").layout == "llada"
+
+    def test_a_llada_without_its_width_is_still_said_to_be_one(self, models, tmp_path):
+        folder = shutil.copytree(models / "llada-tiny", tmp_path / "llada")
+        config = json.loads((folder / "config.json").read_text())
+        del config["d_model"]
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(CheckpointError, match=r"config\.json has no `d_model`"):
+            load_backbone(folder, device="cpu")
+
+
+class TestDreamsOthers:
+    def test_dream_reasoner_is_refused_by_its_norms_with_the_reason(self, make):
+        folder = make("qwen3", "reasoner")
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"model_type": "Dream", "mask_token_id": 111}))
+        with pytest.raises(CheckpointError, match=r"q_norm\.weight: it normalises queries and keys, as DreamReasoner"):
+            load_backbone(folder, device="cpu")
+
+    def test_what_has_dreams_model_type_is_shifted_and_decoded_by_its_rules(self, make):
+        # Dream-Coder and DiffuCoder: the same config.json and names of weights as Dream.
+        folder = make("qwen2", "DiffuCoder-tiny")
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"model_type": "Dream", "mask_token_id": 111}))
+        backbone = load_backbone(folder, device="cpu")
+        assert (backbone.family, backbone.scored_by_previous, backbone.mask_id) == ("dream", True, 111)
 
 
 def test_a_student_of_cd4lm_is_a_llada_checkpoint(models, tmp_path):

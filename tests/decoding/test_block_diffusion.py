@@ -11,7 +11,9 @@ import lm_eval_codd as codd
 from lm_eval_codd.backbones import Backbone
 from lm_eval_codd.settings import approximations_of, departures_of
 
+# Those that have a family of their own; bd3lm is A2D's.
 RULES = ("sdar", "llada2", "llada21", "fast_dllm_v2")
+A2D = ("a2d_qwen2", "a2d_qwen3", "a2d_llama")
 VOCAB, MASK = 113, 111
 
 # The settings of a case by their names here.
@@ -26,6 +28,7 @@ QUICK = {
     "llada2": {"block_length": 8, "threshold": 0.3},
     "llada21": {"block_length": 8, "threshold": 0.3, "editing_threshold": 0.3, "max_post_steps": 4},
     "fast_dllm_v2": {"block_length": 8, "threshold": 0.3, "small_block_length": 4},
+    "bd3lm": {"block_length": 8, "num_steps": 4},
 }
 LENGTHS = (3, 8, 13, 5, 16, 11, 1)
 
@@ -54,10 +57,11 @@ def load(golden_dir: Path):
     def _load(name: str, block_length: int | None = None) -> Backbone:
         block_length = block_length or QUICK[name]["block_length"]
         if (name, block_length) not in loaded:
-            folder = golden_dir / "families" / name
+            folder = golden_dir / "families" / ("a2d_qwen3" if name == "bd3lm" else name)
             facts = json.loads((folder / "facts.json").read_text())
+            ids = {"mask_id": facts["mask_id"], "eos_id": facts["eos_id"]}
             loaded[name, block_length] = codd.load_backbone(
-                folder, mask_id=facts["mask_id"], eos_id=facts["eos_id"], block_length=block_length, device="cpu"
+                folder, attention="block", block_length=block_length, device="cpu", **ids
             )
         return loaded[name, block_length]
 
@@ -125,17 +129,23 @@ class TestOfficialDecodes:
             codd.generate(Recomputing(load("fast_dllm_v2")), [prompt], config)
 
     @pytest.mark.parametrize("keeps", [True, False], ids=["kept", "recomputed"])
-    @pytest.mark.parametrize("name", ["a2d_qwen2", "a2d_qwen3"])
+    @pytest.mark.parametrize("name", A2D)
     def test_block_causal_a2d_too_whose_blocks_are_counted_from_the_prompts_end(self, golden_dir, name, keeps):
         folder, num_rows = golden_dir / "families" / name, 0
         backbone = codd.load_backbone(folder, mask_id=MASK, eos_id=5, attention="block", block_length=8, device="cpu")
-        for case in json.loads((folder / "decoded_bd3lm.json").read_text()):
+        cases = [
+            case
+            for file in ("decoded_bd3lm.json", "decoded_bd3lm_guided.json")
+            for case in json.loads((folder / file).read_text())
+        ]
+        for case in cases:
             gen_length, longest = case["args"]["max_new_tokens"], -(-max(map(len, case["prompt"])) // 8) * 8
             config = codd.DecodingConfig(
                 decoder="block_diffusion",
                 block_length=8,
                 gen_length=gen_length,
                 num_steps=-(-case["args"]["steps"] // -(-gen_length // 8)),  # of a block
+                cfg_scale=case["args"].get("cfg_scale", 0.0),
                 stop_at_eos=False,
             )
             got = codd.generate(backbone if keeps else Recomputing(backbone), case["prompt"], config)
@@ -146,7 +156,7 @@ class TestOfficialDecodes:
                 length = min(len(answer), 8 * (answer.index(5) // 8 + 1) if 5 in answer else len(answer))
                 assert one.tokens[:length] == answer[:length]
                 num_rows += 1
-        assert num_rows == 6
+        assert num_rows == 11
 
     def test_a_block_that_a_family_numbers_from_the_prompts_start_is_begun_by_the_prompt(self, load):
         backbone = Recomputing(load("llada2"))
@@ -167,10 +177,10 @@ class TestOfficialDecodes:
 
 class TestRows:
     @pytest.mark.parametrize("temperature", [0.0, 0.8])
-    @pytest.mark.parametrize("rule", RULES)
-    def test_a_row_is_the_same_alone_in_a_batch_and_after_a_refill(self, load, rule, temperature):
+    @pytest.mark.parametrize(("rule", "cfg_scale"), [*((rule, 0.0) for rule in (*RULES, "bd3lm")), ("bd3lm", 0.5)])
+    def test_a_row_is_the_same_alone_in_a_batch_and_after_a_refill(self, load, rule, cfg_scale, temperature):
         backbone, rows = load(rule), prompts()
-        config = config_of(rule, temperature=temperature, eos_id=40)
+        config = config_of(rule, temperature=temperature, eos_id=40, cfg_scale=cfg_scale)
         alone = [codd.generate(backbone, [row], config)[0] for row in rows]
         assert codd.generate(backbone, rows, config) == alone
         assert codd.generate(backbone, rows, config, batch_size=3) == alone
@@ -182,7 +192,7 @@ class TestRows:
         assert codd.generate(backbone, rows, config, batch_size=3) == alone
         assert alone != codd.generate(backbone, rows, config_of("fast_dllm_v2", eos_id=40))
 
-    @pytest.mark.parametrize("rule", RULES)
+    @pytest.mark.parametrize("rule", [*RULES, "bd3lm"])
     def test_an_empty_prompt_is_answered(self, load, rule):
         # Its first block holds masks alone, equal at every position: rounding decides which are the surest.
         empty, other = codd.generate(load(rule), [[], prompts()[0]], config_of(rule))
@@ -257,7 +267,7 @@ class TestRefusals:
                 "`num_steps=8` is read by rule=sdar or rule=llada2 or rule=bd3lm, not by",
             ),
             ("sdar", {"remask": "static", "threshold": 0.5}, "`threshold=0.5` is read by remask=dynamic"),
-            ("sdar", {"cfg_scale": 1.0}, "`cfg_scale=1` does not go with `decoder=block_diffusion`"),
+            ("sdar", {"cfg_scale": 1.0}, "`cfg_scale=1` goes with `rule=bd3lm`, whose authors have guidance, not with"),
             ("sdar", {"pc_sampling": "any_order"}, "`pc_sampling=any_order` commits"),
             ("sdar", {"cache": "dual"}, "`cache=dual` is read by rule=fast_dllm_v2, not by `rule=sdar`"),
             ("fast_dllm_v2", {"cache": "prefix"}, "`cache=prefix` does nothing with `decoder=block_diffusion`"),

@@ -9,10 +9,15 @@ from lm_eval_codd.backbones.layout import Layout
 
 DREAM: Final = Layout(
     model_type="Dream",
+    examples="Dream-7B, Dream-Coder-7B, DiffuCoder-7B",
     family="dream",
     decoding="dream",
     architecture="Qwen2ForCausalLM",
     build_config=qwen2_config,
+    foreign_weights={
+        ".q_norm.": "it normalises queries and keys, as DreamReasoner does, a Qwen3 under Dream's model_type; how that "
+        "one attends and is decoded was not seen here, so it is refused",
+    },
     scored_by_previous=True,
     end_of_turn="<|im_end|>",
     published=(152064, 151645),

@@ -204,6 +204,7 @@ def _one_of(config: ConfigReader, name: str, words: dict[str, str], usual: str) 
 
 ECDLM: Final = Layout(
     model_type="ecdlm",
+    examples="none published",
     family="ecdlm",
     decoding="llada",
     architecture="Glm4MoeForCausalLM",

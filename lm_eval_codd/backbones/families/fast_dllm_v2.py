@@ -9,6 +9,7 @@ from lm_eval_codd.backbones.layout import Layout
 
 FAST_DLLM_V2: Final = Layout(
     model_type="Fast_dLLM_Qwen",
+    examples="Fast_dLLM_v2_1.5B, _7B",
     family="fast_dllm_v2",
     decoding="fast_dllm_v2",
     architecture="Qwen2ForCausalLM",

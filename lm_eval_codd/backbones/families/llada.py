@@ -48,6 +48,7 @@ def _build_config(config: ConfigReader) -> LlamaConfig:
 
 LLADA: Final = Layout(
     model_type="llada",
+    examples="LLaDA-8B, LLaDA-1.5",
     family="llada",
     decoding="llada",
     architecture="LlamaForCausalLM",

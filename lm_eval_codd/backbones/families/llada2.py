@@ -87,6 +87,7 @@ def split_attention(tensors: dict[str, Tensor], config: Glm4MoeConfig) -> dict[s
 
 LLADA2: Final = Layout(
     model_type="llada2_moe",
+    examples="LLaDA2.0-mini, LLaDA2.1-mini, -flash",
     family="llada2",
     decoding="llada2",
     architecture="Glm4MoeForCausalLM",

@@ -32,6 +32,7 @@ def _convert(tensors: dict[str, Tensor], config: Any) -> dict[str, Tensor]:
 LLADA2_VEOMNI: Final[Layout] = replace(
     LLADA2,
     model_type="llada2_moe_veomni",
+    examples="LLaDA2 with merged experts",
     convert=_convert,
     goldens=(),
     unverified="files of this form were not seen; those of llada2_moe with their experts put together load alike",

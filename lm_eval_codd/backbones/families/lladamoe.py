@@ -56,6 +56,7 @@ def _build_config(config: ConfigReader) -> Qwen3MoeConfig:
 
 LLADA_MOE: Final = Layout(
     model_type="lladamoe",
+    examples="LLaDA-MoE-7B-A1B",
     also_marked=("llada", ("num_experts", "moe_layer_freq")),
     family="lladamoe",
     decoding="llada",

@@ -14,6 +14,7 @@ from lm_eval_codd.token_files import MASK_SPELLINGS
 
 OPEN_DLLM_QWEN2: Final = Layout(
     model_type="qwen2",
+    examples="open-dcoder-0.5B",
     family="open_dllm",
     decoding="open_dllm",
     architecture="Qwen2ForCausalLM",
@@ -29,6 +30,7 @@ OPEN_DLLM_QWEN2: Final = Layout(
 OPEN_DLLM_QWEN3: Final = replace(
     OPEN_DLLM_QWEN2,
     model_type="qwen3",
+    examples="REPR-ALIGN's",
     architecture="Qwen3ForCausalLM",
     build_config=qwen3_config,
     goldens=(),

@@ -15,6 +15,7 @@ from lm_eval_codd.token_files import MASK_SPELLINGS
 
 QWEN3_MOE: Final = Layout(
     model_type="qwen3_moe",
+    examples="none published",
     family="qwen3_moe",
     decoding="llada",
     architecture="Qwen3MoeForCausalLM",

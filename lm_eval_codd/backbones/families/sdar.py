@@ -10,6 +10,7 @@ from lm_eval_codd.backbones.layout import Layout
 
 SDAR: Final = Layout(
     model_type="sdar",
+    examples="SDAR-1.7B-Chat, -4B-, -8B-",
     family="sdar",
     decoding="sdar",
     architecture="Qwen3ForCausalLM",
@@ -24,6 +25,7 @@ SDAR: Final = Layout(
 SDAR_MOE: Final = replace(
     SDAR,
     model_type="sdar_moe",
+    examples="SDAR-30B-A3B-Chat",
     architecture="Qwen3MoeForCausalLM",
     build_config=qwen3_moe_config,
     expert_gates="post",
