@@ -42,6 +42,7 @@ def run_answers(
     docs: Sequence[Mapping[str, Any]],
     program_of: Callable[[Mapping[str, Any], str], str],
     tests_of: Callable[[Mapping[str, Any]], str],
+    timeout: float = TIMEOUT_SECONDS,
 ) -> list[list[list[str]]]:
     """For an lm-eval filter: each answer becomes [program, how it ended, detail].
 
@@ -52,13 +53,14 @@ def run_answers(
         docs: the rows.
         program_of: finds the program in a row's answer; empty where there is none.
         tests_of: what a row's program must get through.
+        timeout: seconds for each.
     """
     found = [
         [(program_of(doc, answer), tests_of(doc)) for answer in answers]
         for answers, doc in zip(responses, docs, strict=True)
     ]
     programs = list(dict.fromkeys(program for of_row in found for program in of_row))
-    outcomes = sandbox.run_programs(programs, timeout=TIMEOUT_SECONDS, memory_mb=MEMORY_MB)
+    outcomes = sandbox.run_programs(programs, timeout=timeout, memory_mb=MEMORY_MB)
     ended = dict(zip(programs, outcomes, strict=True))
     return [[[program[0], ended[program].status, ended[program].detail] for program in of_row] for of_row in found]
 

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Mapping
 from typing import Final
 
 _QUESTION: Final = "Question:"
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
 _STATED: Final = re.compile(r"the answer is[:\s]*(-?\d+(?:\.\d+)?)", re.IGNORECASE)
 _TOLERANCE: Final = 1e-6
+
+_LETTER: Final = re.compile(r"the correct answer is \(([^)]+)\)", re.IGNORECASE)
+
+_FENCE: Final = "```"
+# Where MBPP's program is, in this order; "." is a line break too, and all are greedy.
+_PROGRAMS: Final = tuple(
+    re.compile(form, re.DOTALL)
+    for form in (
+        *(rf"{begin}\s*'(.*)'\s*{done}" for done in (r"\[DONE\]", "DONE") for begin in (r"\[BEGIN\]", "BEGIN")),
+        *(rf"{begin}\s*'(.*)\s*{done}" for done in (r"\[DONE\]", "DONE") for begin in (r"\[BEGIN\]", "BEGIN")),
+        *(rf"{begin}\s*(.*)\s*{done}" for done in (r"\[DONE\]", "DONE") for begin in (r"\[BEGIN\]", "BEGIN")),
+        *(rf"{opening}\s*(.*)\s*{closing}" for closing in ("```", "$") for opening in ("```python", "```")),
+        r"(.*)\s*```.*",
+        r"\[BEGIN\]\s*'(.*)",
+        r"\[BEGIN\](.*)",
+        r"'(.*)'\s*\[DONE\]",
+    )
+)
+_DONE: Final = re.compile(r"'?\s*\[?DONE\]?")
 
 
 def last_number(text: str) -> str | None:
@@ -38,3 +59,41 @@ def is_number(answer: str | None, gold: str) -> bool:
         return abs(float(answer) - int(gold)) < _TOLERANCE
     except ValueError:
         return False
+
+
+def stated_letter(text: str) -> str | None:
+    """What stands in the first "The correct answer is (X)", a letter or not; None where there is no such text."""
+    stated = _LETTER.search(text)
+    return None if stated is None else stated.group(1).strip()
+
+
+def filled_in(values: Mapping[str, str]) -> dict[str, str]:
+    """Values as they stand in a prompt, where each is put in the place of `{name}`, in their order.
+
+    A value is filled in too where it is not the last one: `{A}` in a question, as LaTeX has it, becomes choice A.
+    """
+    shown = dict(values)
+    names = list(values)
+    for number, name in enumerate(names):
+        for later in names[number + 1 :]:
+            shown[name] = shown[name].replace(f"{{{later}}}", values[later])
+    return shown
+
+
+def mbpp_program(text: str) -> str:
+    """The program between the marks that MBPP's examples have, or in a fence; else all of the text.
+
+    The first form that is found anywhere counts, not the first place.
+    """
+    found = next((match for form in _PROGRAMS if (match := form.search(text))), None)
+    text = text if found is None else found.group(1)
+    text = _DONE.split(text.split(_FENCE)[0])[0].replace("\\_", "_").strip()
+    return text.removeprefix("'").removesuffix("'")
+
+
+def continued_body(text: str) -> str:
+    """The lines of a text that go on with a function: up to two empty lines, a fence, or code at the left margin."""
+    if text.startswith("   ") and not text.startswith("    "):
+        text = f" {text}"
+    lines = text.split("\n\n\n")[0].split(f"\n{_FENCE}")[0].split("\n")
+    return "\n".join(itertools.takewhile(lambda line: not line or line[0] == " ", lines))

@@ -1,5 +1,7 @@
 """Tasks as LLaDA's copy of OpenCompass asks and grades: rounds of examples, joined for base models."""
 
+import random
+
 import pytest
 
 from lm_eval_codd.grading import opencompass
@@ -7,7 +9,11 @@ from lm_eval_codd.task_files import read_task_file
 
 GSM8K = ("codd_gsm8k_llada", "codd_gsm8k_llada_base")
 MATH = ("codd_math_llada", "codd_math_llada_base")
-STOPS = {"codd_math_llada_base": ["Problem:"]}
+CODE = ("codd_mbpp_llada", "codd_mbpp_llada_base", "codd_humaneval_llada_base")
+STOPS = {"codd_math_llada_base": ["Problem:"], "codd_mbpp_llada_base": ["[DONE]"]}
+# Task 367 cannot pass without its row's `test_setup_code`; of programs that end with a quotation mark it is taken for
+# the one behind the program, where `[DONE]` follows.
+UNPASSABLE = {"codd_mbpp_llada": {44, 217, 337, 367}, "codd_mbpp_llada_base": {367}}
 ASKED = "Question: {question}\nLet's think step by step\nAnswer:"
 
 
@@ -28,6 +34,13 @@ def text_of(task):
     """The first row's prompt without a chat template."""
     task.build_all_requests()
     return task.instances[0].args[0]
+
+
+def reference(name, doc):
+    """An answer with the reference solution, in the form of the examples."""
+    if "canonical_solution" in doc:
+        return doc["canonical_solution"]
+    return f" '{doc['code']}' \n" if name.endswith("base") else f"[BEGIN]\n '{doc['code']}' \n[DONE] \n\n "
 
 
 class TestRounds:
@@ -139,7 +152,134 @@ class TestMath:
         assert (data["rows"], data["expected_rows"], data["is_published_set"]) == (14, 5000, False)
 
 
-@pytest.mark.parametrize("name", [*GSM8K, *MATH])
+class TestGpqa:
+    def test_is_one_turn_with_its_examples_inside(self, load_task, invented_dir):
+        task = load_task("codd_gpqa_llada", invented_dir)
+        doc = task.eval_docs[0]
+        ((role, text),) = messages_of(task)
+        assert role == "user"
+        assert text.startswith("\nHere are some example questions from experts.")
+        assert text.count("\nThe correct answer is (") == 5
+        shown = "Question:\n{question}\nChoices:\nA. {A}\nB. {B}\nC. {C}\nD. {D}\nWhen you're ready to answer".format(
+            **doc
+        )
+        assert f"The correct answer is (C)\n\n{shown}" in text
+
+    def test_choices_are_shuffled_by_one_generator_row_by_row(self, load_task, shared_dir):
+        generator = random.Random(0)
+        for doc in load_task("codd_gpqa_llada", shared_dir / "data").eval_docs:
+            order = [0, 1, 2, 3]
+            generator.shuffle(order)
+            assert "ABCD"[order.index(0)] == doc["answer"]
+            assert doc["Correct Answer"] == doc[doc["answer"]]
+
+    def test_a_letter_in_braces_becomes_the_choice_as_officially(self):
+        values = {"question": "Is $x_{A}$ {B}?", "A": "a {B}", "B": "b {A}", "answer": ""}
+        assert opencompass.filled_in(values) == {
+            "question": "Is $x_a b {A}$ b {A}?",
+            "A": "a b {A}",
+            "B": "b {A}",
+            "answer": "",
+        }
+
+    @pytest.mark.parametrize(
+        ("text", "letter"),
+        [
+            ("So the correct answer is (B).", "B"),
+            ("The Correct Answer is ( C ), not\nthe correct answer is (D)", "C"),
+            ("The correct answer is (x > 2)", "x > 2"),
+            ("The answer is (B)", None),
+            ("The correct answer is B", None),
+        ],
+    )
+    def test_the_first_stated_letter_counts(self, text, letter):
+        assert opencompass.stated_letter(text) == letter
+
+    def test_scores(self, load_task, score, invented_dir):
+        task = load_task("codd_gpqa_llada", invented_dir)
+        right = [f"The correct answer is ({doc['answer']})" for doc in task.eval_docs]
+        assert score(task, right) == {"accuracy,none": 1.0, "unreadable,none": 0.0}
+        assert score(task, ["The correct answer is (E)"] * len(right)) == {"accuracy,none": 0.0, "unreadable,none": 0.0}
+        assert score(task, ["B"] * len(right)) == {"accuracy,none": 0.0, "unreadable,none": 1.0}
+
+
+class TestCode:
+    def test_mbpp_is_three_examples_and_the_question_in_turns(self, load_task, invented_dir):
+        task = load_task("codd_mbpp_llada", invented_dir)
+        messages = messages_of(task)
+        assert [role for role, _ in messages] == [*(("user", "assistant") * 3), "user"]
+        assert messages[1][1].endswith("\r\n  return (res)' \n[DONE] \n\n ")
+        asked = (
+            "You are an expert Python programmer, and here is your task: {text} Your code should pass these tests:\n\n "
+        )
+        tests = "\n".join(task.eval_docs[0]["test_list"])
+        assert messages[-1][1] == f"{asked.format(**task.eval_docs[0])}{tests}  \n"
+
+    def test_mbpps_answer_is_begun_for_base_models(self, load_task, invented_dir):
+        task = load_task("codd_mbpp_llada_base", invented_dir)
+        messages = messages_of(load_task("codd_mbpp_llada", invented_dir))
+        assert text_of(task) == "\n".join([*(text for _, text in messages), "[BEGIN]\n"])
+
+    def test_humaneval_is_the_prompt_alone_for_base_models(self, load_task, invented_dir):
+        task = load_task("codd_humaneval_llada_base", invented_dir)
+        assert text_of(task) == task.eval_docs[0]["prompt"]
+
+    @pytest.mark.parametrize(
+        ("text", "program"),
+        [
+            ("[BEGIN]\n 'x = 1' \n[DONE]", "x = 1"),
+            (" 'x = 1' \n", "x = 1"),
+            ("[BEGIN]\nx = 1\n[DONE]\n[BEGIN]\ny = 2\n[DONE]", "x = 1"),
+            ("Sure:\n```python\nx = 1\n```\nDone.", "x = 1"),
+            ("```\nx\\_1 = 1", "x_1 = 1"),
+            ("```python\nx = 1\n```\n[BEGIN]\n'y = 2'\n[DONE]", "y = 2"),
+            ("x = 1\nDONE = 2", "x = 1"),
+            ("x = 1", "x = 1"),
+        ],
+    )
+    def test_mbpps_programs_are_found_as_officially(self, text, program):
+        assert opencompass.mbpp_program(text) == program
+
+    @pytest.mark.parametrize(
+        ("text", "body"),
+        [
+            ("    return 1\n\n\ndef g():\n    pass", "    return 1"),
+            ("   return 1\nprint(2)", "    return 1"),
+            ("    if x:\n\n        y\n```\nSo", "    if x:\n\n        y"),
+            ("def f():\n    return 1", ""),
+        ],
+    )
+    def test_humanevals_body_ends_where_it_ends_officially(self, text, body):
+        assert opencompass.continued_body(text) == body
+
+    @pytest.mark.parametrize("name", CODE)
+    def test_reference_solutions_pass_and_nothing_does_not(self, load_task, score, invented_dir, name):
+        task = load_task(name, invented_dir)
+        docs = list(task.eval_docs)
+        needs_setup = sum(bool(doc.get("test_setup_code")) for doc in docs)
+        scores = score(task, [reference(name, doc) for doc in docs])
+        assert scores["pass_at_1,extract_code"] == pytest.approx(1 - needs_setup / len(docs))
+        assert scores["unreadable,extract_code"] == 0.0
+        assert score(task, [""] * len(docs))["pass_at_1,extract_code"] == 0.0
+
+    def test_mbpps_programs_have_the_official_nine_seconds(self, load_task, invented_dir):
+        for name in CODE[:2]:
+            assert load_task(name, invented_dir).config.metadata["sandbox"]["timeout_seconds"] == 9.0
+        assert load_task(CODE[2], invented_dir).config.metadata["sandbox"]["timeout_seconds"] == 3.0
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", CODE)
+    def test_all_reference_solutions_pass_but_those_that_the_official_grader_fails(
+        self, load_task, score, shared_dir, name
+    ):
+        task = load_task(name, shared_dir / "data")
+        assert task.config.metadata["data"]["is_published_set"]
+        score(task, [reference(name, doc) for doc in task.eval_docs])
+        ended = {i.doc["task_id"]: i.filtered_resps["extract_code"][0][1] for i in task._instances}
+        assert {row for row, status in ended.items() if status != "passed"} - {123} == UNPASSABLE.get(name, set())
+
+
+@pytest.mark.parametrize("name", [*GSM8K, *MATH, "codd_gpqa_llada", *CODE])
 def test_nothing_stops_an_answer_but_what_the_evaluation_code_names(tasks_dir, name):
     path = tasks_dir / name.removeprefix("codd_") / f"{name}.yaml"
     assert read_task_file(path)["generation_kwargs"]["until"] == STOPS.get(name, [])
