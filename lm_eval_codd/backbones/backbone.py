@@ -184,6 +184,7 @@ class Backbone:
         slots: Tensor | None = None,
         start: Tensor | None = None,
         width: int | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
         """What `head` reads to score the token AT each asked position. Never waits for the device.
 
@@ -201,6 +202,8 @@ class Backbone:
             slots: [B] int64: the row of the cache that each row of `tokens` has; None for the first B in order.
             start: [B] int64: the first column of each row's span.
             width: columns in a span. One that passes the end of the canvas is filled with the last column.
+            places: [B, L] int64: where in the text each column stands, for its rotary embedding, so that several may
+                stand at one place; None: behind so many tokens that are real.
 
         Returns:
             [B, P, D]. Where position p is scored by output p-1 (Dream), the first of a span is scored by itself.
@@ -222,7 +225,7 @@ class Backbone:
             positions = _scoring_positions(tokens, real, positions, columns)
         if start is not None and positions is not None:
             positions = positions - start[:, None]
-        return self._trunk(tokens, attention_mask, positions, cache, slots, columns)
+        return self._trunk(tokens, attention_mask, positions, cache, slots, columns, places)
 
     @_no_grad_unless_learning
     def head(self, hidden: Tensor, out: Tensor | None = None) -> Tensor:

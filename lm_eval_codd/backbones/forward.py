@@ -99,6 +99,7 @@ class Trunk:
         cache: KeyValues | None = None,
         slots: Tensor | None = None,
         columns: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
         """Normalised hidden states of the last layer.
 
@@ -110,6 +111,7 @@ class Trunk:
             cache: takes the keys and values of the columns that pass through, and gives those of the others.
             slots: [B] int64 rows of the cache; None for the first B.
             columns: [B, W] int64: which columns pass through; None for all.
+            places: [B, L] int64: where in the text each column stands; None: behind so many tokens that are real.
 
         Returns:
             [B, P, D], on the device of the tokens.
@@ -125,7 +127,8 @@ class Trunk:
                 raise ValueError("`cache` does not go with `router=ec`: a later token changes what an earlier one is")
             routed, picked = self._router.start(tokens, real), None
         hidden = self._model.embed_tokens(tokens if columns is None else tokens.gather(1, columns))
-        cos, sin = self._rotary(hidden, _phases(length, real, columns, tokens.device))
+        phases = _phases(length, real, columns, tokens.device) if places is None else _picked(places, columns)
+        cos, sin = self._rotary(hidden, phases)
         context = _Context(cos, sin, _seen(attention_mask, columns), picked, slots, columns)
         last = len(self._devices) - 1
         for index, (layer, device) in enumerate(zip(self._model.layers, self._devices, strict=True)):
@@ -192,7 +195,10 @@ def _phases(length: int, attention_mask: Tensor | None, columns: Tensor | None, 
     """[B or 1, W]: how many real tokens stand before each, so that a row is rotated alike wherever it starts."""
     if attention_mask is None:
         return torch.arange(length, device=device)[None] if columns is None else columns
-    phases = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+    return _picked((attention_mask.long().cumsum(-1) - 1).clamp(min=0), columns)
+
+
+def _picked(phases: Tensor, columns: Tensor | None) -> Tensor:
     return phases if columns is None else phases.gather(1, columns)
 
 

@@ -76,18 +76,21 @@ class SplitBackbone(Backbone, Protocol):
         slots: Tensor | None = None,
         start: Tensor | None = None,
         width: int | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
         """What the head reads to score the token AT each asked position, [B, P, D].
 
         Args:
             tokens: [B, L] int64.
-            attention_mask: [B, L] bool, False at padding; None when nothing is padded.
+            attention_mask: [B, L] bool, False at padding; None when nothing is padded. [B, 1, L, L]: which columns
+                (last) each one (third) sees.
             positions: [B, P] int64 columns of `tokens`; None asks for all.
             cache: keys and values to write into, and to read from where a column is not computed.
             slots: [B] int64, the rows' slots in the cache; None: 0, 1, ... in order.
             start: [B] int64: only the `width` columns from there on are computed (clamped to the last one); the asked
                 positions lie among them. None: all.
             width: see `start`.
+            places: [B, L] int64: where in the text each column stands; None: behind so many tokens that are real.
         """
         ...
 

@@ -125,6 +125,33 @@ class TestPositions:
         assert widths == dict.fromkeys(watched, 3) | {"mlp before": 24, "keys": 24, "values": 24}
 
 
+class TestPlaces:
+    def test_columns_that_share_a_place_are_computed_as_transformers_does(self, load, name):
+        backbone = load(name)
+        tokens = _tokens(backbone, 2, 12)
+        places = torch.tensor([[*range(8), 4, 5, 6, 7], [*range(8), 0, 1, 2, 3]])
+        seen = torch.rand(2, 1, 12, 12, generator=torch.Generator().manual_seed(0)) < 0.6
+        seen |= torch.eye(12, dtype=torch.bool)
+        ours = backbone.hidden_at(tokens, seen, places=places)
+        model = backbone.model.model
+        theirs = model(input_ids=tokens, attention_mask=seen, position_ids=places, use_cache=False).last_hidden_state
+        if not backbone.scored_by_previous:
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+        else:
+            torch.testing.assert_close(ours[:, 1:], theirs[:, :-1], atol=1e-4, rtol=0)
+        assert not torch.allclose(ours, backbone.hidden_at(tokens, seen), atol=1e-2)
+
+    def test_those_of_a_span_are_the_spans_own(self, load, name):
+        backbone = load(name)
+        tokens, places = _tokens(backbone, 2, 12), torch.arange(12).flip(0).expand(2, -1)
+        cache = backbone.new_cache(2, 12)
+        everything = backbone.hidden_at(tokens, cache=cache, places=places)
+        start = torch.tensor([4, 7])
+        got = backbone.hidden_at(tokens, cache=cache, start=start, width=4, places=places)
+        for row, first in enumerate(start.tolist()):
+            torch.testing.assert_close(got[row, 1:], everything[row, first + 1 : first + 4], atol=1e-5, rtol=0)
+
+
 class TestRoomForLogits:
     @pytest.fixture
     def hidden(self, load, name):
