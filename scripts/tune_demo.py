@@ -16,6 +16,7 @@ from typing import Any, Final
 import lm_eval_codd as codd
 from lm_eval_codd.backbones.tokenizer import load_tokenizer
 from lm_eval_codd.demo import load_split
+from lm_eval_codd.settings import reads
 
 STEPS: Final = 8
 # Values to try, each alone; a decoder's defaults come first.
@@ -23,6 +24,7 @@ OPTIONS: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
     "unmasking": {},
     "cad": {"threshold": (0.5, 0.7, 0.8, 0.9, 0.98)},
     "klass": {"threshold": (0.3, 0.6), "kl_threshold": (0.001, 0.1, 1.0), "history_length": (1, 3)},
+    "wino": {"threshold": (0.3, 0.5, 0.8), "threshold_back": (0.5, 0.7, 0.95)},
     "p2": {
         "eta": (0.0, 0.5, 2.0, 4.0),
         "kappa": ("sine", "geometric", "log", "poly2", "poly05"),
@@ -40,7 +42,7 @@ OPTIONS: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
 
 def settings_of(decoder: str) -> Iterator[dict[str, Any]]:
     """Every setting to try of a decoder."""
-    always = {} if decoder == "cad" else {"num_steps": STEPS}
+    always = {"num_steps": STEPS} if reads(decoder, "num_steps") else {}
     yield {"decoder": decoder, **always}
     for name, values in OPTIONS[decoder].items():
         for value in values:

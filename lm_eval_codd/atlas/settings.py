@@ -27,7 +27,7 @@ _HERE: Final[Mapping[str, str]] = {
 # What was measured, what other flags follow from below, and what is so here anyway.
 _NO_FLAGS: Final = (
     *("batch_size", "batch_of_masks", "tokens_per_forward", "mean_steps", "nll", "samples", "canvas", "eos"),
-    *("right_shift_logits", "unmask_strategy"),
+    *("right_shift_logits", "unmask_strategy", "runs"),
 )
 _OFF: Final = {"top_p": 1.0, "top_k": 0}
 _BATCH: Final = re.compile(r"batch (\d+)")

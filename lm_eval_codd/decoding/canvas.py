@@ -196,10 +196,14 @@ class Canvas:
         """[B, P] tokens at the answer's `columns` [B, P]; those of the prompt are negative, -1 the last one."""
         return self.tokens.gather(1, self.answer_start + columns)
 
-    def ended(self) -> Tensor:
-        """[B] bool: every position before the first end token is decided, so the answer cannot change any more."""
-        undecided_before = self.masked.cumsum(dim=1)
-        return (self.is_end() & (undecided_before == 0)).any(dim=1)
+    def ended(self, among: Tensor | None = None) -> Tensor:
+        """[B] bool: every position before the first end token is decided, so the answer cannot change any more.
+
+        With `among`, [B, G] bool, of end tokens there alone: where no position to the left of one is masked again.
+        """
+        decided_before = self.masked.cumsum(dim=1) == 0
+        is_end = self.is_end() & decided_before
+        return (is_end if among is None else is_end & among).any(dim=1)
 
     def is_end(self) -> Tensor:
         """[B, G] bool: end tokens of the answers, what pads shorter ones not among them."""

@@ -1,6 +1,7 @@
 """One network evaluation a step: from the canvas to logits at the step's positions.
 
-`Direct` computes the whole canvas, `Guided` twice, `Cached` no more than the settings' cache asks for.
+`Direct` computes the whole canvas, `Guided` twice, `Cached` no more than the settings' cache asks for. Decoders with
+networks of their own: `block_network`, `shadow_network`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 from lm_eval_codd.backbones.full_pass import FullPass, Head, splits
 from lm_eval_codd.decoding.block_network import make_block_network
 from lm_eval_codd.decoding.logits import Logits, guided
+from lm_eval_codd.decoding.shadow_network import ShadowNetwork
 from lm_eval_codd.decoding.slots import Slots
 from lm_eval_codd.settings import SHIFTED
 from lm_eval_codd.transfer import to_device
@@ -37,10 +39,12 @@ def make_network(backbone: Backbone, config: DecodingConfig, *, stores: bool = F
     """The network evaluation that the settings ask for; `stores` as for `make_block_network`.
 
     Raises:
-        ValueError: the settings ask for a cache, and the backbone has none.
+        ValueError: the settings ask for a cache or a shadow, and the backbone has none.
     """
     if config.decoder == "block_diffusion":
         return make_block_network(backbone, config, stores=stores)
+    if config.decoder == "wino":
+        return ShadowNetwork(backbone, config)
     if config.cache != "none":
         return Cached(backbone, config)
     return Guided(backbone, config.cfg_scale) if config.cfg_scale else Direct(backbone)

@@ -69,7 +69,7 @@ def check_room(
             "this attention; `backbone.logits` works"
         )
     _check_attention(backbone, config)
-    config.check_blocks(backbone.family)
+    config.check_family(backbone.family)
     max_length = getattr(backbone, "max_length", None)
     longest = max(map(len, prompts))
     if drafts is not None:

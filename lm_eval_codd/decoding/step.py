@@ -28,6 +28,7 @@ class Look:
     committable: [B, G] bool, those of the wanted that the step may write; None: all.
     budget: [B] int64, how many it writes at most; None: as many as the decoder likes.
     part: [B] int64, where in the block the part begins that alone is computed; -1: all of it is. None: of all rows.
+    verified: [B, G] bool, decided positions of the block whose tokens are scored as if they were not known; None: none.
     """
 
     step: Tensor
@@ -37,6 +38,7 @@ class Look:
     committable: Tensor | None = None
     budget: Tensor | None = None
     part: Tensor | None = None
+    verified: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Step:
     budget: [B] int64, how many the step commits at most.
     keys, number: [B] int64, each row's random key and step.
     parts: `Look.part` as plain numbers, or None.
+    verified: [B, P] bool, `Look.verified`, or None.
     """
 
     columns: Tensor
@@ -66,6 +69,7 @@ class Step:
     keys: Tensor
     number: Tensor
     parts: list[int] | None = None
+    verified: Tensor | None = None
 
     @classmethod
     def of(
@@ -102,6 +106,7 @@ class Step:
             keys=canvas.keys,
             number=look.step,
             parts=parts,
+            verified=None if look.verified is None else look.verified.gather(1, places),
         )
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from lm_eval_codd.reporting.cells import APPROXIMATE, Cell, CellKey, Column, Group
 from lm_eval_codd.reporting.pairs import LEVEL, Pair, compare_runs
 from lm_eval_codd.reporting.stats import holm, wilson
-from lm_eval_codd.settings import REVISING
+from lm_eval_codd.settings import REVISING, TILED
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.run import Run
@@ -132,11 +132,19 @@ def legend_of(columns: Sequence[Column], group: Group | None = None) -> list[str
 def who_revises(group: Group) -> list[str]:
     """Which of a group's rules may mask again what they have written; nothing where none does."""
     rules = list(dict.fromkeys(alg.split()[0] for alg, _ in group.rows))
-    revising, keeping = ([rule for rule in rules if (rule in REVISING) is revises] for revises in (True, False))
-    if not revising:
+    anywhere = [rule for rule in rules if rule in TILED]
+    in_block = [rule for rule in rules if rule in REVISING and rule not in TILED]
+    keeping = [rule for rule in rules if rule not in REVISING]
+    if not (anywhere or in_block):
         return []
-    kept = f"; what {_listed(keeping)} wrote stays" if keeping else ""
-    return [f"{_listed(revising)} may mask again what was written, and look at the whole answer in each step{kept}"]
+    parts = []
+    if anywhere:
+        parts.append(f"{_listed(anywhere)} may mask again what was written, and look at the whole answer in each step")
+    if in_block:
+        parts.append(f"{_listed(in_block)} may mask again what was written in a block, until it is full")
+    if keeping:
+        parts.append(f"what {_listed(keeping)} wrote stays")
+    return ["; ".join(parts)]
 
 
 def _listed(words: Sequence[str]) -> str:

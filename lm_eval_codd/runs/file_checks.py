@@ -17,7 +17,7 @@ from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.circuit_header import CircuitHeader, find_circuit, read_header
 from lm_eval_codd.runs.recognition import mask_token, reader
 from lm_eval_codd.runs.run import Run, is_own_task
-from lm_eval_codd.settings import REVISING
+from lm_eval_codd.settings import TILED
 from lm_eval_codd.stored_files import read_safetensors_header, shard_names
 from lm_eval_codd.task_files import read_task_file, task_files
 
@@ -184,7 +184,7 @@ def _check_circuit(run: Run) -> None:
 
 def _check_window(run: Run, header: CircuitHeader) -> None:
     window, config = header.num_positions, run.config
-    if window is None or config.decoder in REVISING or run.decodes_nothing:
+    if window is None or config.decoder in TILED or run.decodes_nothing:
         return
     if config.goes_by_blocks and config.block_length != window:
         raise ValueError(

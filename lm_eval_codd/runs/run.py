@@ -169,12 +169,12 @@ class Run:
             samples = self.likelihoods.num_samples if self.likelihoods.reads("num_samples") else _GUESSED_TOKENS
             return samples * (_GUESSED_CHOICES if "multiple_choice" in asked else 1)
         config, most = self.config, self.config.gen_length
-        if config.decoder in REVISING:
-            return config.steps
         if config.decoder == "block_diffusion":  # a finished block may take a forward too
             return most + config.num_blocks
         if config.steps_follow_confidence:
             return most
+        if config.decoder in REVISING:
+            return config.steps
         rounded = config.has_rounded_counts(self.family)
         return min(config.steps_of_block * config.num_blocks if rounded else config.steps, most)
 

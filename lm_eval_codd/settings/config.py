@@ -66,7 +66,7 @@ class DecodingConfig(DecodingFields):
 
     Args:
         decoder: `unmasking` (LLaDA's, Dream's and Fast-dLLM's: steps commit the surest masked positions), `cad`,
-            `klass`, `p2`, `open_dllm`, `corrective`, or `block_diffusion`, for block-causal families.
+            `klass`, `wino`, `p2`, `open_dllm`, `corrective`, or `block_diffusion`, for block-causal families.
         alg: remasking rule, which masked positions a step commits first: `low_confidence` (alias `maskgit_plus`),
             `topprob`, `margin` (`topk_margin`), `entropy` or `random` (`origin`). `topprob` is `low_confidence` but in
             a circuit's best windows, where it ranks by the largest untempered, untruncated probability, as officially.
@@ -109,8 +109,8 @@ class DecodingConfig(DecodingFields):
             `prefix` reuses those before the block, `dual` those after it as well.
         threshold: confidence-aware parallel decoding (Fast-dLLM): each step commits every position whose confidence is
             at or above it, at least the surest one, and a block ends when it is full. 0 < threshold <= 1; None is off.
-            `cad` and `klass` have their own: 0.95 and 0.9 by default, 0 or more. `corrective` masks again what is at
-            or below it: 0.9 by default, 0 or more, and one of it, `remask_schedule` and `mad_k`.
+            `cad`, `klass` and `wino` have their own: 0.95, 0.9 and 0.6 by default, 0 or more. `corrective` masks
+            again what is at or below it: 0.9 by default, 0 or more, and one of it, `remask_schedule` and `mad_k`.
         factor: the same with a bound that falls with the number: the surest n positions are committed while the n-th
             confidence is at least 1 - factor / (n + 1), at least the surest one. Not together with `threshold`.
         compat: what the official code does where it is plainly a bug (`cad`: the end ids of four checkpoints at once; a
@@ -221,7 +221,7 @@ class DecodingConfig(DecodingFields):
         check_names(given, (field.name for field in dataclasses.fields(cls)), kind="setting")
         decoder = given.get("decoder", usual_decoder(family))
         config = cls(**{**only_read(decoder, FAMILY_DEFAULTS[family]), **given})
-        config.check_blocks(family)
+        config.check_family(family)
         return config
 
     def with_rule(self, family: str) -> DecodingConfig:
@@ -245,6 +245,15 @@ class DecodingConfig(DecodingFields):
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+    def check_family(self, family: str) -> None:
+        """Raise `ValueError` where these settings do not go with a family, whose blocks are checked too."""
+        if self.decoder == "wino" and family in SHIFTED:
+            raise ValueError(
+                f"`decoder=wino` scores a token at its own position, and {family} checkpoints do so one position "
+                "earlier, for which its authors have no code; use another decoder"
+            )
+        self.check_blocks(family)
 
     def check_blocks(self, family: str | None = None) -> None:
         """Raise `ValueError` where answer and steps cannot be split over the blocks in a family, or whatever it is.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, either, setting
+from lm_eval_codd.settings.routing import ROUTER_SETTINGS
 
 SELECTIONS: Final = ("confidence", "entropy", "random")
 REMASK_SCHEDULES: Final = ("linear", "cosine")  # beside fixed_X
@@ -53,6 +54,19 @@ class KlassOptions:
         range=Range(lambda v: v > 0, "above 0 (nats)"),
     )
     history_length: int = setting(2, "KLASS: steps in a row that it must be so", range=AT_LEAST_1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinoOptions:
+    """WINO, wide in and narrow out (arXiv 2507.18578); the defaults are those of its code.
+
+    A step writes every masked position of the block that is surer than `threshold`, and masks again what of the block
+    is less probable than `threshold_back` when its own token is not seen.
+    """
+
+    threshold_back: float = setting(
+        0.9, "WINO: what of the block is less probable than this without itself is masked again", range=AT_LEAST_0
+    )
 
 
 KAPPAS: Final = ("linear", "sine", "geometric", "log", "poly2", "poly05")
@@ -159,6 +173,7 @@ DECODERS: Final[dict[str, tuple[str, ...]]] = {
         *("num_steps", "tokens_per_step", "block_length", "paradigm", "top_p", "top_k", "threshold"),
         *(field.name for field in dataclasses.fields(KlassOptions)),
     ),
+    "wino": ("block_length", "threshold", *(field.name for field in dataclasses.fields(WinoOptions))),
     "p2": ("num_steps", "compat", *(field.name for field in dataclasses.fields(P2Options))),
     "open_dllm": (
         *("num_steps", "top_p", "top_k", "compat"),
@@ -174,22 +189,28 @@ DECODERS: Final[dict[str, tuple[str, ...]]] = {
     ),
 }
 
+# What one decoder alone does not read. Its second copy of a block would compete with the block for experts.
+UNREAD: Final[Mapping[str, tuple[str, ...]]] = {"wino": (*ROUTER_SETTINGS, "cfg_scale")}
+
 # Each decoder's options that no other one has.
 OPTIONS: Final[Mapping[str, type]] = {
     "cad": CadOptions,
     "klass": KlassOptions,
+    "wino": WinoOptions,
     "p2": P2Options,
     "open_dllm": OpenDllmOptions,
     "corrective": CorrectiveOptions,
     "block_diffusion": BlockOptions,
 }
 
-# Those that may mask again what they have written (`Decoder.revises`). A circuit's windows tile their answer, which is
-# an extension of this project's, without a reference.
-REVISING: Final = ("p2", "open_dllm", "corrective")
+# Those that may mask again what they have written (`Decoder.revises`), in the block that they are in or anywhere. In
+# the second case a circuit's windows tile the answer, which is an extension of this project's, without a reference.
+REVISING: Final = ("wino", "p2", "open_dllm", "corrective")
+TILED: Final = ("p2", "open_dllm", "corrective")
 
-# Those that no circuit goes with: coupled logits of one step are no distribution to hold the next step's against.
-TAKE_NO_CIRCUIT: Final = ("klass",)
+# Those that no circuit goes with: coupled logits of one step are no distribution to hold the next step's against, and
+# no verdict of the backbone's on what was written.
+TAKE_NO_CIRCUIT: Final = ("klass", "wino")
 
 # Of the block decoder's settings, those that each rule reads beside `rule` and `block_length`.
 READ_BY_RULE: Final[Mapping[str, tuple[str, ...]]] = {
@@ -265,11 +286,13 @@ DEPARTURES: Final[Mapping[str, tuple[Departure, ...]]] = {
 OWN_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "cad": {"threshold": 0.95},
     "klass": {"threshold": 0.9},
+    "wino": {"threshold": 0.6},
     "corrective": {"threshold": 0.9},
 }
 OWN_RANGES: Final[Mapping[str, Mapping[str, Range]]] = {
     "cad": {"threshold": AT_LEAST_0},
     "klass": {"threshold": AT_LEAST_0},
+    "wino": {"threshold": AT_LEAST_0},
     "corrective": {"threshold": AT_LEAST_0},
 }
 # Settings of which a decoder takes one; the others are None.
@@ -293,6 +316,8 @@ def own_defaults(decoder: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def reads(decoder: str, name: str) -> bool:
     """Whether a decoder reads a setting."""
+    if name in UNREAD.get(decoder, ()):
+        return False
     return name in DECODERS[decoder] or not any(name in names for names in DECODERS.values())
 
 

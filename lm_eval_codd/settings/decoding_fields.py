@@ -14,6 +14,7 @@ from lm_eval_codd.settings.decoders import (
     KlassOptions,
     OpenDllmOptions,
     P2Options,
+    WinoOptions,
 )
 from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, facts_of, setting
 from lm_eval_codd.settings.routing import RouterOptions
@@ -37,15 +38,23 @@ DEFAULT_NUM_STEPS: Final = 256
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingFields(
-    CadOptions, KlassOptions, P2Options, OpenDllmOptions, CorrectiveOptions, BlockOptions, RouterOptions
+    CadOptions,
+    KlassOptions,
+    WinoOptions,
+    P2Options,
+    OpenDllmOptions,
+    CorrectiveOptions,
+    BlockOptions,
+    RouterOptions,
 ):
     """Every setting of a decode, unchecked."""
 
     decoder: str = setting(
         "unmasking",
         "what a step writes: unmasking, the surest positions; cad, all that are sure; klass, all that are sure and "
-        "stable; p2 and open_dllm, what is sure, and the mask where a token is not; corrective, every mask, and the "
-        "mask where a token is unsure; block_diffusion, blocks of a family that is block-causal, by its own rule",
+        "stable; wino, all that are rather sure, and the mask where a token is unsure without itself; p2 and "
+        "open_dllm, what is sure, and the mask where a token is not; corrective, every mask, and the mask where a "
+        "token is unsure; block_diffusion, blocks of a family that is block-causal, by its own rule",
         is_axis=True,
     )
     alg: str = setting(
@@ -128,8 +137,8 @@ class DecodingFields(
     threshold: float | None = setting(
         None,
         "a step commits every position at least this sure (approximate), instead of --num_steps; cad: 0.95 by default; "
-        "klass, 0.9: what is surer and stable, beside --num_steps; corrective, 0.9: what is no surer is masked again; "
-        "block_diffusion: by rule, and no approximation",
+        "klass, 0.9: what is surer and stable, beside --num_steps; wino, 0.6: what is surer; corrective, 0.9: what is "
+        "no surer is masked again; block_diffusion: by rule, and no approximation",
         range=Range(lambda v: 0 < v <= 1, "above 0 and at most 1 (a confidence)"),
         is_axis=True,
     )

@@ -10,7 +10,7 @@ from lm_eval_codd.settings.decoders import (
     DEPARTURES,
     OWN_DEFAULTS,
     READ_BY_RULE,
-    REVISING,
+    TILED,
     own_defaults,
     reads,
 )
@@ -31,7 +31,7 @@ def approximations_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def extensions_of(settings: Mapping[str, Any], *, coupled: bool) -> tuple[str, ...]:
     """What of a decode is this project's own and has no reference, with a circuit (`coupled`) or without."""
     decoder = _decoder(settings)
-    has_no_reference = decoder in REVISING or decoder == "block_diffusion"
+    has_no_reference = decoder in TILED or decoder == "block_diffusion"
     of_circuit = (f"circuit with decoder={decoder}",) if coupled and has_no_reference else ()
     return (*of_circuit, *routing_of(settings)[:1])
 

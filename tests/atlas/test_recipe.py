@@ -99,7 +99,7 @@ class TestNoRun:
     @pytest.mark.parametrize(
         "label, why",
         [
-            ("wino:wino.gsm8k.wino", "`WINO` has no decoder here"),
+            ("wino:wino.gsm8k.wino", "its prompts are of the source"),
             ("llada:llada-instruct.mmlu.pure.opencompass", "`mmlu_gen_a484b3` is a task of OpenCompass"),
             ("dllm:dllm.llada-instruct.hellaswag", "`hellaswag_gen` is a task of lm-eval fork alone"),
             ("d3llm:d3llm.llada.mbpp.vanilla", "`postprocess=postprocess_code_mbpp.py`: "),
@@ -131,6 +131,19 @@ class TestCellsOfKlass:
         assert (config.decoder, config.threshold, config.kl_threshold) == ("klass", threshold, kl_threshold)
         assert (config.history_length, config.num_steps, config.gen_length) == (2, 256, 256)
         assert (config.block_length, config.stop_at_eos) == (64, False)
+
+
+class TestCellsOfWino:
+    @pytest.mark.parametrize(
+        ("name", "threshold", "temperature"),
+        [("gsm8k.wino", 0.6, 0.0), ("arc_e.wino", 0.5, 0.0), ("gsm8k.wino.T0.5", 0.6, 0.5)],
+    )
+    def test_are_settings_of_its_decoder(self, name, threshold, temperature):
+        source = read_source("wino")
+        (cell,) = [cell for cell in source.cells if cell.id == f"wino.{name}"]
+        config = make_run(recipe_of(replace(source, tasks={"x": "gsm8k"}), replace(cell, task="x")).flags).config
+        assert (config.decoder, config.threshold, config.threshold_back) == ("wino", threshold, 0.9)
+        assert (config.gen_length, config.block_length, config.temperature) == (256, 128, temperature)
 
 
 class TestTheWholeAtlas:

@@ -59,6 +59,13 @@ class TestASteps:
             codd.generate(backbone, PROMPTS, codd.DecodingConfig(decoder="klass", **given), batch_size=3)
         assert operations.num_waits == 0
 
+    @pytest.mark.parametrize("settings", [{}, {"temperature": 0.7, "stop_at_eos": False}], ids=str)
+    def test_nor_do_those_of_wino(self, load, settings):
+        config = codd.DecodingConfig(decoder="wino", gen_length=32, block_length=16, threshold=0.02, **settings)
+        with Operations() as operations:
+            codd.generate(load("llada-tiny"), PROMPTS, config, batch_size=3)
+        assert operations.num_waits == 0
+
     def test_nor_do_they_while_somebody_watches(self, backbone):
         with Operations() as operations:
             codd.generate(backbone, PROMPTS, codd.DecodingConfig(**SMALL), on_step=lambda event: None)

@@ -12,7 +12,7 @@ from lm_eval_codd.decoding import candidates
 from lm_eval_codd.decoding import logits as logits_in_pieces
 from lm_eval_codd.decoding.canvas import Canvas, Drafts, Ids
 from lm_eval_codd.decoding.coupling.tiles import Tiles
-from lm_eval_codd.settings import REVISING
+from lm_eval_codd.settings import TILED
 from tests.decoding.test_coupling import EOS, LATENTS, MASK, VOCAB, WINDOW, FixedBackbone, exact_joint, random_circuit
 from tests.decoding.test_loop import PROMPTS
 from tests.device_waits import Operations
@@ -64,13 +64,13 @@ def assert_drawn_from(counts, joint):
 
 
 class TestDrawsAgainstEnumeration:
-    @pytest.mark.parametrize("decoder", REVISING)
+    @pytest.mark.parametrize("decoder", TILED)
     def test_a_tiles_masks_come_from_the_exact_joint(self, decoder):
         circuit, backbone = random_circuit(VOCAB, WINDOW, LATENTS), two_tiles()
         counts = counts_of(backbone, circuit, [MASK] * WINDOW, decoder)
         assert_drawn_from(counts, exact_joint(circuit, backbone.table[:WINDOW], TAU))
 
-    @pytest.mark.parametrize("decoder", REVISING)
+    @pytest.mark.parametrize("decoder", TILED)
     def test_given_the_tokens_that_stand_there(self, decoder):
         circuit, backbone = random_circuit(VOCAB, WINDOW, LATENTS), two_tiles()
         evidence = backbone.table[:WINDOW].clone()
@@ -78,7 +78,7 @@ class TestDrawsAgainstEnumeration:
         counts = counts_of(backbone, circuit, [MASK, 2, MASK], decoder)
         assert_drawn_from(counts, exact_joint(circuit, evidence, TAU))
 
-    @pytest.mark.parametrize("decoder", REVISING)
+    @pytest.mark.parametrize("decoder", TILED)
     def test_what_a_short_last_tile_lacks_is_summed_out(self, decoder):
         """An answer of five: a whole tile, of which two are given, and two of the three positions of another."""
         circuit, backbone = random_circuit(VOCAB, WINDOW, LATENTS), two_tiles()
@@ -323,7 +323,7 @@ class TestCircuitsOfOtherKinds:
 
 
 class TestSettings:
-    @pytest.mark.parametrize("decoder", REVISING)
+    @pytest.mark.parametrize("decoder", TILED)
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
@@ -338,7 +338,7 @@ class TestSettings:
         with pytest.raises(ValueError, match=message.format(decoder)):
             codd.DecodingConfig(decoder=decoder, **settings)
 
-    @pytest.mark.parametrize("decoder", REVISING)
+    @pytest.mark.parametrize("decoder", TILED)
     def test_a_window_may_be_longer_than_the_answer(self, backbone, decoder):
         circuit = random_circuit(backbone.vocab_size, 32, 3)
         config = codd.DecodingConfig(**{**SMALL, "gen_length": 5, "pc_frac": 1.5}, decoder=decoder)
@@ -347,4 +347,4 @@ class TestSettings:
 
 
 def test_every_decoder_that_masks_again_is_here():
-    assert {settings["decoder"] for settings in VARIANTS} == set(REVISING)
+    assert {settings["decoder"] for settings in VARIANTS} == set(TILED)

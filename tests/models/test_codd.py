@@ -5,7 +5,7 @@ from lm_eval_codd import backbones, circuits
 from lm_eval_codd.circuits.hmm import HMM
 from lm_eval_codd.models.codd import CoddDream, CoddLLaDA
 from lm_eval_codd.models.llada import LLaDA
-from lm_eval_codd.settings import REVISING
+from lm_eval_codd.settings import REVISING, TILED
 
 SHORT = {"num_steps": 4, "gen_length": 16, "block_length": 16, "device": "cpu"}
 PROMPTS = ["a", "bb bb", "c" * 9]
@@ -41,7 +41,7 @@ class TestCircuit:
         assert warning.startswith("the circuit never acted")
         assert warning in harness_log.text
 
-    @pytest.mark.parametrize("decoder", REVISING)
+    @pytest.mark.parametrize("decoder", TILED)
     def test_with_a_decoder_that_masks_again_the_result_calls_it_an_extension(self, checkpoints, ask, decoder):
         settings = {"decoder": decoder, "num_steps": 4, "gen_length": 24, "device": "cpu"}
         lm = CoddLLaDA(checkpoints["llada"], pc="a.jpc", pc_frac=1.5, **settings)

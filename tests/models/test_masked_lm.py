@@ -16,7 +16,7 @@ from lm_eval_codd.models.codd import CoddMaskedLM
 from lm_eval_codd.models.dream import Dream
 from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.models.masked_lm import MaskedLM
-from lm_eval_codd.settings import REVISING
+from lm_eval_codd.settings import TILED
 from tests.models.processes import answer_as, start_ranks
 from tests.models.tiny_qwen import ENDS, KINDS, SPECIAL, TEMPLATE, VOCAB_SIZE, write_checkpoint
 
@@ -81,7 +81,7 @@ class TestDecoders:
         [
             {"block_length": 8, "paradigm": "block"},
             {"decoder": "cad", "block_length": 8},
-            *({"decoder": name} for name in REVISING),
+            *({"decoder": name} for name in TILED),
         ],
         ids=str,
     )

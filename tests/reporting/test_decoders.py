@@ -90,6 +90,13 @@ class TestWhoRevises:
         assert told in accuracy_table(group).notes
         assert told in decoder_table(group).notes
 
+    def test_within_a_block_is_told_apart(self, tmp_path):
+        write_run(tmp_path, RIGHT)
+        write_run(tmp_path, RIGHT, name="wino", decoder="wino")
+        (group,) = group_runs(read_folder(tmp_path).runs)
+        told = "wino may mask again what was written in a block, until it is full; what low_confidence wrote stays"
+        assert told in accuracy_table(group).notes
+
     def test_is_what_the_decoders_themselves_say(self):
         revising = []
         for name, where in decoders.DECODERS.items():

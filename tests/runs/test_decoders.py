@@ -83,3 +83,26 @@ def test_klass_says_where_it_departs_from_its_authors_code():
     assert not departures_of(vars(parse_run(f"{KLASS} --gen_length 256").config))
     (line,) = departures_of(vars(parse_run(f"{KLASS} --gen_length 256 --num_steps 128").config))
     assert line.startswith("klass commits what is left of a block in its last step")
+
+
+WINO = "--model_alias llada --task gsm8k --decoder wino"
+
+
+def test_a_run_of_wino_is_named_by_its_thresholds_and_takes_no_more_than_a_step_a_token():
+    assert run_name(parse_run(WINO)) == "llada_gsm8k_wino"
+    run = parse_run(f"{WINO} --gen_length 256 --block_length 128 --threshold 0.5 --threshold_back 0.8")
+    assert "threshold-0.5" in run_name(run) and "threshold_back-0.8" in run_name(run)
+    assert (run.num_forward, run.is_bound) == (256, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (f"{WINO} --pc_ckpt demo", "`--pc_ckpt demo` does not go with `--decoder wino`; leave out one of them"),
+        (f"{WINO} --cfg_scale 1", "`cfg_scale=1.0` is read by .*, not by `decoder=wino`"),
+        (WINO.replace("llada", "dream"), "`decoder=wino` scores a token at its own position, and dream checkpoints"),
+    ],
+)
+def test_what_does_not_go_with_wino_is_refused_before_anything_starts(flags, message):
+    with pytest.raises(ValueError, match=message):
+        parse_run(flags)

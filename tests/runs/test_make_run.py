@@ -8,7 +8,7 @@ from lm_eval_codd.launch.command import build_command
 from lm_eval_codd.runs.make_run import make_run, parse_run, parse_runs
 from lm_eval_codd.runs.naming import run_name
 from lm_eval_codd.runs.run import Run
-from lm_eval_codd.settings import REVISING
+from lm_eval_codd.settings import TILED
 
 
 def llada(more: str = "") -> Run:
@@ -87,7 +87,7 @@ class TestMeaning:
         assert llada("--num_steps 1024").num_forward == 512
 
     def test_a_step_that_may_mask_again_is_never_empty(self):
-        for decoder in REVISING:
+        for decoder in TILED:
             assert llada(f"--decoder {decoder} --num_steps 1024").num_forward == 1024
 
     def test_steps_are_not_read_where_the_confidences_decide(self):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lm_eval_codd.decoding.coupling.sampling import COUPLED_LOGITS, AnyOrder, Coupling, Independent, OneShot
 from lm_eval_codd.decoding.coupling.tiles import Tiles
 from lm_eval_codd.decoding.coupling.windows import BestWindow, BlockWindow, CoveringWindows, Members, WindowRule
-from lm_eval_codd.settings import REVISING, TAKE_NO_CIRCUIT
+from lm_eval_codd.settings import TAKE_NO_CIRCUIT, TILED
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.protocols import Backbone, Chooser, Circuit
@@ -49,7 +49,7 @@ def check_window(config: DecodingConfig, num_positions: int) -> None:
     """
     if config.decoder in TAKE_NO_CIRCUIT:
         raise ValueError(f"a circuit does not go with `decoder={config.decoder}`; leave out one of them")
-    if config.decoder in REVISING:  # a tile may be longer than the answer
+    if config.decoder in TILED:  # a tile may be longer than the answer
         return
     if config.goes_by_blocks and config.block_length != num_positions:
         raise ValueError(
