@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -10,6 +11,8 @@ from lm_eval_codd.atlas.cell import COMPLETE, UP_TO_METRIC
 from lm_eval_codd.atlas.recipe import Recipe, candidates, recipe_of
 from lm_eval_codd.atlas.source import chosen_cells, read_source, source_names
 from lm_eval_codd.atlas.unstated import METRIC, names_of
+from lm_eval_codd.runs.run import is_own_task
+from lm_eval_codd.task_files import read_task_file, task_files
 
 if TYPE_CHECKING:
     from lm_eval_codd.atlas.cell import Cell
@@ -37,6 +40,12 @@ class Planned:
     def candidates(self) -> tuple[str, ...]:
         """lm-eval's names of what the figure may be; empty for what the task reports."""
         return self.cell.metrics if self.recipe.run is None else candidates(self.cell, self.recipe.run)
+
+    @property
+    def unverified(self) -> str:
+        """What of this package's task for it was not held against the source's own code; empty for nothing."""
+        run = self.recipe.run
+        return _unverified_of(run.task) if run is not None and is_own_task(run.task) else ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,13 @@ def plan_cells(texts: Iterable[str], assumed: Mapping[str, str] = _NOTHING) -> P
         unstated=[one for one in all_cells if one.recipe.unstated],
         unused=[name for name in assumed if name not in used],
     )
+
+
+@functools.cache
+def _unverified_of(task: str) -> str:
+    path = task_files().names.get(task)
+    metadata = read_task_file(path).get("metadata") if path is not None else None
+    return str((metadata or {}).get("unverified", ""))
 
 
 def assumable(phrases: Iterable[str]) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.atlas.settings import flags_of_settings, with_steps_of_blocks
 from lm_eval_codd.atlas.unstated import METRIC, left_to_a_default, names_of
+from lm_eval_codd.catalogue import TASKS
 from lm_eval_codd.registration import paper_dir
 from lm_eval_codd.runs.flags import convert
 from lm_eval_codd.runs.make_run import make_run
@@ -111,11 +113,11 @@ def _flags(source: Source, cell: Cell, assumed: Mapping[str, str]) -> dict[str, 
 
 def _flags_of_task(source: Source, cell: Cell, assumed: Mapping[str, str]) -> dict[str, Any]:
     if "task" in assumed:
-        return {} if cell.shots is None else {"num_shot": cell.shots}
+        return {} if cell.shots is None or assumed["task"] in TASKS else {"num_shot": cell.shots}
     if cell.task is None:
         raise ValueError(f"its prompts are of the source ({cell.harness or 'not named'}), and no task here has them")
     if (own := source.tasks.get(cell.task)) is not None:
-        return {"task": own}
+        return _flags_of_own_task(own, cell)
     if _HOST not in cell.harness:
         raise ValueError(f"`{cell.task}` is a task of {cell.harness}, and no task here has its prompts")
     files = task_files()
@@ -131,6 +133,17 @@ def _flags_of_task(source: Source, cell: Cell, assumed: Mapping[str, str]) -> di
             # As lm-eval did by itself when these figures were made.
             flags["fewshot_as_multiturn"] = False
     return flags
+
+
+def _flags_of_own_task(name: str, cell: Cell) -> dict[str, Any]:
+    """Of a task that has its protocol's prompts; what a cell has otherwise is said."""
+    task = TASKS[name]
+    has_no_template = task.chat_template and (cell.template or "").startswith("none")
+    return {
+        "task": name,
+        **({"metadata": json.dumps({"shots": cell.shots})} if task.takes_shots and cell.shots else {}),
+        **({"chat_template": "false"} if has_no_template else {}),
+    }
 
 
 @functools.cache

@@ -81,6 +81,7 @@ def show_cells(plan: Plan, runs: Mapping[str, Run]) -> None:
         print("\ncells, what is printed for them, and what of a run may be it:")
         rows = [("", "", ""), *((f"  {one.label}", one.cell.figure, _what(one)) for one in plan.ready)]
         print("\n".join(aligned(rows, right=[1])[1:]))
+    _show_grouped("tasks that were not checked in all against the source's code", _unverified(plan.ready))
     for planned in plan.by_lm_eval:
         print(f"by lm-eval's own command: {planned.label} ({planned.cell.figure})\n  {_lm_eval(planned)}")
     _show_grouped("not run, and why", [(one.recipe.refusal, one) for one in plan.refused])
@@ -137,6 +138,11 @@ def _what(planned: Planned) -> str:
     others = [f"{one.by} has {one.value}" for one in planned.cell.reproduces]
     implausible = ["not k of n"] if planned.cell.is_implausible else []
     return "; ".join([" or ".join(planned.candidates) or "as its task reports", *implausible, *assumed, *others])
+
+
+def _unverified(cells: Iterable[Planned]) -> list[tuple[str, Planned]]:
+    found = [(one.recipe.run, one) for one in cells if one.unverified]
+    return [(f"{run.task}: {one.unverified}", one) for run, one in found if run is not None]
 
 
 def _unstated(planned: Planned) -> str:

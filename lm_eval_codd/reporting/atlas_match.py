@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from lm_eval_codd.reporting.metrics import task_arguments
 from lm_eval_codd.runs.checkpoints import split_revision
 from lm_eval_codd.runs.same import RULES, answers_key
 from lm_eval_codd.settings import (
@@ -169,7 +171,8 @@ def _facts_of_plan(run: PlannedRun) -> Mapping[str, Any]:
     if run.decodes_nothing:
         asked = run.likelihoods
         return facts | _of_likelihoods(asked.estimator, vars(asked), run.config.cfg_scale)
-    return facts | _of_decoding(vars(run.config), coupled=run.circuit is not None)
+    arguments = task_arguments(json.loads(run.metadata or "{}"))
+    return facts | _of_decoding(vars(run.config), coupled=run.circuit is not None) | arguments
 
 
 def _facts_of_run(run: Run, task: str) -> dict[str, Any]:

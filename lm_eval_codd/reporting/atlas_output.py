@@ -76,7 +76,7 @@ def _tables(check: AtlasCheck) -> list[Table]:
 def _row(one: Judged) -> list[str]:
     reading = one.readings[0]
     others = [str(other) for other in one.readings[1:]]
-    remarks = [*one.reasons, *(f"other figure: {other}" for other in others), *one.others]
+    remarks = [*one.reasons, *(f"other figure: {other}" for other in others), *one.unverified, *one.others]
     return [
         one.cell.id,
         str(reading),
@@ -112,4 +112,4 @@ def _sentence(one: Judged) -> str:
     told = [one.verdict, f"printed {one.cell.figure}"]
     if one.readings:
         told += [f"measured {one.readings[0]}", f"could see {seen_of(one.readings[0])}"]
-    return "; ".join([*told, *one.reasons, *one.others])
+    return "; ".join([*told, *one.reasons, *one.unverified, *one.others])

@@ -93,6 +93,11 @@ class Judged:
         return self.readings[0].value - self.cell.value if self.readings else None
 
     @property
+    def unverified(self) -> tuple[str, ...]:
+        """What of the task it was measured with was not held against the source's code, a line each."""
+        return (f"unverified: {self.planned.unverified}",) if self.readings and self.planned.unverified else ()
+
+    @property
     def others(self) -> tuple[str, ...]:
         """What others measured, a line each."""
         return tuple(

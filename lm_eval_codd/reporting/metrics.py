@@ -14,7 +14,7 @@ _NOT_METRICS: Final = ("name", "alias", "sample_len", "sample_count")
 # Functions of lm-eval's filters that put something else in the place of an answer in which they find nothing.
 _REGEX_FILTERS: Final = ("regex", "multi_choice_regex")
 # Arguments of this package's tasks in a result's metadata, and their defaults; of corpora and of samples below a key.
-_TASK_ARGUMENTS: Final = {"clean": "paper", "template": "paper"}
+_TASK_ARGUMENTS: Final = {"clean": "paper", "template": "paper", "shots": 0}
 _PACKING: Final = {"length": 1024, "group": 1000}
 _JUDGE: Final = {"protocol": "duo", "scorer": "gpt2-large", "max_length": 1024}
 

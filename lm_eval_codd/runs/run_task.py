@@ -54,6 +54,8 @@ def read_num_shot(given: Mapping[str, Any], task: str) -> int | None:
     short = short_name(task)
     if short is None:
         return number
+    if number and TASKS[short].takes_shots:
+        raise ValueError(f"`--num_shot {number}`: {short} takes its examples as `--metadata shots={number}`")
     if number:
         stock = TASKS[short].stock
         or_else = "" if stock is None else f", or use lm-eval's ({_STOCK}{stock})"

@@ -54,7 +54,10 @@ def write_cell(
             task: {
                 "output_type": "multiple_choice" if run.decodes_nothing else "generate_until",
                 # lm-eval's own tasks do not say which figure is reported; this package's do.
-                "metadata": {} if planned.candidates else {"reported": metric},
+                "metadata": {
+                    **json.loads(run.metadata or "{}"),
+                    **({} if planned.candidates else {"reported": metric}),
+                },
             }
             for task in tasks
         },

@@ -95,13 +95,45 @@ class TestARunOf:
         assert (run.task, run.config.num_steps, run.config.block_length) == ("gsm8k_d1", 128, 64)
 
 
+class TestATaskOfThisPackage:
+    def test_has_the_template_of_its_protocol_unless_the_source_says_that_there_was_none(self):
+        assert recipe("dllm:dllm.dream-instruct.humaneval").run.chat_template is True
+        run = recipe("dllm:dllm.fastdllm.dream.humaneval.256.baseline").run
+        assert (run.task, run.checkpoint, run.chat_template) == (
+            "codd_humaneval_dream",
+            "Dream-org/Dream-v0-Base-7B",
+            False,
+        )
+
+    def test_has_the_examples_of_its_source_where_it_takes_any(self):
+        run = recipe("dllm:dllm.dream-instruct.mmlu").run
+        assert (run.task, run.num_shot, run.metadata) == ("mmlu_dllm_dream", 0, '{"shots": 4}')
+        assert recipe("dllm:dllm.a2d.mdlm.mmlu").run.metadata is None
+
+    def test_is_assumed_without_the_number_of_examples_that_its_prompts_have(self):
+        label = "dllm:dllm.llada-instruct.mbpp"
+        assert recipe(label).unstated == ("prompt (the fork's file of this task was not found)",)
+        assert recipe(label, task="mbpp_dllm_dream").run.num_shot == 0
+        assert recipe(label, task="stock:mbpp_instruct").run.num_shot == 3
+        assert recipe(label, task="gsm8k_llada").run.num_shot == 0
+
+    def test_gives_each_figure_that_a_cell_may_be(self):
+        source = read_source("dllm")
+        cell = next(cell for cell in source.cells if cell.id == "dllm.llada-instruct.humaneval")
+        assert candidates(cell, recipe_of(source, cell).run) == ("pass_at_1,extract_code", "pass_at_1,sanitize")
+
+    def test_says_what_of_it_was_not_checked(self):
+        by_id = {one.cell.id: one.unverified for one in plan_cells(["dllm"]).ready}
+        assert "names the subjects of its `mmlu_generative`" in by_id["dllm.a2d.mdlm.mmlu"]
+        assert by_id["dllm.a2d.mdlm.hellaswag"] == by_id["dllm.a2d.mdlm.math"] == ""
+
+
 class TestNoRun:
     @pytest.mark.parametrize(
         "label, why",
         [
             ("wino:wino.gsm8k.wino", "its prompts are of the source"),
             ("llada:llada-instruct.mmlu.pure.opencompass", "`mmlu_gen_a484b3` is a task of OpenCompass"),
-            ("dllm:dllm.llada-instruct.hellaswag", "`hellaswag_gen` is a task of lm-eval fork alone"),
             ("d3llm:d3llm.llada.mbpp.vanilla", "`postprocess=postprocess_code_mbpp.py`: "),
             ("dream:dream-base.humaneval", "`escape_until=True`: "),
         ],
@@ -110,6 +142,13 @@ class TestNoRun:
         found = recipe(label)
         assert found.run is None and not found.unstated
         assert why in found.refusal and "\n" not in found.refusal
+
+    def test_of_a_task_that_only_the_source_has_names_it(self):
+        source = read_source("dllm")
+        cell = next(cell for cell in source.cells if cell.id == "dllm.llada-instruct.hellaswag")
+        assert recipe_of(source, cell).refusal == ""
+        found = recipe_of(replace(source, tasks={}), cell)
+        assert found.refusal == "`hellaswag_gen` is a task of lm-eval fork alone, not of this lm-eval"
 
     def test_where_something_is_unsaid_names_it_and_the_flags_that_say_it(self):
         found = recipe("llada:llada-base.gsm8k.autoregressive")

@@ -28,6 +28,12 @@ def one(folder, against=ROW):
     return judged
 
 
+def one_of(cell, folder):
+    """The verdict on a cell of which the folder has its run."""
+    write_cell(folder, cell)
+    return one(folder, cell.label)
+
+
 def planned(against=ROW, assumed=()):
     return plan_cells([against], dict(assumed)).ready[0]
 
@@ -124,6 +130,13 @@ class TestReproduced:
         path.write_text(path.read_text().replace("mmlu_anatomy", "mmlu_gone"))
         assert one(tmp_path / "results", group.label).verdict == "not run"
 
+    def test_says_what_of_the_task_was_not_checked(self, tmp_path):
+        write_cell(tmp_path / "results", planned("dllm:dllm.a2d.mdlm.mmlu"))
+        found = check(tmp_path / "results", "dllm:dllm.a2d.mdlm.mmlu")
+        assert found.cells[0].verdict == "reproduced"
+        assert "; unverified: that the fork's group takes" in atlas_output.as_text(found).replace("|", ";")
+        assert "; unverified: that the fork's group takes" in atlas_output.as_junit(found)
+
     def test_shows_what_others_measured(self, tmp_path):
         write_cell(tmp_path / "results", planned())
         assert one(tmp_path / "results").others == ("dLLM has 70.7 (length 256 in its script)",)
@@ -146,6 +159,15 @@ class TestNotComparable:
         judged = one(tmp_path / "results")
         assert judged.verdict == "not comparable"
         assert said in judged.reasons[0]
+
+    @pytest.mark.parametrize(("shots", "said"), [(None, "shots=none (published 4)"), ('{"shots": 5}', "shots=5")])
+    def test_names_another_number_of_examples_in_a_tasks_own_prompts(self, tmp_path, shots, said):
+        cell = planned("dllm:dllm.dream-instruct.mmlu")
+        assert one_of(cell, tmp_path / "same").verdict == "reproduced"
+        other = dataclasses.replace(cell.recipe.run, metadata=shots)
+        cell = dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, run=other))
+        judged = one_of(cell, tmp_path / "other")
+        assert judged.verdict == "not comparable" and said in judged.reasons[0]
 
     @pytest.mark.parametrize("name", ["planner", "tokenizer", "peft", "pc"])
     def test_names_a_part_that_the_published_model_has_not(self, name, tmp_path):

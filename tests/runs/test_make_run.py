@@ -290,6 +290,8 @@ class TestTasks:
     def test_the_papers_tasks_are_zero_shot(self):
         with pytest.raises(ValueError, match=r"`--num_shot 5`: math500 .* lm-eval's \(stock:minerva_math500\)"):
             parse_run("--model_alias llada --task math500 --num_shot 5")
+        with pytest.raises(ValueError, match="mmlu_dllm_dream takes its examples as `--metadata shots=4`"):
+            parse_run("--model_alias dream --task mmlu_dllm_dream --num_shot 4")
 
 
 class TestCircuits:

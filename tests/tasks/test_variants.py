@@ -185,3 +185,9 @@ class TestRealRows:
         statuses = {i.doc["task_id"]: i.filtered_resps["extract_code"][0][1] for i in task._instances}
         failed = {row for row, status in statuses.items() if status != "passed"}
         assert failed - {123} == UNPASSABLE[name] - {123}  # a machine fast enough passes it
+
+
+class TestReadme:
+    @pytest.mark.parametrize("short", TASKS)
+    def test_names_every_task(self, tasks_dir, short):
+        assert f"`{task_name(short)}`" in (tasks_dir / "README.md").read_text()
