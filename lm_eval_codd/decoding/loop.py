@@ -133,7 +133,7 @@ def stream(
     backbone = routed(backbone, config, ids.mask)
     check_room(backbone, prompts, config, circuit, begun)
     check_rows(len(prompts), repeats, batch_size)
-    check_padding(len(prompts), config, batch_size)
+    check_padding(prompts, config, begun, batch_size)
     check_planner(backbone, planner, config)
     device = torch.device(getattr(backbone, "device", "cpu"))
     if circuit is not None and getattr(circuit, "device", device) != device:

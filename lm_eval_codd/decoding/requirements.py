@@ -46,9 +46,16 @@ def check_rows(num_prompts: int, repeats: Sequence[int] | None, batch_size: int 
         raise ValueError(f"`batch_size={batch_size}` must be at least 1, or None for all prompts at once")
 
 
-def check_padding(num_prompts: int, config: DecodingConfig, batch_size: int | None) -> None:
+def check_padding(
+    prompts: Sequence[Sequence[int]], config: DecodingConfig, drafts: Drafts | None, batch_size: int | None
+) -> None:
     """Raise `ValueError` where the padded width would change answers."""
-    if config.compat and config.router == "ec" and 1 not in (num_prompts, batch_size):
+    if not config.compat or config.router != "ec" or batch_size == 1:
+        return
+    answers: Sequence[Sequence[int]] = [()] * len(prompts) if drafts is None else drafts.tokens
+    shapes = {(len(prompt), len(answer)) for prompt, answer in zip(prompts, answers, strict=True)}
+    # Rows of the block decoder are at blocks of their own, whatever their lengths.
+    if len(shapes) > 1 or (config.decoder == "block_diffusion" and len(prompts) > 1):
         raise ValueError(
             "`compat=True` with `router=ec` takes the share of masks of the padded width, so that an answer would "
             "depend on its batch; use batch_size=1, or leave compat out"

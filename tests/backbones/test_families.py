@@ -232,6 +232,7 @@ class TestLoading:
             ("llada2", "moe_router_enable_expert_bias", False),
             ("llada2", "norm_head", True),
             ("llada2", "rope_scaling", {"type": "linear", "factor": 2}),
+            ("llada2", "use_sliding_window", True),
             ("llada2", "_attn_implementation", "eager"),
             ("sdar", "use_sliding_window", True),
         ],

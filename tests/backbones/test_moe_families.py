@@ -112,6 +112,23 @@ class TestMergedExperts:
         logits = backbone.logits(golden["llada2.block8.input_ids"])
         assert (logits - golden["llada2.block8.logits"]).abs().max() < 2e-5
 
+    def test_a_rotary_embedding_as_transformers_5_writes_it_is_the_same_and_a_stretched_one_is_refused(
+        self, folders, tmp_path
+    ):
+        folder = shutil.copytree(folders["veomni"], tmp_path / "newer")
+        config = json.loads((folder / "config.json").read_text())
+        rope = {"rope_type": "default", "rope_theta": config.pop("rope_theta")}
+        rope["partial_rotary_factor"] = config.pop("partial_rotary_factor")
+        (folder / "config.json").write_text(json.dumps(config | {"rope_parameters": rope}))
+        older, newer = (
+            load_backbone(one, mask_id=111, eos_id=5, device="cpu").logits(TOKENS)
+            for one in (folders["veomni"], folder)
+        )
+        assert torch.equal(older, newer)
+        (folder / "config.json").write_text(json.dumps(config | {"rope_parameters": rope | {"rope_type": "yarn"}}))
+        with pytest.raises(CheckpointError, match="`rope_type=yarn` of `rope_parameters` must be default"):
+            load_backbone(folder, mask_id=111, eos_id=5, device="cpu")
+
     @pytest.mark.parametrize("name", ["gate_proj", "up_proj", "down_proj"])
     def test_a_matrix_that_is_not_there_is_named(self, folders, tmp_path, name):
         from safetensors.torch import save_file

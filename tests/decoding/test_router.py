@@ -140,3 +140,5 @@ class TestBlocks:
         config = codd.DecodingConfig(ec_k_max=6, num_steps=4, block_length=8, **SMALL)
         padded = codd.DecodingConfig(ec_k_max=6, num_steps=4, block_length=8, compat=True, **SMALL)
         assert codd.generate(experts, PROMPTS, padded, batch_size=1) == codd.generate(experts, PROMPTS, config)
+        alike = [[7, 9, 30], [8, 20, 21]]
+        assert codd.generate(experts, alike, padded) == codd.generate(experts, alike, config)

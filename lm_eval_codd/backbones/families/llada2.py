@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from transformers import Glm4MoeConfig
 
@@ -22,17 +22,29 @@ _FIXED: Final = {
     "moe_router_enable_expert_bias": True,
     "norm_head": False,
     "rope_scaling": None,
+    "use_sliding_window": False,
     # The authors' eager attention reads its mask the other way round: another model, which nobody means.
     "attn_implementation": "sdpa",
     "_attn_implementation": "sdpa",
 }
+# What the authors' configuration class means where a file does not say.
+_USUAL: Final = {
+    "n_group": 8,
+    "topk_group": 4,
+    "routed_scaling_factor": 2.5,
+    "first_k_dense_replace": 0,
+    "rms_norm_eps": 1e-5,
+}
+_USUAL_ROTARY: Final = 0.5
 _FUSED: Final = re.compile(r"(?P<before>.+)\.attention\.query_key_value\.(?P<kind>weight|bias)")
 
 
 def _build_config(config: ConfigReader) -> Glm4MoeConfig:
     config.refuse_unless(_FIXED)
     config.refuse({"num_experts_per_tok": 1, "num_shared_experts": 0})
-    num_heads = config.need("num_attention_heads")
+    num_heads, rope = config.need("num_attention_heads"), config.get("rope_parameters") or {}
+    if rope.get("rope_type", "default") != "default":
+        raise ValueError(f"`rope_type={rope['rope_type']}` of `rope_parameters` must be default")
     names = (
         "vocab_size",
         "hidden_size",
@@ -50,7 +62,7 @@ def _build_config(config: ConfigReader) -> Glm4MoeConfig:
         "rms_norm_eps",
     )
     return Glm4MoeConfig(  # type: ignore[call-arg]  # `head_dim` is read from **kwargs
-        **{name: config.need(name) for name in names},
+        **{name: config.need(name) if name not in _USUAL else _given(config, name) for name in names},
         head_dim=config.get("head_dim") or config.need("hidden_size") // num_heads,
         n_routed_experts=config.need("num_experts"),
         n_shared_experts=config.need("num_shared_experts"),
@@ -60,12 +72,19 @@ def _build_config(config: ConfigReader) -> Glm4MoeConfig:
         attention_bias=bool(config.get("use_qkv_bias")),
         rope_parameters={
             "rope_type": "default",
-            "rope_theta": config.need("rope_theta"),
-            "partial_rotary_factor": config.need("partial_rotary_factor"),
+            "rope_theta": rope.get("rope_theta") or config.need("rope_theta"),
+            "partial_rotary_factor": (
+                rope.get("partial_rotary_factor") or config.get("partial_rotary_factor") or _USUAL_ROTARY
+            ),
         },
         tie_word_embeddings=bool(config.get("tie_word_embeddings")),
         hidden_act="silu",
     )
+
+
+def _given(config: ConfigReader, name: str) -> Any:
+    value = config.get(name)
+    return _USUAL[name] if value is None else value
 
 
 def split_attention(tensors: dict[str, Tensor], config: Glm4MoeConfig) -> dict[str, Tensor]:

@@ -20,6 +20,8 @@ _FIXED: Final = {
     "rope_scaling": None,
     "tie_word_embeddings": False,
 }
+# What the authors' configuration class means where a file does not say.
+_USUAL_EPS: Final = 1e-5
 
 
 def _build_config(config: ConfigReader) -> Qwen3MoeConfig:
@@ -45,7 +47,7 @@ def _build_config(config: ConfigReader) -> Qwen3MoeConfig:
         mlp_only_layers=[layer for layer, has in enumerate(has_experts) if not has],
         decoder_sparse_step=1,
         max_position_embeddings=config.need("max_position_embeddings"),
-        rms_norm_eps=config.need("rms_norm_eps"),
+        rms_norm_eps=config.get("rms_norm_eps") or _USUAL_EPS,
         rope_parameters={"rope_type": "default", "rope_theta": config.need("rope_theta")},
         attention_bias=bool(config.get("attention_bias")),
         tie_word_embeddings=False,

@@ -31,8 +31,8 @@ def retrofit_folder(folder: Path, name: str) -> Path:
     """`lladamoe` or `llada2`, tiny."""
     facts = json.loads((GOLDENS / "ec_retrofit.json").read_text())
     more = {
-        "lladamoe": {"model_type": "lladamoe", "rms_norm_eps": 1e-5},
-        "llada2": {"model_type": "llada2_moe", "rms_norm_eps": 1e-5, "routed_scaling_factor": 2.5, "eos_token_id": 1},
+        "lladamoe": {"model_type": "lladamoe"},
+        "llada2": {"model_type": "llada2_moe", "eos_token_id": 1},
     }[name]
     return write_folder(folder, {**facts[f"{name}_cfg"], **more}, weights_of(retrofit(), f"{name}.w."))
 
@@ -62,12 +62,13 @@ def megatron_config(case: dict, **more: object) -> dict:
     }
 
 
-def model_goldens() -> dict[str, Tensor]:
+def model_goldens(goldens: Path = GOLDENS) -> dict[str, Tensor]:
     """Models in Megatron's layout, and what they say."""
-    return load_file(GOLDENS / "ec_model.safetensors")
+    return load_file(goldens / "ec_model.safetensors")
 
 
-def megatron_folder(folder: Path, name: str, **more: object) -> Path:
+def megatron_folder(folder: Path, name: str, goldens: Path = GOLDENS, **more: object) -> Path:
     """A golden model's checkpoint, with config fields changed."""
-    (case,) = (case for case in MODEL["cases"] if case["name"] == name)
-    return write_folder(folder, megatron_config(case, **more), weights_of(model_goldens(), f"{name}.w."))
+    cases = json.loads((goldens / "ec_model.json").read_text())["cases"]
+    (case,) = (case for case in cases if case["name"] == name)
+    return write_folder(folder, megatron_config(case, **more), weights_of(model_goldens(goldens), f"{name}.w."))

@@ -1,5 +1,6 @@
 """EC-DLM's own layout: the authors' logits, its variants of names, and what is refused."""
 
+import json
 import re
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from lm_eval_codd import DecodingConfig, generate
 from lm_eval_codd.backbones import CheckpointError, check_routing, load_backbone
 from lm_eval_codd.backbones.inspect import main as inspect
+from lm_eval_codd.likelihood import validation_loss
 from tests.backbones.experts.goldens import MODEL, megatron_folder, model_goldens
 
 NAMES = [case["name"] for case in MODEL["cases"]]
@@ -66,6 +68,21 @@ class TestGoldens:
         backbone.take_routing()
         backbone.routed_by(config, 5).logits(torch.tensor([[5, 5, 5, 5, 1, 2]]))
         assert backbone.take_routing().k == 4  # round(2 + 3 * (1 + cos(pi / 3)) / 2)
+
+
+def test_cases_that_are_not_copied_here(shared_dir, tmp_path):
+    goldens = shared_dir / "golden" / "experts"
+    others = {case["name"] for case in json.loads((goldens / "ec_model.json").read_text())["cases"]} - {*NAMES}
+    golden = model_goldens(goldens)
+    assert others
+    for name in others:
+        backbone = load_backbone(megatron_folder(tmp_path / name, name, goldens), device="cpu")
+        padded = torch.cat([golden["ids"][:, :20], torch.full((4, 12), MODEL["eod"])], dim=1)
+        assert (backbone.logits(golden["ids"]) - golden[f"{name}.logits"]).abs().max() < 2e-5
+        assert (backbone.logits(padded)[:, :20] - golden[f"{name}.logits20_padded32"]).abs().max() < 2e-5
+        masked, share, loss = validation_loss(backbone, golden["clean"][:, 1:])
+        assert torch.equal(masked, golden[f"{name}.val_mask"]) and torch.equal(share, golden[f"{name}.val_p_mask"])
+        torch.testing.assert_close(loss, golden[f"{name}.val_loss"], atol=1e-4, rtol=0)
 
 
 class TestLayout:
