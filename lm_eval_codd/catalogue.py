@@ -12,14 +12,22 @@ FAMILY_TITLES: Final[Mapping[str, str]] = {"llada": "LLaDA", "dream": "Dream", "
 # Algorithms of the DiT family.
 DIT_TITLES: Final[Mapping[str, str]] = {"duo": "DUO", "mdlm": "MDLM", "sedd": "SEDD", "d3pm": "D3PM", "ar": "AR"}
 COUPLING: Final = "coupling"
+# By algorithm, the model of lm-eval.
+DIT_MODELS: Final[Mapping[str, str]] = {**{name: name for name in ("duo", "mdlm", "sedd", "d3pm")}, "ar": "dit_ar"}
 DEFAULT_CHECKPOINTS: Final[Mapping[str, str]] = {
     "llada": "GSAI-ML/LLaDA-8B-Instruct",
     "dream": "Dream-org/Dream-v0-Instruct-7B",
 }
 
-# The model that takes a checkpoint of any family, and what --model_alias of the launcher takes.
+# The model that takes a checkpoint of any family.
 MASKED_LM: Final = "masked_lm"
-MODEL_ALIASES: Final = (*DEFAULT_CHECKPOINTS, MASKED_LM)
+# By what --model_alias of the launcher takes, the flag of its checkpoint.
+CHECKPOINT_FLAGS: Final[Mapping[str, str]] = {
+    **{alias: f"{alias}_ckpt" for alias in (*DEFAULT_CHECKPOINTS, MASKED_LM)},
+    **dict.fromkeys(DIT_MODELS.values(), "dit_ckpt"),
+    COUPLING: "coupling_ckpt",
+}
+MODEL_ALIASES: Final = tuple(CHECKPOINT_FLAGS)
 
 
 TASK_PREFIX: Final = "codd_"
@@ -96,6 +104,10 @@ STOCK_ROWS: Final[Mapping[str, int]] = {
     "race": 1045,
     "ifeval": 541,
 }
+
+# Samples are asked for in such numbers, where a run does not say it.
+GEN_PPL: Final = "dlm_gen_ppl"
+GEN_PPL_SAMPLES: Final = 1024
 
 # By short name, the paper's in the order of its tables.
 TASKS: Final[Mapping[str, Task]] = {

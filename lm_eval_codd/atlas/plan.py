@@ -90,7 +90,7 @@ def plan_cells(texts: Iterable[str], assumed: Mapping[str, str] = _NOTHING) -> P
     return Plan(
         all=all_cells,
         ready=[one for one in all_cells if one.recipe.run is not None],
-        by_lm_eval=[one for one in all_cells if one.recipe.lm_eval],
+        by_lm_eval=[one for one in all_cells if one.recipe.lm_eval and one.recipe.run is None],
         refused=[one for one in all_cells if one.recipe.refusal],
         unstated=[one for one in all_cells if one.recipe.unstated],
         unused=[name for name in assumed if name not in used],

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.atlas.settings import flags_of_settings, with_steps_of_blocks
 from lm_eval_codd.atlas.unstated import METRIC, left_to_a_default, names_of
-from lm_eval_codd.catalogue import TASKS
+from lm_eval_codd.catalogue import CHECKPOINT_FLAGS, TASKS
 from lm_eval_codd.registration import paper_dir
 from lm_eval_codd.runs.flags import convert
 from lm_eval_codd.runs.make_run import make_run
 from lm_eval_codd.runs.run_flags import FLAGS
+from lm_eval_codd.runs.unconditional import KINDS
 from lm_eval_codd.runs.yaml_file import read_yaml
 from lm_eval_codd.task_files import task_files
 
@@ -40,7 +41,7 @@ class Recipe:
     Attributes:
         run: None where it is not.
         flags: of the run, with their values, as `runs.make_run` takes them.
-        lm_eval: arguments of lm-eval's own command, where the launcher has none.
+        lm_eval: arguments of lm-eval's own command, where the source's cells are given so.
         refusal: why there is no run, in one line.
         unstated: what its source leaves unsaid, and what of it has not been assumed.
         assumed: flags that were, with their values as text.
@@ -77,8 +78,11 @@ def recipe_of(source: Source, cell: Cell, assumed: Mapping[str, str] = _NONE) ->
         missing.append("not said what")
     if missing:
         return Recipe(unstated=tuple(missing), assumed=taken)
-    if cell.cannot or cell.lm_eval:
-        return Recipe(refusal=cell.cannot, lm_eval=cell.lm_eval, assumed=taken)
+    if cell.cannot:
+        return Recipe(refusal=cell.cannot, assumed=taken)
+    if cell.lm_eval:
+        flags = _flags_of_lm_eval(cell.lm_eval)
+        return Recipe(run=make_run(flags) if flags else None, flags=flags, lm_eval=cell.lm_eval, assumed=taken)
     try:
         flags = {**(cell.run or _flags(source, cell, taken)), **{n: convert(n, v, _KINDS[n]) for n, v in taken.items()}}
         return Recipe(run=make_run(flags), flags=flags, assumed=taken)
@@ -95,6 +99,19 @@ def candidates(cell: Cell, run: Run) -> tuple[str, ...]:
     if is_open or cell.complete == "up to the metric" or re.search("strict-match", " ".join(known[:1])):
         return known
     return known[:1]
+
+
+def _flags_of_lm_eval(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags of the launcher for a command of lm-eval; none where it has no such model, or no flag for an argument."""
+    alias, given = str(arguments.get("model")), dict(arguments.get("model_args") or {})
+    if alias not in KINDS or arguments.keys() != {"model", "model_args", "tasks"}:
+        return {}
+    checkpoint = {CHECKPOINT_FLAGS[alias]: given.pop("pretrained")}
+    return (
+        {"model_alias": alias, **checkpoint, **given, "task": arguments["tasks"]}
+        if given.keys() <= _KINDS.keys()
+        else {}
+    )
 
 
 def _flags(source: Source, cell: Cell, assumed: Mapping[str, str]) -> dict[str, Any]:

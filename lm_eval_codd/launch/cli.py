@@ -108,13 +108,14 @@ FLAGS: Final = (
 _OF_EVERY_RUN: Final = ("limit", "tag", "include_path", "confirm_run_unsafe_code")
 
 _USAGE: Final = """\
-Evaluate LLaDA and Dream checkpoints, several runs at a time.
+Evaluate diffusion language models, several runs at a time.
 
   ./eval.sh --demo
   ./eval.sh --gpus 0,1 --run '--model_alias llada --task gsm8k --num_steps 128' \\
                        --run '--model_alias dream --task math500 --alg entropy --num_steps 256'
   ./eval.sh --gpus 0,1 --sweep 'model_alias=llada task=math500,gsm8k alg=low_confidence,margin num_steps=256,128,64
                                 pc_ckpt=none,il18/llada-math-pc pc_ckpt@gsm8k=none,il18/llada-gsm-pc pc_frac=0.3,0.5'
+  ./eval.sh --gpus 0,1 --run '--model_alias duo --dit_ckpt s-sahoo/duo --tokenizer gpt2 --task dlm_ppl_wikitext2'
   ./eval.sh --gpus 0,1 --paper table1 --dry-run
   ./eval.sh --paper list
   ./eval.sh --gpus 0,1 --paper 'llada:llada-base.gsm8k.*' --dry-run
@@ -309,7 +310,8 @@ def _fetch(waiting: Mapping[str, Run], stop: StopRequest) -> dict[str, str]:
     wanted = needs(waiting)
     items = [*wanted["models"], *wanted["tasks"]]
     if items:
-        say(f"fetching {', '.join(items)}")
+        # Behind a task's name there are the arguments that it is loaded with.
+        say(f"fetching {', '.join(dict.fromkeys(item.partition(' ')[0] for item in items))}")
     fetched = fetch(wanted, stop, include_paths=list_include_paths(waiting.values()))
     if not fetched.hub_is_reachable:
         say("the hub cannot be reached: going on with what its cache has")

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MASKED_LM
 from lm_eval_codd.registration import tasks_dir
 from lm_eval_codd.runs.checkpoints import split_revision
 from lm_eval_codd.runs.naming import number
-from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS
-from lm_eval_codd.settings import READ_BY_LIKELIHOODS, DecodingConfig
 
 if TYPE_CHECKING:
     from lm_eval_codd.runs.run import Run
@@ -27,57 +23,17 @@ _NONE: Final[Mapping[str, str]] = {}
 JOURNAL: Final = "journal"
 
 
-def model_name(run: Run) -> str:
-    """The run's model as lm-eval knows it."""
-    name = run.family if run.family in DEFAULT_CHECKPOINTS else MASKED_LM
-    return name if run.circuit is None else f"codd_{name}"
-
-
 def model_args(run: Run, revisions: Mapping[str, str] = _NONE) -> dict[str, Any]:
-    """Arguments of the model: the checkpoint, the steps, and every setting that is not the family's default.
+    """Arguments of the model: where its parts come from, and what the run says of it.
 
     Hub ids go with the commit that was fetched, else with the revision that they are pinned to.
-
-    A checkpoint's own defaults stay out of a run: its flags and its name say everything.
     """
     args: dict[str, Any] = {}
     for name, source in run.sources.items():
         args[name], pinned = split_revision(source)
         if name != "tokenizer" and (revision := revisions.get(source, pinned)):
             args["revision" if name == "pretrained" else f"{name}_revision"] = revision
-    if run.family not in DEFAULT_CHECKPOINTS:
-        args["family"] = run.family
-    args["own_defaults"] = False
-    template_args = None if run.chat_template_args is None else json.loads(run.chat_template_args)
-    for name, value in (
-        ("attention", run.attention),
-        ("dtype", run.dtype),
-        ("max_length", run.max_length),
-        ("add_bos_token", run.add_bos_token),
-        ("chat_template_args", template_args),
-    ):
-        if value is not None:
-            args[name] = value
-    if run.likelihood is not None:
-        args |= json.loads(run.likelihood)
-    usual = run.config.usual(run.family)
-    if run.config.decoder != DecodingConfig.decoder:
-        args["decoder"] = run.config.decoder
-    for field in dataclasses.fields(run.config):
-        value = getattr(run.config, field.name)
-        if field.name in CIRCUIT_SETTINGS and run.circuit is None:
-            continue
-        if field.name == "num_steps" and run.config.steps_follow_confidence:
-            continue
-        if not run.config.reads(field.name):
-            continue
-        if run.decodes_nothing and field.name not in READ_BY_LIKELIHOODS:
-            continue
-        # A model takes the length of its blocks from the checkpoint, where nothing else is said.
-        always = ("alg", "num_steps", "block_length") if run.config.rule is not None else ("alg", "num_steps")
-        if field.name in always or value != usual[field.name]:
-            args[field.name] = value
-    return args
+    return args | run.arguments()
 
 
 def build_command(
@@ -107,7 +63,7 @@ def build_command(
     args = {**model_args(run, revisions), "journal": str(journal or folder / JOURNAL)}
     command = [
         *runner,
-        *("--model", model_name(run)),
+        *("--model", run.model),
         *("--model_args", json.dumps(args | ({"device_map": "auto"} if is_spread else {}))),
         *("--tasks", run.task),
         *("--include_path", run.include_path or str(tasks_dir())),

@@ -61,7 +61,7 @@ def _row(number: int, job: Job, about: Estimate | None, more: Sequence[str]) -> 
         str(number),
         run.short_task,
         run.rule,
-        "-" if run.config.steps_follow_confidence or run.decodes_nothing else str(run.config.num_steps),
+        "-" if run.num_steps is None else str(run.num_steps),
         "-" if run.circuit is None else run.circuit.rstrip("/").rpartition("/")[2],
         f"{most}{run.num_forward}",
         _rows(run),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lm_eval_codd.catalogue import PROGRESS_FILE
 from lm_eval_codd.disk import explained, full_disk
 from lm_eval_codd.launch.cause import find_cause
-from lm_eval_codd.launch.command import JOURNAL, RUNNER, build_command, model_args, model_name
+from lm_eval_codd.launch.command import JOURNAL, RUNNER, build_command, model_args
 from lm_eval_codd.launch.environment import of_one_process
 from lm_eval_codd.launch.pulse import Clock, Pulse
 from lm_eval_codd.runs import progress, record
@@ -210,7 +210,7 @@ def _describe(job: Job, slot: Slot, command: list[str]) -> dict[str, Any]:
         "name": job.name,
         "status": "running",
         "identity": run.identity(),
-        "model": model_name(run),
+        "model": run.model,
         "model_args": model_args(run, job.revisions),
         "task": run.task,
         "num_forward": run.num_forward,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.launch.errors import NotStarted
-from lm_eval_codd.registration import tasks_dir
+from lm_eval_codd.registration import task_names, tasks_dir
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.run import Run, is_own_task
 
@@ -37,7 +37,7 @@ def needs(runs: Mapping[str, Run]) -> dict[str, dict[str, list[str]]]:
             if checkpoints.is_hub_id(checkpoint):
                 models.setdefault(checkpoint, []).append(name)
         if not _is_local(run):
-            tasks.setdefault(" ".join(filter(None, (run.task, run.metadata))), []).append(name)
+            tasks.setdefault(" ".join(filter(None, (run.task, run.metadata_of_task))), []).append(name)
     return {"models": models, "tasks": tasks}
 
 
@@ -73,7 +73,7 @@ def fetch(
         "models": models,
         "tasks": tasks,
         "task_folders": [str(tasks_dir()), *include_paths],
-        "with_stock_tasks": not all(is_own_task(task.partition(" ")[0]) for task in tasks),
+        "with_stock_tasks": not {task.partition(" ")[0] for task in tasks} <= task_names(),
     }
     process = subprocess.Popen(
         [*child, json.dumps(request)],

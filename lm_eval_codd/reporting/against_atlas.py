@@ -123,7 +123,9 @@ def _compared(planned: Planned, measured: Iterable[Measured], benchmarks: Mappin
     for one in measured:
         is_near = one.task == _task(planned) or benchmarks.get(one.task) == cell.benchmark
         if is_near and is_same_checkpoint(cell.model, one.run.checkpoint):
-            others = _other_arguments(planned, one) if recipe.run is None else differences(recipe.run, one)
+            others = (
+                differences(recipe.run, one) if recipe.run and not recipe.lm_eval else _other_arguments(planned, one)
+            )
             found.append(_Near(others, one))
     return sorted(reversed(found), key=lambda near: len(near.differences))
 

@@ -178,6 +178,8 @@ class Run:
 
     def score(self) -> str:
         """The score in words: `exact_match,flexible-extract 0.713 ± 0.012 (n=1319)`."""
+        if self.values:
+            return ", ".join(f"{one.name} {one}" for one in self.values)
         if self.value is None:
             return "no score"
         spread = "" if self.stderr is None else f" ± {self.stderr:.3f}"

@@ -97,6 +97,7 @@ def from_past(past: Sequence[Past]) -> Estimator:
     upper bound, of one step a token. A run without a cache is not estimated from one with a cache, whose steps are
     cheaper; the other way round is a bound too.
     """
+    usual = vars(DecodingConfig())
 
     def estimate(run: Run, place: Place) -> Estimate | None:
         if run.num_answers is None:
@@ -107,18 +108,18 @@ def from_past(past: Sequence[Past]) -> Estimator:
             for one in past
             if one.identity.get("checkpoint") == run.checkpoint
             and one.device.partition(":")[0] == kind
-            and one.config.get("cache", "none") in ("none", run.config.cache)
+            and one.config.get("cache", usual["cache"]) in (usual["cache"], _setting(run, "cache"))
         ]
         if not comparable:
             return None
         nearest = min(comparable, key=lambda one: _distance(one, run, place))
-        usual = vars(DecodingConfig())
-        differs = any(nearest.config.get(n, usual[n]) != getattr(run.config, n) for n in _APPROXIMATIONS)
-        follows = run.config.steps_follow_confidence
-        tokens = run.config.gen_length / nearest.config.get("gen_length", run.config.gen_length)
-        growth = tokens if follows and not differs else run.num_forward / nearest.num_forward
+        differs = any(nearest.config.get(n, usual[n]) != _setting(run, n) for n in _APPROXIMATIONS)
+        if isinstance(run.config, DecodingConfig) and run.config.steps_follow_confidence and not differs:
+            growth = run.config.gen_length / nearest.config.get("gen_length", run.config.gen_length)
+        else:
+            growth = run.num_forward / nearest.num_forward
         per_row = nearest.seconds_per_row * growth
-        is_bound = differs and (run.is_bound or run.config.cache != nearest.config.get("cache"))
+        is_bound = differs and (run.is_bound or _setting(run, "cache") != nearest.config.get("cache"))
         is_bound = is_bound or bool(run.likelihoods_asked)
         return Estimate(per_row * run.num_answers, f"as {nearest.name}, {per_row:.3g} s a row", is_bound)
 
@@ -153,11 +154,16 @@ def _read(folder: Path) -> Past | None:
         return None
 
 
+def _setting(run: Run, name: str) -> Any:
+    """Of its decode; what a model has no such setting for goes as by default."""
+    return getattr(run.config, name, getattr(DecodingConfig, name))
+
+
 def _distance(past: Past, run: Run, place: Place) -> tuple[int, float]:
     differences = [
         (past.identity.get("circuit") is None) != (run.circuit is None),
         past.hardware != place.hardware,
         *(past.identity.get(name) != getattr(run, name) for name in _ALIKE),
-        *(past.config.get(name) != getattr(run.config, name) for name in (*_ALIKE_SETTINGS, *_APPROXIMATIONS)),
+        *(past.config.get(name) != _setting(run, name) for name in (*_ALIKE_SETTINGS, *_APPROXIMATIONS)),
     ]
     return sum(differences), abs(math.log(past.num_forward / run.num_forward))

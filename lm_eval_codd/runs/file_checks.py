@@ -17,6 +17,7 @@ from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.circuit_header import CircuitHeader, find_circuit, read_header
 from lm_eval_codd.runs.recognition import mask_token, reader
 from lm_eval_codd.runs.run import Run, is_own_task
+from lm_eval_codd.runs.unconditional import UnconditionalRun
 from lm_eval_codd.settings import TILED
 from lm_eval_codd.stored_files import read_safetensors_header, shard_names
 from lm_eval_codd.task_files import read_task_file, task_files
@@ -33,7 +34,7 @@ def find_problems(runs: Mapping[str, Run]) -> list[str]:
     """A line for each thing that keeps some of the runs from being possible, and which they are."""
     found: dict[str, list[str]] = {}
     for name, run in runs.items():
-        for check in _CHECKS:
+        for check in _OF_UNCONDITIONAL if isinstance(run, UnconditionalRun) else _CHECKS:
             try:
                 check(run)
             except ValueError as error:
@@ -119,6 +120,13 @@ def _check_checkpoint(run: Run) -> None:
             raise ValueError(f"{source} is outside the {size} tokens of {run.checkpoint}; give another --{name}")
 
 
+def _check_folder(run: Run) -> None:
+    """Of a checkpoint without prompts, whose tokenizer may be another's, where it is a folder on this machine."""
+    folder = checkpoints.folder_of(run.checkpoint, packaged.CHECKPOINTS)
+    if folder is not None and folder.is_dir() and not checkpoints.is_hub_id(run.checkpoint):
+        _check_weights(run.checkpoint, folder)
+
+
 def _by_tokenizer(folder: Path, name: str, family: Family) -> int | None:
     if name == "mask_id":
         return mask_token(folder, family)
@@ -184,6 +192,8 @@ def _check_circuit(run: Run) -> None:
 
 def _check_window(run: Run, header: CircuitHeader) -> None:
     window, config = header.num_positions, run.config
+    if isinstance(run, UnconditionalRun):  # there is no block, and a row's windows may be of any length
+        return
     if window is None or config.decoder in TILED or run.decodes_nothing:
         return
     if config.goes_by_blocks and config.block_length != window:
@@ -208,5 +218,11 @@ _CHECKS: Final[tuple[Callable[[Run], None], ...]] = (
     _check_data,
     _check_checkpoint,
     _check_planner,
+    _check_circuit,
+)
+_OF_UNCONDITIONAL: Final[tuple[Callable[[Run], None], ...]] = (
+    _check_task,
+    _check_data,
+    _check_folder,
     _check_circuit,
 )

@@ -9,24 +9,25 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from lm_eval_codd import packaged
-from lm_eval_codd.catalogue import MASKED_LM, MODEL_ALIASES, members
+from lm_eval_codd.catalogue import CHECKPOINT_FLAGS, DIT_MODELS, MASKED_LM, MODEL_ALIASES, members
 from lm_eval_codd.names import translate
-from lm_eval_codd.registration import MODELS
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
+from lm_eval_codd.runs.make_unconditional import make_unconditional
 from lm_eval_codd.runs.recognition import block_settings, check_family, recognise
 from lm_eval_codd.runs.run import Run, decodes_nothing
 from lm_eval_codd.runs.run_flags import (
     ATTENTIONS,
-    CIRCUIT_SETTINGS,
     DTYPES,
     ELSEWHERE,
     FLAGS,
     NAMES_HERE,
+    ONLY_UNCONDITIONAL,
     PROTOCOLS,
     SETTINGS,
 )
 from lm_eval_codd.runs.run_sources import (
+    drop_circuit_settings,
     read_adapter,
     read_checkpoint,
     read_circuit,
@@ -34,8 +35,8 @@ from lm_eval_codd.runs.run_sources import (
     read_tokenizer,
 )
 from lm_eval_codd.runs.run_task import (
-    check_within,
     own_task,
+    read_batch_size,
     read_chat_template,
     read_documents,
     read_include_path,
@@ -45,6 +46,7 @@ from lm_eval_codd.runs.run_task import (
     read_turns,
     task_name,
 )
+from lm_eval_codd.runs.unconditional import KINDS
 from lm_eval_codd.settings import (
     DEFAULT_NUM_STEPS,
     ONLY_LIKELIHOODS,
@@ -59,9 +61,6 @@ from lm_eval_codd.settings import (
 # The official harness cuts prompts to 2048 - 256 tokens for LLaDA, whatever the answer's length. For Dream it reads
 # the checkpoint's own length (131,072), which cuts nothing.
 _OFFICIAL_PROMPT_LENGTH: Final = 2048 - 256
-
-# Far above what anybody means; more is a slip of the finger, which would be noticed hours later.
-_MOST_ROWS: Final = 10**5
 
 
 def parse_run(text: str, defaults: Mapping[str, Any] | None = None) -> Run:
@@ -96,7 +95,7 @@ def _flags(text: str) -> tuple[dict[str, Any], list[str]]:
         raise ValueError(f"{str(error).lower()}: a quote or a backslash is left open") from None
     given = parse(tokens, FLAGS, ELSEWHERE)
     alias = given.get("model_alias", given.get("model", MODEL_ALIASES[0]))
-    here = {**NAMES_HERE, "pretrained": f"{alias}_ckpt"}
+    here = {**NAMES_HERE, "pretrained": CHECKPOINT_FLAGS.get(alias, f"{alias}_ckpt")}
     return translate(given, [flag.name for flag in FLAGS], kind="flag", here=here)
 
 
@@ -106,16 +105,19 @@ def make_run(given: Mapping[str, Any]) -> Run:
         if not given.get(name):
             raise ValueError(f"`--{name}` is missing")
     alias = given["model_alias"]
-    if alias in MODELS and alias not in MODEL_ALIASES and not alias.startswith("codd_"):
-        raise ValueError(
-            f"`--model_alias {alias}` is none of the launcher's, which are {', '.join(MODEL_ALIASES)}; evaluate it "
-            f"with lm_eval --model {alias}"
-        )
+    if alias == "dlm":
+        names = ", ".join(DIT_MODELS.values())
+        raise ValueError(f"`--model_alias dlm` leaves the algorithm to the checkpoint; name it: {names}")
     if alias not in MODEL_ALIASES:
         raise ValueError(unknown_value("model_alias", alias, MODEL_ALIASES))
     for name, allowed in (("dtype", DTYPES), ("protocol", PROTOCOLS)):
         if name in given and given[name] not in allowed:
             raise ValueError(unknown_value(name, given[name], allowed))
+    if alias in KINDS:
+        return make_unconditional(alias, given)
+    for name in ONLY_UNCONDITIONAL:
+        if name in given:
+            raise ValueError(f"`--{name}` is not read with --model_alias {alias}; leave it out")
     task = task_name(given["task"])
     own = own_task(task)
     if own is not None and own.gen_length is not None:
@@ -158,7 +160,7 @@ def make_run(given: Mapping[str, Any]) -> Run:
         metadata=read_metadata(given, task),
         likelihood=_likelihood(given),
         dtype=given.get("dtype"),
-        batch_size=_batch_size(given.get("batch_size", "1")),
+        batch_size=read_batch_size(given),
         chat_template=read_chat_template(given, checkpoint, task),
         num_shot=read_num_shot(given, task),
         fewshot_as_multiturn=read_turns(given, task),
@@ -188,7 +190,7 @@ def _config(family: Family, given: Mapping[str, Any]) -> DecodingConfig:
     settings = {name: given[name] for name in SETTINGS if name in given}
     _read_dream_switches(family, given, settings)
     if given.get("pc_ckpt", "none") == "none":
-        _drop_circuit_settings(given, settings)
+        drop_circuit_settings(given, settings)
     if given.get("protocol") == "official":
         if settings.get("stop_at_eos"):
             raise ValueError("`--stop_at_eos true` contradicts `--protocol official`; leave one out")
@@ -231,14 +233,6 @@ def _read_dream_switches(family: Family, given: Mapping[str, Any], settings: dic
             settings[name] = value
 
 
-def _drop_circuit_settings(given: Mapping[str, Any], settings: dict[str, Any]) -> None:
-    """A circuit's settings change nothing without one: dropped where `none` is said, an error where it is not."""
-    for name in CIRCUIT_SETTINGS:
-        if name in given and "pc_ckpt" not in given:
-            raise ValueError(f"`--{name}` is read by a circuit only; add --pc_ckpt, or leave it out")
-        settings.pop(name, None)
-
-
 def _max_length(given: Mapping[str, Any], gen_length: int | None, own_length: int | None) -> int | None:
     length = given.get("max_length")
     if length is None:
@@ -250,11 +244,3 @@ def _max_length(given: Mapping[str, Any], gen_length: int | None, own_length: in
         most = "" if own_length is None else f" and at most {own_length}, the checkpoint's"
         raise ValueError(f"`--max_length {length}` must be {least}{most}")
     return length
-
-
-def _batch_size(value: str) -> str:
-    if value != "auto" and not (value.isdecimal() and int(value) >= 1):
-        raise ValueError(f"`--batch_size {value}` must be a whole number of 1 or more, or auto")
-    if value != "auto":
-        check_within("batch_size", int(value), 1, _MOST_ROWS)
-    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 # A folder name may have 255 bytes; this leaves room for suffixes and stays readable.
 _LONGEST: Final = 180
 _HASH_DIGITS: Final = 8
-_ALWAYS_NAMED: Final = ("alg", "num_steps")
+# Settings that `Run.named` is made of.
+_ALWAYS_NAMED: Final = ("alg", "num_steps", "steps", "predictor")
 
 
 def run_name(run: Run) -> str:
@@ -57,7 +57,7 @@ def other_parts(runs: Mapping[str, Run]) -> dict[str, list[str]]:
     for name, run in runs.items():
         family, _, *rest = _parts(run)
         of_rule = tuple(f"{option.partition('=')[0]}-" for option in run.rule.split()[1:])
-        parts[name] = [family, *(part for part in rest[len(_how(run)) :] if not part.startswith(of_rule))]
+        parts[name] = [family, *(part for part in rest[len(run.named) :] if not part.startswith(of_rule))]
     common = set.intersection(*map(set, parts.values())) if len(parts) > 1 else set()
     return {
         name: [part for part in own if part not in common and not part.startswith("pc-")] for name, own in parts.items()
@@ -65,7 +65,7 @@ def other_parts(runs: Mapping[str, Run]) -> dict[str, list[str]]:
 
 
 def _parts(run: Run, *, names_no_shots: bool = True) -> list[str]:
-    parts = [run.family, run.short_task, *_how(run)]
+    parts = [run.family, run.short_task, *run.named]
     if run.checkpoint != DEFAULT_CHECKPOINTS.get(run.family):
         parts.append(f"ckpt-{_short(run.checkpoint)}")
     if run.attention is not None:
@@ -90,7 +90,7 @@ def _parts(run: Run, *, names_no_shots: bool = True) -> list[str]:
         parts.append(f"dtype-{run.dtype}")
     if run.batch_size != "1":
         parts.append(f"batch-{run.batch_size}")
-    if run.chat_template is not True:
+    if run.chat_template is not type(run).chat_template:
         parts.append("no-template" if run.chat_template is False else f"template-{run.chat_template}")
     if run.num_shot or (run.num_shot == 0 and names_no_shots and not is_own_task(run.task)):
         parts.append(f"shot{run.num_shot}")
@@ -105,14 +105,6 @@ def _parts(run: Run, *, names_no_shots: bool = True) -> list[str]:
     if run.tag is not None:
         parts.append(f"tag-{run.tag}")
     return parts
-
-
-def _how(run: Run) -> list[str]:
-    """What it decodes by: the rule, and the steps where they are a number; or what it estimates likelihoods by."""
-    if run.decodes_nothing:
-        return [run.likelihoods.estimator]
-    rule = run.config.alg if run.config.reads("alg") else run.config.decoder
-    return [rule] if run.config.steps_follow_confidence else [rule, f"steps{run.config.num_steps}"]
 
 
 def _of_likelihoods(run: Run) -> list[str]:
@@ -132,18 +124,16 @@ def number(value: float) -> str:
 
 
 def _settings(run: Run) -> list[str]:
-    usual = run.config.usual(run.family)
     parts = []
-    for field in dataclasses.fields(run.config):
-        value = getattr(run.config, field.name)
-        if field.name in _ALWAYS_NAMED or value == usual[field.name]:
+    for name, value in run.unusual.items():
+        if name in _ALWAYS_NAMED:
             continue
-        if field.name in CIRCUIT_SETTINGS and run.circuit is None:
+        if name in CIRCUIT_SETTINGS and run.circuit is None:
             continue
-        if field.name == "stop_at_eos" and run.protocol == "official":
+        if name == "stop_at_eos" and run.protocol == "official":
             continue
         text = number(value) if isinstance(value, float) else str(value).lower()
-        parts.append(f"{field.name}-{text}")
+        parts.append(f"{name}-{text}")
     return parts
 
 

@@ -13,13 +13,17 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd import __version__
 from lm_eval_codd.disk import explained
 from lm_eval_codd.older_records import DECODING_VERSION, decodes_otherwise
 from lm_eval_codd.runs import progress
-from lm_eval_codd.runs.run import Run, filled
+from lm_eval_codd.runs.identity import filled
+from lm_eval_codd.settings import DecodingConfig
+
+if TYPE_CHECKING:
+    from lm_eval_codd.runs.run import Run
 
 FILE: Final = "run.json"
 LOG: Final = "log.txt"
@@ -114,6 +118,8 @@ def changed(record: dict[str, Any], run: Run) -> list[str]:
 
 def otherwise(record: Mapping[str, Any], run: Run) -> list[str]:
     """What would be decoded otherwise if the recorded run were made now, a line each."""
+    if not isinstance(run.config, DecodingConfig):
+        return []
     return decodes_otherwise(record, filled(run.identity())["config"], coupled=run.circuit is not None)
 
 

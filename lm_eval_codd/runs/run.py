@@ -5,15 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from lm_eval_codd import packaged
-from lm_eval_codd.catalogue import GROUPS, STOCK_GROUPS, STOCK_ROWS, TASK_PREFIX, TASKS, short_name
-from lm_eval_codd.older_records import filled_settings
+from lm_eval_codd.catalogue import (
+    DEFAULT_CHECKPOINTS,
+    GROUPS,
+    MASKED_LM,
+    STOCK_GROUPS,
+    STOCK_ROWS,
+    TASK_PREFIX,
+    TASKS,
+    short_name,
+)
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.settings import (
+    CIRCUIT_SETTINGS,
     READ_BY_LIKELIHOODS,
     REVISING,
     SHARED_WITH_DECODING,
@@ -93,6 +101,12 @@ class Run:
         return {name: source for name, source in named if source is not None}
 
     @property
+    def model(self) -> str:
+        """Its model as lm-eval knows it."""
+        name = self.family if self.family in DEFAULT_CHECKPOINTS else MASKED_LM
+        return name if self.circuit is None else f"codd_{name}"
+
+    @property
     def short_task(self) -> str:
         """`gsm8k` for `codd_gsm8k`, and `stock-gsm8k` for lm-eval's own task of that name."""
         own = short_name(self.task)
@@ -122,10 +136,66 @@ class Run:
         return self.likelihoods.estimator if self.decodes_nothing else rule_of(vars(self.config))
 
     @property
+    def num_steps(self) -> int | None:
+        """Denoising steps; None where none are counted: confidences decide, or nothing is decoded."""
+        return None if self.config.steps_follow_confidence or self.decodes_nothing else self.config.num_steps
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """What its name says behind the task: the rule, and the steps where they are a number."""
+        if self.decodes_nothing:
+            return (self.likelihoods.estimator,)
+        rule = self.config.alg if self.config.reads("alg") else self.config.decoder
+        return (rule,) if self.num_steps is None else (rule, f"steps{self.num_steps}")
+
+    @property
+    def unusual(self) -> dict[str, Any]:
+        """The settings of its decode that are not what the model does by itself."""
+        usual = self.config.usual(self.family)
+        return {name: value for name, value in vars(self.config).items() if value != usual[name]}
+
+    def arguments(self) -> dict[str, Any]:
+        """Of its model, beside `sources`: what it is, the steps, and every setting that is not the family's default.
+
+        A checkpoint's own defaults stay out of a run: its flags and its name say everything.
+        """
+        template_args = None if self.chat_template_args is None else json.loads(self.chat_template_args)
+        given = {
+            "family": None if self.family in DEFAULT_CHECKPOINTS else self.family,
+            "own_defaults": False,
+            "attention": self.attention,
+            "dtype": self.dtype,
+            "max_length": self.max_length,
+            "add_bos_token": self.add_bos_token,
+            "chat_template_args": template_args,
+        }
+        args = {name: value for name, value in given.items() if value is not None}
+        args |= {} if self.likelihood is None else json.loads(self.likelihood)
+        config = self.config
+        if config.decoder != DecodingConfig.decoder:
+            args["decoder"] = config.decoder
+        # A model takes the length of its blocks from the checkpoint, where nothing else is said.
+        always = ("alg", "num_steps", "block_length") if config.rule is not None else ("alg", "num_steps")
+        unread = {
+            *(CIRCUIT_SETTINGS if self.circuit is None else ()),
+            *(("num_steps",) if config.steps_follow_confidence else ()),
+        }
+        read = [name for name in vars(config) if name not in unread and config.reads(name)]
+        if self.decodes_nothing:
+            read = [name for name in read if name in READ_BY_LIKELIHOODS]
+        said = {*always, *self.unusual}
+        return args | {name: getattr(config, name) for name in read if name in said}
+
+    @property
     def is_bound(self) -> bool:
         """Whether `num_forward` is only the most that a row takes, or a guess at it."""
         follows = self.config.steps_follow_confidence or self.config.decoder in ("block_diffusion", "klass")
         return follows or bool(self.likelihoods_asked)
+
+    @property
+    def metadata_of_task(self) -> str | None:
+        """A JSON object of what its task reads, its model's arguments among it where they say which rows there are."""
+        return self.metadata
 
     @property
     def comes_with_rows(self) -> bool:
@@ -136,7 +206,7 @@ class Run:
     @property
     def num_rows(self) -> int | None:
         """Documents that will be answered; None for tasks whose size only lm-eval knows."""
-        total = num_documents(self.short_task)
+        total = self.num_documents
         if self.samples is not None:
             return self.samples[1] - self.samples[0]
         if self.limit is None:
@@ -144,6 +214,11 @@ class Run:
         if self.limit >= 1:
             return min(int(self.limit), total or int(self.limit))
         return None if total is None else math.ceil(total * self.limit)
+
+    @property
+    def num_documents(self) -> int | None:
+        """Those of its task; None for tasks whose size only lm-eval knows."""
+        return num_documents(self.short_task)
 
     @property
     def num_answers(self) -> int | None:
@@ -212,8 +287,10 @@ class Run:
         """
         fields = dataclasses.asdict(self) | {"samples": list(self.samples) if self.samples else None}
         del fields["confirm_run_unsafe_code"]
-        config = {name: value for name, value in fields["config"].items() if _is_written(name, value, DecodingConfig)}
-        return {name: value for name, value in fields.items() if _is_written(name, value, Run)} | {"config": config}
+        config, kind = fields.pop("config"), type(self.config)
+        return {name: value for name, value in fields.items() if is_written(name, value, type(self))} | {
+            "config": {name: value for name, value in config.items() if is_written(name, value, kind)}
+        }
 
 
 def num_documents(short: str) -> int | None:
@@ -232,39 +309,13 @@ def decodes_nothing(task: str, include_path: str | None) -> bool:
     return not is_own_task(task) and asks_for_no_text(task, include_path)
 
 
-def filled(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """An identity, of this version or an older one, with the defaults of what it leaves out.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if not isinstance(identity, Mapping) or not isinstance(identity.get("config"), Mapping):
-        raise ValueError("no identity of a run")
-    whole = {**_defaults(Run), **identity}
-    config = identity["config"]
-    if decodes_nothing(str(whole.get("task")), whole["include_path"]):
-        # Older versions recorded what such a run was given for decoding too.
-        config = {name: value for name, value in config.items() if name in READ_BY_LIKELIHOODS}
-    return {**whole, "config": filled_settings(config)}
-
-
-def from_identity(identity: Mapping[str, Any]) -> Run:
-    """The run that an identity is of, whichever way it was written down; raises `ValueError` where it is none."""
-    fields = filled(identity)
-    samples = fields["samples"]
-    return Run(
-        **{
-            **fields,
-            "config": DecodingConfig(**fields["config"]),
-            "samples": None if samples is None else (samples[0], samples[1]),
-        }
-    )
-
-
-def _defaults(cls: type) -> dict[str, Any]:
+def defaults_of(cls: type) -> dict[str, Any]:
+    """Of a kind of runs, or of settings, what is meant where nothing is said."""
     fields = [field for field in dataclasses.fields(cls) if field.name != "confirm_run_unsafe_code"]
     return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
 
 
-def _is_written(name: str, value: object, cls: type) -> bool:
-    return name in _ALWAYS_WRITTEN or name not in (defaults := _defaults(cls)) or value != defaults[name]
+def is_written(name: str, value: object, cls: type) -> bool:
+    """Whether identities hold a field of a run or of its settings."""
+    is_first = issubclass(cls, Run | DecodingConfig) and name in _ALWAYS_WRITTEN
+    return is_first or name not in (defaults := defaults_of(cls)) or value != defaults[name]

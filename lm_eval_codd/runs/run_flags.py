@@ -7,9 +7,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MODEL_ALIASES
+from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, DIT_MODELS, MODEL_ALIASES
 from lm_eval_codd.names import READ_AS
 from lm_eval_codd.runs.flags import Flag
+from lm_eval_codd.runs.unconditional import ALL_KINDS
 from lm_eval_codd.settings import (
     CIRCUIT_SETTINGS,
     ESTIMATORS,
@@ -61,6 +62,13 @@ _OF_LIKELIHOODS: Final = [
     _setting(field) for field in dataclasses.fields(LikelihoodConfig) if field.name in ONLY_LIKELIHOODS
 ]
 _ALL_SETTINGS: Final = [_setting(field) for field in dataclasses.fields(DecodingConfig)]
+# Of models without prompts; those with the name of a setting above are given by the same flag.
+_OF_UNCONDITIONAL: Final = [
+    _setting(field)
+    for name, field in itertools.chain(*(kind.fields.items() for kind in ALL_KINDS))
+    if name not in (*SETTINGS, *ONLY_LIKELIHOODS)
+]
+ONLY_UNCONDITIONAL: Final = ("algo", "ema", *(flag.name for flag in _OF_UNCONDITIONAL))
 # Those with a group of their own in the help.
 _APART: Final = (*CIRCUIT_SETTINGS, *ROUTER_SETTINGS, *itertools.chain(*_OPTIONS.values()))
 
@@ -69,7 +77,8 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
         Flag(
             "model_alias",
             "str",
-            "family of the model, or masked_lm for a checkpoint of any, which its files tell; required",
+            "family of the model, or masked_lm for a checkpoint of any, which its files tell; or a model without "
+            "prompts; required",
             choices=MODEL_ALIASES,
         ),
         Flag(
@@ -80,6 +89,8 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
         ),
         Flag("dream_ckpt", "str", "folder or hub id", default=DEFAULT_CHECKPOINTS["dream"]),
         Flag("masked_lm_ckpt", "str", "folder or hub id of a checkpoint of any family"),
+        Flag("dit_ckpt", "str", "folder, hub id or Lightning file (.ckpt) of duo, mdlm, sedd, d3pm or dit_ar"),
+        Flag("coupling_ckpt", "str", "file (.pt) of a Coupling Model"),
         Flag("family", "str", "of a masked_lm checkpoint that is not here yet, or does not say", choices=FAMILIES),
         Flag("attention", "str", "of a masked_lm checkpoint whose name misleads (A2D's bd3lm)", choices=ATTENTIONS),
         Flag("peft_ckpt", "str", "LoRA adapter, folder or hub id"),
@@ -153,6 +164,11 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
     },
     "a run: mixtures of experts": tuple(flag for flag in _ALL_SETTINGS if flag.name in ROUTER_SETTINGS),
     "a run: log-likelihoods (tasks of multiple choice and perplexity)": _OF_LIKELIHOODS,
+    "a run: models without prompts (beside --num_steps, here 1024, --gen_length, --seed, --num_samples, --mask_id)": (
+        Flag("algo", "str", "of a --dit_ckpt that says another, or that is a file", choices=tuple(DIT_MODELS)),
+        Flag("ema", "bool", "the averaged weights of a file; false takes the last ones", default="true"),
+        *_OF_UNCONDITIONAL,
+    ),
     "a run: circuit": (
         Flag("pc_ckpt", "str", "circuit: a file, folder or hub id; `none` is the backbone alone", default="none"),
         *(flag for flag in _ALL_SETTINGS if flag.name in CIRCUIT_SETTINGS),

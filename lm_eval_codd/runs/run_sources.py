@@ -8,22 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lm_eval_codd.catalogue import DEFAULT_CHECKPOINTS, MODEL_ALIASES
+from lm_eval_codd import hub_ids
+from lm_eval_codd.catalogue import CHECKPOINT_FLAGS, COUPLING, DEFAULT_CHECKPOINTS
 from lm_eval_codd.runs import checkpoints
-from lm_eval_codd.settings import TAKE_NO_CIRCUIT, TAKE_PLANNERS, DecodingConfig, either
+from lm_eval_codd.runs.unconditional import KINDS
+from lm_eval_codd.settings import CIRCUIT_SETTINGS, TAKE_NO_CIRCUIT, TAKE_PLANNERS, DecodingConfig, either
 
 
 def read_checkpoint(alias: str, given: Mapping[str, Any]) -> tuple[str, str]:
     """The flag of the model and the checkpoint."""
-    for other in MODEL_ALIASES:
-        if other != alias and f"{other}_ckpt" in given:
-            raise ValueError(f"`--{other}_ckpt` is not read with --model_alias {alias}; use --{alias}_ckpt")
-    flag = f"{alias}_ckpt"
+    flag = CHECKPOINT_FLAGS[alias]
+    for other in CHECKPOINT_FLAGS.values():
+        if other != flag and other in given:
+            raise ValueError(f"`--{other}` is not read with --model_alias {alias}; use --{flag}")
     value = given.get(flag, DEFAULT_CHECKPOINTS.get(alias))
     if value is None:
-        raise ValueError(f"`--{flag}` is missing; give a folder or a hub id")
-    checkpoint = checkpoints.resolve(flag, value)
-    if checkpoints.is_packaged(checkpoint) and alias == "dream":
+        raise ValueError(f"`--{flag}` is missing; give {'a file' if alias == COUPLING else 'a folder or a hub id'}")
+    checkpoint = checkpoints.resolve(flag, value, file_allowed=alias in KINDS)
+    if checkpoints.is_packaged(checkpoint) and (alias == "dream" or alias in KINDS):
         raise ValueError(
             f"`--{flag} {checkpoint}`: {checkpoint} is a LLaDA checkpoint; use --model_alias llada --llada_ckpt "
             f"{checkpoint}"
@@ -63,7 +65,15 @@ def read_tokenizer(given: Mapping[str, Any]) -> str | None:
     """Another tokenizer than the checkpoint's."""
     if "tokenizer" not in given:
         return None
-    tokenizer = checkpoints.resolve("tokenizer", given["tokenizer"])
+    tokenizer = checkpoints.resolve("tokenizer", hub_ids.with_owner(given["tokenizer"]))
     if checkpoints.split_revision(tokenizer)[1] is not None:
         raise ValueError(f"`--tokenizer {tokenizer}`: a tokenizer is not pinned to a revision; give owner/name")
     return tokenizer
+
+
+def drop_circuit_settings(given: Mapping[str, Any], settings: dict[str, Any]) -> None:
+    """A circuit's settings change nothing without one: dropped where `none` is said, an error where it is not."""
+    for name in CIRCUIT_SETTINGS:
+        if name in given and "pc_ckpt" not in given:
+            raise ValueError(f"`--{name}` is read by a circuit only; add --pc_ckpt, or leave it out")
+        settings.pop(name, None)

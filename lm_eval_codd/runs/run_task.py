@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ _NO_TEMPLATES: Final = ("no", "yes", "off", "on", "none", "0", "1")
 _MOST_DOCUMENTS: Final = 10**9
 _MOST_NAMED: Final = 10**6
 _MOST_SHOTS: Final = 1000
+_MOST_ROWS: Final = 10**5
 
 
 def task_name(name: str) -> str:
@@ -124,9 +125,15 @@ def read_chat_template(given: Mapping[str, Any], checkpoint: str, task: str) -> 
     return value
 
 
-def read_metadata(given: Mapping[str, Any], task: str) -> str | None:
-    """Arguments of a task, its template among them; the default one is not said."""
-    arguments = json.loads(_arguments(given.get("metadata")) or "{}")
+def read_metadata(given: Mapping[str, Any], task: str, read: Callable[[str], Any] = str) -> str | None:
+    """Arguments of a task, its template among them; the default one is not said.
+
+    Args:
+        given: flags of the run.
+        task: by lm-eval's name.
+        read: from what stands behind `name=` to the argument.
+    """
+    arguments = json.loads(_arguments(given.get("metadata"), read) or "{}")
     chosen, other = given.get(TEMPLATE), arguments.pop(TEMPLATE, None)
     if chosen is not None and other is not None and chosen != other:
         raise ValueError(f"`--template {chosen}` contradicts `--metadata {TEMPLATE}={other}`; leave one out")
@@ -137,14 +144,19 @@ def read_metadata(given: Mapping[str, Any], task: str) -> str | None:
     return json.dumps(arguments, sort_keys=True) if arguments else None
 
 
-def _arguments(text: str | None) -> str | None:
+def number_or_word(text: str) -> Any:
+    """A whole number, true or false, or the text."""
+    return {"true": True, "false": False}.get(text, int(text) if text.isdecimal() else text)
+
+
+def _arguments(text: str | None, read: Callable[[str], Any]) -> str | None:
     """A JSON object, or `name=value` and more of them after commas."""
     if text is None or text.lstrip().startswith("{"):
         return read_json_object("metadata", text)
     pairs = [pair.partition("=") for pair in text.split(",")]
     if not all(name and equals for name, equals, _ in pairs):
         raise ValueError(f"`--metadata {text}` must be name=value, such as clean=off, or a JSON object")
-    return json.dumps({name.strip(): value for name, _, value in pairs}, sort_keys=True)
+    return json.dumps({name.strip(): read(value) for name, _, value in pairs}, sort_keys=True)
 
 
 def read_documents(given: Mapping[str, Any]) -> tuple[float | None, tuple[int, int] | None]:
@@ -171,6 +183,16 @@ def read_documents(given: Mapping[str, Any]) -> tuple[float | None, tuple[int, i
     # Every one of them is named to lm-eval.
     check_within("sample_eid", end, 1, _MOST_NAMED)
     return None, (first, end)
+
+
+def read_batch_size(given: Mapping[str, Any]) -> str:
+    """Rows at once: a number, or `auto`."""
+    value = str(given.get("batch_size", "1"))
+    if value != "auto" and not (value.isdecimal() and int(value) >= 1):
+        raise ValueError(f"`--batch_size {value}` must be a whole number of 1 or more, or auto")
+    if value != "auto":
+        check_within("batch_size", int(value), 1, _MOST_ROWS)
+    return value
 
 
 def read_json_object(name: str, text: str | None) -> str | None:

@@ -93,7 +93,7 @@ def answers_key(run: Run) -> Hashable:
     In the block paradigm the gate's settings count by the steps at which they let the circuit act (`gates.block_gates`,
     which says what it assumes), and a circuit that never acts is none.
     """
-    if run.config.decoder not in _KNOWN_DECODERS or run.likelihoods_asked:
+    if not isinstance(run.config, DecodingConfig) or run.config.decoder not in _KNOWN_DECODERS or run.likelihoods_asked:
         return run
     gates = None if run.circuit is None else block_gates(run.config, run.family)
     if gates is not None and not any(gates):

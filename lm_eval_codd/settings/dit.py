@@ -21,6 +21,8 @@ PREDICTORS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "ar": (),
 }
 PREDICTORS: Final = ("ancestral", "analytic")
+# By `model_type` of published checkpoints, what they are where nothing else says it.
+ALGO_OF_TYPE: Final[Mapping[str, str]] = {"DUO": "duo", "mdlm": "mdlm"}
 NOISE_REMOVALS: Final = ("ancestral", "greedy", "none")
 MODES: Final = ("suffix", "joint")
 # Of results: those of a corpus have no context to keep clean.

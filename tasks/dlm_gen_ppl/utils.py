@@ -13,6 +13,7 @@ from lm_eval_codd.backbones.checkpoint import find_checkpoint
 from lm_eval_codd.backbones.plain_tokenizer import load_plain_tokenizer
 from lm_eval_codd.benchmarks import HAS_OUTPUT_TYPES, BenchmarkTask, DataError
 from lm_eval_codd.carried import TokenText
+from lm_eval_codd.catalogue import GEN_PPL_SAMPLES
 from lm_eval_codd.corpora.arguments import Arguments
 from lm_eval_codd.corpora.perplexity import perplexity, perplexity_stderr
 from lm_eval_codd.dit.metrics import PROTOCOLS, Scorer, unigram_entropy
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SamplesTask", "perplexity", "perplexity_stderr", "process_results"]
 
-_SAMPLES: Final = 1024
 _SCORER: Final = "gpt2-large"
 
 
@@ -34,7 +34,7 @@ class SamplesTask(BenchmarkTask):
         """Called by lm-eval once, to fill `dataset`. Raises `DataError` for a scorer or tokenizer that is not there."""
         name, metadata = self.config.task, self.config.metadata
         given = Arguments(name, metadata)
-        samples, scorer = given.number("samples", _SAMPLES), str(metadata.get("scorer", _SCORER))
+        samples, scorer = given.number("samples", GEN_PPL_SAMPLES), str(metadata.get("scorer", _SCORER))
         given.tokenizer()
         tokenizer, revision = given.tokenizer_source
         judge = {

@@ -59,9 +59,14 @@ def test_generative_perplexity_has_its_entropy_beside_it():
 
 def test_what_has_weights_on_the_hub_can_be_run_and_the_rest_says_why_not():
     plan = plan_cells(["duo"])
-    assert len(plan.by_lm_eval) == 96 and not plan.ready and not plan.unstated
+    assert len(plan.ready) == 96 and not plan.by_lm_eval and not plan.unstated
+    assert len({one.recipe.run for one in plan.ready}) == 56
     known = {path.stem for path in TASKS.glob("dlm_*/*.yaml")}
-    for one in plan.by_lm_eval:
+    for one in plan.ready:
+        run, asked = one.recipe.run, one.cell.lm_eval
+        assert (run.model, run.checkpoint, run.task) == (asked["model"], one.cell.model, asked["tasks"])
+        assert run.num_steps == asked["model_args"].get("num_steps") and run.tokenizer == "openai-community/gpt2"
+        assert run.config.noise_removal == asked["model_args"].get("noise_removal", "ancestral")
         assert one.cell.lm_eval["tasks"] in known and one.cell.lm_eval["model_args"]["pretrained"] == one.cell.model
         assert one.candidates in (("token_perplexity,none",), ("gen_ppl,none",), ("entropy,none",))
     assert all(one.recipe.refusal and "\n" not in one.recipe.refusal for one in plan.refused)

@@ -4,9 +4,9 @@ import pytest
 
 from lm_eval_codd.launch import jobs
 from lm_eval_codd.runs import record
+from lm_eval_codd.runs.identity import filled
 from lm_eval_codd.runs.make_run import parse_run
 from lm_eval_codd.runs.naming import run_name
-from lm_eval_codd.runs.run import filled
 from tests.records import FLAGS, change, copied, interrupted
 
 

@@ -11,6 +11,9 @@ from lm_eval_codd.carried import TokenText
 from lm_eval_codd.dit.likelihood import stream
 from lm_eval_codd.models.dit_lm import MDLM
 from lm_eval_codd.models.pairs import windows_of
+from lm_eval_codd.reporting.runs import read_folder
+from lm_eval_codd.runs import record
+from lm_eval_codd.runs.make_run import parse_run
 from tests import dlm_results
 from tests.dlm_results import NUM_SAMPLES, SETTINGS
 from tests.models.processes import start_ranks
@@ -133,3 +136,20 @@ def test_a_rolling_request_is_its_text_with_an_empty_context_before_it_or_withou
         list(windows_of(Instance("loglikelihood_rolling", {}, args, 0), list, 4)) for args in (("ab",), ("", "ab"))
     ]
     assert texts[0] == texts[1]
+
+
+def test_results_in_a_folder_of_the_launcher_are_read_as_lm_evals(run, golden_dir, tmp_path):
+    results = run()
+    checkpoint = results["config"]["model_args"]["pretrained"]
+    text = f"--model_alias mdlm --dit_ckpt '{checkpoint}' --task dlm_gen_ppl --num_steps {SETTINGS['num_steps']}"
+    planned = parse_run(text)
+    written = {name: value for name, value in results.items() if name != "samples"}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results_x.json").write_text(json.dumps(written, default=str))
+    about = {"status": "finished", "task": planned.task, "results": "results_x.json", "identity": planned.identity()}
+    record.write(tmp_path / "run", about)
+    folder = read_folder(tmp_path)
+    assert not folder.problems and [one.task for one in folder.measured] == [GEN]
+    (measured,) = folder.measured
+    assert measured.score().startswith("gen_ppl ") and "entropy " in measured.score()
+    assert {one.name for one in measured.values} >= {"gen_ppl", "entropy", "nfe"}

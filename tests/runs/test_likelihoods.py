@@ -6,9 +6,9 @@ from lm_eval_codd.launch import jobs
 from lm_eval_codd.launch.command import model_args
 from lm_eval_codd.runs import record
 from lm_eval_codd.runs.estimate import stated
+from lm_eval_codd.runs.identity import filled
 from lm_eval_codd.runs.make_run import parse_run
 from lm_eval_codd.runs.naming import run_name
-from lm_eval_codd.runs.run import filled
 from lm_eval_codd.runs.same import answers_key
 
 ARC = "--model_alias llada --llada_ckpt a/base --chat_template false --task arc_easy"

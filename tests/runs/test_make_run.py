@@ -122,10 +122,6 @@ class TestNamesOfOtherProjects:
 
 
 class TestChecks:
-    def test_a_model_that_the_launcher_does_not_run_is_named_with_what_does(self):
-        with pytest.raises(ValueError, match=r"`--model_alias mdlm` .*; evaluate it with lm_eval --model mdlm"):
-            parse_run("--model_alias mdlm --task gsm8k")
-
     @pytest.mark.parametrize(
         ("more", "message"),
         [

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lm_eval_codd.backbones.registry import LAYOUTS
-from lm_eval_codd.launch.command import model_args, model_name
+from lm_eval_codd.launch.command import model_args
 from lm_eval_codd.runs.file_checks import find_problems
 from lm_eval_codd.runs.make_run import make_run, parse_run, parse_runs
 from lm_eval_codd.runs.naming import run_name
@@ -62,7 +62,7 @@ class TestFamilies:
     def test_a_qwen_type_checkpoint(self, make, model_type, config, family, paradigm):
         one = run(make(model_type, config))
         assert (one.family, one.config.paradigm) == (family, paradigm)
-        assert model_name(one) == "masked_lm" and model_args(one)["family"] == family
+        assert one.model == "masked_lm" and model_args(one)["family"] == family
         assert not find_problems({"name": one})
         assert run_name(one).startswith(f"{family}_gsm8k_{one.config.alg}_steps256_ckpt-tiny-")
         assert one.identity()["family"] == family and "attention" not in one.identity()
@@ -70,7 +70,7 @@ class TestFamilies:
     def test_a_llada_checkpoint_is_the_same_run_as_under_its_own_name(self, checkpoint):
         own = parse_run(f"--model_alias llada --task gsm8k --llada_ckpt '{checkpoint}'")
         assert run(str(checkpoint)) == own
-        assert model_name(own) == "llada" and "family" not in model_args(own)
+        assert own.model == "llada" and "family" not in model_args(own)
 
     def test_a2d_takes_any_number_of_steps_and_the_estimate_counts_them(self, make):
         one = run(make("a2d-qwen2", EOS), "--gen_length 20 --block_length 8 --num_steps 7")

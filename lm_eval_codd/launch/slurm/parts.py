@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from lm_eval_codd.catalogue import STOCK_GROUPS
 from lm_eval_codd.launch.execute import Job
 from lm_eval_codd.runs import record
-from lm_eval_codd.runs.run import from_identity
+from lm_eval_codd.runs.identity import from_identity
 
 # What is left of a run whose answers are all journalled: loading, and scoring.
 _WEIGHT_OF_MERGING: Final = 0.02

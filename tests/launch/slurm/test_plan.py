@@ -8,7 +8,7 @@ import pytest
 
 from lm_eval_codd.launch.slurm import plan as plans
 from lm_eval_codd.launch.slurm.parts import Part, merging, split, to_merge
-from lm_eval_codd.runs.run import from_identity
+from lm_eval_codd.runs.identity import from_identity
 from tests.launch.slurm.conftest import finish
 
 TEXTS = (
