@@ -153,7 +153,8 @@ def stream(
             rounds.start(canvas)
 
     room = getattr(decoder, "room", None)
-    most = None if room is None else config.gen_length
+    shown = None if room is None else config.gen_length
+    num_capped = getattr(decoder, "num_capped", None)
     queue = Queue(prompts, repeats, batch_size, config, ids, device, start=start, drafts=begun, room=room)
     network = make_network(backbone, config, stores=getattr(decoder, "stores", False))
     clock = Clock()
@@ -167,7 +168,8 @@ def stream(
         clock.tick(canvas.indices)
         if not all(num_wanted):
             done = canvas.keep([row for row, number in enumerate(num_wanted) if not number])
-            for index, generation in generations(done, config, most):
+            capped = None if num_capped is None else num_capped(done)
+            for index, generation in generations(done, config, shown, capped):
                 seconds = clock.stop(index)
                 handed_over = time.perf_counter()
                 yield Finished(index, generation, seconds)

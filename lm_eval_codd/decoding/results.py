@@ -23,7 +23,7 @@ class Generation:
 
     tokens: gen_length ids, a draft's length with drafts. With `stop_at_eos` everything after the first end token is
         eos; positions that were never decided (the backbone predicted the mask itself) hold the mask id, and fixed
-        ones what they held.
+        ones what they held. A rule whose answers are shorter (`fast_dllm_v2`) is filled up with eos.
     num_answer_tokens: tokens before the first end token, all of them when there is none.
     num_forward: network evaluations that this row took part in (NFE).
     num_circuit: circuit evaluations made for this row.
@@ -31,6 +31,8 @@ class Generation:
     num_nonfinite: steps in which the backbone's logits held NaN or +inf at a position that the step looked at, or
         nothing but -inf. What such a step decides means nothing; a token of -inf is merely ruled out.
     num_planner: evaluations of a planner, which are not in `num_forward`.
+    num_capped: of `decoder=block_diffusion`, blocks that were left with masks in them, since the mask itself was
+        predicted there until all forwards that a block may take were used up.
     rounds: with `keep_rounds`, of each of the `num_steps` steps the answer as it was before any of it was masked again,
         never cut at an end token; None otherwise.
     first_confidence: with `keep_rounds`, of each token of the answer its confidence in the first step, which is that of
@@ -44,6 +46,7 @@ class Generation:
     num_impossible: int = 0
     num_nonfinite: int = 0
     num_planner: int = 0
+    num_capped: int = 0
     rounds: list[list[int]] | None = None
     first_confidence: list[float] | None = None
 
@@ -89,26 +92,36 @@ class Finished:
     seconds: float
 
 
-def generations(done: Canvas, config: DecodingConfig, most: int | None = None) -> Iterator[tuple[int, Generation]]:
+def generations(
+    done: Canvas, config: DecodingConfig, shown: int | None = None, num_capped: Tensor | None = None
+) -> Iterator[tuple[int, Generation]]:
     """The rows of a canvas that are through, each with its place in the list of prompts.
 
-    `most` positions of an answer are shown; None: all of its own.
+    Args:
+        done: these rows.
+        config: the settings.
+        shown: positions of an answer that are given, filled up with eos where it has fewer; None: all of its own.
+        num_capped: [B] int64, `Generation.num_capped`; None: no decoder counts them.
     """
     answer, width = done.answer, done.answer.shape[1]
     is_end = done.is_end() | ~done.inside
     length = torch.where(is_end.any(dim=1), is_end.int().argmax(dim=1), width)
-    if most is not None:
-        length = length.clamp(max=most)
+    if shown is not None:
+        length = length.clamp(max=shown)
     if config.stop_at_eos:
         beyond = torch.arange(width, device=answer.device) > length[:, None]
         if done.fixed is not None:
             beyond &= ~done.fixed
         answer = answer.masked_fill(beyond, done.ids.eos)
     counted = (done.num_forward, done.num_circuit, done.num_impossible, done.num_nonfinite, done.num_planner)
-    columns = (answer, length, *counted)
+    capped = torch.zeros_like(length) if num_capped is None else num_capped
+    columns = (answer, length, *counted, capped)
     rows = zip(done.indices, done.answer_lengths, *(column.tolist() for column in columns), strict=True)
     for (index, own_length, tokens, *counts), kept in zip(rows, Rounds.of(done), strict=True):
-        yield index, Generation(tokens[: own_length if most is None else min(own_length, most)], *counts, *kept)
+        tokens = tokens[:own_length]
+        if shown is not None:
+            tokens = [*tokens[:shown], *[done.ids.eos] * (shown - own_length)]
+        yield index, Generation(tokens, *counts, *kept)
 
 
 def event_of(

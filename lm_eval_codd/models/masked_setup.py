@@ -205,6 +205,12 @@ def _warnings(setup: MaskedSetup, totals: Totals, likelihoods: LikelihoodTotals,
         )
     if routing.rows_of_masks:
         warnings.append(f"{ALL_MASKS} ({routing.rows_of_masks} of {routing.rows} rows in passes of the network)")
+    if totals.capped_answers:
+        warnings.append(
+            f"in {totals.capped_answers} of {totals.requests} answers {totals.capped_blocks} blocks hold masks still: "
+            "the model predicted the mask itself there until the forwards that a block may take were used up; their "
+            "text lacks these tokens: check `mask_id`, the checkpoint and its `attention`"
+        )
     if totals.nonfinite_answers:
         warnings.append(
             f"in {totals.nonfinite_answers} of {totals.requests} answers the backbone's logits held NaN or +inf, or "

@@ -41,6 +41,8 @@ class Totals:
         impossible_evidence: those of the circuit's where it ruled out all evidence and the backbone decided alone.
         nonfinite_answers: answers with a step at which the backbone's logits held NaN or +inf, or nothing but -inf.
         nonfinite_steps: those steps, over all answers.
+        capped_answers: answers with a block that was left with masks in it, of `decoder=block_diffusion`.
+        capped_blocks: those blocks, over all answers.
         answer_tokens: tokens before the end of the answers.
         decoding_seconds: wall time inside of the decoding loop, shared by the answers under way; what ran out of memory
             is not in it.
@@ -57,6 +59,8 @@ class Totals:
     impossible_evidence: int = 0
     nonfinite_answers: int = 0
     nonfinite_steps: int = 0
+    capped_answers: int = 0
+    capped_blocks: int = 0
     answer_tokens: int = 0
     decoding_seconds: float = 0.0
     squared_seconds: float = 0.0
@@ -73,6 +77,8 @@ class Totals:
         self.impossible_evidence += generation.num_impossible
         self.nonfinite_answers += generation.num_nonfinite > 0
         self.nonfinite_steps += generation.num_nonfinite
+        self.capped_answers += generation.num_capped > 0
+        self.capped_blocks += generation.num_capped
         self.answer_tokens += generation.num_answer_tokens
 
     def add_journalled(self, answer: Kept[Generation]) -> None:

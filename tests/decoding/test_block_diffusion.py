@@ -173,6 +173,7 @@ class TestOfficialDecodes:
         assert stopped.tokens[: place + 1] == everything.tokens[: place + 1]
         assert stopped.num_answer_tokens == place and set(stopped.tokens[place:]) == {end}
         assert stopped.num_forward < everything.num_forward
+        assert stopped.num_capped == 0  # what was never begun was not left
 
 
 class TestRows:
@@ -216,13 +217,34 @@ class TestRows:
 class TestWhatIsNotCopied:
     """Of the authors' code: decodes that never end, crashes, and tokens of a prompt that are lost."""
 
-    @pytest.mark.parametrize(("rule", "most"), [("sdar", 5), ("llada2", 8), ("llada21", 12), ("fast_dllm_v2", 9)])
-    def test_a_block_ends_where_the_mask_itself_is_predicted(self, load, rule, most):
+    @pytest.mark.parametrize(
+        ("rule", "most", "num_blocks"),
+        [("sdar", 5, 5), ("llada2", 8, 3), ("llada21", 12, 3), ("fast_dllm_v2", 9, 2), ("bd3lm", 9, 2)],
+    )
+    def test_a_block_ends_where_the_mask_itself_is_predicted_and_is_counted(self, load, rule, most, num_blocks):
         backbone = Recomputing(load(rule), favours_mask=100.0)
-        (got,) = codd.generate(backbone, [prompts()[2]], config_of(rule))
-        num_blocks = -(-29 // QUICK[rule]["block_length"])
+        (got,) = codd.generate(backbone, [prompts()[2]], config_of(rule))  # 13 tokens, and 16 of an answer
         assert MASK in got.tokens
-        assert got.num_forward <= most * num_blocks
+        assert got.num_forward <= most * num_blocks + 1  # and one for the prompt
+        assert got.num_capped == num_blocks
+
+    @pytest.mark.parametrize("rule", [*RULES, "bd3lm"])
+    def test_only_blocks_that_were_left_with_masks_are_counted(self, load, rule):
+        # Nothing but the first block's masks are predicted as masks.
+        backbone, (row,) = Recomputing(load(rule)), prompts(LENGTHS[2:3])
+        logits, length = backbone.logits, QUICK[rule]["block_length"]
+        end = -(-(len(row) + 1) // length) * length if rule != "bd3lm" else len(row) + length
+
+        def favouring(tokens, attention_mask=None, positions=None):
+            scores = logits(tokens, attention_mask, positions)
+            scores[..., MASK] += torch.where(positions < end, 100.0, -100.0)
+            return scores
+
+        backbone.logits = favouring
+        got = codd.generate(backbone, [row, row[:-1]], config_of(rule, stop_at_eos=False, eos_id=VOCAB - 1))
+        assert [one.num_capped for one in got] == [1, 1]
+        assert MASK not in got[0].tokens[length:]
+        assert [one.num_capped for one in codd.generate(load(rule), [row], config_of(rule))] == [0]
 
     @pytest.mark.parametrize("remask", ["static", "dynamic", "sequential"])
     def test_sdar_never_writes_over_a_prompt_that_opens_a_block(self, load, remask):
@@ -241,6 +263,17 @@ class TestWhatIsNotCopied:
         assert answers[0].tokens != answers[1].tokens
         whole = load("fast_dllm_v2").logits(torch.tensor([[*first, MASK]]))
         assert answers[0].tokens[0] == int(whole[0, 8].argmax())
+
+    @pytest.mark.parametrize("stop_at_eos", [True, False])
+    def test_fast_dllm_v2s_shorter_answers_are_filled_up_to_gen_length(self, load, stop_at_eos):
+        eos = VOCAB - 1
+        config = config_of("fast_dllm_v2", gen_length=20, stop_at_eos=stop_at_eos, eos_id=eos)
+        (got,) = codd.generate(load("fast_dllm_v2"), prompts((11,)), config)
+        (official,) = codd.generate(load("fast_dllm_v2"), prompts((11,)), dataclasses.replace(config, gen_length=16))
+        # Two blocks fit, the first of them begun by three tokens of the prompt, and one token more.
+        assert got.tokens == official.tokens[:14] + [eos] * 6 and eos not in got.tokens[:14]
+        assert (got.num_answer_tokens, got.num_forward) == (14, official.num_forward)
+        assert len(official.tokens) == 16
 
     def test_sdars_own_greedy_is_sure_of_every_token_and_a_true_one_is_not(self, load):
         row = prompts()[2]

@@ -20,8 +20,9 @@ FAMILIES: Final = {
     "sdar": ("<|MASK|>", "<|im_end|>", "block_size"),
     "llada2": ("<|mask|>", "<|role_end|>", "block_length"),
     "fast_dllm_v2": ("|<MASK>|", "<|im_end|>", "bd_size"),
+    "a2d_qwen3": ("<|mask|>", "<|im_end|>", "block_size"),
 }
-BLOCK_LENGTH: Final = {"sdar": 4, "llada2": 8, "fast_dllm_v2": 8}
+BLOCK_LENGTH: Final = {"sdar": 4, "llada2": 8, "fast_dllm_v2": 8, "a2d_qwen3": 8}
 
 
 def write_block_checkpoint(golden: Path, folder: Path) -> str:

@@ -22,14 +22,16 @@ RULES = {
     "llada2": {"rule": "llada2", "threshold": 0.3},
     "llada21": {"rule": "llada21", "threshold": 0.4, "editing_threshold": 0.4, "max_post_steps": 2},
     "fast_dllm_v2": {"rule": "fast_dllm_v2", "threshold": 0.3},
+    "bd3lm": {"num_steps": 4},  # the name says the rest
 }
+FAMILY = {"sdar": "sdar", "llada2": "llada2", "llada21": "llada2", "fast_dllm_v2": "fast_dllm_v2", "bd3lm": "a2d_qwen3"}
 
 
 @pytest.fixture(scope="module")
 def folders(golden_dir, tmp_path_factory):
-    """Family -> its folder."""
+    """Family -> its folder, whose name matters to A2D alone."""
     return {
-        name: write_block_checkpoint(golden_dir / "families" / name, tmp_path_factory.mktemp(name) / name)
+        name: write_block_checkpoint(golden_dir / "families" / name, tmp_path_factory.mktemp(name) / f"{name}-bd3lm")
         for name in FAMILIES
     }
 
@@ -41,10 +43,9 @@ def run(folders, golden_dir, monkeypatch):
     monkeypatch.setattr(evaluator, "add_env_info", lambda results: None)  # a second of `pip list`
 
     def _run(rule, batch_size):
-        family = "llada2" if rule == "llada21" else rule
         return simple_evaluate(
             "masked_lm",
-            model_args={"pretrained": folders[family], **SHORT, **RULES[rule], "gen_length": 16},
+            model_args={"pretrained": folders[FAMILY[rule]], **SHORT, **RULES[rule], "gen_length": 16},
             tasks=TASKS,
             task_manager=TaskManager(include_defaults=False, include_path=str(tasks_dir())),
             limit=2,
@@ -66,9 +67,8 @@ def test_real_rows_of_four_tasks_are_answered_alike_in_batches_of_1_and_7(run, r
     one, seven = run(rule, 1), run(rule, 7)
     assert sorted(one["samples"]) == sorted(TASKS) and answers_of(one) == answers_of(seven)
     config = one["config"]
-    family = "llada2" if rule == "llada21" else rule
     assert (config["settings"]["decoder"], config["settings"]["rule"]) == ("block_diffusion", rule)
-    assert (config["attention"], config["settings"]["block_length"]) == ("block", BLOCK_LENGTH[family])
+    assert (config["attention"], config["settings"]["block_length"]) == ("block", BLOCK_LENGTH[FAMILY[rule]])
     assert config["mean_nfe"] == seven["config"]["mean_nfe"] > 1
     assert bool(config["departures"]) == (rule == "sdar")
 
@@ -97,10 +97,14 @@ def test_experts_choose_tokens_of_blocks_nowhere_else(folders, given, message):
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
-def test_two_processes_answer_as_one(folders, ask, tmp_path):
-    decoders = [{"device": "cpu", **SHORT, **RULES["sdar"], **more} for more in ({}, {"temperature": 0.8})]
-    ranks = start_ranks(2, answer_as, "masked_lm", folders["sdar"], decoders, PROMPTS, tmp_path)
-    alone = [ask(MaskedLM(folders["sdar"], **settings), PROMPTS) for settings in decoders]
+@pytest.mark.parametrize("rule", ["sdar", "fast_dllm_v2", "bd3lm"])
+def test_two_processes_answer_as_one(folders, ask, tmp_path, rule):
+    checkpoint, more = folders[FAMILY[rule]], [{}, {"temperature": 0.8}]
+    if rule == "bd3lm":
+        more.append({"cfg_scale": 0.5})
+    decoders = [{"device": "cpu", **SHORT, "gen_length": 16, **RULES[rule], **one} for one in more]
+    ranks = start_ranks(2, answer_as, "masked_lm", checkpoint, decoders, PROMPTS, tmp_path)
+    alone = [ask(MaskedLM(checkpoint, **settings), PROMPTS) for settings in decoders]
     for rank in ranks:
         rank.join(240)
     assert [rank.exitcode for rank in ranks] == [0, 0]

@@ -97,6 +97,16 @@ class TestSeconds:
         assert totals.seconds_deviation(2) == pytest.approx(0.5**0.5)
 
 
+def test_blocks_that_were_left_with_masks_are_counted_and_said(caplog):
+    record = Record()
+    for number in (0, 2, 1):
+        record.totals.add(Kept(Generation([1, 2], 2, 8, num_capped=number), 0.0))
+    assert (record.totals.requests, record.totals.capped_answers, record.totals.capped_blocks) == (3, 2, 3)
+    record.log_warnings(a_model())
+    (message,) = [entry.getMessage() for entry in caplog.records]
+    assert message.startswith("in 2 of 3 answers 3 blocks hold masks still: the model predicted the mask itself there")
+
+
 class TestNonfiniteLogits:
     def test_are_counted_by_answer_and_by_step(self):
         totals = Totals()

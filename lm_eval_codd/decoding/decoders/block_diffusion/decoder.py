@@ -109,6 +109,19 @@ class BlockDiffusion:
             part = torch.where(works, self._rule.part(stand), -1)
         return Look(canvas.step, stand.block, wanted, num_open, committable, part=part)
 
+    def num_capped(self, canvas: Canvas) -> Tensor:
+        """[B] int64: each row's blocks that were left with masks in them.
+
+        A rule leaves none before its forwards are used up, and what is left never changes.
+        """
+        stand, works = self._stand(canvas)
+        block = stand.place.div(self._config.block_length, rounding_mode="floor")
+        is_left = block < (stand.block + ~works)[:, None]
+        # Blocks from the answer's first one on.
+        block = block - block[:, :1]
+        masks = torch.zeros_like(block).scatter_add(1, block, (canvas.inside & canvas.masked & is_left).long())
+        return (masks > 0).sum(dim=1)
+
     def decide(self, canvas: Canvas, step: Step, logits: Tensor) -> Decision:
         """See `Decoder`."""
         return self._coupling.decide(canvas, step, logits)
