@@ -72,6 +72,10 @@ def _cd4lm(rows: int, stock: str, gen_length: int) -> Task:
     return Task(rows, stock, prefix="", gen_length=gen_length, chat_template=False)
 
 
+def _klass(rows: int, stock: str) -> Task:
+    return Task(rows, stock, prefix="", gen_length=256)
+
+
 # Tasks of dependent tokens: with a joint answer, and controls with one right answer.
 _COUPLING_TASK: Final = Task(120, gen_length=64, comes_with_rows=True)
 COUPLING_JOINT: Final = tuple(
@@ -143,6 +147,10 @@ TASKS: Final[Mapping[str, Task]] = {
     "mmlu_dllm_dream": Task(14042, "mmlu_generative", prefix="", takes_shots=True),
     "humaneval_dllm_llada": Task(164, "humaneval_instruct", prefix=""),
     "mbpp_dllm_dream": Task(500, "mbpp_instruct", prefix=""),
+    "gsm8k_klass": _klass(1319, "gsm8k"),
+    "math500_klass": _klass(500, "minerva_math500"),
+    "humaneval_klass": _klass(164, "humaneval_instruct"),
+    "mbpp_klass": _klass(257, "mbpp_instruct"),
     **dict.fromkeys((*COUPLING_JOINT, *COUPLING_CONTROL), _COUPLING_TASK),
 }
 # Groups of them by short name; lm-eval's is with TASK_PREFIX.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from lm_eval_codd.grading.boxes import between_marks, last_box, unboxed
+from lm_eval_codd.grading.answers import between_marks, braced_fraction, last_box, unboxed
 from lm_eval_codd.grading.python_code import sanitize
 
 _TOLERANCE: Final = 1e-6
@@ -125,14 +125,7 @@ def _braced_roots(text: str) -> str:
 def _braced_fractions(text: str) -> str:
     r"""`\fracab` and `\fraca{b}` as `\frac{a}{b}`; a fraction of one character stays."""
     before, *fractions = text.split("\\frac")
-    return before + "".join(f"\\frac{_braced_fraction(fraction)}" for fraction in fractions)
-
-
-def _braced_fraction(rest: str) -> str:
-    if len(rest) < 2 or rest[0] == "{":
-        return rest
-    above, below = rest[0], rest[1]
-    return f"{{{above}}}{rest[1:]}" if below == "{" else f"{{{above}}}{{{below}}}{rest[2:]}"
+    return before + "".join(f"\\frac{braced_fraction(fraction)}" for fraction in fractions)
 
 
 def _slashed_fraction(text: str) -> str:

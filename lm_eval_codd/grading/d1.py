@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from lm_eval_codd.grading.boxes import between_marks, last_box, unboxed
+from lm_eval_codd.grading.answers import between_marks, braced_fraction, last_box, unboxed
 
 __all__ = ["gsm8k_answer", "gsm8k_target", "math500_answer", "math500_is_correct", "normalised"]
 
@@ -72,7 +72,8 @@ def normalised(text: str) -> str:
         text = text.replace(dropped, "")
     if _UNIT in text:
         text, _ = text.split(_UNIT)
-    text = text.replace("\\%", "").replace(" .", " 0.").replace("{.", "{0.")
+    text = text.replace("\\%", "").replace("\\%", "")  # twice, as officially
+    text = text.replace(" .", " 0.").replace("{.", "{0.")
     text = f"0{text}" if text.startswith(".") else text
     name, *value = text.split("=")
     if len(value) == 1 and len(name) <= _LONGEST_NAME:
@@ -85,10 +86,10 @@ def _boxes(text: str) -> Iterator[str]:
     r"""What is between `\boxed{` and the next closing brace, on one line, from left to right."""
     start = text.find(_OPENING)
     while start >= 0 and (end := text.find("}", start)) >= 0:
-        is_whole = text.find("\n", start, end) < 0
-        if is_whole:
+        line = text.find("\n", start, end)
+        if line < 0:
             yield text[start + len(_OPENING) : end]
-        start = text.find(_OPENING, end if is_whole else start + 1)
+        start = text.find(_OPENING, end if line < 0 else line)
 
 
 def _number(text: str, which: int) -> float | None:
@@ -110,14 +111,7 @@ def _braced_fractions(text: str) -> str:
     before, *fractions = text.split("\\frac")
     if any(len(rest) == 1 for rest in fractions if rest[0] != "{"):
         return text
-    return before + "".join(f"\\frac{_braced_fraction(rest)}" for rest in fractions)
-
-
-def _braced_fraction(rest: str) -> str:
-    if rest[0] == "{":
-        return rest
-    above, below = rest[0], rest[1]
-    return f"{{{above}}}{rest[1:]}" if below == "{" else f"{{{above}}}{{{below}}}{rest[2:]}"
+    return before + "".join(f"\\frac{braced_fraction(rest)}" for rest in fractions)
 
 
 def _slashed_fraction(text: str) -> str:

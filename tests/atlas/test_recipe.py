@@ -159,17 +159,29 @@ class TestNoRun:
 
 class TestCellsOfKlass:
     @pytest.mark.parametrize(
-        ("name", "threshold", "kl_threshold"),
-        [("llada.math500", 0.6, 0.01), ("llada.gsm8k", 0.6, 0.015), ("llada.humaneval", 0.9, 0.01)],
+        ("name", "threshold", "kl_threshold"), [("math500", 0.6, 0.01), ("gsm8k", 0.6, 0.015), ("humaneval", 0.9, 0.01)]
     )
-    def test_are_settings_of_its_decoder_and_prompts_that_no_task_has(self, name, threshold, kl_threshold):
-        source = read_source("klass")
-        (cell,) = [cell for cell in source.cells if cell.id == f"klass.{name}.klass"]
-        assert recipe_of(source, cell).refusal.startswith("its prompts are of the source")
-        config = make_run(recipe_of(replace(source, tasks={"x": "gsm8k"}), replace(cell, task="x")).flags).config
+    def test_are_its_tasks_and_its_decoder(self, name, threshold, kl_threshold):
+        run = recipe(f"klass:klass.llada.{name}.klass").run
+        assert (run.task, run.chat_template) == (f"{name}_klass", True)
+        config = run.config
         assert (config.decoder, config.threshold, config.kl_threshold) == ("klass", threshold, kl_threshold)
         assert (config.history_length, config.num_steps, config.gen_length) == (2, 256, 256)
         assert (config.block_length, config.stop_at_eos) == (64, False)
+
+    def test_of_its_baseline_have_its_prompts_too(self):
+        run = recipe("klass:klass.llada.gsm8k.top1").run
+        assert (run.task, run.config.decoder, run.config.alg) == ("gsm8k_klass", "unmasking", "low_confidence")
+        assert (run.config.num_steps, run.config.block_length, run.config.stop_at_eos) == (256, 64, False)
+
+    def test_of_dream_end_at_an_end_token_as_its_code_does_there(self):
+        source = read_source("klass")
+        (cell,) = [cell for cell in source.cells if cell.id == "klass.dream.gsm8k.klass"]
+        assert recipe_of(source, cell).unstated == ("number of runs",)
+        config = recipe_of(source, replace(cell, unknown=(), complete="yes")).run.config
+        assert (config.decoder, config.threshold, config.kl_threshold) == ("klass", 0.9, 0.001)
+        assert (config.temperature, config.top_p, config.top_k) == (0.2, 0.95, None)
+        assert (config.paradigm, config.num_steps, config.stop_at_eos) == ("full", 256, True)
 
 
 class TestCellsOfWino:

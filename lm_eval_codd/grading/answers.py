@@ -1,10 +1,10 @@
-r"""Boxes and `<answer>` marks in an answer: how several graders of MATH find what stands in the last `\boxed{}`."""
+r"""What several graders of mathematics do alike: find the last box or `<answer>` marks, write out a `\frac12`."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["between_marks", "last_box", "unboxed"]
+__all__ = ["between_marks", "braced_fraction", "last_box", "unboxed"]
 
 _BOXED: Final = "\\boxed"
 _FBOX: Final = "\\fbox"
@@ -42,3 +42,11 @@ def between_marks(text: str) -> str | None:
     """What stands between the first `<answer>` and the `</answer>` behind it, without the blanks around it."""
     between, closed, _ = text.partition("<answer>")[2].partition("</answer>")
     return between.strip() if closed else None
+
+
+def braced_fraction(rest: str) -> str:
+    r"""What follows a `\frac`, with braces: `12` is `{1}{2}`, `1{2}` is `{1}{2}`; less than two characters stay."""
+    if len(rest) < 2 or rest[0] == "{":
+        return rest
+    above, below = rest[0], rest[1]
+    return f"{{{above}}}{rest[1:]}" if below == "{" else f"{{{above}}}{{{below}}}{rest[2:]}"
