@@ -151,6 +151,9 @@ TASKS: Final[Mapping[str, Task]] = {
     "math500_klass": _klass(500, "minerva_math500"),
     "humaneval_klass": _klass(164, "humaneval_instruct"),
     "mbpp_klass": _klass(257, "mbpp_instruct"),
+    "gsm8k_wino": Task(1319, "gsm8k", prefix=""),
+    "arc_easy_wino": Task(2376, "arc_easy", prefix=""),
+    "arc_challenge_wino": Task(1172, "arc_challenge_chat", prefix=""),
     **dict.fromkeys((*COUPLING_JOINT, *COUPLING_CONTROL), _COUPLING_TASK),
 }
 # Groups of them by short name; lm-eval's is with TASK_PREFIX.

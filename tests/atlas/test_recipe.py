@@ -132,7 +132,6 @@ class TestNoRun:
     @pytest.mark.parametrize(
         "label, why",
         [
-            ("wino:wino.gsm8k.wino", "its prompts are of the source"),
             ("llada:llada-instruct.mmlu.pure.opencompass", "`mmlu_gen_a484b3` is a task of OpenCompass"),
             ("d3llm:d3llm.llada.mbpp.vanilla", "`postprocess=postprocess_code_mbpp.py`: "),
             ("dream:dream-base.humaneval", "`escape_until=True`: "),
@@ -186,15 +185,24 @@ class TestCellsOfKlass:
 
 class TestCellsOfWino:
     @pytest.mark.parametrize(
-        ("name", "threshold", "temperature"),
-        [("gsm8k.wino", 0.6, 0.0), ("arc_e.wino", 0.5, 0.0), ("gsm8k.wino.T0.5", 0.6, 0.5)],
+        ("name", "task", "threshold", "temperature"),
+        [
+            ("gsm8k.wino", "gsm8k", 0.6, 0.0),
+            ("arc_e.wino", "arc_easy", 0.5, 0.0),
+            ("gsm8k.wino.T0.5", "gsm8k", 0.6, 0.5),
+        ],
     )
-    def test_are_settings_of_its_decoder(self, name, threshold, temperature):
-        source = read_source("wino")
-        (cell,) = [cell for cell in source.cells if cell.id == f"wino.{name}"]
-        config = make_run(recipe_of(replace(source, tasks={"x": "gsm8k"}), replace(cell, task="x")).flags).config
+    def test_are_runs_of_its_decoder_with_its_prompts(self, name, task, threshold, temperature):
+        run = recipe(f"wino:wino.{name}").run
+        assert (run.task, run.chat_template) == (f"{task}_wino", True)
+        config = run.config
         assert (config.decoder, config.threshold, config.threshold_back) == ("wino", threshold, 0.9)
         assert (config.gen_length, config.block_length, config.temperature) == (256, 128, temperature)
+        assert not config.stop_at_eos
+
+    def test_and_of_fixed_steps(self):
+        run = recipe("wino:wino.arc_c.baseline").run
+        assert (run.task, run.config.decoder, run.config.num_steps) == ("arc_challenge_wino", "unmasking", 256)
 
 
 class TestTheWholeAtlas:
