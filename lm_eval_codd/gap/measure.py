@@ -53,7 +53,12 @@ class Gap:
 
     @property
     def helps_until(self) -> float | None:
-        """The largest ratio up to which the circuit's gain is above 0 within its band; None where it never is."""
+        """The largest ratio up to which the circuit's gain is above 0 within its band; None where it never is.
+
+        So it is without a circuit.
+        """
+        if not self.gain:
+            return None
         helping = None
         for ratio, gain in sorted(zip(self.ratios, self.gain, strict=True), key=lambda pair: pair[0]):
             if gain.low <= 0:

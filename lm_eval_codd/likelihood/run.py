@@ -94,7 +94,8 @@ def stream(
     """
     check_call(backbone, pairs, config, circuit)
     check_pairs(backbone, pairs, config.pad_to)
-    if getattr(backbone, "attention", "full") == "block":
+    # A block-causal checkpoint that was loaded with full attention is another model than the trained one.
+    if getattr(backbone, "attention", "full") == "block" or not getattr(backbone, "decodes", True):
         raise ValueError(no_likelihoods(backbone.family))
     if batch_size < 1:
         raise ValueError(f"`batch_size={batch_size}` must be at least 1")

@@ -99,6 +99,13 @@ class TestCommand:
         assert at_once[SEQUENTIAL]["low"] > at_once[ONE_STEP]["high"]
         assert at_once[COUPLED]["low"] > at_once[ONE_STEP]["high"] and figures["gain"][-1]["low"] > 0
 
+    def test_figures_are_written_without_a_circuit_too(self, tmp_path, capsys):
+        data, file = tmp_path / "answers.jsonl", tmp_path / "gap.json"
+        data.write_text((CHECKPOINT.parent / "tune.jsonl").read_text().splitlines()[0] + "\n")
+        asked = ["gap", "--model", "demo", "--data", str(data), "--ratios", "1", "--json", str(file), "--device", "cpu"]
+        assert program.main(asked) == 0
+        assert json.loads(file.read_text())["helps_until"] is None
+
     def test_a_checkpoint_without_experts_is_one_line(self, tmp_path, capsys):
         data = tmp_path / "answers.jsonl"
         data.write_text((CHECKPOINT.parent / "tune.jsonl").read_text().splitlines()[0] + "\n")

@@ -79,6 +79,13 @@ class TestRefused:
         with pytest.raises(ValueError, match=message):
             codd.log_likelihood(tiny, pairs, codd.LikelihoodConfig())
 
+    @pytest.mark.parametrize("attention", ["block", "full"])
+    def test_a_block_causal_family_with_its_own_attention_or_the_full_one(self, golden_dir, attention):
+        folder, ids = golden_dir / "families" / "llada2", {"mask_id": 111, "eos_id": 5}
+        backbone = codd.load_backbone(folder, attention=attention, device="cpu", **ids)
+        with pytest.raises(ValueError, match="log-likelihoods of llada2 checkpoints, which are block-causal"):
+            codd.log_likelihood(backbone, [([1], [2])], codd.LikelihoodConfig())
+
     def test_a_target_longer_than_the_model(self, load):
         backbone = load("llada-tiny")
         longest = backbone.max_length

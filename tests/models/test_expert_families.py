@@ -30,6 +30,8 @@ KINDS = {
     "ecdlm": ("ecdlm", UNMASKING),
     "sdar_moe": ("sdar_moe", {"threshold": 0.4}),
     "llada2_moe_veomni": ("llada2_moe_veomni", {"threshold": 0.3}),
+    "llada21": ("llada2_moe_veomni", {"rule": "llada21", "threshold": 0.4, "editing_threshold": 0.4,
+                                      "max_post_steps": 2}),
     "llada2-ec": ("llada2_moe_veomni", {"threshold": 0.3, "router": "ec", "ec_scope": "sequence", "ec_k": 3}),
 }  # fmt: skip
 # Those on the four tasks; the others differ from one of them by a name or a setting.
@@ -84,13 +86,13 @@ def test_real_rows_of_four_tasks_are_answered_alike_in_batches_of_1_and_7(kind, 
     assert one.get_model_info()["nfe"] == seven.get_model_info()["nfe"] > 8
 
 
-def test_two_processes_answer_as_one(folders, ask, tmp_path):
+def test_two_processes_answer_as_one_and_as_a_batch_of_7(folders, ask, tmp_path):
     alone, ranks = {}, {}
     for kind, (family, settings) in KINDS.items():
         given = {**SHORT, **settings}
         (tmp_path / kind).mkdir()
         ranks[kind] = start_ranks(2, answer_as, "masked_lm", folders[family], [given], PROMPTS, tmp_path / kind)
-        alone[kind] = ask(MaskedLM(folders[family], **given), PROMPTS)
+        alone[kind] = ask(MaskedLM(folders[family], batch_size=7, **given), PROMPTS)
     for kind, processes in ranks.items():
         for number, process in enumerate(processes):
             process.join(240)

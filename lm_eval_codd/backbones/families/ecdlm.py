@@ -25,6 +25,8 @@ _FIXED: Final = {
     "attention_mask_type": "no_mask",
     "normalization": "RMSNorm",
     "qk_layernorm": True,
+    "apply_layernorm_1p": False,
+    "multi_latent_attention": False,
     "add_bias_linear": False,
     "add_qkv_bias": False,
     "swiglu": True,
@@ -38,6 +40,7 @@ _FIXED: Final = {
     "moe_router_num_groups": None,
     "moe_expert_capacity_factor": None,
     "moe_router_batch_level": False,
+    "moe_apply_probs_on_input": False,
 }
 _TYPES: Final = {"expert_choice": "ec", "topk": "tc"}
 _ACTIVATIONS: Final = {"softmax": "post", "sigmoid": "sigmoid"}
@@ -71,6 +74,7 @@ def own_routing(config: ConfigReader) -> Routing:
     num_experts, k = config.need("num_moe_experts"), config.need("moe_router_topk")
     num_shared = _num_shared(config)
     is_pre, is_scaled = bool(config.get("moe_router_pre_softmax")), bool(config.get("enable_scaling_factor"))
+    _refuse_beside(config, chooser, k, is_pre=is_pre)
     gates = "pre" if is_pre else gates
     if chooser == "tc":
         activation = {"sigmoid": "sigmoid"}.get(gates, "softmax")
@@ -90,6 +94,21 @@ def own_routing(config: ConfigReader) -> Routing:
         sigma=float(config.get("moe_router_dynamic_topk_bell_sigma") or _SIGMA),
         factors=factors,
     )
+
+
+def _refuse_beside(config: ConfigReader, chooser: str, k: int, *, is_pre: bool) -> None:
+    """Refuse what the authors' code does not do, or does otherwise, beside these."""
+    config.refuse({"moe_router_load_balancing_type": "sinkhorn"})
+    if is_pre and config.get("moe_router_dynamic_topk"):
+        raise ValueError("`moe_router_pre_softmax` takes one number of experts, not `moe_router_dynamic_topk`'s")
+    if chooser == "tc" and k == 1 and not is_pre:
+        raise ValueError("`moe_router_topk=1` of token choice needs `moe_router_pre_softmax`: its gates would all be 1")
+    scaling = config.get("moe_router_topk_scaling_factor")
+    if scaling is not None and (chooser == "tc" or not is_pre):
+        raise ValueError(
+            f"`moe_router_topk_scaling_factor={scaling}` is of expert choice with `moe_router_pre_softmax`; nothing is "
+            "known of it elsewhere"
+        )
 
 
 def _build_config(config: ConfigReader) -> Glm4MoeConfig:

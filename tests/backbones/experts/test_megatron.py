@@ -155,6 +155,21 @@ class TestRefusals:
             ({"attention_mask_type": "causal"}, "config.json says `attention_mask_type=causal`, and only"),
             ({"moe_expert_capacity_factor": 1.25}, "config.json says `moe_expert_capacity_factor=1.25`, and only"),
             ({"moe_router_type": "hash"}, "`moe_router_type=hash` is not known; use one of expert_choice, topk"),
+            ({"moe_router_batch_level": True}, "config.json says `moe_router_batch_level=True`, and only"),
+            (
+                {"moe_router_enable_expert_bias": True},
+                "config.json says `moe_router_enable_expert_bias=True`, and only",
+            ),
+            ({"moe_router_load_balancing_type": "sinkhorn"}, "`moe_router_load_balancing_type=sinkhorn`"),
+            (
+                {"moe_router_pre_softmax": True, "moe_router_dynamic_topk": True},
+                "`moe_router_pre_softmax` takes one number of experts, not `moe_router_dynamic_topk`'s",
+            ),
+            ({"moe_router_topk_scaling_factor": 2.0}, "`moe_router_topk_scaling_factor=2.0` is of expert choice with"),
+            (
+                {"moe_router_type": "topk", "moe_router_topk": 1},
+                "`moe_router_topk=1` of token choice needs `moe_router_pre_softmax`",
+            ),
             ({"num_query_groups": 3}, "`num_query_groups=3` must divide `num_attention_heads=4`"),
             (
                 {"moe_shared_expert_intermediate_size": 40},
