@@ -1,10 +1,11 @@
 """Results folders as a run of a published cell would leave them, made from the cell itself."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lm_eval_codd.atlas.plan import Planned
+from lm_eval_codd.reporting.unconditional import usual_sampler
 from lm_eval_codd.task_files import task_files
 
 
@@ -81,3 +82,37 @@ def write_cell(
     record = {"status": "finished", "task": run.task, "results": "results_2026.json", "identity": {"config": {}}}
     (folder / "run.json").write_text(json.dumps({**record, **({"published": published} if published else {})}))
     return folder
+
+
+def write_values(
+    results: Path, cells: Iterable[Planned], *, change: float = 0.0, settings: Mapping | None = None
+) -> None:
+    """Folders of runs of models without prompts, one for all cells that share their command; values as printed.
+
+    `change` is added to each value, `settings` to the model's arguments.
+    """
+    runs: dict[str, list[Planned]] = {}
+    for planned in cells:
+        runs.setdefault(json.dumps(planned.recipe.lm_eval, sort_keys=True), []).append(planned)
+    for number, (key, of_run) in enumerate(runs.items()):
+        asked = json.loads(key)
+        is_sampled, algo = asked["tasks"] == "dlm_gen_ppl", asked["model"].removeprefix("dit_")
+        folder = results / f"values-{number:03d}"
+        folder.mkdir(parents=True)
+        scores = {metric: one.cell.value + change for one in of_run for metric in one.candidates}
+        errors = {metric.replace(",", "_stderr,", 1): 1e-9 for metric in scores}
+        data = {
+            "results": {asked["tasks"]: {**scores, **errors}},
+            "configs": {asked["tasks"]: {"output_type": "generate_until" if is_sampled else "loglikelihood_rolling"}},
+            "n-samples": {asked["tasks"]: {"original": 9, "effective": 9}},
+            "n-shot": {},
+            "config": {
+                "family": "dit",
+                "algo": algo,
+                "pretrained": asked["model_args"]["pretrained"],
+                "settings": {**usual_sampler(algo), **asked["model_args"], **(settings or {})},
+                "likelihoods": {} if is_sampled else {"windows_of_ids": "joint", "what": "upper bound"},
+            },
+            "date": float(number),
+        }
+        (folder / "results_2026.json").write_text(json.dumps(data))

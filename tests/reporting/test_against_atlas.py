@@ -8,12 +8,12 @@ import pytest
 
 from lm_eval_codd.atlas.cell import Cell
 from lm_eval_codd.atlas.plan import Plan, plan_cells
-from lm_eval_codd.atlas.source import Source
+from lm_eval_codd.atlas.source import Source, source_names
 from lm_eval_codd.reporting import against_atlas, atlas_output
 from lm_eval_codd.reporting.against_atlas import check_against_atlas
 from lm_eval_codd.reporting.cli import check_main
 from lm_eval_codd.reporting.runs import read_folder
-from tests.atlas.results_of import right_answers, write_cell
+from tests.atlas.results_of import right_answers, write_cell, write_values
 
 ROW = "llada:llada-base.gsm8k.pure1024"
 
@@ -34,44 +34,81 @@ def one_of(cell, folder):
     return one(folder, cell.label)
 
 
+def ready_of(source):
+    """The cells of a source that can be run, those with prompts and those without."""
+    plan = plan_cells([source])
+    cells = [*plan.ready, *plan.by_lm_eval]
+    return [cell for cell in cells if not cell.recipe.lm_eval], [cell for cell in cells if cell.recipe.lm_eval]
+
+
 def planned(against=ROW, assumed=()):
     return plan_cells([against], dict(assumed)).ready[0]
 
 
 class TestEveryCell:
-    @pytest.mark.parametrize("source", ["llada", "dream", "dllm", "codd"])
+    """Of every source: its cells as their own runs would leave them."""
+
+    @pytest.mark.parametrize("source", source_names())
     def test_that_was_run_as_published_and_gave_the_figure_is_reproduced(self, source, tmp_path):
         """Every setting that the cell's run has comes back out of its results; no other run is taken for it."""
-        ready = plan_cells([source]).ready
-        for number, cell in enumerate(ready):
+        with_prompts, without = ready_of(source)
+        for number, cell in enumerate(with_prompts):
             write_cell(tmp_path / "results", cell, number=number)
+        write_values(tmp_path / "results", without)
         found = check(tmp_path / "results", source)
-        wanted = {cell.cell.id: "implausible" if cell.cell.is_implausible else "reproduced" for cell in ready}
+        wanted = {
+            cell.cell.id: "implausible" if cell.cell.is_implausible else "reproduced"
+            for cell in (*with_prompts, *without)
+        }
         assert {one.cell.id: one.verdict for one in found.cells if one.readings} == wanted
-        assert found.exit_status == 0
-        others = {one.verdict for one in found.cells if not one.readings}
-        assert others <= {"not run", "implausible"}
+        assert found.exit_status == (0 if "reproduced" in wanted.values() else 2)
+        assert {one.verdict for one in found.cells if not one.readings} <= {"not run", "implausible"}
+
+    @pytest.mark.parametrize("source", [name for name in source_names() if name != "codd" and ready_of(name)[0]])
+    def test_that_was_run_otherwise_or_not_at_all_says_so(self, source, tmp_path):
+        """One cell lower, one at another temperature, one left out; of CoDD's many are one run."""
+        results = tmp_path / "results"
+        ready, _ = ready_of(source)
+        lower, *rest = [cell for cell in ready if not cell.cell.is_implausible] or [None]
+        changed = next((cell for cell in rest if not cell.recipe.run.decodes_nothing), None)
+        absent = next((cell for cell in reversed(rest) if cell is not changed), None)
+        written = [cell for cell in ready if cell not in (lower, changed, absent)]
+        if lower is not None:
+            right, n = right_answers(lower)
+            write_cell(results, lower, right=right - n // 10, number=1)
+        if changed is not None:
+            # Another temperature, so that it is no other cell's run either.
+            write_cell(results, changed, settings={"temperature": 0.7, "seed": 3}, number=2)
+        for number, cell in enumerate(written, start=3):
+            write_cell(results, cell, number=number)
+        verdicts = {one.cell.id: one.verdict for one in check(results, source).cells}
+        expected = {cell.cell.id: "implausible" if cell.cell.is_implausible else "reproduced" for cell in written}
+        otherwise = ((lower, "differs"), (changed, "not comparable"))
+        expected |= {cell.cell.id: verdict for cell, verdict in otherwise if cell is not None}
+        assert {name: verdicts[name] for name in expected} == expected
+        assert absent is None or verdicts[absent.cell.id] in ("not run", "not comparable")
+
+    def test_of_duo_is_judged_by_its_band_and_its_settings(self, tmp_path):
+        _, cells = ready_of("duo")
+        write_values(tmp_path / "higher", cells, change=100.0)
+        assert {one.verdict for one in check(tmp_path / "higher", "duo").cells if one.readings} == {"differs"}
+        sampled = [cell for cell in cells if ".gen-ppl." in cell.cell.id]
+        write_values(tmp_path / "other", sampled, settings={"num_steps": 7})
+        found = {one.cell.id: one.verdict for one in check(tmp_path / "other", "duo").cells}
+        assert {found[cell.cell.id] for cell in sampled} == {"not comparable"}
 
     def test_gets_each_of_the_verdicts(self, tmp_path):
-        """One source's cells: most as printed, some otherwise."""
+        """Of one source, in one check."""
         results = tmp_path / "results"
-        ready = plan_cells(["d3llm"]).ready
-        lower, changed, absent, *rest = [cell for cell in ready if not cell.cell.is_implausible]
+        lower, changed, _, *rest = [cell for cell in plan_cells(["d3llm"]).ready if not cell.cell.is_implausible]
         right, n = right_answers(lower)
         write_cell(results, lower, right=right - n // 10)
-        # Another temperature, so that it is no other cell's run either.
         write_cell(results, changed, settings={"temperature": 0.7, "seed": 3}, number=1)
-        as_published = [*rest, *(cell for cell in ready if cell.cell.is_implausible)]
-        for number, cell in enumerate(as_published, start=2):
+        for number, cell in enumerate(rest, start=2):
             write_cell(results, cell, number=number)
         found = check(results, "d3llm")
-        verdicts = {one.cell.id: one.verdict for one in found.cells}
-        assert verdicts[lower.cell.id] == "differs"
-        assert verdicts[changed.cell.id] == "not comparable"
-        assert verdicts[absent.cell.id] in ("not run", "not comparable")
-        assert {verdicts[cell.cell.id] for cell in rest} == {"reproduced"}
         assert found.counts["implausible"] == 16
-        assert found.counts["not run"] and all(found.counts.values())
+        assert all(found.counts.values()) and len(found.counts) == 5
         assert found.exit_status == 1
         assert found.conclusion().startswith("DIFFERS: ")
 
