@@ -20,13 +20,14 @@ from lm_eval_codd.launch.execute import Job, Outcome
 from lm_eval_codd.launch.fetch import fetch, list_include_paths, needs
 from lm_eval_codd.launch.jobs import Selection, prepare_folder, select
 from lm_eval_codd.launch.live import say, view
+from lm_eval_codd.launch.options import FLAGS, OF_EVERY_RUN, help_text
 from lm_eval_codd.launch.published import LIST, permitted, show_cells, show_sources, split_papers
 from lm_eval_codd.launch.schedule import StopRequest, run_all
 from lm_eval_codd.launch.slurm.start import FLAGS as SLURM_FLAGS
 from lm_eval_codd.launch.slurm.start import describe_array, on_slurm, read_request, slot_of_task
 from lm_eval_codd.outputs import check_folder
 from lm_eval_codd.runs.estimate import from_past, read_past, stated
-from lm_eval_codd.runs.flags import Flag, format_help, parse
+from lm_eval_codd.runs.flags import parse
 from lm_eval_codd.runs.naming import labels
 from lm_eval_codd.runs.paper import (
     GRID_MAX,
@@ -36,8 +37,8 @@ from lm_eval_codd.runs.paper import (
     extension_remarks,
     table_sweeps,
 )
-from lm_eval_codd.runs.run_flags import GROUPS
 from lm_eval_codd.runs.sweep import FIXED, Sweep, is_file, parse_changes, parse_sweep, read_sweeps
+from lm_eval_codd.runs.unconditional import UnconditionalRun
 from lm_eval_codd.settings import unknown_value
 
 if TYPE_CHECKING:
@@ -50,88 +51,6 @@ _STOPPED: Final = {"interrupted": 130, "preempted": 143}
 # Executes jobs, here or elsewhere; None where that is over before they are.
 Execute = Callable[[Sequence[Job], StopRequest], "dict[str, Outcome] | None"]
 
-FLAGS: Final = (
-    Flag("run", "str", "the flags of one run, in quotes; as often as there are runs", repeat=True),
-    Flag("sweep", "str", "lists of values, in quotes, or a YAML file of them: the runs of their product", repeat=True),
-    Flag(
-        "paper",
-        "str",
-        "the cells of a table of the CoDD paper, table1 to table6; SOURCE or SOURCE:CELL,... for published cells of "
-        "another source; list shows the sources",
-        repeat=True,
-    ),
-    Flag("assume", "str", "name=value,... for what the source of a published cell does not state", repeat=True),
-    Flag(
-        "select",
-        "str",
-        "of --paper and sweep files: one setting of the circuit, or the whole grid that the paper took the best of",
-        default=FIXED,
-        choices=SELECT,
-    ),
-    Flag("set", "str", "values for every --sweep and --paper, in their words, in place of what they say", repeat=True),
-    Flag(
-        "demo",
-        "str",
-        "evaluate a small checkpoint of the package and its circuit on the CPU, without a download: on word problems, "
-        "at 2 to 32 steps and by every decoder, or on tasks of dependent tokens",
-        choices=tuple(DEMOS),
-        alone="words",
-    ),
-    Flag("gpus", "str", "slots, one run each at a time: GPU ids, or cpu", default="all GPUs, else cpu"),
-    Flag("gpus_per_run", "int", "GPUs of a slot, over which a checkpoint too large for one is spread", default="1"),
-    Flag("output_dir", "str", "where every run gets its folder", default="results"),
-    Flag("tag", "str", "a word for the name of every run that has no tag of its own"),
-    Flag("limit", "float", "first N documents, or a share below 1, for every run that sets none of its own"),
-    Flag("include_path", "str", "a folder with task files of your own, for every run"),
-    Flag("confirm_run_unsafe_code", "bool", "let tasks of lm-eval execute programs that the model has written"),
-    Flag("force", "bool", "run finished runs again, from the start; what is there is kept beside the new results"),
-    Flag(
-        "stall_limit",
-        "float",
-        "minutes without a new line in its log and without progress, after which a run is ended and tried once more",
-        default="none",
-    ),
-    Flag(
-        "dry-run", "bool", "check everything, list the runs and their cost, and start nothing; for other machines too"
-    ),
-    Flag("commands", "bool", "with --dry-run: the command of each run as well"),
-    Flag(
-        "seconds_per_forward",
-        "float",
-        "what a forward pass for one row takes, for the cost",
-        default="as finished runs in OUTPUT_DIR",
-    ),
-    Flag("help", "bool", "show this help"),
-)
-
-# Flags of a run that are taken here too, for all runs that do not say otherwise.
-_OF_EVERY_RUN: Final = ("limit", "tag", "include_path", "confirm_run_unsafe_code")
-
-_USAGE: Final = """\
-Evaluate diffusion language models, several runs at a time.
-
-  ./eval.sh --demo
-  ./eval.sh --gpus 0,1 --run '--model_alias llada --task gsm8k --num_steps 128' \\
-                       --run '--model_alias dream --task math500 --alg entropy --num_steps 256'
-  ./eval.sh --gpus 0,1 --sweep 'model_alias=llada task=math500,gsm8k alg=low_confidence,margin num_steps=256,128,64
-                                pc_ckpt=none,il18/llada-math-pc pc_ckpt@gsm8k=none,il18/llada-gsm-pc pc_frac=0.3,0.5'
-  ./eval.sh --gpus 0,1 --run '--model_alias duo --dit_ckpt s-sahoo/duo --tokenizer gpt2 --task dlm_ppl_wikitext2'
-  ./eval.sh --gpus 0,1 --paper table1 --dry-run
-  ./eval.sh --paper list
-  ./eval.sh --gpus 0,1 --paper 'llada:llada-base.gsm8k.*' --dry-run
-  ./eval.sh --slurm 'partition=gpu gpus_per_node=1 time=04:00:00' --array_parallelism 20 --paper table1 --wait
-  ./eval.sh --gpus cpu,cpu --limit 8 --run '--model_alias llada --llada_ckpt "/models/my llada" --task mbpp'
-
-A sweep is the product of its lists; key@task=... is the list of one task, in place of the others'. Runs that are
-provably the same are done once. All runs are checked before the first one starts. The longest start first. Each writes
-OUTPUT_DIR/NAME/ with lm-eval's results_*.json and samples_*.jsonl, log.txt, run.json with everything resolved, and a
-journal of its answers. The same command, given again, skips what is finished and goes on with the rest. Exit status:
-0, 1 when a run failed, 2 when nothing was started, 130 when interrupted, 143 when preempted (SIGTERM).
-
-Other commands, each with --help:
-  ./eval.sh report | check | inspect | train-circuit | convert-circuit | trace | tasks | run
-"""
-
 
 def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -> int:
     """Run the launcher; returns its exit status.
@@ -142,7 +61,7 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if "-h" in argv or "--help" in argv:
-        print(_help())
+        print(help_text())
         return DONE
     try:
         options = parse(argv, (*FLAGS, *SLURM_FLAGS))
@@ -162,10 +81,11 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
         if not (texts or sweeps or published.ready):
             raise ValueError("there is nothing to run; give --run, --sweep, --paper or --demo (--help says more)")
         output_dir = Path(options.get("output_dir", "results")).expanduser().resolve()
-        defaults: dict[str, Any] = {name: options[name] for name in _OF_EVERY_RUN if name in options}
+        defaults: dict[str, Any] = {name: options[name] for name in OF_EVERY_RUN if name in options}
         cells = permitted(published.ready) if is_dry else published.ready
         choose = partial(select, texts, sweeps, output_dir, defaults, cells=cells, force=options.get("force", False))
         selection = choose()
+        _check_spread(options, selection)
         stall_limit = _stall_limit(options)
         request = read_request(options, stall_limit)
         slots = [] if request else _slots(options, selection)
@@ -240,6 +160,14 @@ def _slots(options: Mapping[str, Any], selection: Selection) -> list[Slot]:
         of_other_machine=options.get("dry_run", False),
         gpus_per_run=options.get("gpus_per_run", 1),
     )
+
+
+def _check_spread(options: Mapping[str, Any], selection: Selection) -> None:
+    """Raise `NotStarted` where a model of one device would be spread over several."""
+    small = {run.model for run in selection.waiting.values() if isinstance(run, UnconditionalRun)}
+    if options.get("gpus_per_run", 1) > 1 and small:
+        given = f"`--gpus_per_run {options['gpus_per_run']}`"
+        raise NotStarted([f"{given}: {', '.join(sorted(small))} take one GPU each; start these runs without it"])
 
 
 def _stall_limit(options: Mapping[str, Any]) -> float:
@@ -328,10 +256,6 @@ def _jobs(selection: Selection, output_dir: Path, revisions: Mapping[str, str], 
             published = selection.published.get(name, {})
             jobs.append(Job(run, name, output_dir / name, own, anew, short[name], published=published))
     return jobs
-
-
-def _help() -> str:
-    return f"{_USAGE}\n{format_help({'command': FLAGS, 'more than one machine': SLURM_FLAGS, **GROUPS})}"
 
 
 def _refuse(lines: Iterable[str]) -> int:

@@ -10,7 +10,8 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.clean_text import one_line
-from lm_eval_codd.reporting.cells import BASE, group_runs, short_name, system_of
+from lm_eval_codd.reporting.cells import BASE, group_runs, system_of
+from lm_eval_codd.reporting.protocol import short_name
 from lm_eval_codd.reporting.revision import METRICS, SCOPES, Scope, cell_of, macro, rows_of
 from lm_eval_codd.reporting.samples import grading_of
 from lm_eval_codd.reporting.stats import DetectableChange

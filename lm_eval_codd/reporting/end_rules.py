@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd.reporting.cells import BASE, protocol_of
+from lm_eval_codd.reporting.cells import BASE
+from lm_eval_codd.reporting.protocol import protocol_of
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.cells import Group

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd.reporting.cells import BASE, Column, protocol_of, title_of
+from lm_eval_codd.reporting.cells import BASE, Column
 from lm_eval_codd.reporting.clustered import Estimate, clustered_mean
+from lm_eval_codd.reporting.protocol import protocol_of, title_of
 from lm_eval_codd.reporting.samples import Key, Outcomes, different_items, read_outcomes
 from lm_eval_codd.settings import DecodingConfig
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lm_eval_codd.catalogue import PAPER_TASKS, TASKS
-from lm_eval_codd.reporting.cells import Group, group_runs, settings_given
+from lm_eval_codd.reporting.cells import Group, group_runs
 from lm_eval_codd.reporting.coupling import constraint_table, coupling_table
 from lm_eval_codd.reporting.decoder_table import decoder_table
 from lm_eval_codd.reporting.end_rules import told_apart
 from lm_eval_codd.reporting.equivalence import DEFAULT_MARGIN
 from lm_eval_codd.reporting.equivalence_table import equivalence_table
 from lm_eval_codd.reporting.parallelism import parallelism_table
+from lm_eval_codd.reporting.protocol import settings_given
 from lm_eval_codd.reporting.repeated_table import repeated_tables
 from lm_eval_codd.reporting.revision import cell_of, revision_table
 from lm_eval_codd.reporting.several_answers import pass_table

@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from lm_eval_codd.reporting.cells import BASE, Column, key_of, marks_of, protocol_of, title_of
+from lm_eval_codd.reporting.cells import BASE, Column, key_of
+from lm_eval_codd.reporting.marks import marks_of
+from lm_eval_codd.reporting.protocol import protocol_of, title_of
 from lm_eval_codd.reporting.table import MISSING, Footnotes, Table
 from lm_eval_codd.reporting.values import KINDS
 from lm_eval_codd.settings import DecodingConfig

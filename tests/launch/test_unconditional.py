@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from lm_eval_codd.launch import main
 from lm_eval_codd.launch.fetch import needs
 from lm_eval_codd.runs.make_run import parse_run
 from tests.launch.conftest import Launcher
@@ -45,3 +46,10 @@ def test_a_corpus_is_fetched_for_the_model_that_it_is_packed_for():
         **{"pretrained": "kuleshov-group/mdlm-owt", "revision": "v1", "tokenizer": "openai-community/gpt2"},
         "group": "all",
     }
+
+
+def test_a_model_of_one_gpu_is_not_spread(capsys, dit):
+    text = f"--model_alias mdlm --dit_ckpt '{dit}' --task gsm8k"
+    assert main(["--run", text, "--gpus", "0,1", "--gpus_per_run", "2", "--dry-run"]) == 2
+    said = capsys.readouterr().err
+    assert "`--gpus_per_run 2`: mdlm take one GPU each; start these runs without it" in said
