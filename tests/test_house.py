@@ -50,6 +50,7 @@ MAY_IMPORT = {
     "corpora": {"backbones", "benchmarks", "dit", "latent", "packing"},
     "programs": {"benchmarks", "sandbox", "grading"},
     "rounds": {"benchmarks", "programs"},
+    "subjects": {"benchmarks", "grading"},
     "harness": {"command_line", "host_errors", "registration"},
     "code_revision": {"benchmarks", "catalogue", "sandbox", "backbones", "outputs", "command_line"},
     "backbones": {

@@ -132,7 +132,7 @@ class TestNoRun:
     @pytest.mark.parametrize(
         "label, why",
         [
-            ("llada:llada-instruct.mmlu.pure.opencompass", "`mmlu_gen_a484b3` is a task of OpenCompass"),
+            ("llada:llada-base.bbh.opencompass256", "`bbh_gen (ee62e9)` is a task of OpenCompass"),
             ("d3llm:d3llm.llada.mbpp.vanilla", "`postprocess=postprocess_code_mbpp.py`: "),
             ("dream:dream-base.humaneval", "`escape_until=True`: "),
         ],

@@ -1,15 +1,19 @@
 """Tasks as LLaDA's copy of OpenCompass asks and grades: rounds of examples, joined for base models."""
 
+import json
 import random
+from shutil import copytree
 
 import pytest
 
+from lm_eval_codd.benchmarks import DataError
 from lm_eval_codd.grading import opencompass
 from lm_eval_codd.task_files import read_task_file
 
 GSM8K = ("codd_gsm8k_llada", "codd_gsm8k_llada_base")
 MATH = ("codd_math_llada", "codd_math_llada_base")
 CODE = ("codd_mbpp_llada", "codd_mbpp_llada_base", "codd_humaneval_llada_base")
+CHOICES = ("codd_arc_llada", "codd_hellaswag_llada", "codd_mmlu_pro_llada", "codd_mmlu_llada")
 STOPS = {"codd_math_llada_base": ["Problem:"], "codd_mbpp_llada_base": ["[DONE]"]}
 # Task 367 cannot pass without its row's `test_setup_code`; of programs that end with a quotation mark it is taken for
 # the one behind the program, where `[DONE]` follows.
@@ -41,6 +45,25 @@ def reference(name, doc):
     if "canonical_solution" in doc:
         return doc["canonical_solution"]
     return f" '{doc['code']}' \n" if name.endswith("base") else f"[BEGIN]\n '{doc['code']}' \n[DONE] \n\n "
+
+
+@pytest.fixture
+def choices_dir(invented_dir, tmp_path):
+    """The invented rows with enough of MMLU's development set."""
+    for name in ("arc_challenge", "hellaswag", "mmlu_pro", "mmlu"):
+        copytree(invented_dir / name, tmp_path / name)
+    rows = [
+        {
+            "question": f"Example {number} of {subject}?",
+            "subject": subject,
+            "choices": list("abcd"),
+            "answer": number % 4,
+        }
+        for subject in ("abstract_algebra", "astronomy")
+        for number in range(6)
+    ]
+    (tmp_path / "mmlu" / "dev.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return tmp_path
 
 
 class TestRounds:
@@ -279,7 +302,72 @@ class TestCode:
         assert {row for row, status in ended.items() if status != "passed"} - {123} == UNPASSABLE.get(name, set())
 
 
-@pytest.mark.parametrize("name", [*GSM8K, *MATH, "codd_gpqa_llada", *CODE])
+class TestChoices:
+    def test_arc_has_rows_of_four_choices(self, load_task, choices_dir):
+        task = load_task("codd_arc_llada", choices_dir)
+        assert [(doc["id"], doc["answer"]) for doc in task.eval_docs] == [("I_1", "B"), ("I_3", "C")]
+        shown = (
+            "Question: Which of these gives light of its own?\nA. the Moon\nB. the Sun\nC. a mirror\nD. ice\nAnswer:"
+        )
+        assert messages_of(task) == [("user", shown)]
+        assert task.config.metadata["data"]["rows"] == 2
+
+    def test_hellaswag_is_cleaned_and_without_its_activity(self, load_task, choices_dir):
+        task = load_task("codd_hellaswag_llada", choices_dir)
+        assert messages_of(task)[0][1] == (
+            "A man kneads dough on a table. He\nQuestion: Which ending makes the most sense?\n"
+            "A. puts it into the oven.\nB. rides away on a horse.\nC. paints the wall.\nD. falls asleep in a boat.\n"
+            "You may choose from 'A', 'B', 'C', 'D'.\nAnswer:"
+        )
+        shown = task.eval_docs[1]["shown"]["ctx"]
+        assert shown == "How to water plants. Fill a can. Use cool water."
+
+    def test_mmlu_pro_is_one_turn_without_options_that_are_none(self, load_task, choices_dir):
+        ((_, text),) = messages_of(load_task("codd_mmlu_pro_llada", choices_dir))
+        assert text.startswith("Answer the following multiple choice question. The last line of your response should")
+        assert text.endswith("\n\nQuestion:\n\nWhich number is prime?\n\nOptions:\n\nA. 4\nB. 6\nC. 7\nD. 9")
+
+    def test_mmlu_has_five_examples_of_the_rows_subject(self, load_task, choices_dir):
+        task = load_task("codd_mmlu_llada", choices_dir)
+        messages = messages_of(task)
+        hint = "There is a single choice question about astronomy. Answer the question by replying A, B, C or D."
+        assert task.eval_docs[1]["hint"] == hint.replace("astronomy", "abstract algebra")
+        shown = f"{hint}\nQuestion: Example 0 of astronomy?\nA. a\nB. b\nC. c\nD. d\nAnswer: "
+        assert messages[:2] == [("user", shown), ("assistant", "A\n")]
+        asked = f"{hint}\nQ: Which planet is nearest to the sun?\nA. Venus\nB. Mercury\nC. Mars\nD. Earth\nA: "
+        assert messages[-1] == ("user", asked) and len(messages) == 11
+
+    def test_mmlu_with_too_few_examples_is_refused_in_one_line(self, load_task, invented_dir):
+        with pytest.raises(DataError, match=r"^codd_mmlu_llada: the development set has 2 rows of astronomy, and 5 "):
+            load_task("codd_mmlu_llada", invented_dir).build_all_requests()
+
+    @pytest.mark.parametrize("name", CHOICES)
+    def test_scores(self, load_task, score, choices_dir, name):
+        task = load_task(name, choices_dir)
+        gold = [task.doc_to_target(doc) for doc in task.eval_docs]
+        right, wrong = (
+            score(task, [f"So.\nANSWER: {letter}" for letter in letters]) for letters in (gold, "B" * len(gold))
+        )
+        assert (right["accuracy,none"], right["unreadable,none"]) == (1.0, 0.0)
+        assert wrong["accuracy,none"] == pytest.approx(gold.count("B") / len(gold))
+        nothing = score(task, ["who knows"] * len(gold))
+        assert (nothing["accuracy,none"], nothing["unreadable,none"]) == (0.0, 1.0)
+
+    @pytest.mark.parametrize("name", CHOICES[2:])
+    def test_of_subjects_are_the_mean_over_them(self, load_task, score, choices_dir, name):
+        task = load_task(name, choices_dir)
+        gold = [task.doc_to_target(doc) for doc in task.eval_docs]
+        scores = score(task, [f"ANSWER: {gold[0]}", "who knows", f"ANSWER: {gold[2]}"])
+        assert (scores["accuracy,none"], scores["accuracy_by_subject,none"]) == (pytest.approx(2 / 3), 0.5)
+
+    def test_mmlu_pros_letter_is_a_capital_behind_the_first_answer(self, load_task, score, choices_dir):
+        task = load_task("codd_mmlu_pro_llada", choices_dir)
+        answers = ["answer : C\nANSWER: A", "ANSWER: a", "The answer is D"]
+        scores = score(task, answers)
+        assert (scores["accuracy,none"], scores["unreadable,none"]) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+
+
+@pytest.mark.parametrize("name", [*GSM8K, *MATH, "codd_gpqa_llada", *CODE, *CHOICES])
 def test_nothing_stops_an_answer_but_what_the_evaluation_code_names(tasks_dir, name):
     path = tasks_dir / name.removeprefix("codd_") / f"{name}.yaml"
     assert read_task_file(path)["generation_kwargs"]["until"] == STOPS.get(name, [])

@@ -1,0 +1,46 @@
+"""ARC-Challenge as OpenCompass shows and grades it: rows of the validation set with four choices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from lm_eval_codd.benchmarks import BenchmarkTask, Rows
+from lm_eval_codd.grading.opencompass import filled_in
+from lm_eval_codd.grading.opencompass_options import first_option
+
+if TYPE_CHECKING:
+    import datasets
+
+LETTERS = "ABCD"
+
+
+class ArcTask(BenchmarkTask):
+    """Leaves out rows with more or fewer choices."""
+
+    def read_rows(self, wanted: Rows) -> tuple[str, Iterable[dict[str, Any]], bool]:
+        """As of any benchmark."""
+        source, rows, is_stand_in = super().read_rows(wanted)
+        return source, [row for row in rows if len(row["choices"]["text"]) == len(LETTERS)], is_stand_in
+
+
+def process_docs(dataset: datasets.Dataset) -> datasets.Dataset:
+    """The rows with what is `shown` and the letter of the `answer`; labels may be 1 to 4."""
+    return dataset.map(
+        lambda row: {
+            "shown": filled_in(
+                {
+                    "question": row["question"],
+                    "answerKey": "",
+                    **{f"text{one}": text for one, text in zip(LETTERS, row["choices"]["text"], strict=True)},
+                }
+            ),
+            "answer": LETTERS[row["choices"]["label"].index(row["answerKey"])],
+        }
+    )
+
+
+def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Whether the answer chooses the right letter, and whether it chooses one."""
+    letter = first_option(results[0], LETTERS)
+    return {"accuracy": float(letter == doc["answer"]), "unreadable": float(letter is None)}
