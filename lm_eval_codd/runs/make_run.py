@@ -117,7 +117,9 @@ def make_run(given: Mapping[str, Any]) -> Run:
         return make_unconditional(alias, given)
     for name in ONLY_UNCONDITIONAL:
         if name in given:
-            raise ValueError(f"`--{name}` is not read with --model_alias {alias}; leave it out")
+            raise ValueError(
+                f"`--{name}` is of models without prompts and not read with --model_alias {alias}; leave it out"
+            )
     task = task_name(given["task"])
     own = own_task(task)
     if own is not None and own.gen_length is not None:

@@ -303,7 +303,7 @@ class TestWrongSweepsOnTheCommandLine:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--sweep", "model_alias=llada task=gsm8k algo=margin"], "unknown key `algo`; did you mean `alg`"),
+            (["--sweep", "model_alias=llada task=gsm8k seeds=8"], "unknown key `seeds`; did you mean `seed`"),
             (["--sweep", "model_alias=llada task=gsm8k alg="], "`alg` has no values"),
             (["--sweep", "model_alias=llada task=gsm8k alg=margin alg=entropy"], "`alg` is given twice"),
             (["--sweep", "model_alias=llada task=gsm8k num_steps=100,101,64"], "`num_steps=100` cannot be split"),

@@ -204,7 +204,7 @@ class TestFiles:
         (f"{SAMPLES.replace('mdlm ', 'duo ')} --pc_ckpt a/b", "does not go with --model_alias duo, which has no mask"),
         (f"{SAMPLES.replace('mdlm ', 'dit_ar ')} --num_steps 8", "`num_steps=8` is of diffusions"),
         (f"{SAMPLES} --batch_size x", "`--batch_size x` must be a whole number"),
-        ("--model_alias llada --task gsm8k --predictor analytic", "`--predictor` is not read with --model_alias llada"),
+        ("--model_alias llada --task gsm8k --predictor analytic", "`--predictor` is of models without prompts"),
         ("--model_alias llada --task gsm8k --dit_ckpt a/b", "`--dit_ckpt` is not read with --model_alias llada"),
     ],
 )
