@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Concatenate, ParamSpec
 import torch
 from torch import nn
 
+from lm_eval_codd.backbones.encoder_pass import EncoderPass
 from lm_eval_codd.backbones.experts.routing import choose_routing, experts_of, no_experts_with_blocks
 from lm_eval_codd.backbones.experts.tally import Tally
 from lm_eval_codd.backbones.forward import Trunk, real_tokens
@@ -65,6 +66,7 @@ class Backbone:
         learns: whether `logits` has gradients of the model's parameters, to train them; False when loaded.
         scored_by_previous: whether hidden state p-1 scores the token at position p, or hidden state p does.
         experts: of a mixture of experts, what it was trained with; None for others.
+        is_encoder: whether its class computes it as a whole (ModernBERT); then there are no caches.
         own_routing: how its tokens and experts are paired, where that is not the class's way.
         splits: of the class: whether `logits` is `head` of `hidden_at`, so that each may be asked for alone.
     """
@@ -105,7 +107,10 @@ class Backbone:
         self.max_length = model.config.max_position_embeddings
         self.num_parameters = num_parameters
         self.dtype = model.dtype
-        self._trunk = Trunk(model, float32_rotary=layout.float32_rotary)
+        self.is_encoder = layout.is_encoder
+        self._trunk: Trunk = (
+            EncoderPass(model) if layout.is_encoder else Trunk(model, float32_rotary=layout.float32_rotary)
+        )
         self.device = self._trunk.device
         self.source = source
         self.identity = identity
@@ -239,7 +244,7 @@ class Backbone:
         Returns:
             [..., V], a new tensor or a part of `out`.
         """
-        head = self.model.lm_head
+        head = self._trunk.head
         if out is None or not _is_plain_product(head) or hidden.dtype != out.dtype:
             return head(hidden).to(hidden.device)
         return torch.mm(hidden, head.weight.T, out=out[: len(hidden)])

@@ -67,6 +67,7 @@ class Trunk:
         self._rotary_dtype = torch.float32 if float32_rotary and model.dtype.itemsize < 4 else model.dtype
         self._devices = [device_of(layer.input_layernorm) for layer in self._model.layers]
         self._cache_shape = (model.config.num_key_value_heads, self._model.layers[0].self_attn.head_dim)
+        self.head = model.lm_head
         self._router: Router | None = None
 
     def routed(self, routing: Routing, mask_id: int, tally: Tally | None = None) -> Trunk:
@@ -127,7 +128,7 @@ class Trunk:
                 raise ValueError("`cache` does not go with `router=ec`: a later token changes what an earlier one is")
             routed, picked = self._router.start(tokens, real), None
         hidden = self._model.embed_tokens(tokens if columns is None else tokens.gather(1, columns))
-        phases = _phases(length, real, columns, tokens.device) if places is None else _picked(places, columns)
+        phases = positions_of(length, real, tokens.device, columns) if places is None else _picked(places, columns)
         cos, sin = self._rotary(hidden, phases)
         context = _Context(cos, sin, _seen(attention_mask, columns), picked, slots, columns)
         last = len(self._devices) - 1
@@ -143,15 +144,15 @@ class Trunk:
                 if columns is not None:
                     keys, values = cache.read(index, num_rows, length, context.slots)
             if index == last and context.picked is not None:
-                hidden, normed, cos, sin = (_pick(each, context.picked) for each in (hidden, normed, cos, sin))
+                hidden, normed, cos, sin = (picked_of(each, context.picked) for each in (hidden, normed, cos, sin))
                 if mask is not None and mask.shape[2] > 1:
-                    mask = _pick(mask[:, 0], context.picked)[:, None]
+                    mask = picked_of(mask[:, 0], context.picked)[:, None]
             queries = _rotate(_normed(attention, "q_norm", _split(attention.q_proj(normed), attention)), cos, sin)
             hidden = hidden + attention.o_proj(_attend(queries, keys, values, mask, attention.scaling))
             normed = layer.post_attention_layernorm(hidden)
             hidden = hidden + (layer.mlp(normed) if routed is None else routed(index, layer.mlp, normed))
         if routed is not None and asked is not None:
-            hidden = _pick(hidden, asked.to(hidden.device))
+            hidden = picked_of(hidden, asked.to(hidden.device))
         return self._model.norm(hidden).to(tokens.device)
 
     def _rotary(self, hidden: Tensor, phases: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,7 +192,9 @@ def _seen(attention_mask: Tensor | None, columns: Tensor | None) -> Tensor | Non
     return attention_mask | torch.eye(length, dtype=torch.bool, device=attention_mask.device)
 
 
-def _phases(length: int, attention_mask: Tensor | None, columns: Tensor | None, device: torch.device) -> Tensor:
+def positions_of(
+    length: int, attention_mask: Tensor | None, device: torch.device, columns: Tensor | None = None
+) -> Tensor:
     """[B or 1, W]: how many real tokens stand before each, so that a row is rotated alike wherever it starts."""
     if attention_mask is None:
         return torch.arange(length, device=device)[None] if columns is None else columns
@@ -224,7 +227,7 @@ def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((rotated, rest), dim=-1) if rest.shape[-1] else rotated
 
 
-def _pick(states: Tensor, picked: Tensor) -> Tensor:
+def picked_of(states: Tensor, picked: Tensor) -> Tensor:
     """[B or 1, W, ...] at [B, P] -> [B, P, ...]."""
     rows = torch.arange(len(picked), device=picked.device)[:, None]
     return states.expand(len(picked), *states.shape[1:])[rows, picked]

@@ -68,7 +68,7 @@ def describe_checkpoint(
         "num_layers": config.num_hidden_layers,
         "hidden_size": config.hidden_size,
         "num_heads": config.num_attention_heads,
-        "num_key_value_heads": config.num_key_value_heads,
+        "num_key_value_heads": getattr(config, "num_key_value_heads", config.num_attention_heads),
         "num_parameters": backbone.num_parameters,
         "num_files": len(checkpoint.weight_files),
         "dtype": str(backbone.dtype).removeprefix("torch."),

@@ -38,6 +38,7 @@ class Layout:
         convert: the stored tensors, by name -> those that `key_mapping` and the class know, where renaming alone does
             not do; None where it does.
         float32_rotary: whether queries and keys are rotated in float32 whatever the model's dtype.
+        is_encoder: whether it is an encoder, which its class computes as a whole, and no layers of Llama's kind.
         is_plain: whether ordinary autoregressive checkpoints have this `model_type` too: then a mask token in the
             tokenizer's files is the mark of this layout, and another one of the same class may be named instead.
         needs_family: whether that mark does not do, since such checkpoints may be shifted or not: `family=` says it.
@@ -77,6 +78,7 @@ class Layout:
     key_mapping: Mapping[str, str] = field(default_factory=dict)
     convert: Callable[[dict[str, Tensor], Any], dict[str, Tensor]] | None = None
     float32_rotary: bool = False
+    is_encoder: bool = False
     is_plain: bool = False
     needs_family: bool = False
     also_marked: tuple[str, tuple[str, ...]] | None = None

@@ -14,6 +14,7 @@ from lm_eval_codd.backbones.families.llada import LLADA
 from lm_eval_codd.backbones.families.llada2 import LLADA2
 from lm_eval_codd.backbones.families.llada2_veomni import LLADA2_VEOMNI
 from lm_eval_codd.backbones.families.lladamoe import LLADA_MOE
+from lm_eval_codd.backbones.families.modernbert import MODERNBERT
 from lm_eval_codd.backbones.families.open_dllm import OPEN_DLLM_QWEN2, OPEN_DLLM_QWEN3
 from lm_eval_codd.backbones.families.qwen3_moe import OPEN_DLLM_QWEN3_MOE, QWEN3_MOE
 from lm_eval_codd.backbones.families.sdar import SDAR, SDAR_MOE
@@ -42,6 +43,7 @@ LAYOUTS: Final[list[Layout]] = [
     FAST_DLLM_V2,
     ECDLM,
     ILLADA,
+    MODERNBERT,
 ]
 
 # Families that lm-eval has a model of; `masked_lm` takes all.

@@ -49,7 +49,7 @@ def refuse_beyond_weights(checkpoint: Checkpoint, config: Any) -> None:
         [config.intermediate_size],
         of_expert,
         [config.num_attention_heads, head],
-        [config.num_key_value_heads, head],
+        [getattr(config, "num_key_value_heads", 1), head],
     ):
         if prod(sizes) * config.hidden_size > stored:
             raise _beyond(checkpoint, [*sizes, config.hidden_size], f"{stored} numbers")

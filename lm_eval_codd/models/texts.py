@@ -38,9 +38,11 @@ class Texts:
         self.tokenizer, self.source = tokenizer, source
         self._add_bos, self._template_args = add_bos, dict(template_args)
         self._render = renderer(tokenizer)
+        # What the tokenizer appends to a text closes it ([SEP] of BERT's), and after a prompt an answer follows.
+        self._num_closing = len(_after(tokenizer)) if add_bos is None else 0
 
     def encode(self, string: str, *, templated: bool) -> list[int]:
-        """Token ids of a prompt, which begins with bos at most once.
+        """Token ids of a prompt, which begins with bos at most once, and which nothing closes.
 
         Args:
             string: the prompt.
@@ -51,7 +53,8 @@ class Texts:
         if self._add_bos and not begins_with_bos:
             string = bos + string
         by_itself = self._add_bos is None and not templated and not begins_with_bos
-        return self.tokenizer.encode(string, add_special_tokens=by_itself)
+        tokens = self.tokenizer.encode(string, add_special_tokens=by_itself)
+        return tokens[: len(tokens) - self._num_closing] if by_itself else tokens
 
     def answer(self, tokens: Sequence[int], until: str | list[str] | None) -> str:
         """The text of an answer, cut at the first of its stop strings."""
@@ -98,3 +101,11 @@ class Texts:
                 f"{option}: the tokenizer of `{self.source}` has no such template; use one of {', '.join(by_name)}"
             )
         return by_name[name]
+
+
+def _after(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids that a tokenizer puts behind a text by itself."""
+    bare = tokenizer.encode("a", add_special_tokens=False)
+    whole = tokenizer.encode("a")
+    start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), None)
+    return [] if start is None or not bare else whole[start + len(bare) :]

@@ -23,6 +23,7 @@ FAMILY_OF: Final[Mapping[str, Family]] = {
     "a2d-qwen2": "a2d",
     "a2d-qwen3": "a2d",
     "a2d-llama": "a2d",
+    "modernbert": "a2d",
     "qwen2": "open_dllm",
     "qwen3": "open_dllm",
     "qwen3_moe": "llada",
@@ -143,7 +144,7 @@ def mask_token(folder: Path, family: Family) -> int | None:
     found = token_files.find_mask(reader(folder))
     if found is not None:
         return found.id
-    is_a2d = family == "a2d" and FAMILY_OF.get(str(config.get("model_type")).lower()) == "a2d"
+    is_a2d = family == "a2d" and str(config.get("model_type")).lower().startswith("a2d-")
     return token_files.first_free_id(reader(folder)) if is_a2d else None
 
 

@@ -21,6 +21,7 @@ EVIDENCE = {
     "a2d-qwen2": {"logits": LOGITS, "decodes": FAMILIES.format("a2d_qwen2")},
     "a2d-llama": {"logits": "families/a2d_llama/logits.safetensors", "decodes": FAMILIES.format("a2d_llama")},
     "illada": {},
+    "modernbert": {"decodes": FAMILIES.format("modernbert")},
     "qwen2": {"decodes": "decoders/open_dllm.json"},
     "qwen3": {},
     "qwen3_moe": {},

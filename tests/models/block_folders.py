@@ -43,7 +43,7 @@ def write_checkpoint(
     generator = torch.Generator().manual_seed(3)
     for name, tensor in tensors.items():
         if tensor.shape[0] == vocab_size:
-            tensors[name] = torch.randn(VOCAB_SIZE, tensor.shape[1], generator=generator)
+            tensors[name] = torch.randn(VOCAB_SIZE, *tensor.shape[1:], generator=generator)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

@@ -5,16 +5,13 @@ import logging
 import shutil
 
 import pytest
-from lm_eval import evaluator, simple_evaluate
 from lm_eval.api.instance import Instance
-from lm_eval.tasks import TaskManager
 
 from lm_eval_codd.models.masked_lm import MaskedLM
-from lm_eval_codd.registration import tasks_dir
 from tests.models.block_folders import BLOCK_LENGTH, FAMILIES, write_block_checkpoint
 from tests.models.processes import answer_as, start_ranks
+from tests.models.real_rows import TASKS, answers_of, evaluate
 
-TASKS = ["codd_gsm8k", "codd_math500", "codd_mbpp", "codd_gpqa"]
 PROMPTS = ["a", "some more of it", "abc" * 7, "x y", "the fifth"]
 SHORT = {"gen_length": 12, "dtype": "float32", "max_length": 96}
 RULES = {
@@ -39,27 +36,12 @@ def folders(golden_dir, tmp_path_factory):
 @pytest.fixture
 def run(folders, golden_dir, monkeypatch):
     """A function (rule, batch size) -> the result of four tasks, two rows each."""
-    monkeypatch.setenv("CODD_DATA_DIR", str(golden_dir / "tasks" / "data"))
-    monkeypatch.setattr(evaluator, "add_env_info", lambda results: None)  # a second of `pip list`
 
     def _run(rule, batch_size):
-        return simple_evaluate(
-            "masked_lm",
-            model_args={"pretrained": folders[FAMILY[rule]], **SHORT, **RULES[rule], "gen_length": 16},
-            tasks=TASKS,
-            task_manager=TaskManager(include_defaults=False, include_path=str(tasks_dir())),
-            limit=2,
-            batch_size=batch_size,
-            device="cpu",
-            bootstrap_iters=0,
-            confirm_run_unsafe_code=True,
-        )
+        given = {"pretrained": folders[FAMILY[rule]], **SHORT, **RULES[rule], "gen_length": 16}
+        return evaluate(monkeypatch, golden_dir, batch_size, **given)
 
     return _run
-
-
-def answers_of(result) -> dict:
-    return {task: [sample["resps"] for sample in rows] for task, rows in result["samples"].items()}
 
 
 @pytest.mark.parametrize("rule", RULES)
