@@ -16,6 +16,8 @@ PACKAGE = Path(lm_eval_codd.__file__).parent
 # What each room may import from the package besides itself. A new room takes its place here.
 MAY_IMPORT = {
     "carried": set(),
+    "fused": set(),
+    "cuda_graphs": set(),
     "clean_text": set(),
     "columns": set(),
     "disk": set(),
@@ -55,11 +57,11 @@ MAY_IMPORT = {
     "code_revision": {"benchmarks", "catalogue", "sandbox", "backbones", "outputs", "command_line"},
     "backbones": {
         *("hub_ids", "settings", "packaged", "command_line", "token_files", "stored_files", "tensor_files"),
-        "clean_text",
+        *("clean_text", "fused", "cuda_graphs"),
     },
     "circuits": {
         *("hub_ids", "settings", "names", "packaged", "outputs", "command_line", "pickled_arrays", "stored_files"),
-        "tensor_files",
+        *("tensor_files", "fused", "cuda_graphs"),
     },
     "decoding": {"settings", "backbones", "circuits", "noise", "transfer"},
     "likelihood": {"settings", "backbones", "circuits", "decoding", "noise"},

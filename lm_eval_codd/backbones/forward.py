@@ -8,20 +8,25 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from lm_eval_codd.backbones.experts.router import Router
+from lm_eval_codd.backbones.elementwise import normed, normed_sum, rotate
+from lm_eval_codd.backbones.experts.router import Router, has_experts
 from lm_eval_codd.backbones.key_values import KeyValues
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
+    from lm_eval_codd.backbones.experts.router import Routed
     from lm_eval_codd.backbones.experts.routing import Routing
     from lm_eval_codd.backbones.experts.tally import Tally
+
+# Columns of a batch up to which a pass takes longer to launch than to run.
+_MOST_LAUNCHED: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +34,7 @@ class _Context:
     """What every layer of a pass reads beside the hidden states.
 
     Attributes:
-        cos, sin: [B or 1, W, 1, D], the rotary embedding of the W columns that pass through.
+        cos, sin: [B, W, 1, D], the rotary embedding of the W columns that pass through.
         mask: [B, 1, 1, L] bool, False at padding, or [B, 1, W, L], which columns each one sees; None: all see all.
         picked: [B, P] which of the W columns are asked for; None for all.
         slots: [B] rows of the cache; None for the first B.
@@ -69,6 +74,11 @@ class Trunk:
         self._cache_shape = (model.config.num_key_value_heads, self._model.layers[0].self_attn.head_dim)
         self.head = model.lm_head
         self._router: Router | None = None
+        # Experts wait for the device to say which tokens they have, and hooks bring weights from elsewhere.
+        hooked = any(hasattr(module, "_hf_hook") for module in model.modules())
+        experts = any(has_experts(layer.mlp) for layer in self._model.layers)
+        on_one_gpu = len(set(self._devices)) == 1 and self._devices[0].type == "cuda"
+        self._is_captured = on_one_gpu and not hooked and not experts
 
     def routed(self, routing: Routing, mask_id: int, tally: Tally | None = None) -> Trunk:
         """The same model with its tokens and experts paired in another way.
@@ -120,45 +130,78 @@ class Trunk:
         Raises:
             ValueError: a cache, where experts choose tokens.
         """
-        num_rows, length = tokens.shape
         real = real_tokens(attention_mask, of_span=columns is not None)
-        asked, routed = picked, None
         if self._router is not None:
             if cache is not None:
                 raise ValueError("`cache` does not go with `router=ec`: a later token changes what an earlier one is")
-            routed, picked = self._router.start(tokens, real), None
+            hidden = self._pass(tokens, attention_mask, real, places=places, routed=self._router.start(tokens, real))
+            return hidden if picked is None else picked_of(hidden, picked)
+        # Masks of blocks come with canvases that grow block by block, whose graphs would hardly be used again.
+        repeats = attention_mask is None or attention_mask.ndim == 2
+        num_columns = (tokens if columns is None else columns).numel()
+        if cache is not None and self._is_captured and repeats and num_columns <= _MOST_LAUNCHED:
+            # The asked positions are picked afterwards, so that their number makes no graph of its own.
+            if slots is None:
+                slots = torch.arange(len(tokens), device=tokens.device)
+            hidden = cache.graphs.replay(
+                lambda tokens, mask, real, slots, columns, places: self._pass(
+                    tokens, mask, real, cache=cache, slots=slots, columns=columns, places=places
+                ),
+                *(tokens, attention_mask, real, slots, columns, places),
+            )
+            return hidden if picked is None else picked_of(hidden, picked)
+        return self._pass(tokens, attention_mask, real, picked, cache, slots, columns, places)
+
+    def _pass(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None,
+        real: Tensor | None,
+        picked: Tensor | None = None,
+        cache: KeyValues | None = None,
+        slots: Tensor | None = None,
+        columns: Tensor | None = None,
+        places: Tensor | None = None,
+        routed: Routed | None = None,
+    ) -> Tensor:
+        num_rows, length = tokens.shape
         hidden = self._model.embed_tokens(tokens if columns is None else tokens.gather(1, columns))
+        hidden = hidden.to(self._devices[0])
         phases = positions_of(length, real, tokens.device, columns) if places is None else _picked(places, columns)
         cos, sin = self._rotary(hidden, phases)
-        context = _Context(cos, sin, _seen(attention_mask, columns), picked, slots, columns)
-        last = len(self._devices) - 1
-        for index, (layer, device) in enumerate(zip(self._model.layers, self._devices, strict=True)):
-            if hidden.device != device:
-                hidden, context = hidden.to(device), context.to(device)
-            attention, normed = layer.self_attn, layer.input_layernorm(hidden)
+        context = _Context(cos, sin, _seen(attention_mask, columns), picked, slots, columns).to(hidden.device)
+        layers, last = self._model.layers, len(self._devices) - 1
+        normed_hidden = normed(layers[0].input_layernorm, hidden)
+        for index, layer in enumerate(layers):
+            attention, states = layer.self_attn, normed_hidden
             cos, sin, mask = context.cos, context.sin, context.mask
-            keys = _rotate(_normed(attention, "k_norm", _split(attention.k_proj(normed), attention)), cos, sin)
-            values = _split(attention.v_proj(normed), attention)
+            keys = rotate(cos, sin, _normed(attention, "k_norm", _split(attention.k_proj(states), attention)))
+            values = _split(attention.v_proj(states), attention)
             if cache is not None:
                 cache.write(index, keys, values, context.slots, context.columns)
                 if columns is not None:
                     keys, values = cache.read(index, num_rows, length, context.slots)
             if index == last and context.picked is not None:
-                hidden, normed, cos, sin = (picked_of(each, context.picked) for each in (hidden, normed, cos, sin))
+                hidden, states, cos, sin = (picked_of(each, context.picked) for each in (hidden, states, cos, sin))
                 if mask is not None and mask.shape[2] > 1:
                     mask = picked_of(mask[:, 0], context.picked)[:, None]
-            queries = _rotate(_normed(attention, "q_norm", _split(attention.q_proj(normed), attention)), cos, sin)
-            hidden = hidden + attention.o_proj(_attend(queries, keys, values, mask, attention.scaling))
-            normed = layer.post_attention_layernorm(hidden)
-            hidden = hidden + (layer.mlp(normed) if routed is None else routed(index, layer.mlp, normed))
-        if routed is not None and asked is not None:
-            hidden = picked_of(hidden, asked.to(hidden.device))
-        return self._model.norm(hidden).to(tokens.device)
+            queries = rotate(cos, sin, _normed(attention, "q_norm", _split(attention.q_proj(states), attention)))
+            attended = attention.o_proj(_attend(queries, keys, values, mask, attention.scaling))
+            hidden, states = normed_sum(layer.post_attention_layernorm, attended, hidden)
+            update = layer.mlp(states) if routed is None else routed(index, layer.mlp, states)
+            if index < last and hidden.device != self._devices[index + 1]:
+                device = self._devices[index + 1]
+                hidden, update, context = hidden.to(device), update.to(device), context.to(device)
+            norm = self._model.norm if index == last else layers[index + 1].input_layernorm
+            hidden, normed_hidden = normed_sum(norm, update, hidden)
+        return normed_hidden.to(tokens.device)
 
     def _rotary(self, hidden: Tensor, phases: Tensor) -> tuple[Tensor, Tensor]:
         # Of the hidden states the rotary module reads only dtype and device.
         cos, sin = self._model.rotary_emb(hidden.new_empty(0, dtype=self._rotary_dtype), phases)
-        return cos[:, :, None], sin[:, :, None]
+        # One shape for padded batches and others: each one is compiled for by itself.
+        shape = (len(hidden), *cos.shape[1:])
+        return cos.expand(shape).contiguous()[:, :, None], sin.expand(shape).contiguous()[:, :, None]
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -216,21 +259,10 @@ def _normed(attention: nn.Module, name: str, states: Tensor) -> Tensor:
     return states if norm is None else norm(states)
 
 
-def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The rotary embedding of [B, W, H, D]; rounded as the originals do.
-
-    The halves of what `cos` covers are the two coordinates; where it covers a part of D, the rest stays as it is.
-    """
-    rotated, rest = states.split((cos.shape[-1], states.shape[-1] - cos.shape[-1]), dim=-1)
-    first, second = rotated.chunk(2, dim=-1)
-    rotated = (rotated * cos + torch.cat((-second, first), dim=-1) * sin).to(states.dtype)
-    return torch.cat((rotated, rest), dim=-1) if rest.shape[-1] else rotated
-
-
 def picked_of(states: Tensor, picked: Tensor) -> Tensor:
-    """[B or 1, W, ...] at [B, P] -> [B, P, ...]."""
+    """[B, W, ...] at [B, P] -> [B, P, ...]."""
     rows = torch.arange(len(picked), device=picked.device)[:, None]
-    return states.expand(len(picked), *states.shape[1:])[rows, picked]
+    return states[rows, picked]
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float) -> Tensor:

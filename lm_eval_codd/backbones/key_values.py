@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lm_eval_codd.cuda_graphs import CudaGraphs
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,10 +22,14 @@ class KeyValues:
     Args:
         keys: a layer's [S, L, H, D]: slots, columns, heads for keys and values, width of a head.
         values: the same.
+
+    Attributes:
+        graphs: of passes that read and write this memory.
     """
 
     def __init__(self, keys: Sequence[Tensor], values: Sequence[Tensor]) -> None:
         self._keys, self._values = list(keys), list(values)
+        self.graphs = CudaGraphs()
 
     @property
     def num_columns(self) -> int:
@@ -34,6 +40,7 @@ class KeyValues:
         """Drop columns on the left, as when a canvas loses padding there. Nothing is copied or freed."""
         self._keys = [keys[:, num_columns:] for keys in self._keys]
         self._values = [values[:, num_columns:] for values in self._values]
+        self.graphs.clear()
 
     def write(self, layer: int, keys: Tensor, values: Tensor, slots: Tensor | None, columns: Tensor | None) -> None:
         """Overwrite one layer's rows `slots` [B] (None: the first B) at `columns` [B, W] (None: the first W).

@@ -18,6 +18,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from lm_eval_codd.fused import fused
+
 # A running sum that a device adds up as a tree may end a few roundings above where the last positive weight left it.
 # This share of its end is passed there all the same.
 _LARGEST_SHARE: Final = 1 - 2**-20
@@ -101,8 +103,7 @@ def draw(log_initial: Tensor, log_transitions: Tensor, log_message: Tensor, unif
     shares = uniforms.clamp(max=_LARGEST_SHARE)
     latents = [_inverse_cdf(log_initial + log_message[:, 0], shares[:, :1])]
     for t in range(1, log_message.shape[1]):
-        log_weights = log_transitions[t - 1].index_select(0, latents[-1]).add_(log_message[:, t])
-        latents.append(_inverse_cdf(log_weights, shares[:, t, None]))
+        latents.append(_next(log_transitions[t - 1], latents[-1], shares[:, t, None], log_message[:, t]))
     return torch.stack(latents, 1)
 
 
@@ -124,10 +125,18 @@ def widest(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+@fused()
+def _next(log_transition: Tensor, latents: Tensor, shares: Tensor, log_message: Tensor) -> Tensor:
+    """[B]: the latent after `latents` [B], drawn with the `shares` [B, 1]."""
+    return _inverse_cdf(log_transition.index_select(0, latents) + log_message, shares)
+
+
 def _inverse_cdf(log_weights: Tensor, shares: Tensor) -> Tensor:
     """[B]: for each row, the first index whose cumulative weight exceeds the `shares` [B, 1] of the total."""
     weights = log_weights.softmax(-1)
     cumulative = weights.cumsum(-1)
     beyond = cumulative > shares * cumulative[:, -1:]
-    # Rounding may put an index of zero weight first beyond. `argmax` takes the first of equals.
-    return torch.logical_and(beyond, weights).view(torch.uint8).argmax(-1)
+    # Rounding may put an index of zero weight first beyond. Not `argmax`, which compiled takes another of equals.
+    num_latents = weights.shape[-1]
+    latents = torch.arange(num_latents, device=weights.device)
+    return torch.where(torch.logical_and(beyond, weights), latents, num_latents).amin(-1) % num_latents

@@ -23,6 +23,7 @@ from lm_eval_codd.circuits import chain
 from lm_eval_codd.circuits.chain import widest
 from lm_eval_codd.circuits.emissions import exact_leaves, leaves, log_emission
 from lm_eval_codd.circuits.posterior import Posterior, masked_places, no_mass
+from lm_eval_codd.cuda_graphs import CudaGraphs
 
 
 class HMM:
@@ -89,6 +90,7 @@ class HMM:
         self.vocab_size = emission.shape[-1]
         self.source = source
         self._identity = identity
+        self._backwards, self._draws = CudaGraphs(), CudaGraphs()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -196,7 +198,7 @@ class HMM:
         which = None if len(evidence) == len(places) else places
 
         log_leaf, log_scale = leaves(self, evidence, which, places, observed, self.dtype)
-        log_beta, log_masses = chain.backward(*self.chain_tables(self.dtype), log_leaf)
+        log_beta, log_masses = self._backward(log_leaf)
         if not self.always_possible:
             is_lost = no_mass(log_masses) | chain.runs_out(log_beta) | chain.runs_out(log_leaf, observed[..., None] < 0)
             if len(lost := is_lost.nonzero()[:, 0]):
@@ -216,12 +218,19 @@ class HMM:
         Rows that run out of the dtype's range are run again beyond it; looking for them waits for the device, and is
         spared where the circuit is `always_possible`.
         """
-        log_beta, log_masses = chain.backward(*self.chain_tables(self.dtype), log_leaf)
+        log_beta, log_masses = self._backward(log_leaf)
         if not self.always_possible:
             lost = (no_mass(log_masses) | chain.runs_out(log_beta)).nonzero()[:, 0]
             if len(lost):
                 log_beta[lost], log_masses[lost] = self._exact_chain(log_leaf[lost].to(widest(self.device)))
         return log_beta, log_masses
+
+    def draw(self, log_message: Tensor, uniforms: Tensor) -> Tensor:
+        """[B, T] int64: `chain.draw` with these tables, of messages [B, T, H] and numbers [B, T]."""
+        return self._draws.replay(lambda *given: chain.draw(*self.log_chain_tables, *given), log_message, uniforms)
+
+    def _backward(self, log_leaf: Tensor) -> tuple[Tensor, Tensor]:
+        return self._backwards.replay(lambda leaf: chain.backward(*self.chain_tables(self.dtype), leaf), log_leaf)
 
     def _exact_chain(self, log_leaf: Tensor) -> tuple[Tensor, Tensor]:
         log_beta, log_masses = chain.backward(*self.chain_tables(log_leaf.dtype), log_leaf, chain.passed_on_exactly)

@@ -185,7 +185,7 @@ class Posterior:
             uniforms = _uniforms(self.observed.shape, generator, self.log_leaf)
         elif uniforms.shape != self.observed.shape:
             raise ValueError(f"`uniforms` has shape {list(uniforms.shape)}; it must be {list(self.observed.shape)}")
-        return chain.draw(*self.circuit.log_chain_tables, self.log_leaf + self.log_beta, uniforms)
+        return self.circuit.draw(self.log_leaf + self.log_beta, uniforms)
 
     def max(self) -> Tensor:
         """[B, T] int64: the most likely latent path of each row (Viterbi); the lowest latent on ties."""

@@ -50,6 +50,10 @@ class Tables(Protocol):
         """Log beta [B, T, H] up to a scale, and the log mass in parts [B, T], of leaves [B, T, H]."""
         ...
 
+    def draw(self, log_message: Tensor, uniforms: Tensor) -> Tensor:
+        """[B, T] int64: a latent path a row, of messages [B, T, H] and numbers [B, T] in [0, 1)."""
+        ...
+
     def stays_in_range(self, dtype: torch.dtype) -> bool:
         """Whether a dtype cannot lose a latent that matters, whatever the evidence."""
         ...

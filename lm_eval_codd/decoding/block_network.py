@@ -54,6 +54,8 @@ class GuidedBlocks:
     Blocks that are decoded are the same in both; only the prompt is masked in the second.
     """
 
+    trim = 1
+
     def __init__(
         self,
         conditional: KeptBlocks | RecomputedBlocks,
@@ -75,6 +77,8 @@ class RecomputedBlocks:
 
     Where a last block is shorter, a backbone cannot tell where blocks begin: with `says_blocks` it is told.
     """
+
+    trim = 1
 
     def __init__(self, backbone: Backbone, block_length: int, *, says_blocks: bool) -> None:
         self._says_blocks = says_blocks
@@ -102,6 +106,8 @@ class KeptBlocks:
     has been made since. A step's `parts` of `part_length` columns are computed alone, against the rest of their block
     as it was (Fast-dLLM v2's block cache, approximate).
     """
+
+    trim = 1
 
     def __init__(
         self, backbone: SplitBackbone, block_length: int, *, stores: bool, part_length: int | None = None

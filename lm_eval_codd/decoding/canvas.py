@@ -220,8 +220,8 @@ class Canvas:
         columns = self.answer_start + columns
         self.tokens.scatter_(1, columns, torch.where(commit, tokens, self.tokens.gather(1, columns)))
 
-    def keep(self, rows: Sequence[int]) -> Canvas:
-        """The canvas of the given rows only, without the padding that none of them needs."""
+    def keep(self, rows: Sequence[int], *, trim: int = 1) -> Canvas:
+        """The canvas of the given rows only, without the padding that none of them needs, if it is `trim` columns."""
         index = to_device(rows, self.tokens.device)
         picked = {name: value[index] for name, value in self._columns().items()}
         kept = replace(
@@ -233,7 +233,9 @@ class Canvas:
             answer_lengths=[self.answer_lengths[row] for row in rows],
             block_offsets=[self.block_offsets[row] for row in rows],
         )
-        kept._widen_to(max(kept.lengths, default=0))
+        needed = max(kept.lengths, default=0)
+        if self.answer_start - needed >= trim:
+            kept._widen_to(needed)
         kept._mark_padding()
         return kept
 

@@ -174,7 +174,9 @@ def stream(
                 handed_over = time.perf_counter()
                 yield Finished(index, generation, seconds)
                 clock.skip(time.perf_counter() - handed_over)
-            canvas = queue.refill(canvas.keep([row for row, number in enumerate(num_wanted) if number]))
+            canvas = queue.refill(
+                canvas.keep([row for row, number in enumerate(num_wanted) if number], trim=network.trim)
+            )
             continue
         step = Step.of(canvas, look, num_wanted, blocks, num_open, *of_parts)
         source = network.logits(canvas, step)

@@ -16,7 +16,7 @@ from lm_eval_codd.backbones.full_pass import FullPass, Head, splits
 from lm_eval_codd.decoding.block_network import make_block_network
 from lm_eval_codd.decoding.logits import Logits, guided
 from lm_eval_codd.decoding.shadow_network import ShadowNetwork
-from lm_eval_codd.decoding.slots import Slots
+from lm_eval_codd.decoding.slots import NARROWER_CACHE, Slots
 from lm_eval_codd.settings import SHIFTED
 from lm_eval_codd.transfer import to_device
 
@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 
 class Network(Protocol):
-    """Gives a step its logits, counted as one evaluation a row."""
+    """Gives a step its logits, counted as one evaluation a row.
+
+    trim: how many columns of padding that no row needs are worth a narrower canvas.
+    """
+
+    trim: int
 
     def logits(self, canvas: Canvas, step: Step) -> Logits:
         """[N, V] float32 at the step's positions."""
@@ -53,6 +58,8 @@ def make_network(backbone: Backbone, config: DecodingConfig, *, stores: bool = F
 class Direct:
     """The whole canvas, every step."""
 
+    trim = 1
+
     def __init__(self, backbone: Backbone) -> None:
         self._full_pass = FullPass(backbone)
 
@@ -67,6 +74,8 @@ class Guided:
 
     Both halves go through the network in one evaluation.
     """
+
+    trim = 1
 
     def __init__(self, backbone: Backbone, cfg_scale: float) -> None:
         self._full_pass, self._cfg_scale = FullPass(backbone), cfg_scale
@@ -89,6 +98,8 @@ class Cached:
     stays as it was. Rows stand at blocks of their own, so an evaluation may take two passes: one over the rows that
     begin a block, one over the others.
     """
+
+    trim = NARROWER_CACHE
 
     def __init__(self, backbone: Backbone, config: DecodingConfig) -> None:
         if not splits(backbone):

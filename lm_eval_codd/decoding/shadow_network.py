@@ -25,6 +25,8 @@ class ShadowNetwork:
     not see the shadow, so what is masked there is predicted as it is without one.
     """
 
+    trim = 1
+
     def __init__(self, backbone: Backbone, config: DecodingConfig) -> None:
         if not splits(backbone):
             raise ValueError(

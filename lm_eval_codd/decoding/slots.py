@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.transfer import to_device
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from lm_eval_codd.decoding.canvas import Canvas
     from lm_eval_codd.decoding.protocols import KeyValues, SplitBackbone
+
+
+# Columns by which a canvas gets narrower at once: each time, what was captured of the cache (`CudaGraphs`) is lost.
+NARROWER_CACHE: Final = 32
 
 
 class Slots:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lm_eval_codd import DecodingConfig, Generation
     from lm_eval_codd.circuits import HMM
 
+# Forward passes before what is timed: the first ones compile kernels and capture graphs.
+WARM_UP: Final = 4
 _MODES: Final = {
     "prefix": {"cache": "prefix"},
     "dual": {"cache": "dual"},
@@ -41,6 +43,7 @@ class Bench:
         circuit: None leaves circuits out.
         timed_steps: of decodes without early end; the rest is scaled.
         rounds: how often what is compared is timed, in turn; the fastest counts.
+        rounds_of_modes: how often the requests are decoded one after the other with caches and thresholds.
     """
 
     workload: Workload
@@ -49,6 +52,7 @@ class Bench:
     circuit: HMM | None
     timed_steps: int
     rounds: int
+    rounds_of_modes: int
 
     def scaled(self, num_steps: int) -> str:
         """How a decode without early end was timed."""
@@ -69,7 +73,7 @@ def against_official(bench: Bench, ceilings: Ceilings) -> tuple[Run, list[Row]]:
     """Exact mode with and without early end against the official loop. Also gives the run with early end."""
     workload, config, how = bench.workload, bench.config, bench.scaled(bench.timed_steps)
     to_the_end = replace(config, stop_at_eos=False)
-    workload.decode(config, num_forward=1)
+    workload.decode(config, num_forward=WARM_UP)
     _official(bench, None, num_steps=1)
     official, exact, whole = [], [], []
     for _ in range(bench.rounds):
@@ -109,6 +113,7 @@ def with_circuit(bench: Bench, circuit: HMM, ceilings: Ceilings) -> Iterator[Row
     single = circuit.to(torch.float32)  # the official tables are
     _official(bench, single, num_steps=1)
     official, answer = _official(bench, single, num_steps=num_steps)
+    workload.decode(config, circuit, num_forward=min(config.num_steps, config.num_steps // config.num_blocks))
     say(f"exact mode with a circuit, {len(workload.prompts)} requests")
     ours = _measured(bench, lambda: workload.decode(config, circuit))
     workload.check_ends(ours.run.outputs)
@@ -128,14 +133,21 @@ def approximate_modes(bench: Bench) -> Iterator[Row]:
     modes = [(name, settings, None) for name, settings in _MODES.items()]
     if bench.circuit is not None:
         modes.append(("dual_threshold_circuit", _MODES["dual_threshold"], bench.circuit))
-    make_sure(bench.workload.backbone, bench.config.seed)
-    say(f"exact mode on weights that are surer, {len(bench.workload.prompts)} requests")
-    exact = bench.workload.decode(bench.config)
-    yield Row("decode.modes.exact.tokens_per_second", _tokens_per_second(exact), "tokens/s")
+    workload = bench.workload
+    make_sure(workload.backbone, bench.config.seed)
+    # Several batches one after the other, so that rows are at blocks of their own, as in a long run.
+    prompts = [prompt for _ in range(bench.rounds_of_modes) for prompt in workload.prompts]
+    say(f"exact mode on weights that are surer, {len(prompts)} requests")
+    exact = workload.decode(bench.config, prompts=prompts)
+    yield Row(
+        "decode.modes.exact.tokens_per_second", _tokens_per_second(exact), "tokens/s", note=f"{len(prompts)} requests"
+    )
     for name, settings, circuit in modes:
-        say(f"mode {name}, {len(bench.workload.prompts)} requests")
-        run = bench.workload.decode(replace(bench.config, **settings), circuit)
-        bench.workload.check_ends(run.outputs)
+        config = replace(bench.config, **settings)
+        say(f"mode {name}, {len(prompts)} requests")
+        workload.decode(config, circuit, num_forward=WARM_UP)
+        run = workload.decode(config, circuit, prompts=prompts)
+        workload.check_ends(run.outputs)
         ratio = _tokens_per_second(run) / _tokens_per_second(exact)
         note = "as sure as the random weights are made" if "threshold" in settings else ""
         yield Row(f"decode.modes.{name}.tokens_per_second_ratio", ratio, "x", note="against exact mode, no circuit")
@@ -185,15 +197,14 @@ def _official(bench: Bench, circuit: HMM | None, *, num_steps: int) -> tuple[Run
 
 
 def _measured(bench: Bench, decode: Callable[[], Run]) -> Measured:
-    """Timed, with its parts; on a GPU those come from a second run, because their boundaries cost time there."""
+    """Timed, with its parts and on a GPU its memory."""
     backbone = bench.workload.backbone
-    run = peak = None
-    if backbone.device.type == "cuda":
+    on_gpu = backbone.device.type == "cuda"
+    if on_gpu:
         torch.cuda.reset_peak_memory_stats(backbone.device)
-        run, peak = decode(), torch.cuda.max_memory_allocated(backbone.device)
     with watched(backbone, bench.shape) as found:
-        watched_run = decode()
-    return Measured(run or watched_run, found, peak)
+        run = decode()
+    return Measured(run, found, torch.cuda.max_memory_allocated(backbone.device) if on_gpu else None)
 
 
 def _figures(name: str, bench: Bench, measured: Measured) -> Iterator[Row]:

@@ -29,6 +29,7 @@ class Preset:
     Attributes:
         pc_frac: mask ratio below which the circuit acts.
         answer_length: tokens of an answer: its end is forced there.
+        rounds_of_modes: how often the requests are decoded one after the other with caches and thresholds.
     """
 
     shape: Shape
@@ -42,6 +43,7 @@ class Preset:
     requests: int = 8
     batch_size: int = 8
     num_latents: int = 1024
+    rounds_of_modes: int = 1
     device: str = "cpu"
     goals: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -73,6 +75,7 @@ PRESETS: Final = {
         shape=Shape(layers=32, width=4096, heads=32, mlp=12288, vocab_size=126464),
         dtype=torch.bfloat16,
         num_steps=256,
+        rounds_of_modes=4,
         device="cuda",
         goals={
             "decode.samples_per_second_ratio": ">= 4",
@@ -159,6 +162,7 @@ def _set_up(preset: Preset, device: torch.device, arguments: argparse.Namespace)
         circuit=circuit,
         timed_steps=arguments.timed_steps or (steps_of_answer if device.type == "cpu" else config.num_steps),
         rounds=arguments.rounds,
+        rounds_of_modes=preset.rounds_of_modes,
     )
 
 

@@ -55,6 +55,9 @@ class Stopwatch:
         self._patched.append((owner, name, vars(owner)[name]))
         setattr(owner, name, value)
 
+    def settle(self) -> None:
+        """Have all `seconds` there, once everything was measured."""
+
     def _watched(self, function: Callable, part: str) -> Callable:
         @functools.wraps(function)
         def watched(*args: Any, **kwargs: Any) -> Any:

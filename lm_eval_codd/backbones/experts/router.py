@@ -45,7 +45,7 @@ class Router:
         self._gates = {
             index: _Gate(layer.mlp.gate, device, routing.factors)
             for index, (layer, device) in enumerate(zip(layers, devices, strict=True))
-            if _has_experts(layer.mlp)
+            if has_experts(layer.mlp)
         }
 
     def start(self, tokens: Tensor, real: Tensor | None) -> Routed:
@@ -106,7 +106,8 @@ class Routed:
         return self._router.mix(index, mlp, hidden, self._valid.to(hidden.device), self._k.to(hidden.device))
 
 
-def _has_experts(mlp: Any) -> bool:
+def has_experts(mlp: Any) -> bool:
+    """Whether a layer's MLP is a router with experts."""
     return hasattr(mlp, "experts") and hasattr(mlp, "gate")
 
 

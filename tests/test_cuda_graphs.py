@@ -1,0 +1,77 @@
+"""Batches are filled up, captured at their second call, and cut again; captures themselves need a GPU (test_gpu.py)."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from lm_eval_codd import cuda_graphs
+from lm_eval_codd.cuda_graphs import CudaGraphs
+
+
+class TestFilling:
+    @pytest.mark.parametrize(("number", "filled"), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (7, 8), (9, 12), (13, 16)])
+    def test_few_sizes_do_for_all(self, number: int, filled: int):
+        assert cuda_graphs._rounded_up(number) == filled
+
+    def test_no_batch_grows_by_more_than_half(self):
+        for number in range(1, 200):
+            assert number <= cuda_graphs._rounded_up(number) <= 1.5 * number
+
+
+class TestReplay:
+    @pytest.fixture
+    def captured(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """A stand-in for the GPU: rows of each capture, which its replay computes again on the kept arguments."""
+        sizes: list[int] = []
+
+        def capture(self: CudaGraphs, function: Any, arguments: Any) -> Any:
+            kept = [None if each is None else each.clone() for each in arguments]
+            sizes.append(len(kept[0]))
+            result = function(*kept)
+
+            def replay() -> None:
+                for old, new in zip(result, function(*kept), strict=True):
+                    old.copy_(new)
+
+            return SimpleNamespace(graph=SimpleNamespace(replay=replay), arguments=kept, result=result)
+
+        monkeypatch.setattr(CudaGraphs, "_capture", capture)
+        monkeypatch.setattr(cuda_graphs, "_can_replay", lambda _: True)
+        return sizes
+
+    def test_it_gives_what_the_function_gives(self, captured: list[int]):
+        graphs = CudaGraphs()
+        for number in (8, 5, 6, 7, 5, 1, 1, 8, 3, 3):
+            values, weights = torch.randn(number, 4), torch.randn(number, 1)
+            scaled, total = graphs.replay(_scale, values, weights, None)
+            assert torch.equal(scaled, values * weights)
+            assert torch.equal(total, values.sum(1))
+        assert captured == [6, 8, 1, 3]
+
+    def test_a_result_stays_when_the_next_one_comes(self, captured: list[int]):
+        graphs, ones = CudaGraphs(), torch.ones(2, 4)
+        results = [graphs.replay(_scale, factor * ones, ones[:, :1], None)[0] for factor in (1, 2, 3)]
+        assert [float(result[0, 0]) for result in results] == [1, 2, 3]
+
+    def test_only_the_latest_are_kept(self, captured: list[int]):
+        graphs = CudaGraphs()
+        for width in range(1, 40):
+            for _ in range(2):
+                graphs.replay(_scale, torch.ones(2, width), torch.ones(2, 1), None)
+        assert len(graphs._graphs) == cuda_graphs._MOST
+
+    def test_what_was_cleared_is_captured_anew(self, captured: list[int]):
+        graphs = CudaGraphs()
+        for _ in range(2):
+            for _ in range(3):
+                graphs.replay(_scale, torch.ones(2, 4), torch.ones(2, 1), None)
+            graphs.clear()
+        assert captured == [2, 2]
+
+
+def _scale(values: torch.Tensor, weights: torch.Tensor, _: None) -> tuple[torch.Tensor, torch.Tensor]:
+    return values * weights, values.sum(1)
