@@ -101,9 +101,10 @@ def draw(log_initial: Tensor, log_transitions: Tensor, log_message: Tensor, unif
         uniforms: [B, T] in [0, 1).
     """
     shares = uniforms.clamp(max=_LARGEST_SHARE)
-    latents = [_inverse_cdf(log_initial + log_message[:, 0], shares[:, :1])]
+    order = torch.arange(len(log_initial), device=log_initial.device)
+    latents = [_inverse_cdf(log_initial + log_message[:, 0], shares[:, :1], order)]
     for t in range(1, log_message.shape[1]):
-        latents.append(_next(log_transitions[t - 1], latents[-1], shares[:, t, None], log_message[:, t]))
+        latents.append(_next(log_transitions[t - 1], latents[-1], shares[:, t, None], order, log_message[:, t]))
     return torch.stack(latents, 1)
 
 
@@ -126,17 +127,18 @@ def widest(device: torch.device) -> torch.dtype:
 
 
 @fused()
-def _next(log_transition: Tensor, latents: Tensor, shares: Tensor, log_message: Tensor) -> Tensor:
+def _next(log_transition: Tensor, latents: Tensor, shares: Tensor, order: Tensor, log_message: Tensor) -> Tensor:
     """[B]: the latent after `latents` [B], drawn with the `shares` [B, 1]."""
-    return _inverse_cdf(log_transition.index_select(0, latents) + log_message, shares)
+    return _inverse_cdf(log_transition.index_select(0, latents) + log_message, shares, order)
 
 
-def _inverse_cdf(log_weights: Tensor, shares: Tensor) -> Tensor:
-    """[B]: for each row, the first index whose cumulative weight exceeds the `shares` [B, 1] of the total."""
+def _inverse_cdf(log_weights: Tensor, shares: Tensor, order: Tensor) -> Tensor:
+    """[B]: for each row, the first index whose cumulative weight exceeds the `shares` [B, 1] of the total.
+
+    `order` are all indices [H]; the last one comes out where weights are NaN.
+    """
     weights = log_weights.softmax(-1)
     cumulative = weights.cumsum(-1)
     beyond = cumulative > shares * cumulative[:, -1:]
     # Rounding may put an index of zero weight first beyond. Not `argmax`, which compiled takes another of equals.
-    num_latents = weights.shape[-1]
-    latents = torch.arange(num_latents, device=weights.device)
-    return torch.where(torch.logical_and(beyond, weights), latents, num_latents).amin(-1) % num_latents
+    return torch.where(torch.logical_and(beyond, weights), order, order[-1:]).amin(-1)
