@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from lm_eval_codd.reporting.cells import BASE
 from lm_eval_codd.reporting.clustered import Estimate, clustered_mean, quantile_of_t
 from lm_eval_codd.reporting.pairs import LEVEL
 from lm_eval_codd.reporting.repeated import AXES, Family, Method, Versus, compare, families, ranks
@@ -70,25 +71,39 @@ def _scores(family: Family) -> Table:
 def _comparisons(family: Family, found: Sequence[Versus]) -> Table:
     notes, axis, axes = Footnotes(), family.axis, AXES[family.axis][1]
     adjusted = iter(holm([versus.over_all.p for versus in found if versus.over_all is not None]))
-    rows = []
+    rows, answers = [], []
     for versus in found:
         first, second = _names(versus)
         each = [_difference(versus.differences[value], notes) for value in family.values]
         row = [f"{second} over {first}", f"{versus.wins} of {len(family.values)}", *each]
-        over_all = versus.over_all
+        over_all, asked = versus.over_all, f"{second} beats {first}"
         if over_all is None:
             rows.append([*row, *[MISSING] * 5])
-            continue
-        low, high = over_all.interval()
-        seen_from = 100 * quantile_of_t(1 - LEVEL / 2, max(1, over_all.clusters - 1)) * over_all.stderr
-        interval = f"{points(low)} to {points(high)}"
-        tests = [probability(over_all.p), probability(next(adjusted))]
-        rows.append([*row, points(over_all.mean), interval, f"{seen_from:.2f}", *tests])
+            answer = f"cannot tell whether {asked}: not under all {axes} could they be compared"
+        else:
+            p = next(adjusted)
+            seen_from = 100 * quantile_of_t(1 - LEVEL / 2, max(1, over_all.clusters - 1)) * over_all.stderr
+            interval = " to ".join(map(points, over_all.interval()))
+            tests = [probability(over_all.p), probability(p)]
+            rows.append([*row, points(over_all.mean), interval, f"{seen_from:.2f}", *tests])
+            answer = _answer(asked, over_all.mean, p, versus.wins == len(family.values), f"{seen_from:.2f}")
+            answer += f": {points(over_all.mean)} points over all ({interval}), ahead in {row[1]} {axes}"
+        if len(found) == 1 or (versus.first[0] == versus.second[0] and BASE in (versus.first[1], versus.second[1])):
+            answers.append(answer)
     header = ["ahead", f"in {axes}", *(f"{axis} {value}" for value in family.values)]
     header += ["over all", "95% interval", "seen from", "p", "p (Holm)"]
     title = f"{family.title}: {place_of(family)}, does it hold whatever the {axis}? Differences in points"
     legend = _LEGEND.format(axis=axis, axes=axes, level=LEVEL)
-    return Table(title, header, rows, 1, [*legend_of([family.column]), legend, *notes.lines()])
+    return Table(title, header, rows, 1, [*legend_of([family.column]), *answers, legend, *notes.lines()])
+
+
+def _answer(asked: str, mean: float, p: float, is_ahead_in_each: bool, seen_from: str) -> str:
+    """The title's question answered in a sentence, of a comparison whose p is Holm's."""
+    if p >= LEVEL:
+        return f"cannot tell whether {asked}, where a difference from {seen_from} on would have been significant"
+    if mean < 0:
+        return f"no, the other way round than {asked}"
+    return f"yes, {asked} under each" if is_ahead_in_each else f"over all, but not under each, {asked}"
 
 
 def _names(versus: Versus) -> tuple[str, str]:

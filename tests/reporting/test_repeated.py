@@ -51,6 +51,33 @@ class TestTemplates:
         assert row[:6] == ["CoDD (low_confidence) over base", "2 of 3", "+20.00", "+10.00", "-5.00", "+8.33"]
         assert list(compared.header[:2]) == ["ahead", "in templates"]
 
+    @pytest.mark.parametrize(
+        ("codd", "answer"),
+        [
+            ((60, 60, 60), "yes, CoDD (low_confidence) beats base under each: +20.00 points over all ("),
+            ((70, 70, 38), "over all, but not under each, CoDD (low_confidence) beats base: +19.33 points over all ("),
+            ((20, 20, 20), "no, the other way round than CoDD (low_confidence) beats base: -20.00 points over all ("),
+            ((40, 40, 41), "cannot tell whether CoDD (low_confidence) beats base, where a difference from 0.66 on "),
+        ],
+    )
+    def test_answer_the_titles_question_in_a_sentence(self, tmp_path, codd, answer):
+        for template, right in zip(("paper", "stock", "wording"), codd, strict=True):
+            under(tmp_path, template, [1] * 40 + [0] * 60)
+            under(tmp_path, template, [1] * right + [0] * (100 - right), circuit=PC)
+        _, compared = tables(tmp_path)
+        assert compared.title.endswith("does it hold whatever the template? Differences in points")
+        (said,) = [note for note in compared.notes if note.startswith(answer)]
+        assert said.endswith(f"ahead in {sum(right > 40 for right in codd)} of 3 templates")
+
+    def test_that_cannot_be_compared_are_no_answer(self, results):
+        under(results, "marker", [1] * 50 + [0] * 50)
+        under(results, "marker", [1] * 50 + [0] * 50, circuit=PC, prompt="another {}")
+        _, compared = tables(results)
+        assert (
+            "cannot tell whether CoDD (low_confidence) beats base: not under all templates could they be compared"
+            in compared.notes
+        )
+
     def test_the_error_over_all_is_clustered_by_document(self, results):
         (family,) = families(group_runs(read_folder(results).runs))
         (versus,) = compare(family)
