@@ -18,7 +18,7 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from lm_eval_codd import decoding
-from tests.models import stock_tasks
+from tests.models import stock_tasks, tiny_dit
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -191,3 +191,18 @@ def decoded(monkeypatch):
 
     monkeypatch.setattr(decoding, "stream", spy)
     return prompts
+
+
+@pytest.fixture(scope="session")
+def dit_folders(golden_dir, tmp_path_factory):
+    """name -> a checkpoint with its begin token and a tokenizer."""
+    root = tmp_path_factory.mktemp("dit")
+    made = {name: tiny_dit.write_checkpoint(golden_dir, root / name, name) for name in tiny_dit.NAMES}
+    for folder in made.values():
+        tiny_dit.write_tokenizer(folder)
+        path = f"{folder}/config.json"
+        with open(path) as file:
+            fields = json.load(file)
+        with open(path, "w") as file:
+            json.dump({**fields, "bos_token_id": tiny_dit.BEGIN, "eos_token_id": tiny_dit.BEGIN}, file)
+    return made

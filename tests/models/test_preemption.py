@@ -12,7 +12,7 @@ from lm_eval_codd.decoding import Generation
 from lm_eval_codd.models.journal import Journal
 from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.models.preemption import Preempted, keeping_answers
-from tests.models.test_journal import answer, key, opened
+from tests.models.journals import answer, key, opened
 
 SHORT = {"num_steps": 4, "gen_length": 16, "block_length": 8, "device": "cpu", "batch_size": 1}
 PROMPTS = ["a", "bb bb", "c" * 9, "d" * 9, "e"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from lm_eval.api.instance import Instance
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
@@ -16,6 +19,7 @@ FOLDERS = {"duo": "hf-duo-tiny", "dit_ar": "hf-ar-tiny"}
 # What a folder is taken for.
 ALGO = {"sedd": {"algo": "sedd"}, "d3pm": {"algo": "d3pm"}}
 NAMES = ("duo", "mdlm", "sedd", "d3pm", "dit_ar")
+SETTINGS = {"num_steps": 6, "num_samples": 3, "device": "cpu", "seed": 7}
 
 _TASKS = {
     "windows": """
@@ -115,3 +119,27 @@ def write_checkpoint(golden_dir: Path, folder: Path, name: str) -> str:
     if not (folder / "model.safetensors").is_file():
         shutil.copy(golden_dir / "dit" / "hf-duo-tiny" / "model.safetensors", folder)
     return str(folder)
+
+
+def of(name: str) -> dict[str, Any]:
+    """Settings of a model; ar reads none of diffusions."""
+    unread = ("num_steps", "num_samples") if name == "dit_ar" else ()
+    return {**{key: value for key, value in SETTINGS.items() if key not in unread}, **ALGO.get(name, {})}
+
+
+def asked(kind: str, *arguments: Any, index: int = 0, repeats: int = 1) -> Instance:
+    """One request of lm-eval."""
+    return Instance(
+        request_type=kind,
+        doc={},
+        arguments=arguments,
+        idx=0,
+        metadata=("tiny", index, repeats),
+        task_name="tiny",
+        doc_id=index,
+    )
+
+
+def drawn(lm: Any, prompts: Sequence[str], **kwargs: Any) -> list[str]:
+    """Answers to prompts, one a document."""
+    return lm.generate_until([asked("generate_until", prompt, kwargs, index=i) for i, prompt in enumerate(prompts)])
