@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from lm_eval_codd.catalogue import TASK_PREFIX
+from lm_eval_codd.catalogue import TASK_PREFIX, short_name
 from lm_eval_codd.registration import tasks_dir
 
 __all__ = ["PAPER", "TEMPLATE", "changes_of", "check_template", "templates_of"]
@@ -54,8 +54,9 @@ def check_template(task: str, name: str, given: str) -> None:
 
 @functools.cache
 def _read(task: str) -> Mapping[str, Mapping[str, Any]]:
-    path: Path = tasks_dir() / task.removeprefix(TASK_PREFIX) / _FILE
-    if not path.is_file():
+    is_own = task.startswith(TASK_PREFIX) or short_name(task) is not None
+    path = _folder(task.removeprefix(TASK_PREFIX)) / _FILE
+    if not (is_own and path.is_file()):
         return {}
     import yaml
 
@@ -64,3 +65,10 @@ def _read(task: str) -> Mapping[str, Mapping[str, Any]]:
         if unknown := set(parts) - _PARTS - {_WHAT}:
             raise ValueError(f"{path}: `{name}` replaces {', '.join(sorted(unknown))}; it may replace {sorted(_PARTS)}")
     return found
+
+
+def _folder(name: str) -> Path:
+    """The folder of a task: of its own name, else of the family of tasks that its name begins with."""
+    while not (folder := tasks_dir() / name).is_dir() and "_" in name:
+        name = name.rpartition("_")[0]
+    return folder

@@ -67,16 +67,15 @@ class RevisionTask(ProgramTask):
         rows = [{"dataset": cell.dataset, **{column: row[column] for column in kept}} for row in failing]
         self.dataset = {self.config.test_split: datasets.Dataset.from_list(rows)}
 
-
-def doc_to_text(doc: Mapping[str, Any]) -> str:
-    """What the model is to revise, for `lm_eval_codd.models.drafts`."""
-    asked = {
-        "context": f"{doc['function_head']}\n",
-        "draft": doc["buggy_body"],
-        "rounds": ROUNDS,
-        "positions": list(doc["error_positions"]),
-    }
-    return json.dumps(asked)
+    def doc_to_text(self, doc: Mapping[str, Any], doc_to_text: Any = None) -> str:
+        """What the model is to revise, for `lm_eval_codd.models.drafts`; the task's file says what stands before it."""
+        asked = {
+            "context": super().doc_to_text(doc, doc_to_text),
+            "draft": doc["buggy_body"],
+            "rounds": ROUNDS,
+            "positions": list(doc["error_positions"]),
+        }
+        return json.dumps(asked)
 
 
 def run_rounds(responses: Iterable[Sequence[str]], docs: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:

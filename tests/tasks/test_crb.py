@@ -11,6 +11,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval_codd.benchmarks import DataError
 from lm_eval_codd.code_revision import inputs as inputs_module
 from lm_eval_codd.code_revision.cells import CELLS, NUMBERS, Cell
+from lm_eval_codd.templates import templates_of
 
 NAME = "codd_crb_humaneval_operator_1"
 CELL = Cell("human-eval", "operator", 1)
@@ -49,8 +50,8 @@ def data_dir(tmp_path, monkeypatch):
 def load(data_dir, tasks_dir):
     """A function (inputs, name) -> the task."""
 
-    def run(inputs=None, name=NAME):
-        metadata = {} if inputs is None else {"inputs": str(inputs)}
+    def run(inputs=None, name=NAME, **metadata):
+        metadata |= {} if inputs is None else {"inputs": str(inputs)}
         manager = TaskManager(include_defaults=False, include_path=str(tasks_dir), metadata=metadata)
         return manager.load([name])["tasks"][name]
 
@@ -205,6 +206,25 @@ class TestRequest:
         assert asked == {"context": f"{HEAD}\n", "draft": "    return x - y\n", "rounds": 4, "positions": [3]}
         # Which models that do not revise drafts stop at.
         assert task.config.generation_kwargs["draft"] is True
+
+    @pytest.mark.parametrize(
+        ("template", "context"),
+        [
+            ("paper", f"{HEAD}\n"),
+            ("wording", f"# Correct the body of this function.\n{HEAD}\n"),
+            ("marker", f"```python\n{HEAD}\n"),
+            ("newlines", f"\n\n{HEAD}\n"),
+        ],
+    )
+    def test_has_another_text_before_the_same_draft_under_a_template(self, load, made, template, context):
+        usual, task = load(made(MADE)), load(made(MADE), template=template)
+        assert (usual.config.metadata["template"], task.config.metadata["template"]) == ("paper", template)
+        asked, otherwise = (json.loads(one.doc_to_text(one.test_docs()[0])) for one in (usual, task))
+        assert otherwise == {**asked, "context": context}
+
+    def test_has_the_same_templates_in_every_cell(self):
+        wanted = ["paper", "wording", "marker", "newlines"]
+        assert all(list(templates_of(f"codd_{cell.slug}")) == wanted for cell in CELLS)
 
 
 class TestScores:

@@ -6,10 +6,13 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 from lm_eval_codd import templates
-from lm_eval_codd.templates import changes_of, templates_of
+from lm_eval_codd.catalogue import COUPLING_CONTROL, COUPLING_JOINT, task_name
+from lm_eval_codd.templates import changes_of, check_template, templates_of
 
-TASKS = ("codd_gsm8k", "codd_math500", "codd_gpqa", "codd_mbpp")
+TASKS = ("codd_gsm8k", "codd_math500", "codd_gpqa", "codd_mbpp", "codd_humaneval")
 VARIANTS = ("wording", "marker", "newlines")
+# What every question about dependent tokens says of the form of its answer.
+SAID = "Write the answer alone, on one line."
 
 
 @pytest.fixture
@@ -90,11 +93,58 @@ def test_the_demo_has_three_in_words_of_its_own(load):
         assert tokenizer.unk_token_id not in ids
 
 
+COUPLING = [task_name(name) for name in (*COUPLING_JOINT, *COUPLING_CONTROL)]
+
+
+@pytest.mark.parametrize("name", COUPLING)
+class TestDependentTokens:
+    def test_are_asked_for_in_four_ways_that_differ_as_they_say(self, load, name):
+        assert list(templates_of(name)) == ["paper", *VARIANTS]
+        usual, *others = (self.prompts(load(name, template)) for template in templates_of(name))
+        wording, marker, newlines = others
+        assert len({*usual, *wording, *marker, *newlines}) == 4 * len(usual)
+        assert [text.replace("Write one line with the answer alone.", SAID) for text in wording] == usual
+        assert [text.replace("Answer:\n", "Answer: ").rstrip(" ") for text in marker] == usual
+        assert [text.replace(f"{SAID}\n\n", SAID) for text in newlines] == usual
+        assert all(text.endswith("\nAnswer:\n") and text.count("Answer:\n") == 3 for text in marker)
+
+    def test_have_a_right_answer_that_stays_right(self, load, score, name):
+        for template in templates_of(name):
+            task = load(name, template)
+            answers = [doc["answer"] for doc in task.eval_docs]
+            assert score(task, answers)["correct,none"] == 1.0
+
+    def prompts(self, task):
+        return [task.doc_to_text(doc) for doc in task.eval_docs]
+
+
+def test_dependent_tokens_are_asked_for_in_words_that_the_demos_model_knows(load):
+    from lm_eval_codd.backbones.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer("demo_coupling", "llada")
+    for name in COUPLING:
+        task = load(name, "wording")
+        ids = tokenizer.encode(task.doc_to_text(task.eval_docs[0]), add_special_tokens=False)
+        assert tokenizer.unk_token_id not in ids
+
+
 def test_a_task_without_templates_says_so(load):
-    assert templates_of("codd_humaneval") == {}
-    with pytest.raises(ValueError, match="`--metadata template=stock`: codd_humaneval has no templates beside `paper`"):
-        load("codd_humaneval", "stock")
-    assert "template" not in load("codd_humaneval", None).config.metadata
+    assert templates_of("codd_humaneval_10") == {}
+    with pytest.raises(ValueError, match=r"`--metadata template=stock`: codd_humaneval_10 has no templates beside"):
+        load("codd_humaneval_10", "stock")
+    assert "template" not in load("codd_humaneval_10", None).config.metadata
+
+
+@pytest.mark.parametrize("task", ["gsm8k", "gsm8k_cot", "humaneval_instruct", "coupling"])
+def test_lm_evals_own_tasks_have_none(task):
+    with pytest.raises(ValueError, match=f"--template wording: {task} has no templates beside `paper`"):
+        check_template(task, "wording", "--template wording")
+
+
+def test_no_description_is_cut_off_by_a_comment(tasks_dir):
+    for path in tasks_dir.glob("*/templates.yaml"):
+        for line in path.read_text().splitlines():
+            assert line.startswith("#") or " #" not in line or line.partition(": ")[2].startswith('"'), (path, line)
 
 
 def test_a_template_that_changes_how_answers_are_read_is_none(tmp_path, monkeypatch):
