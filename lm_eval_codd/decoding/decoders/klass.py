@@ -63,6 +63,9 @@ class Klass:
         self._width = config.gen_length // num_blocks
         self._num_places = min(2 * self._width, config.gen_length)
         self._steps_of_block = config.steps // num_blocks
+        # Of what is ready, which may be less than the table says. A step a token is enough but for predicted masks,
+        # which stay.
+        self._may_run_out_of_steps = config.steps < config.gen_length
         base, extra = divmod(self._width, self._steps_of_block)
         table = [base + (step < extra) for step in range(self._steps_of_block)]
         self._quota = to_device(table if config.goes_by_blocks else [1] * len(table), device)
@@ -100,8 +103,9 @@ class Klass:
         score = self._score(step, logits) if self._is_dreams else confidence
         surest_ones = surest(torch.where(score.isnan(), -torch.inf, score), here, step.budget)
         commit = torch.where(ready.any(dim=1, keepdim=True), ready, surest_ones)
-        is_last = step.number % self._steps_of_block == self._steps_of_block - 1
-        commit = torch.where(is_last[:, None], here, commit)
+        if self._may_run_out_of_steps:
+            is_last = step.number % self._steps_of_block == self._steps_of_block - 1
+            commit = torch.where(is_last[:, None], here, commit)
         state = {
             _BEFORE: distributions,
             _STABLE_FOR: canvas.state[_STABLE_FOR].scatter(1, step.columns, stable_for),
