@@ -12,6 +12,8 @@ FAMILY_TITLES: Final[Mapping[str, str]] = {"llada": "LLaDA", "dream": "Dream", "
 # Algorithms of the DiT family.
 DIT_TITLES: Final[Mapping[str, str]] = {"duo": "DUO", "mdlm": "MDLM", "sedd": "SEDD", "d3pm": "D3PM", "ar": "AR"}
 COUPLING: Final = "coupling"
+# DiffusionGemma, which transformers' own `generate` decodes.
+NATIVE: Final = "diffusion_gemma"
 # By algorithm, the model of lm-eval.
 DIT_MODELS: Final[Mapping[str, str]] = {**{name: name for name in ("duo", "mdlm", "sedd", "d3pm")}, "ar": "dit_ar"}
 DEFAULT_CHECKPOINTS: Final[Mapping[str, str]] = {

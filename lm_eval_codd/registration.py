@@ -25,6 +25,7 @@ MODELS: Final = {
     "dit_ar": "lm_eval_codd.models.dit_lm:DiTAR",
     "dlm": "lm_eval_codd.models.dit_lm:DLM",
     "coupling": "lm_eval_codd.models.coupling_lm:CouplingLM",
+    "diffusion_gemma": "lm_eval_codd.models.native_lm:DiffusionGemma",
 }
 
 

@@ -83,7 +83,7 @@ MAY_IMPORT = {
             "circuits",
             "decoding",
         ),
-        *("code_revision", "likelihood", "task_files", "disk", "carried", "dit", "latent"),
+        *("code_revision", "likelihood", "task_files", "disk", "carried", "dit", "latent", "noise"),
     },
     "gap": {"settings", "backbones", "circuits", "likelihood", "training", "columns", "outputs", "command_line"},
     "training": {"settings", "backbones", "circuits", "outputs", "command_line", "tensor_files"},

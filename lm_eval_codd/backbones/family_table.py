@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd.backbones.registry import LAYOUTS
+from lm_eval_codd.backbones.registry import LAYOUTS, WRAPPED
 from lm_eval_codd.settings import DecodingConfig
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.layout import Layout
 
+_NO_GOLDEN: Final = "no golden (unsupported)"
 _HEAD: Final = (
     "family",
     "such as",
@@ -26,7 +27,8 @@ _HEAD: Final = (
 
 def family_table() -> str:
     """A row a layout, in Markdown."""
-    rows = [_HEAD, ("---",) * len(_HEAD), *(_row(layout) for layout in LAYOUTS)]
+    wrapped = [_row_of_wrapped(model_type) for model_type in WRAPPED]
+    rows = [_HEAD, ("---",) * len(_HEAD), *(_row(layout) for layout in LAYOUTS), *wrapped]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -44,7 +46,7 @@ def decoding_of(layout: Layout, attention: str = "full") -> str:
 
 def checked_of(layout: Layout) -> str:
     """Which outputs of the authors' code are equal here, on tiny random weights."""
-    return " and ".join(layout.goldens) or "no golden (unsupported)"
+    return " and ".join(layout.goldens) or _NO_GOLDEN
 
 
 def _row(layout: Layout) -> tuple[str, ...]:
@@ -62,6 +64,13 @@ def _row(layout: Layout) -> tuple[str, ...]:
         attention = f"full; in blocks where `{layout.blocks_if_named}` is in the name (`rule={layout.blocks_if_named}`)"
     computed = f"`{layout.architecture}`" + (", shifted" if layout.scored_by_previous else "")
     return layout.family, layout.examples, mark, computed, attention, decoding_of(layout), checked_of(layout)
+
+
+def _row_of_wrapped(model_type: str) -> tuple[str, ...]:
+    one = WRAPPED[model_type]
+    decoded = f"its own `generate` (`--model {one.model}`)"
+    mark = f"`model_type: {model_type}`"
+    return one.model, one.examples, mark, f"`{one.architecture}`", one.attention, decoded, _NO_GOLDEN
 
 
 if __name__ == "__main__":

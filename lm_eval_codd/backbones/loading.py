@@ -251,7 +251,7 @@ def _load_model(
     placement: str | dict[str, Any] | None,
 ) -> PreTrainedModel:
     try:
-        with _quiet():
+        with quietly():
             model, report = getattr(transformers, layout.architecture).from_pretrained(
                 None if layout.convert else checkpoint.folder,
                 state_dict=layout.convert(_stored(checkpoint), config) if layout.convert else None,
@@ -308,7 +308,7 @@ def _stored(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without transformers' progress bar and its table of keys: what matters of it is raised as one line."""
     verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError
 from lm_eval_codd.backbones.families.a2d import A2D_LLAMA, A2D_QWEN2, A2D_QWEN3
@@ -46,6 +46,26 @@ LAYOUTS: Final[list[Layout]] = [
     MODERNBERT,
 ]
 
+
+class Wrapped(NamedTuple):
+    """What no layout loads: checkpoints that transformers' own class decodes, under a model of their own."""
+
+    examples: str
+    architecture: str
+    attention: str
+    model: str
+
+
+# By model_type.
+WRAPPED: Final = {
+    "diffusion_gemma": Wrapped(
+        "diffusiongemma-26B-A4B-it",
+        "DiffusionGemmaForBlockDiffusion",
+        "causal, and full in canvases of `canvas_length` (256)",
+        "diffusion_gemma",
+    ),
+}
+
 # Families that lm-eval has a model of; `masked_lm` takes all.
 _OWN_MODELS: Final = ("llada", "dream")
 
@@ -66,6 +86,11 @@ def find_layout(checkpoint: Checkpoint, family: str | None = None) -> Layout:
     if family is not None and family not in families:
         raise CheckpointError(unknown_value("family", family, families))
     model_type = checkpoint.config.get("model_type")
+    if (wrapped := WRAPPED.get(str(model_type))) is not None:
+        raise CheckpointError(
+            f"checkpoint `{checkpoint.source}` is `model_type: {model_type}`, which has no mask, and which its own "
+            f"`generate` in transformers decodes; use --model {wrapped.model}"
+        )
     if (layout := _named_by_files(checkpoint)) is not None:
         if layout.is_plain and family is None:
             if _mark(checkpoint) is None:

@@ -1,4 +1,4 @@
-"""Results of models without prompts in the terms of the others: the sampler is the rule, its steps are the column."""
+"""Results of models without prompts or masks in the terms of others: the sampler is the rule, its steps a column."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lm_eval_codd.catalogue import COUPLING, DIT_TITLES
+from lm_eval_codd.catalogue import COUPLING, DIT_TITLES, NATIVE
 from lm_eval_codd.settings import DecodingConfig, DiTSettings, facts_of
 from lm_eval_codd.settings.coupling import CouplingSettings
 from lm_eval_codd.settings.dit import PREDICTORS_OF, WHOLE_WINDOWS
@@ -17,12 +17,15 @@ _OF_DIT: Final = {field.name: field for field in dataclasses.fields(DiTSettings)
 _OF_COUPLING: Final = {field.name: field for field in dataclasses.fields(CouplingSettings)}
 # Settings of the DiT family's samplers: the rule and the column.
 SAMPLER_AXES: Final = tuple(name for name, field in _OF_DIT.items() if facts_of(field).is_axis)
-# What samples are, where the others have a paradigm.
+# What samples are, where the others have a paradigm; and answers, of DiffusionGemma.
 ROW: Final = "row"
+CANVASES: Final = "canvases"
+# DiffusionGemma's settings that make its rule: none has a counterpart among the others'.
+_RULE_OF_NATIVE: Final = ("entropy_bound", "t_min", "t_max", "stability_threshold", "confidence_threshold")
 
 
 def in_terms_of_others(config: Mapping[str, Any], task_config: Mapping[str, Any], task: str) -> Mapping[str, Any]:
-    """`config` of a results file as of a family with prompts, where it is of none; else as it is.
+    """`config` of a results file as of a masked family with prompts, where it is of none; else as it is.
 
     Args:
         config: of the results file.
@@ -33,7 +36,7 @@ def in_terms_of_others(config: Mapping[str, Any], task_config: Mapping[str, Any]
         ValueError: one line: a setting is impossible, or the algorithm is not known.
     """
     family = config.get("family")
-    if family not in ("dit", COUPLING):
+    if family not in ("dit", COUPLING, NATIVE):
         return config
     of_task = _mapping(_mapping(config.get("settings_of_tasks")).get(task))
     given = {**_mapping(config.get("settings")), **of_task}
@@ -42,6 +45,12 @@ def in_terms_of_others(config: Mapping[str, Any], task_config: Mapping[str, Any]
     if family == COUPLING:
         coupling = CouplingSettings(**{name: given[name] for name in _OF_COUPLING if name in given})
         return {**translated, "settings": _of_coupling(str(config.get("layout")), coupling)}
+    if family == NATIVE:
+        resolved = {
+            **_mapping(config.get("generation")),
+            **{n: value for n, value in of_task.items() if value is not None},
+        }
+        return {**translated, "settings": _of_native(resolved)}
     algo = config.get("algo")
     if algo not in DIT_TITLES:
         raise ValueError(f"`config.algo` is {algo!r}, which is none of {', '.join(DIT_TITLES)}")
@@ -91,6 +100,12 @@ def _of_coupling(layout: str, settings: CouplingSettings) -> dict[str, Any]:
     words = [f"{name}={value:g}" for name, value in given.items() if value != usual[name]]
     rule = " ".join([layout, *words])
     return {"alg": rule, "paradigm": ROW, "num_steps": settings.steps or 1, "seed": settings.seed}
+
+
+def _of_native(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    given = [f"{name}={resolved[name]:g}" for name in _RULE_OF_NATIVE if isinstance(resolved.get(name), int | float)]
+    columns = {name: resolved[name] for name in ("num_steps", "gen_length", "seed") if name in resolved}
+    return {"alg": " ".join(given), "paradigm": CANVASES, **columns}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

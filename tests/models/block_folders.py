@@ -47,6 +47,12 @@ def write_checkpoint(
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write_tokenizer(folder, mask=mask, end_of_turn=end_of_turn)
+    return str(folder)
+
+
+def write_tokenizer(folder: Path, *, mask: str, end_of_turn: str, bos: str | None = None) -> None:
+    """A tokenizer of `VOCAB_SIZE` tokens: bytes, words, and the special ones."""
     vocab = {character: index for index, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     vocab |= {f"w{index}": index for index in range(len(vocab), EOS)}
     vocab |= {"<|endoftext|>": EOS, end_of_turn: EOS + 1, mask: MASK}
@@ -57,6 +63,6 @@ def write_checkpoint(
         tokenizer_object=tokenizer,
         eos_token="<|endoftext|>",
         pad_token="<|endoftext|>",
+        bos_token=bos,
         extra_special_tokens=[end_of_turn, mask],
     ).save_pretrained(folder)
-    return str(folder)

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 TASKS: Final = ["codd_gsm8k", "codd_math500", "codd_mbpp", "codd_gpqa"]
 
 
-def evaluate(monkeypatch: pytest.MonkeyPatch, golden_dir: Path, batch_size: int, **arguments: Any) -> dict[str, Any]:
-    """The result of two rows of each task by `masked_lm`."""
+def evaluate(
+    monkeypatch: pytest.MonkeyPatch, golden_dir: Path, batch_size: int, *, model: str = "masked_lm", **arguments: Any
+) -> dict[str, Any]:
+    """The result of two rows of each task."""
     monkeypatch.setenv("CODD_DATA_DIR", str(golden_dir / "tasks" / "data"))
     monkeypatch.setattr(evaluator, "add_env_info", lambda results: None)  # a second of `pip list`
     return simple_evaluate(
-        "masked_lm",
+        model,
         model_args=arguments,
         tasks=TASKS,
         task_manager=TaskManager(include_defaults=False, include_path=str(tasks_dir())),
