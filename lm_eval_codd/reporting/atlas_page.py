@@ -8,7 +8,6 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.atlas.plan import assumable
@@ -17,7 +16,8 @@ from lm_eval_codd.clean_text import one_line, without_homes
 from lm_eval_codd.reporting.against_atlas import check_against_atlas
 from lm_eval_codd.reporting.atlas_output import seen_of
 from lm_eval_codd.reporting.atlas_verdict import VERDICTS
-from lm_eval_codd.reporting.page import as_script_data, asset, cut
+from lm_eval_codd.reporting.frame import framed
+from lm_eval_codd.reporting.page import cut
 from lm_eval_codd.reporting.samples import read_items, read_outcomes
 
 if TYPE_CHECKING:
@@ -63,16 +63,7 @@ def build_atlas_page(folder: Folder, title: str, *, level: float, names: Sequenc
         "benchmarks": sorted(counted, key=lambda name: (not measured[name], -counted[name], name)),
         "cells": without_homes(cells),
     }
-    parts = {
-        "css": asset("page.css") + asset("atlas.css"),
-        "js": asset("atlas.js"),
-        "title": escape(data["title"]).replace("{", "&#123;"),
-    }
-    page = asset("atlas.html")
-    for name, text in parts.items():
-        page = page.replace(f"{{{{{name}}}}}", text)
-    # Last, so that nothing in the data is taken for a place to fill in.
-    return page.replace("{{data}}", as_script_data(data))
+    return framed("atlas", data["title"], data, styles=("page",))
 
 
 def _describe(judged: Judged) -> dict[str, Any]:

@@ -10,12 +10,11 @@ import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from html import escape
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.clean_text import one_line, without_homes
 from lm_eval_codd.reporting.cells import Group, key_of, system_of
+from lm_eval_codd.reporting.frame import framed
 from lm_eval_codd.reporting.plots import draw, to_svg
 from lm_eval_codd.reporting.samples import Key, count_unreadable, read_items, read_outcomes, read_sizes
 from lm_eval_codd.settings import CIRCUIT_SETTINGS, DecodingConfig, only_read
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from lm_eval_codd.reporting.runs import Folder
     from lm_eval_codd.reporting.table import Table
 
-__all__ = ["as_script_data", "asset", "build_page", "cut"]
+__all__ = ["build_page", "cut"]
 
 # Answers in the page, over all runs, and bytes of their lines in the samples files: what is more stays there.
 _MAX_ANSWERS: Final = 10_000
@@ -54,21 +53,7 @@ def build_page(report: Report, folder: Folder, title: str) -> str:
         "runs": without_homes([_describe(run) for run in runs]),
         **_answers(runs, with_answers, report.groups),
     }
-    parts = {name: asset(f"page.{name}") for name in ("css", "js")}
-    page = asset("page.html").replace("{{css}}", parts["css"]).replace("{{js}}", parts["js"])
-    page = page.replace("{{title}}", escape(title).replace("{", "&#123;"))
-    # Last, so that nothing in the data is taken for a place to fill in.
-    return page.replace("{{data}}", as_script_data(data))
-
-
-def as_script_data(data: object) -> str:
-    """JSON that is safe inside of a `<script>` element, whatever its strings hold."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str)
-    # U+2028 and U+2029 end a line in older JavaScript; a lone surrogate cannot be written as UTF-8.
-    text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return framed("page", title, data)
 
 
 def _titled(table: Table, groups: Iterable[Group]) -> dict[str, Any]:
@@ -230,8 +215,3 @@ def _first(wanted: Iterable[Key]) -> Any:
 
 def _data_uri(svg: bytes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode('ascii')}"
-
-
-def asset(name: str) -> str:
-    """A file of the pages, as text."""
-    return resources.files("lm_eval_codd.reporting").joinpath("assets").joinpath(name).read_text(encoding="utf-8")

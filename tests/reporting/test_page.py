@@ -3,7 +3,8 @@ import re
 
 import pytest
 
-from lm_eval_codd.reporting.page import as_script_data, build_page
+from lm_eval_codd.reporting.frame import as_script_data
+from lm_eval_codd.reporting.page import build_page
 from lm_eval_codd.reporting.report import build_report
 from lm_eval_codd.reporting.runs import read_folder
 from tests.browser import CHROMIUM, visit
