@@ -52,7 +52,8 @@ class TestThePage:
         assert by_flags.startswith("./eval.sh --run '--model_alias llada --llada_ckpt GSAI-ML/LLaDA-8B-Base ")
         (assumed,) = cell(data, "table1.codd.margin.gsm8k.64")["commands"]
         assert assumed.endswith("--assume pc_frac=...,pc_temperature=...")
-        assert cell(data, "wino.gsm8k.wino")["commands"] == []
+        refused = plan_cells(["llada"]).refused
+        assert refused and all(cell(data, one.cell.id)["commands"] == [] for one in refused)
 
     def test_has_answers_and_what_others_measured(self, data):
         answers = cell(data, MEASURED)["answers"]
