@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lm_eval_codd.decoding.canvas import Drafts, Ids
 from lm_eval_codd.decoding.coupling import check_vocabulary
-from lm_eval_codd.settings import TAKE_PLANNERS, either
+from lm_eval_codd.settings import TAKE_PLANNERS, either, refuse_shared_rows
 
 _logger = logging.getLogger("lm_eval.codd")
 
@@ -50,16 +50,11 @@ def check_padding(
     prompts: Sequence[Sequence[int]], config: DecodingConfig, drafts: Drafts | None, batch_size: int | None
 ) -> None:
     """Raise `ValueError` where the padded width would change answers."""
-    if not config.compat or config.router != "ec" or batch_size == 1:
-        return
     answers: Sequence[Sequence[int]] = [()] * len(prompts) if drafts is None else drafts.tokens
     shapes = {(len(prompt), len(answer)) for prompt, answer in zip(prompts, answers, strict=True)}
     # Rows of the block decoder are at blocks of their own, whatever their lengths.
     if len(shapes) > 1 or (config.decoder == "block_diffusion" and len(prompts) > 1):
-        raise ValueError(
-            "`compat=True` with `router=ec` takes the share of masks of the padded width, so that an answer would "
-            "depend on its batch; use batch_size=1, or leave compat out"
-        )
+        refuse_shared_rows(config, batch_size)
 
 
 def check_room(

@@ -30,6 +30,7 @@ from lm_eval_codd.models.recognition import of_family, recognise
 from lm_eval_codd.models.requests import Prompt
 from lm_eval_codd.models.scoring import Scoring
 from lm_eval_codd.models.texts import Texts
+from lm_eval_codd.settings import refuse_shared_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -159,6 +160,7 @@ class DiffusionLM(GenerationLM, LikelihoodLM):
             raise ValueError(decoding.no_likelihoods(recognised.family))
         self._settings = Settings(recognised.family, settings, of_checkpoint, longest if decodes else None)
         self._resolve_settings(evaluation)
+        refuse_shared_rows(self.config, batch_size)
         if planner is not None:
             decoding.check_takes_planner(self.config)
         self._prepare(evaluation, batch_size=batch_size, max_batch_size=max_batch_size, journal=journal)

@@ -198,7 +198,7 @@ def _config(family: Family, given: Mapping[str, Any]) -> DecodingConfig:
             raise ValueError("`--stop_at_eos true` contradicts `--protocol official`; leave one out")
         settings["stop_at_eos"] = False
     config = DecodingConfig.for_family(family, **settings)
-    refuse_shared_rows(config)
+    refuse_shared_rows(config, read_batch_size(given))
     # The same run whichever way its steps were given, and where they are not read.
     if not config.reads("num_steps") or config.rule is not None:
         return config

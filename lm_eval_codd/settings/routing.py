@@ -120,12 +120,22 @@ def refuse_routing(config: RouterSettings) -> None:
     _refuse_schedule(config, given)
 
 
-def refuse_shared_rows(config: RouterSettings) -> None:
-    """Refuse what would make an answer depend on its batch. Raises `ValueError`, one line."""
+def refuse_shared_rows(config: RouterSettings, batch_size: int | str | None = 1) -> None:
+    """Refuse what would make an answer depend on its batch. Raises `ValueError`, one line.
+
+    Args:
+        config: a `DecodingConfig` or `LikelihoodConfig`.
+        batch_size: rows of different lengths that are decoded together; None or `auto`: any number.
+    """
     if config.ec_scope == "batch":
         raise ValueError(
             "`ec_scope=batch` lets the rows of a batch compete for experts, so that an answer would depend on its "
             "batch: it is for `logits` of `backbone.routed_by` alone; use ec_scope=sequence, or leave it out"
+        )
+    if config.router == "ec" and getattr(config, "compat", False) and str(batch_size) != "1":
+        raise ValueError(
+            "`compat=True` with `router=ec` takes the share of masks of the padded width, so that an answer would "
+            "depend on its batch; use batch_size=1, or leave compat out"
         )
 
 

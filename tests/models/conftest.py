@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import datasets
 import pytest
-from lm_eval import simple_evaluate
+from lm_eval import evaluator, simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 from tokenizers import Tokenizer, decoders, pre_tokenizers
@@ -72,6 +72,12 @@ def write_tokenizer(folder: Path, family: str, chat_template: str | None = None)
     if chat_template:
         fast.chat_template = chat_template
     fast.save_pretrained(folder)
+
+
+@pytest.fixture(autouse=True)
+def without_pip_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """lm-eval describes the machine in each result, of which `pip list` takes a second an evaluation."""
+    monkeypatch.setattr(evaluator, "add_env_info", lambda storage: None, raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -142,6 +142,12 @@ class TestRefusals:
         [
             ({"ec_k": 9}, "`ec_k=9` is more than the 8 experts of "),
             ({"cache": "dual"}, "`cache=dual` does not go with `router=ec`"),
+            ({"ec_scope": "batch"}, "`ec_scope=batch` lets the rows of a batch compete for experts"),
+            (
+                {"compat": True, "batch_size": 7},
+                "`compat=True` with `router=ec` takes the share of masks of the padded",
+            ),
+            ({"compat": True, "batch_size": "auto"}, "`compat=True` with `router=ec` takes the share of masks of the"),
             ({"ec_schedule": "bell", "ec_k_min": 1, "ec_k_max": 2}, "`ec_schedule=bell` gives each row its own"),
         ],
     )

@@ -114,6 +114,8 @@ class TestFamilies:
             run(folder, "--router ec")
         with pytest.raises(ValueError, match="`ec_scope=batch` lets the rows of a batch compete for experts"):
             run(folder, "--router ec --ec_scope batch")
+        with pytest.raises(ValueError, match="`compat=True` with `router=ec` takes the share of masks of the padded"):
+            run(folder, "--router ec --ec_scope sequence --compat true --batch_size auto")
 
     def test_names_of_lm_eval_are_read(self, make):
         folder, remarks = make("a2d-qwen2", EOS), []
