@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval import evaluator, simple_evaluate
+from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 
 from lm_eval_codd.registration import tasks_dir
@@ -21,7 +21,6 @@ def evaluate(
 ) -> dict[str, Any]:
     """The result of two rows of each task."""
     monkeypatch.setenv("CODD_DATA_DIR", str(golden_dir / "tasks" / "data"))
-    monkeypatch.setattr(evaluator, "add_env_info", lambda results: None)  # a second of `pip list`
     return simple_evaluate(
         model,
         model_args=arguments,

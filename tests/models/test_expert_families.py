@@ -3,19 +3,16 @@
 import json
 
 import pytest
-from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
-from lm_eval.tasks import TaskManager
 from safetensors.torch import load_file
 
 from lm_eval_codd.models.masked_lm import MaskedLM
-from lm_eval_codd.registration import tasks_dir
 from tests.backbones.experts.goldens import MODEL, megatron_folder
 from tests.backbones.moe_folders import merged_llada2_folder, qwen3_moe_folder
 from tests.models.block_folders import EOS, VOCAB_SIZE, write_block_checkpoint, write_checkpoint
 from tests.models.processes import answer_as, start_ranks
+from tests.models.real_rows import TASKS, evaluate
 
-TASKS = ["codd_gsm8k", "codd_math500", "codd_mbpp", "codd_gpqa"]
 PROMPTS = ["a", "some more of it", "abc" * 7, "x y", "the fifth"]
 SHORT = {"gen_length": 16, "dtype": "float32", "max_length": 96, "device": "cpu"}
 UNMASKING = {"block_length": 8, "num_steps": 8}
@@ -62,27 +59,21 @@ def folders(golden_dir, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ON_TASKS)
 def test_real_rows_of_four_tasks_are_answered_alike_in_batches_of_1_and_7(kind, folders, golden_dir, monkeypatch):
-    monkeypatch.setenv("CODD_DATA_DIR", str(golden_dir / "tasks" / "data"))
     family, settings = KINDS[kind]
-    one, seven = (MaskedLM(folders[family], batch_size=size, **{**SHORT, **settings}) for size in (1, 7))
-    result = simple_evaluate(
-        one,
-        tasks=TASKS,
-        task_manager=TaskManager(include_defaults=False, include_path=str(tasks_dir())),
-        limit=2,
-        bootstrap_iters=0,
-        confirm_run_unsafe_code=True,
-    )
-    assert sorted(result["samples"]) == sorted(TASKS)
+    given = {**SHORT, **settings}
+    del given["device"]
+    one = evaluate(monkeypatch, golden_dir, 1, pretrained=folders[family], **given)
+    seven = MaskedLM(folders[family], batch_size=7, device="cpu", **given)
+    assert sorted(one["samples"]) == sorted(TASKS)
     # A task has a sample for each of its filters.
-    rows = {(task, row["doc_id"]): row for task, of_task in result["samples"].items() for row in of_task}
+    rows = {(task, row["doc_id"]): row for task, of_task in one["samples"].items() for row in of_task}
     requests = [
         Instance("generate_until", {}, tuple(row["arguments"][0]), idx=0, metadata=(*key, 1))
         for key, row in rows.items()
     ]
     answers = seven.generate_until(requests, disable_tqdm=True)
     assert [[[answer]] for answer in answers] == [row["resps"] for row in rows.values()]
-    assert one.get_model_info()["nfe"] == seven.get_model_info()["nfe"] > 8
+    assert one["config"]["nfe"] == seven.get_model_info()["nfe"] > 8
 
 
 def test_two_processes_answer_as_one_and_as_a_batch_of_7(folders, ask, tmp_path):
