@@ -55,6 +55,8 @@ class Layout:
         own_routing: config.json's content -> how the checkpoint was trained to pair tokens and experts, where that is
             not the class's way; None where it is.
         rules_if_named: the block decoder's rules of checkpoints whose files tell nothing, by a part of their names.
+        unseen_if_named: parts of the names of checkpoints that are published with settings of their own, which were not
+            seen here.
         mask_tokens: token strings that may stand for a masked position, for configurations that do not say its id and
             tokenizers that do not declare one.
         mask_is_first_free: whether a tokenizer that has none of these gets one, with the first id that it leaves free.
@@ -87,6 +89,7 @@ class Layout:
     blocks_if_named: str | None = None
     blocks_from_the_end: bool = False
     rules_if_named: Mapping[str, str] = field(default_factory=dict)
+    unseen_if_named: tuple[str, ...] = ()
     expert_gates: str | None = None
     own_routing: Callable[[ConfigReader], Routing] | None = None
     mask_tokens: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ from lm_eval_codd.models.likelihoods import LikelihoodLM
 from lm_eval_codd.models.masked_setup import MaskedSetup
 from lm_eval_codd.models.own_defaults import read_own_defaults
 from lm_eval_codd.models.parts import Sources, load_parts, load_tokenizer_of
-from lm_eval_codd.models.recognition import of_family, recognise
+from lm_eval_codd.models.recognition import of_family, recognise, unseen_settings
 from lm_eval_codd.models.requests import Prompt
 from lm_eval_codd.models.scoring import Scoring
 from lm_eval_codd.models.texts import Texts
@@ -154,6 +154,8 @@ class DiffusionLM(GenerationLM, LikelihoodLM):
             of_checkpoint = {"decoder": "block_diffusion", "rule": recognised.rule, **of_checkpoint}
         longest = min((length for length in (max_length, longest) if length is not None), default=None)
         evaluation = running_evaluation() or Evaluation()
+        typed = {*settings, *evaluation.gen_kwargs}
+        self._say(unseen_settings(pretrained, recognised.tokenizer_layout, typed))
         # Where nothing is decoded, neither need an answer fit the model nor a circuit the answer.
         decodes = not evaluation.asks_for_no_text
         if recognised.block_length is not None and not decodes:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, find_checkpoint
 from lm_eval_codd.backbones.loading import choose_blocks
-from lm_eval_codd.backbones.registry import find_layout
+from lm_eval_codd.backbones.registry import LAYOUTS, find_layout
 
 _logger = logging.getLogger("lm_eval.codd")
 
 if TYPE_CHECKING:
     from lm_eval_codd.settings import Family
+
+# What cards of checkpoints with a family's rules say for themselves.
+_OF_CARDS: Final = ("temperature", "num_steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,3 +90,20 @@ def recognise(pretrained: str, revision: str | None, family: str | None, attenti
         rule=rule,
         template_args=layout.template_args,
     )
+
+
+def unseen_settings(pretrained: str, layout: str, given: Collection[str]) -> Iterator[str]:
+    """A line where a checkpoint's own published settings were not seen here, and the user did not give them.
+
+    Args:
+        pretrained: folder or hub id.
+        layout: its family of files.
+        given: names of what the user gave.
+    """
+    names = {part for one in LAYOUTS if one.family == layout for part in one.unseen_if_named}
+    wanted = [name for name in _OF_CARDS if name not in given]
+    if wanted and any(part in pretrained.lower() for part in names):
+        yield (
+            f"`{pretrained}` is decoded with {layout}'s own {' and '.join(wanted)}; those of its card were not seen "
+            f"here: give {' and '.join(f'{name}=' for name in wanted)}"
+        )

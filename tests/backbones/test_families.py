@@ -234,12 +234,28 @@ class TestLoading:
             ("llada2", "rope_scaling", {"type": "linear", "factor": 2}),
             ("llada2", "use_sliding_window", True),
             ("llada2", "_attn_implementation", "eager"),
-            ("sdar", "use_sliding_window", True),
+            *(
+                (name, field, value)
+                for name in ("sdar", "fast_dllm_v2", "a2d_qwen2", "a2d_qwen3", "a2d_llama")
+                for field, value in (
+                    ("hidden_act", "gelu"),
+                    ("use_sliding_window", True),
+                    ("layer_types", ["full_attention", "sliding_attention"]),
+                    ("partial_rotary_factor", 0.5),
+                )
+            ),
+            ("sdar", "use_mrope", True),
         ],
     )
     def test_options_that_would_be_computed_wrongly(self, edited, name, field, value):
         with pytest.raises(CheckpointError, match=re.escape(f"`{field}={value}`")):
             open_family(edited(name, {field: value}))
+
+    @pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
+    @pytest.mark.parametrize("name", ["sdar", "fast_dllm_v2", "a2d_llama"])
+    def test_positions_that_the_longest_row_of_a_batch_moves(self, edited, name, rope_type):
+        with pytest.raises(CheckpointError, match=f"`rope_type={rope_type}` rotates by the longest row of a batch"):
+            open_family(edited(name, {"rope_scaling": {"type": rope_type, "factor": 2.0}}))
 
     def test_a_shared_expert_that_is_not_said_is_not_there(self, edited):
         with pytest.raises(CheckpointError, match="has no `num_shared_experts`"):

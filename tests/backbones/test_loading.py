@@ -181,11 +181,20 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         "name, field, value",
         [
-            ("llada-tiny", "alibi", True),
+            ("llada-tiny", "block_type", "sequential"),
+            ("llada-tiny", "activation_type", "gelu"),
             ("llada-tiny", "layer_norm_type", "default"),
+            ("llada-tiny", "bias_for_layer_norm", True),
+            ("llada-tiny", "attention_layer_norm", True),
+            ("llada-tiny", "input_emb_norm", True),
+            ("llada-tiny", "scale_logits", True),
+            ("llada-tiny", "alibi", True),
+            ("llada-tiny", "rope", False),
             ("llada-tiny", "rope_full_precision", False),
             ("llada-tiny", "include_qkv_bias", True),
             ("dream-tiny", "use_sliding_window", True),
+            ("dream-tiny", "use_mrope", True),
+            ("dream-tiny", "hidden_act", "gelu"),
         ],
     )
     def test_architecture_options_that_would_be_computed_wrongly(self, edited, name, field, value):

@@ -115,6 +115,18 @@ class TestFamilies:
             == f"its model_type is {'Dream' if family == 'dream' else family}"
         )
 
+    @pytest.mark.parametrize("model", [MaskedLM, Dream])
+    def test_settings_of_a_card_that_was_not_seen_are_asked_for(self, checkpoints, tmp_path, model, caplog):
+        folder = shutil.copytree(checkpoints["dream"], tmp_path / "Dream-Coder-tiny")
+        with caplog.at_level(logging.WARNING, logger="lm_eval.codd"):
+            model(str(folder), **SHORT)
+        assert "is decoded with dream's own temperature; those of its card were not seen here: give" in caplog.text
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="lm_eval.codd"):
+            model(str(folder), temperature=0.1, **SHORT)
+            model(checkpoints["dream"], **SHORT)
+        assert "card" not in caplog.text
+
     def test_each_has_the_defaults_of_its_authors(self, tiny):
         a2d, open_dllm = (
             MaskedLM(tiny[kind], device="cpu", max_length=512, gen_length=64).config for kind in ("a2d-qwen2", "qwen2")

@@ -22,5 +22,7 @@ DREAM: Final = Layout(
     end_of_turn="<|im_end|>",
     published=(152064, 151645),
     tokenizer_class="Qwen2Tokenizer",
+    unseen_if_named=("dream-coder", "diffucoder", "dreamon"),
     goldens=("logits", "decodes"),
+    unverified="published accuracies; temperature and steps of Dream-Coder's, DiffuCoder's and DreamOn's own cards",
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from transformers import LlamaConfig
 
-from lm_eval_codd.backbones.families.qwen import rope_parameters
+from lm_eval_codd.backbones.families.qwen import refuse_other_layers, rope_parameters
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.layout import ConfigReader
@@ -17,6 +17,7 @@ _FIXED: Final = {"hidden_act": "silu", "use_sliding_window": False}
 def llama_config(config: ConfigReader) -> LlamaConfig:
     """Llama: no norms of queries and keys; biases where the file says so."""
     config.refuse_unless(_FIXED)
+    refuse_other_layers(config)
     width, num_heads = config.need("hidden_size"), config.need("num_attention_heads")
     names = (
         "vocab_size",

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from lm_eval_codd.backbones.layout import ConfigReader
 
 _FIXED: Final = {"hidden_act": "silu", "use_sliding_window": False, "use_mrope": False}
+# Ways to stretch the context that rotate by the longest row of a batch, so that rows would depend on each other.
+_BY_THE_LONGEST: Final = ("dynamic", "longrope")
 # What other mixtures of experts have, and Qwen3-MoE's class does not compute.
 _FIXED_EXPERTS: Final = {
     "norm_topk_prob": True,
@@ -61,11 +63,22 @@ def rope_parameters(config: ConfigReader) -> dict[str, Any]:
         scaling = config.get("rope_scaling") or {}
         rope_type = scaling.get("rope_type") or scaling.get("type") or "default"
         rope = {"rope_theta": config.need("rope_theta"), **scaling, "rope_type": rope_type}
+    if rope.get("rope_type") in _BY_THE_LONGEST:
+        raise ValueError(
+            f"`rope_type={rope['rope_type']}` rotates by the longest row of a batch, so that rows depend on others"
+        )
     return rope
+
+
+def refuse_other_layers(config: ConfigReader) -> None:
+    """Raise `CheckpointError` for layers that see a window only, or rotate a part of each head."""
+    full = ["full_attention"] * config.need("num_hidden_layers")
+    config.refuse_unless({"layer_types": full, "partial_rotary_factor": 1.0})
 
 
 def _shared(config: ConfigReader) -> dict[str, Any]:
     config.refuse_unless(_FIXED)
+    refuse_other_layers(config)
     names = (
         "vocab_size",
         "hidden_size",
