@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from lm_eval_codd import packaged
 from lm_eval_codd.catalogue import CHECKPOINT_FLAGS, DIT_MODELS, MASKED_LM, MODEL_ALIASES, members
 from lm_eval_codd.names import translate
+from lm_eval_codd.registration import MODELS
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
 from lm_eval_codd.runs.make_unconditional import make_unconditional
@@ -108,6 +109,11 @@ def make_run(given: Mapping[str, Any]) -> Run:
     if alias == "dlm":
         names = ", ".join(DIT_MODELS.values())
         raise ValueError(f"`--model_alias dlm` leaves the algorithm to the checkpoint; name it: {names}")
+    if alias in MODELS and alias not in MODEL_ALIASES and not alias.startswith("codd_"):
+        raise ValueError(
+            f"`--model_alias {alias}` is none of the launcher's, which are {', '.join(MODEL_ALIASES)}; evaluate it "
+            f"with lm_eval --model {alias}"
+        )
     if alias not in MODEL_ALIASES:
         raise ValueError(unknown_value("model_alias", alias, MODEL_ALIASES))
     for name, allowed in (("dtype", DTYPES), ("protocol", PROTOCOLS)):

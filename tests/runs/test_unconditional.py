@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from lm_eval_codd.catalogue import DIT_MODELS, MODEL_ALIASES
+from lm_eval_codd.catalogue import DIT_MODELS, MODEL_ALIASES, NATIVE
 from lm_eval_codd.dit.config import MODEL_TYPES
 from lm_eval_codd.launch.command import build_command, model_args
 from lm_eval_codd.models.coupling_lm import CouplingLM
@@ -60,8 +60,8 @@ def coupling(golden_dir):
 
 
 class TestFlags:
-    def test_the_launcher_runs_every_model_but_what_has_another_name(self):
-        assert {*MODEL_ALIASES, "dlm"} == {name for name in MODELS if not name.startswith("codd_")}
+    def test_the_launcher_runs_every_model_but_two_and_names_what_does(self):
+        assert {*MODEL_ALIASES, "dlm", NATIVE} == {name for name in MODELS if not name.startswith("codd_")}
         assert set(ALGO_OF_TYPE) == set(MODEL_TYPES) and set(DIT_MODELS.values()) < set(KINDS)
 
     @pytest.mark.parametrize("model", [DLM, CouplingLM])
@@ -189,6 +189,7 @@ class TestFiles:
         ("--model_alias coupling --task dlm_gen_ppl", "`--coupling_ckpt` is missing; give a file"),
         ("--model_alias coupling --coupling_ckpt a/b --task dlm_gen_ppl", "is no file; give a .pt of the training"),
         ("--model_alias dlm --dit_ckpt a/b --task dlm_gen_ppl", "leaves the algorithm to the checkpoint; name it: duo"),
+        (f"--model_alias {NATIVE} --task gsm8k", f"; evaluate it with lm_eval --model {NATIVE}"),
         (f"{SAMPLES} --alg entropy", "`--alg` is not read with --model_alias mdlm; leave it out"),
         (f"{SAMPLES} --llada_ckpt a/b", "`--llada_ckpt` is not read with --model_alias mdlm; use --dit_ckpt"),
         (f"{SAMPLES} --dit_ckpt demo", "given twice"),
