@@ -40,21 +40,23 @@ class CudaGraphs:
         """Forget all graphs: something that the function reads without being given it lies elsewhere now."""
         self._graphs.clear()
 
-    def replay(self, function: Callable[..., Result], *arguments: Tensor | None) -> Result:
+    def replay(self, function: Callable[..., Result], *arguments: Tensor | None, fills: bool = True) -> Result:
         """What `function(*arguments)` gives, in memory of its own.
 
         Args:
             function: gives a tensor or several, with a row for each row of its arguments, of which none reads another.
-                It looks at no value, waits for nothing and draws nothing, and may be told of a row twice. Whatever it
-                reads or writes beside its arguments keeps its place in memory.
+                It looks at no value, waits for nothing and draws nothing. Whatever it reads or writes beside its
+                arguments keeps its place in memory.
             *arguments: tensors on one device with equally many rows, the first of them always there; or None.
+            fills: whether the function may be told of its last row more than once.
         """
         first = arguments[0]
         assert first is not None
         if not _can_replay(first):
             return function(*arguments)
         number = len(first)
-        arguments = tuple(None if each is None else _filled(each, _rounded_up(number)) for each in arguments)
+        filled = _rounded_up(number) if fills else number
+        arguments = tuple(None if each is None else _filled(each, filled) for each in arguments)
         key = torch.is_inference_mode_enabled(), *map(_looks, arguments)
         if key in self._graphs:
             self._graphs.move_to_end(key)

@@ -141,13 +141,12 @@ class Trunk:
         num_columns = (tokens if columns is None else columns).numel()
         if cache is not None and self._is_captured and repeats and num_columns <= _MOST_LAUNCHED:
             # The asked positions are picked afterwards, so that their number makes no graph of its own.
-            if slots is None:
-                slots = torch.arange(len(tokens), device=tokens.device)
             hidden = cache.graphs.replay(
                 lambda tokens, mask, real, slots, columns, places: self._pass(
                     tokens, mask, real, cache=cache, slots=slots, columns=columns, places=places
                 ),
                 *(tokens, attention_mask, real, slots, columns, places),
+                fills=slots is not None,
             )
             return hidden if picked is None else picked_of(hidden, picked)
         return self._pass(tokens, attention_mask, real, picked, cache, slots, columns, places)

@@ -113,6 +113,8 @@ class Cached:
         # the block's first. Unmasking decides that one in the full pass; for the others the pass begins one earlier.
         self._margin = int(backbone.family in SHIFTED and config.decoder != "unmasking")
         self._slots = Slots(backbone)
+        # Where a pass over a block takes longer to launch than to compute, rows that are not asked for cost little.
+        self._is_launched = backbone.device.type == "cuda"
         self._block_of: dict[int, int] = {}
 
     def logits(self, canvas: Canvas, step: Step) -> Logits:
@@ -129,11 +131,12 @@ class Cached:
         elif not begin:
             hidden = self._cached_pass(canvas, positions, begun, step.blocks)
         else:
+            # In this order: a cached pass may leave something in the slots of rows that are not its own.
             parts = [
-                self._full_pass(canvas, positions, begin),
                 self._cached_pass(canvas, positions, begun, step.blocks),
+                self._full_pass(canvas, positions, begin),
             ]
-            hidden = torch.cat(parts)[self._index(begin + begun).argsort()]
+            hidden = torch.cat(parts)[self._index(begun + begin).argsort()]
         return Logits((step.flat(hidden),), self._head, self._backbone.vocab_size)
 
     def _full_pass(self, canvas: Canvas, positions: Tensor, rows: list[int]) -> Tensor:
@@ -146,15 +149,15 @@ class Cached:
         if self._margin:
             first = [canvas.answer_start - canvas.lengths[row] for row in rows]
             starts = [max(start - self._margin, column) for start, column in zip(starts, first, strict=True)]
-        return self._backbone.hidden_at(
-            tokens,
-            attention_mask,
-            positions,
-            cache=self._slots.cache,
-            slots=slots,
-            start=self._index(starts),
-            width=tokens.shape[1] - min(starts) if self._to_the_end else self._block_length + self._margin,
-        )
+        start = self._index(starts)
+        width = tokens.shape[1] - min(starts) if self._to_the_end else self._block_length + self._margin
+        compute = partial(self._backbone.hidden_at, cache=self._slots.cache, width=width)
+        if slots is None or not self._is_launched or self._to_the_end or 2 * len(rows) < self._slots.number:
+            return compute(tokens, attention_mask, positions, slots=slots, start=start)
+        # In the order of the slots nothing of the cache is copied, and one graph does for whichever rows there are.
+        spread = partial(self._slots.spread, slots)
+        mask = None if attention_mask is None else spread(attention_mask, filling=True)
+        return compute(spread(tokens), mask, spread(positions), start=spread(start))[slots]
 
     def _inputs(
         self, canvas: Canvas, positions: Tensor, rows: list[int]

@@ -44,6 +44,15 @@ class Slots:
             if index not in self._slot_of:
                 self._slot_of[index] = self._free.pop(0)
 
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return len(self._free) + len(self._slot_of)
+
+    def spread(self, slots: Tensor, values: Tensor, *, filling: float | bool = 0) -> Tensor:
+        """Values [R, ...] of the rows in `slots` [R], for all slots in order."""
+        return values.new_full((self.number, *values.shape[1:]), filling).index_copy_(0, slots, values)
+
     def of(self, canvas: Canvas, rows: Sequence[int]) -> Tensor | None:
         """[R] int64, slots of some rows; None for the slots 0, 1, ... in order."""
         numbers = [self._slot_of[canvas.indices[row]] for row in rows]

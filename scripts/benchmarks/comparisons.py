@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from lm_eval_codd import DecodingConfig, Generation
     from lm_eval_codd.circuits import HMM
 
-# Forward passes before what is timed: the first ones compile kernels and capture graphs.
-WARM_UP: Final = 4
 _MODES: Final = {
     "prefix": {"cache": "prefix"},
     "dual": {"cache": "dual"},
@@ -73,7 +71,7 @@ def against_official(bench: Bench, ceilings: Ceilings) -> tuple[Run, list[Row]]:
     """Exact mode with and without early end against the official loop. Also gives the run with early end."""
     workload, config, how = bench.workload, bench.config, bench.scaled(bench.timed_steps)
     to_the_end = replace(config, stop_at_eos=False)
-    workload.decode(config, num_forward=WARM_UP)
+    _warm_up(bench, config, None)
     _official(bench, None, num_steps=1)
     official, exact, whole = [], [], []
     for _ in range(bench.rounds):
@@ -113,7 +111,7 @@ def with_circuit(bench: Bench, circuit: HMM, ceilings: Ceilings) -> Iterator[Row
     single = circuit.to(torch.float32)  # the official tables are
     _official(bench, single, num_steps=1)
     official, answer = _official(bench, single, num_steps=num_steps)
-    workload.decode(config, circuit, num_forward=min(config.num_steps, config.num_steps // config.num_blocks))
+    _warm_up(bench, config, circuit)
     say(f"exact mode with a circuit, {len(workload.prompts)} requests")
     ours = _measured(bench, lambda: workload.decode(config, circuit))
     workload.check_ends(ours.run.outputs)
@@ -145,7 +143,7 @@ def approximate_modes(bench: Bench) -> Iterator[Row]:
     for name, settings, circuit in modes:
         config = replace(bench.config, **settings)
         say(f"mode {name}, {len(prompts)} requests")
-        workload.decode(config, circuit, num_forward=WARM_UP)
+        _warm_up(bench, config, circuit)
         run = workload.decode(config, circuit, prompts=prompts)
         workload.check_ends(run.outputs)
         ratio = _tokens_per_second(run) / _tokens_per_second(exact)
@@ -178,6 +176,17 @@ def changed_by_batching(bench: Bench) -> Row:
         goal="= 0" if is_exact else "",
         note=note if is_exact else f"{note}; random weights are less sure of themselves than trained ones",
     )
+
+
+def _warm_up(bench: Bench, config: DecodingConfig, circuit: HMM | None) -> None:
+    """What a process does once, before anything is timed; on a GPU, kernels are compiled for batches of any size."""
+    workload = bench.workload
+    if workload.backbone.device.type != "cuda":
+        workload.decode(config, circuit, num_forward=1)
+        return
+    for number in {workload.batch_size, min(3, workload.batch_size), 1}:
+        num_forward = config.num_steps // config.num_blocks
+        workload.decode(config, circuit, num_forward=num_forward, prompts=workload.prompts[:number])
 
 
 def _official(bench: Bench, circuit: HMM | None, *, num_steps: int) -> tuple[Run, list[int]]:

@@ -8,6 +8,8 @@ import torch
 
 import lm_eval_codd as codd
 from lm_eval_codd.decoding.commitment import make_floor, surest
+from lm_eval_codd.decoding.network import Cached
+from lm_eval_codd.decoding.slots import Slots
 from tests.decoding.test_batches import an_end
 from tests.decoding.test_coupling import random_circuit
 from tests.decoding.test_loop import PROMPTS, SMALL
@@ -22,6 +24,8 @@ MODES = [
     {"cache": "dual", "temperature": 0.7, "alg": "margin"},
     {"cache": "prefix", "temperature": 0.7, "alg": "random"},
 ]
+# Settings with which rows take steps of their own in number.
+FLOORS = {"threshold", "factor"}
 
 
 class Fixed:
@@ -53,6 +57,28 @@ def commits(backbone, **settings):
 
 
 class TestARowIsAlone:
+    @pytest.mark.parametrize("mode", [mode for mode in MODES if "cache" in mode and len(mode.keys() & FLOORS)], ids=str)
+    def test_passes_over_all_slots_in_order_decode_alike(self, backbone, mode, monkeypatch):
+        """As a GPU has them: rows that begin a block and slots without a row are among them."""
+        config = codd.DecodingConfig(**SMALL, **mode)
+        alone = codd.generate(backbone, PROMPTS, config, batch_size=1)
+        spread, make = [], Cached.__init__
+
+        def make_as_on_a_gpu(self, *arguments):
+            make(self, *arguments)
+            self._is_launched = True
+
+        def noted(self, slots, values, **filling):
+            spread.append(len(slots) < self.number)
+            return place(self, slots, values, **filling)
+
+        place = Slots.spread
+        monkeypatch.setattr(Cached, "__init__", make_as_on_a_gpu)
+        monkeypatch.setattr(Slots, "spread", noted)
+        together = codd.generate(backbone, PROMPTS, config, batch_size=3)
+        assert [answer.tokens for answer in together] == [answer.tokens for answer in alone]
+        assert any(spread) == (mode["cache"] == "dual")
+
     @pytest.mark.parametrize("mode", MODES, ids=str)
     @pytest.mark.parametrize("batch_size", [2, 3, None])
     def test_batches_of_any_size_decode_alike_while_rows_end_and_join(self, backbone, mode, batch_size):
