@@ -160,6 +160,9 @@ TASKS: Final[Mapping[str, Task]] = {
     "gsm8k_wino": Task(1319, "gsm8k", prefix=""),
     "arc_easy_wino": Task(2376, "arc_easy", prefix=""),
     "arc_challenge_wino": Task(1172, "arc_challenge_chat", prefix=""),
+    "mbpp_wino": Task(500, "mbpp_instruct", prefix=""),
+    "countdown_wino": Task(256, prefix=""),
+    "sudoku_wino": Task(500, prefix=""),
     **dict.fromkeys((*COUPLING_JOINT, *COUPLING_CONTROL), _COUPLING_TASK),
 }
 # Groups of them by short name; lm-eval's is with TASK_PREFIX.

@@ -1,20 +1,37 @@
-r"""How WINO (arXiv 2507.18578) grades GSM8K and ARC, its oddities included.
+r"""How WINO (arXiv 2507.18578) grades GSM8K, ARC, Sudoku and MBPP, its oddities included.
 
 GSM8K: the last number from the first `\boxed{` of a line to that line's last brace, else the last number of the whole
 answer; a gold solution is read in the same way. ARC: the letters behind the last box, with or without `<answer>` marks.
+Sudoku: what stands between `<answer>` marks, by position. MBPP: the function that the first test calls. Countdown is in
+`countdown`.
 """
 
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import Final
 
-__all__ = ["gsm8k_answer", "is_number", "letter"]
+__all__ = ["gsm8k_answer", "is_number", "letter", "mbpp_code", "sudoku_answer", "sudoku_cells"]
 
 _BOX: Final = re.compile(r"\\boxed\{(.*)\}")
 # Digits in groups of three or not grouped, with a sign, and with decimals or nothing but decimals.
 _NUMBER: Final = re.compile(r"[+-]?(?=\.?[0-9])(?:[1-9]\d{0,2}(?:,\d{3})*|\d*)(?:\.\d*)?(?!\d)")
 _TOLERANCE: Final = 1e-5
+# Where a grid may stand; the first of these that finds any text.
+_END: Final = r"<\|eot_id\|>|<\|endoftext\|>"
+_GRIDS: Final = tuple(
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        r"<answer>.*?```\s*([\d\s]+)```",
+        rf"<answer>(.*?)(?:{_END}|</answer>)",
+        rf"</answer>\s*(.*?)(?:{_END}|$)",
+        r"(\d{16})\s*</answer>",
+        r"\b(\d{16})\b",
+    )
+)
+_NUM_CELLS: Final = 16
+_TESTED: Final = re.compile(r"assert\s+([a-zA-Z0-9_]+)\s*\(")
 
 
 def gsm8k_answer(text: str) -> float | None:
@@ -39,3 +56,30 @@ def letter(text: str) -> str | None:
     answer = answer.split("\\boxed{")[-1].split("}")[0].strip()
     answer = answer.split("\n")[-1].strip().split(".")[0]
     return answer.upper() if answer.isalpha() else None
+
+
+def sudoku_answer(text: str) -> str:
+    """A grid in an answer, without blanks, cut or filled up with zeros to 16 characters; empty if there is none."""
+    found = (match.group(1).strip() for pattern in _GRIDS if (match := pattern.search(text)))
+    grid = re.sub(r"\s", "", next(filter(None, found), ""))
+    return grid[:_NUM_CELLS].ljust(_NUM_CELLS, "0") if grid else ""
+
+
+def sudoku_cells(answer: str, puzzle: str, solution: str) -> tuple[int, int]:
+    """How many of a puzzle's empty cells an answer has as the solution has them, and how many are empty."""
+    empty = [cell for cell, digit in enumerate(puzzle) if digit == "0"]
+    return sum(answer[cell] == solution[cell] for cell in empty) if answer else 0, len(empty)
+
+
+def mbpp_code(text: str, test: str) -> str:
+    """The function that a test calls, from its `def` to the next fence at the left margin.
+
+    An answer without that does not run: it is indented as a body would be, its opening fence included.
+    """
+    called = _TESTED.search(test)
+    text = f"```python\n{text}"
+    if called:
+        code = re.search(rf"(def\s+{called.group(1)}\s*\(.*?\):\n.*?)(?=^```)", text, re.DOTALL | re.MULTILINE)
+        if code:
+            return code.group(1).rstrip()
+    return textwrap.indent(text, " " * 4)

@@ -190,6 +190,7 @@ class TestCellsOfWino:
             ("gsm8k.wino", "gsm8k", 0.6, 0.0),
             ("arc_e.wino", "arc_easy", 0.5, 0.0),
             ("gsm8k.wino.T0.5", "gsm8k", 0.6, 0.5),
+            ("sudoku.wino", "sudoku", 0.7, 0.0),
         ],
     )
     def test_are_runs_of_its_decoder_with_its_prompts(self, name, task, threshold, temperature):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from lm_eval_codd.grading import wino
+from lm_eval_codd.benchmarks import DataError
+from lm_eval_codd.grading import countdown, wino
 from tests.tasks.test_d1 import TURNS, boxed, messages
 
 ARC = ("arc_easy_wino", "arc_challenge_wino")
@@ -13,6 +14,8 @@ ASKED = (
     "</answer>\n\n\nWhich of these is a liquid at room temperature?\nA. iron\nB. water\nC. salt\nD. wood"
 )
 BEGUN = {"role": "assistant", "content": "<reasoning>"}
+ALL = ("gsm8k_wino", *ARC, "mbpp_wino", "countdown_wino", "sudoku_wino")
+GRID, PUZZLE = "1234341221434321", "1000341221400321"
 
 
 class TestPrompts:
@@ -25,7 +28,30 @@ class TestPrompts:
         turn = {"role": "user", "content": ASKED}
         assert messages(load_task(name, invented_dir)) == ([turn, BEGUN], False)
 
-    @pytest.mark.parametrize("name", ["gsm8k_wino", *ARC])
+    def test_of_mbpp_open_a_block_behind_the_turn(self, load_task, invented_dir):
+        asked, begun = messages(load_task("mbpp_wino", invented_dir))[0]
+        assert asked["content"] == (
+            "You are an expert Python programmer. Please write a python function to solve the following problem:\n"
+            ">>> Problem:\nWrite a function to double a number.\n>>> Test Cases:\nassert double(2) == 4\n"
+            "assert double(-1) == -2\nassert double(0) == 0\n"
+        )
+        assert begun["content"] == ">>> Code:\n```python\n"
+
+    def test_of_countdown_are_the_numbers_and_the_target(self, load_task, invented_dir):
+        asked, begun = messages(load_task("countdown_wino", invented_dir))[0]
+        assert asked["content"].startswith("Using only the provided numbers, create an arithmetic expression that ")
+        assert " inside \\boxed{} tags without " in asked["content"]
+        assert "For example: \\boxed{a + b * c}Respond in the following format:\n<reasoning>" in asked["content"]
+        assert asked["content"].endswith("</answer>\n\nNumbers: [3, 5, 7]\nTarget: 22")
+        assert begun == BEGUN
+
+    def test_of_sudoku_have_four_examples_and_the_puzzle(self, load_task, invented_dir):
+        asked, begun = messages(load_task("sudoku_wino", invented_dir))[0]
+        assert asked["content"].count("\nPuzzle: ") == asked["content"].count("\nAnswer: ") == 4
+        assert asked["content"].endswith("</answer>\n\n\nSolve the following Sudoku puzzle: 0234341221434321\n")
+        assert begun == BEGUN
+
+    @pytest.mark.parametrize("name", ALL)
     def test_have_no_stop_strings_and_say_what_is_unverified(self, load_task, invented_dir, name):
         config = load_task(name, invented_dir).config
         assert config.generation_kwargs["until"] == []
@@ -116,3 +142,138 @@ class TestArc:
         gold = [f"<answer>\\boxed{{{doc['answerKey']}}}</answer>" for doc in task.eval_docs]
         assert score(task, gold) == {"accuracy,none": 0.5, "unreadable,none": 0.5}
         assert score(task, ["\\boxed{A}"] * 2) == {"accuracy,none": 0.0, "unreadable,none": 0.0}
+
+
+class TestMbpp:
+    TEST = "assert double(2) == 4"
+
+    @pytest.mark.parametrize(
+        ("text", "code"),
+        [
+            ("def double(x):\n    return 2 * x\n```\nIt doubles.", "def double(x):\n    return 2 * x"),
+            ("import math\ndef double(x):\n    return 2 * x\n```", "def double(x):\n    return 2 * x"),  # no imports
+            ("def a():\n    pass\ndef double (x):\n    a()\n```", "def double (x):\n    a()"),
+            ("def double(x):\n    return 2 * x", "    ```python\n    def double(x):\n        return 2 * x"),  # no fence
+            (
+                "def doubled(x):\n    return 2 * x\n```",
+                "    ```python\n    def doubled(x):\n        return 2 * x\n    ```",
+            ),
+        ],
+    )
+    def test_what_runs(self, text, code):
+        assert wino.mbpp_code(text, self.TEST) == code
+
+    def test_reference_solutions_pass_and_nothing_does_not(self, load_task, score, invented_dir):
+        task = load_task("mbpp_wino", invented_dir)
+        code = task.eval_docs[0]["code"].replace("\r", "")
+        right = score(task, [f"{code}\n```"], [0])
+        assert right == {"pass_at_1,extract_code": 1.0, "unreadable,extract_code": 0.0}
+        assert score(task, [code], [0]) == {"pass_at_1,extract_code": 0.0, "unreadable,extract_code": 1.0}
+
+    def test_how_a_head_is_written_hides_a_function(self, load_task, shared_dir):
+        """A blank behind the colon does, and so do a blank before it and a body on the same line."""
+        task = load_task("mbpp_wino", shared_dir / "data")
+        assert task.config.metadata["data"]["is_published_set"]
+        found = 0
+        for doc in task.eval_docs:
+            code = "\n".join(line.rstrip() for line in doc["code"].splitlines())
+            found += wino.mbpp_code(f"{code}\n```", doc["test_list"][0]).startswith("def")
+        assert found == 480
+
+
+class TestCountdown:
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("<answer>\n\\boxed{3 * 5 + 7}\n</answer>", "3 * 5 + 7"),
+            ("\\boxed{3 \\times 5 + 7 = 22}", "3 * 5 + 7"),  # the left side
+            ("\\boxed{5} \\boxed{7 \\div 3}", "7 / 3"),  # the last box
+            ("<answer>3 + 5</answer>", "<answer>3 + 5</answer>"),  # marks are read where a box is not closed
+            ("<answer>3 + 5</answer> \\boxed{", "3 + 5"),
+            ("\\boxed{", "\\boxed{"),
+            ("so 3 * 5 + 7 = 22.", "3 * 5 + 7"),
+        ],
+    )
+    def test_expressions(self, text, found):
+        assert countdown.expression(text) == found
+
+    @pytest.mark.parametrize(
+        ("text", "is_right"),
+        [
+            ("3 * 5 + 7", True),
+            ("(7 + 3 * 5)", True),
+            ("7 - -3*5", True),
+            ("3 * 5 + 7 + 0", False),  # a number that is not given
+            ("3 + 5", False),
+            ("3 * 5 * 7", False),
+            ("3 * 5 + 7 +", False),
+            ("3 x 5 + 7", False),
+            ("3 / (5 - 5) + 7", False),
+            ("3(5)7", False),
+            ("", False),
+        ],
+    )
+    def test_right_ones_have_all_numbers_and_the_target(self, text, is_right):
+        assert countdown.is_right(text, 22, [3, 5, 7]) is is_right
+
+    @pytest.mark.parametrize(
+        "text", ["9**9**9**9", "(" * 900 + "3" + ")" * 900, "9" * 5000, "1/0", "(-8)**0.5**2", "()"]
+    )
+    def test_no_text_raises_or_takes_long(self, text):
+        assert countdown.is_right(text, 22, countdown.numbers_of(text)) is False
+
+    def test_scores(self, load_task, score, invented_dir):
+        task = load_task("countdown_wino", invented_dir)
+        assert score(task, ["\\boxed{3*5+7}", "\\boxed{44+19+35}"]) == {"accuracy,none": 1.0, "unreadable,none": 0.0}
+        assert score(task, ["\\boxed{22}", "I cannot."]) == {"accuracy,none": 0.0, "unreadable,none": 0.5}
+
+
+class TestSudoku:
+    @pytest.mark.parametrize(
+        ("text", "grid"),
+        [
+            (f"<answer>\n{GRID}\n</answer>", GRID),
+            ("<answer>1234 3412\n2143 4321</answer>", GRID),  # blanks
+            (f"<answer>the grid\n```\n{GRID}\n```", GRID),
+            (f"It is {GRID}.", GRID),
+            (f"</answer> {GRID}", GRID),
+            ("<answer>12</answer>", "12".ljust(16, "0")),
+            (f"<answer>{GRID}99</answer>", GRID),
+            ("<answer>a grid</answer>", "agrid".ljust(16, "0")),
+            ("1234", ""),
+            ("", ""),
+        ],
+    )
+    def test_answers(self, text, grid):
+        assert wino.sudoku_answer(text) == grid
+
+    @pytest.mark.parametrize(("answer", "right"), [(GRID, 5), (PUZZLE, 0), ("1234".ljust(16, "0"), 3), ("", 0)])
+    def test_cells_that_were_given_do_not_count(self, answer, right):
+        assert wino.sudoku_cells(answer, PUZZLE, GRID) == (right, 5)
+
+    def test_all_empty_cells_weigh_the_same(self, load_task, score, invented_dir):
+        task = load_task("sudoku_wino", invented_dir)
+        assert [doc["Puzzle"] for doc in task.eval_docs] == ["0234341221434321", PUZZLE]
+        assert score(task, [GRID, GRID]) == {"cell_accuracy,none": 1.0, "unreadable,none": 0.0}
+        assert score(task, [GRID, "none"])["cell_accuracy,none"] == pytest.approx(1 / 6)
+        assert score(task, ["none", f"<answer>{GRID}</answer>"])["cell_accuracy,none"] == pytest.approx(5 / 6)
+
+    def test_its_error_is_that_of_a_ratio_of_sums(self, load_task, invented_dir):
+        error = load_task("sudoku_wino", invented_dir).aggregation()["cell_accuracy_stderr"]
+        assert error([(1, 1), (5, 5)]) == 0.0
+        # The residuals are 1 - 1 / 6 and 0 - 5 / 6.
+        assert error([(1, 1), (0, 5)]) == pytest.approx((2 * 2 * (5 / 6) ** 2) ** 0.5 / 6)
+
+
+@pytest.mark.parametrize("name", ["countdown_wino", "sudoku_wino"])
+class TestRowsThatNoHubHas:
+    def test_are_asked_for_in_one_line(self, load_task, tmp_path, name):
+        with pytest.raises(
+            DataError, match=r"are not on the hub; put a copy of dataset/.* of github.com/dllm-reasoning"
+        ):
+            load_task(name, None)
+        with pytest.raises(DataError, match=r"no file .*; put a copy of dataset/\S+ of github.com"):
+            load_task(name, tmp_path)
+
+    def test_are_told_from_the_published_ones_by_their_number(self, load_task, invented_dir, name):
+        assert not load_task(name, invented_dir).config.metadata["data"]["is_published_set"]
