@@ -137,6 +137,7 @@ TASKS: Final[Mapping[str, Task]] = {
     "hellaswag_llada": Task(10042, "hellaswag"),
     "mmlu_pro_llada": Task(12032, "mmlu_pro"),
     "mmlu_llada": Task(14042, "mmlu_generative", examples=5),
+    "bbh_llada_base": Task(6511, "bbh", chat_template=False, examples=3),
     "demo": Task(300, comes_with_rows=True),
     "humaneval_opendllm": _open_dllm(164, "humaneval"),
     "humaneval_plus_opendllm": _open_dllm(164, "humaneval_plus"),

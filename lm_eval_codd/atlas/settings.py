@@ -24,10 +24,10 @@ _HERE: Final[Mapping[str, str]] = {
     "max_tokens_per_step": "max_per_step",
     "min_tokens_per_step": "min_per_step",
 }
-# What was measured, what other flags follow from below, and what is so here anyway.
+# What was measured, what other flags follow from below, what the task says, and what is so here anyway.
 _NO_FLAGS: Final = (
     *("batch_size", "batch_of_masks", "tokens_per_forward", "mean_steps", "nll", "samples", "canvas", "eos"),
-    *("right_shift_logits", "unmask_strategy", "runs"),
+    *("right_shift_logits", "unmask_strategy", "runs", "stop_words"),
 )
 _OFF: Final = {"top_p": 1.0, "top_k": 0}
 _BATCH: Final = re.compile(r"batch (\d+)")

@@ -29,6 +29,9 @@ _PROGRAMS: Final = tuple(
         r"'(.*)'\s*\[DONE\]",
     )
 )
+_BRACKETED: Final = re.compile(r"\(([A-Z])\)*")
+_CAPITAL: Final = re.compile(r"[A-Z]")
+_BOLD: Final = re.compile(r"\*\*(.*?)\*\*")
 _DONE: Final = re.compile(r"'?\s*\[?DONE\]?")
 
 
@@ -97,3 +100,28 @@ def continued_body(text: str) -> str:
         text = f" {text}"
     lines = text.split("\n\n\n")[0].split(f"\n{_FENCE}")[0].split("\n")
     return "\n".join(itertools.takewhile(lambda line: not line or line[0] == " ", lines))
+
+
+def bbh_choice(text: str) -> str:
+    """The capital behind the first bracket with one behind it, closed or not, else the first; else what stands there.
+
+    Of what follows the first "answer is ", where there is such a text.
+    """
+    answer = _behind_answer(text)
+    if bracketed := _BRACKETED.search(answer):
+        return bracketed.group(1)
+    capital = _CAPITAL.search(answer)
+    return answer if capital is None else capital.group(0)
+
+
+def bbh_text(text: str) -> str:
+    """The line behind the first "answer is ", without its full stop; of a line with bold text that alone."""
+    line = _behind_answer(text).split("\n")[0].strip()
+    line = line[:-1].strip() if line.endswith(".") else line
+    bold = _BOLD.search(line)
+    return line if bold is None else bold.group(1)
+
+
+def _behind_answer(text: str) -> str:
+    before, *behind = text.split("answer is ")
+    return behind[0].strip() if behind else before

@@ -66,7 +66,7 @@ def read_num_shot(given: Mapping[str, Any], task: str) -> int | None:
 
 def _shots_of(short: str) -> str:
     number = TASKS[short].examples
-    return f"{short} has {number} examples of its own, each a turn" if number else f"{short} is zero-shot"
+    return f"{short} has {number} examples of its own" if number else f"{short} is zero-shot"
 
 
 def read_turns(given: Mapping[str, Any], task: str) -> bool | None:

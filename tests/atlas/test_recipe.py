@@ -11,6 +11,7 @@ from lm_eval_codd.atlas.unstated import parse_assumed
 from lm_eval_codd.runs.flags import parse
 from lm_eval_codd.runs.make_run import make_run
 from lm_eval_codd.runs.run_flags import FLAGS
+from lm_eval_codd.task_files import task_files
 
 
 def recipe(label, **assumed):
@@ -80,6 +81,34 @@ class TestARunOf:
     def test_a_task_of_another_paper_is_this_packages_where_it_has_one(self):
         assert recipe("llada:llada-instruct.humaneval.pure.opencompass").run.task == "codd_humaneval_llada"
 
+    def test_every_cell_of_lladas_opencompass_is_a_run_of_its_own_protocol(self):
+        planned = [one for name in ("llada", "llada15") for one in plan_cells([name]).all]
+        runs = {one.cell.id: one.recipe.run for one in planned if one.cell.harness.startswith("OpenCompass")}
+        assert len(runs) == 22 and all(runs.values())
+        for name, run in runs.items():
+            assert run.chat_template is not name.startswith("llada-base")
+            assert "llada" in run.task or run.task == "ifeval"
+            assert run.config.stop_at_eos is False
+
+    def test_stop_words_are_those_of_the_task(self):
+        stops = {
+            one.recipe.run.task: one.cell.settings["stop_words"]
+            for one in plan_cells(["llada"]).all
+            if "stop_words" in one.cell.settings
+        }
+        here = {task: next(task_files().configs(task))[1]["generation_kwargs"]["until"] for task in stops}
+        assert stops == here and len(stops) == 5
+
+    def test_a_protocol_that_lm_eval_has_too_is_its_task(self):
+        planned = next(one for one in plan_cells(["llada15"]).all if one.cell.id == "llada-1.5.ifeval.opencompass")
+        assert (planned.recipe.run.task, planned.recipe.run.config.gen_length) == ("ifeval", 256)
+        assert len(planned.candidates) == 4
+
+    def test_means_over_subjects_are_told_from_those_over_rows(self):
+        planned = {one.cell.id: one.candidates for one in plan_cells(["llada"]).all}
+        assert planned["llada-base.bbh.opencompass256"] == ("accuracy_by_subject,none",)
+        assert planned["llada-instruct.mmlu_pro.pure.opencompass"] == ("accuracy_by_subject,none",)
+
     @pytest.mark.parametrize(
         ("label", "task", "length"), [("gsm8k.256", "gsm8k", 256), ("math500.512", "math500", 512)]
     )
@@ -132,7 +161,6 @@ class TestNoRun:
     @pytest.mark.parametrize(
         "label, why",
         [
-            ("llada:llada-base.bbh.opencompass256", "`bbh_gen (ee62e9)` is a task of OpenCompass"),
             ("d3llm:d3llm.llada.mbpp.vanilla", "`postprocess=postprocess_code_mbpp.py`: "),
             ("dream:dream-base.humaneval", "`escape_until=True`: "),
         ],

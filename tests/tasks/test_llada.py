@@ -2,6 +2,7 @@
 
 import json
 import random
+from hashlib import sha256
 from shutil import copytree
 
 import pytest
@@ -14,6 +15,8 @@ GSM8K = ("codd_gsm8k_llada", "codd_gsm8k_llada_base")
 MATH = ("codd_math_llada", "codd_math_llada_base")
 CODE = ("codd_mbpp_llada", "codd_mbpp_llada_base", "codd_humaneval_llada_base")
 CHOICES = ("codd_arc_llada", "codd_hellaswag_llada", "codd_mmlu_pro_llada", "codd_mmlu_llada")
+# Those whose configuration is in OpenCompass itself.
+OFFICIAL = (*GSM8K, *MATH, *CODE[:2], *CHOICES)
 STOPS = {"codd_math_llada_base": ["Problem:"], "codd_mbpp_llada_base": ["[DONE]"]}
 # Task 367 cannot pass without its row's `test_setup_code`; of programs that end with a quotation mark it is taken for
 # the one behind the program, where `[DONE]` follows.
@@ -367,7 +370,64 @@ class TestChoices:
         assert (scores["accuracy,none"], scores["unreadable,none"]) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
 
 
-@pytest.mark.parametrize("name", [*GSM8K, *MATH, "codd_gpqa_llada", *CODE, *CHOICES])
+class TestBbh:
+    def test_scores_letters_and_texts(self, load_task, score, invented_dir):
+        task = load_task("codd_bbh_llada_base", invented_dir)
+        right = [f"Hm. So the answer is {doc['target']}.\n\nQ: next\nSo the answer is X." for doc in task.eval_docs]
+        scores = score(task, right)
+        assert (scores["accuracy,none"], scores["accuracy_by_subject,none"]) == (1.0, 1.0)
+        scores = score(task, [right[0], *["So the answer is (A)."] * 2, right[3]])
+        assert (scores["accuracy,none"], scores["accuracy_by_subject,none"]) == (0.5, pytest.approx(0.5))
+        assert score(task, [""] * 4)["unreadable,none"] == 1.0
+
+    @pytest.mark.parametrize(
+        ("text", "letter", "line"),
+        [
+            ("So the answer is (C).\nQ: answer is (D)", "C", "(C)"),
+            ("answer is **yes** it is.", "**yes** it is.", "yes"),
+            ("The one that fits is B", "T", "The one that fits is B"),
+            ("answer is (A or (B)", "A", "(A or (B)"),
+            ("answer is  } ] > .\nx", "} ] > .\nx", "} ] >"),
+            ("", "", ""),
+        ],
+    )
+    def test_answers_are_read_as_officially(self, text, letter, line):
+        assert (opencompass.bbh_choice(text), opencompass.bbh_text(text)) == (letter, line)
+
+    @pytest.mark.parametrize("parts", [["snarks"], ["a part that lm-eval has not"]])
+    def test_is_refused_where_lm_eval_has_other_examples(self, load_task, invented_dir, parts):
+        kind = type(load_task("codd_bbh_llada_base", invented_dir))
+        with pytest.raises(DataError, match=r"^a: the examples of BIG-Bench Hard in this lm-eval are not those"):
+            kind({"task": "a", "dataset_kwargs": {"configurations": parts}})
+
+
+class TestOfficialPrompts:
+    """golden/tasks/opencompass_prompts.json: first rows as OpenCompass 0.5.0's configurations and parsers show them."""
+
+    @pytest.fixture
+    def golden(self, golden_dir):
+        return json.loads((golden_dir / "tasks" / "opencompass_prompts.json").read_text())
+
+    @pytest.mark.parametrize("name", OFFICIAL)
+    def test_are_shown(self, load_task, choices_dir, invented_dir, golden, name):
+        task = load_task(name, choices_dir if name in CHOICES else invented_dir)
+        if name.endswith("base"):
+            assert text_of(task) == golden[name]
+        else:
+            assert [list(message) for message in messages_of(task)] == golden[name]
+
+    def test_of_all_parts_of_bbh_are_shown(self, load_task, golden, tmp_path):
+        parts = golden["codd_bbh_llada_base"]
+        (tmp_path / "bbh").mkdir()
+        rows = [{"part": part, "input": "asked?", "target": "x"} for part in parts]
+        (tmp_path / "bbh" / "test.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        task = load_task("codd_bbh_llada_base", tmp_path)
+        task.build_all_requests()
+        shown = {one.doc["part"]: sha256(one.args[0].encode()).hexdigest() for one in task.instances}
+        assert shown == parts and len(parts) == 27
+
+
+@pytest.mark.parametrize("name", [*GSM8K, *MATH, "codd_gpqa_llada", *CODE, *CHOICES, "codd_bbh_llada_base"])
 def test_nothing_stops_an_answer_but_what_the_evaluation_code_names(tasks_dir, name):
     path = tasks_dir / name.removeprefix("codd_") / f"{name}.yaml"
     assert read_task_file(path)["generation_kwargs"]["until"] == STOPS.get(name, [])
