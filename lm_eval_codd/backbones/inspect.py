@@ -60,6 +60,8 @@ def describe_checkpoint(
         "unverified": layout.unverified,
         "recognised_by": backbone.recognised_by,
         "attention": backbone.attention,
+        # Of an encoder, the positions on either side that its local layers see.
+        "window": config.sliding_window if backbone.is_encoder else None,
         "block_length": backbone.block_length,
         "experts": _experts(backbone),
         "scored_by_previous": backbone.scored_by_previous,
@@ -131,11 +133,18 @@ def _lines(about: dict[str, Any]) -> list[tuple[str, str]]:
         ("eot", _token_text(about["eot"])),
         ("vocabulary", _vocabulary_text(about)),
         ("chat template", _template_text(about)),
-        ("self-test", "passed: attention sees both ways, and hidden states equal transformers' own"),
+        ("self-test", _self_test_text(about)),
     ]
 
 
+def _self_test_text(about: dict[str, Any]) -> str:
+    equal = "its class computes it" if about["window"] is not None else "hidden states equal transformers' own"
+    return f"passed: attention sees both ways, and {equal}"
+
+
 def _attention_text(about: dict[str, Any]) -> str:
+    if about["window"] is not None:
+        return f"full; in its local layers {about['window']} positions on either side"
     if about["block_length"] is None:
         return "full: every position sees every other one"
     return f"block: a position sees its own block of {about['block_length']} and those before it"

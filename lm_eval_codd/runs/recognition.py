@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from lm_eval_codd import packaged, token_files
+from lm_eval_codd.catalogue import NATIVE
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.settings import FAMILIES, either, unknown_value
 
@@ -100,6 +101,11 @@ def _by_files(flag: str, checkpoint: str, folder: Path, given: Mapping[str, Any]
     own = FAMILY_OF.get(model_type)
     if family is not None and (own is None or family in _PLAIN.get(model_type, (own,))):
         return cast("Family", family)
+    if model_type == NATIVE:
+        raise ValueError(
+            f"`--{flag} {checkpoint}` is DiffusionGemma, which has no mask, and which no launcher runs; use lm_eval "
+            f"--model {NATIVE}"
+        )
     if own is None:
         raise ValueError(
             f"`--{flag} {checkpoint}` has `model_type` {model_type or 'nothing'}, and decoded here are "

@@ -95,6 +95,8 @@ def test_inspect_says_that_it_is_not_told_from_an_ordinary_one(folder, capsys):
     assert main([str(folder), "--device", "cpu", "--mask_id", "111", "--eos_id", "5"]) == 0
     text = capsys.readouterr().out
     assert "modernbert, decoded by a2d's rules (model_type modernbert, computed by ModernBertForMaskedLM)" in text
+    assert "attention      full; in its local layers 4 positions on either side" in text
+    assert "passed: attention sees both ways, and its class computes it" in text
     assert "an ordinary ModernBERT looks the same" in text and "(4 for keys and values)" in text
 
 

@@ -161,6 +161,7 @@ class TestRefusals:
         [
             ("qwen2", "", "no mask token in its tokenizer's files, as an ordinary autoregressive model"),
             ("qwen2", "--mask_id 96", "give both --family (open_dllm or a2d or dream) and --mask_id"),
+            ("diffusion_gemma", "", "which no launcher runs; use lm_eval --model diffusion_gemma"),
             ("mixtral", "", "has `model_type` mixtral, and decoded here are llada"),
             ("a2d-qwen2", "--family llada", "`--family llada`"),
             ("a2d-qwen2", "--family a2", "`family=a2` is not known"),
