@@ -71,6 +71,7 @@ class Rows:
         sha256: `content_hash` of the published set; None where it is not public.
         stand_in: read when `file` does not exist: rows of the same shape that are not this benchmark.
         configurations: of the hub's data set, whose rows follow one another; none for the one that the YAML names.
+        found: which file of which repository this is, for rows that are on no hub.
     """
 
     file: str
@@ -79,6 +80,7 @@ class Rows:
     sha256: str | None = None
     stand_in: str | None = None
     configurations: Sequence[str] = ()
+    found: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +226,11 @@ def rows_of(
     if folder:
         path, is_stand_in = _find(name, Path(folder).expanduser(), wanted)
         return str(path), read_lines(name, path), is_stand_in
+    if wanted.found is not None:
+        raise DataError(
+            f"{name}: its rows are on no hub; put {wanted.found} into a folder as {wanted.file}, and name the "
+            f"folder in {DATA_DIR}"
+        )
     if not wanted.configurations:
         return f"{hub_id} ({configuration}, {split})", _fetch(name, hub_id, configuration, split, revision), False
     source = f"{hub_id} ({len(wanted.configurations)} configurations, {split})"
@@ -260,6 +267,8 @@ def _find(task: str, folder: Path, wanted: Rows) -> tuple[Path, bool]:
     for path in candidates:
         if path.is_file():
             return path, path != candidates[0]
+    if wanted.found is not None:
+        raise DataError(f"{task}: no file {candidates[0]}; put {wanted.found} there")
     raise DataError(
         f"{task}: no file {candidates[0]}; put JSON lines with {', '.join(wanted.columns)} there, "
         f"or unset {DATA_DIR} to read the hub"

@@ -154,6 +154,8 @@ TASKS: Final[Mapping[str, Task]] = {
     "mmlu_dllm_dream": Task(14042, "mmlu_generative", prefix="", takes_shots=True),
     "humaneval_dllm_llada": Task(164, "humaneval_instruct", prefix=""),
     "mbpp_dllm_dream": Task(500, "mbpp_instruct", prefix=""),
+    "countdown_d1": Task(256, prefix=""),
+    "sudoku_d1": Task(256, prefix=""),
     "gsm8k_klass": _klass(1319, "gsm8k"),
     "math500_klass": _klass(500, "minerva_math500"),
     "humaneval_klass": _klass(164, "humaneval_instruct"),

@@ -104,7 +104,7 @@ class TestCatalogue:
         config = read_task_file(tasks_dir / short / f"{task_name(short)}.yaml")
         task = TASKS[short]
         assert config["task"] == task_name(short)
-        assert config["dataset_kwargs"]["rows"] == task.rows
+        assert config["metadata"].get("documents", config["dataset_kwargs"]["rows"]) == task.rows
         assert config.get("repeats", 1) == task.repeats
         assert config["generation_kwargs"].get("max_gen_toks") == task.gen_length
         assert config["metadata"].get("chat_template", True) is task.chat_template
