@@ -93,14 +93,11 @@ def check_arguments(
     pc: str | None,
 ) -> str:
     """The checkpoint. Raises `ValueError`, one line, for arguments that are unknown, missing or cannot go together."""
-    check_names(settings, kind.arguments)
-    if not pretrained:
-        raise ValueError(f"`pretrained` is missing; give a folder or a hub id, such as pretrained={kind.example}")
+    example = f"a folder or a hub id, such as pretrained={kind.example}"
+    pretrained = check_checkpoint(settings, kind.arguments, pretrained, trust=trust, example=example)
     if kind.family is not None and family not in (None, kind.family):
         other = family if family in DEFAULT_CHECKPOINTS else "masked_lm"
         raise ValueError(f"`family={family}` is another model's; use --model {other}")
-    if trust:
-        eval_logger.warning("`trust_remote_code` does nothing: no code of a checkpoint is ever run")
     if attn_implementation not in (None, "sdpa"):
         eval_logger.warning(
             "`attn_implementation=%s` does nothing: attention is torch's scaled_dot_product_attention, which chooses "
@@ -118,6 +115,34 @@ def check_arguments(
             raise ValueError(
                 f"`{name}={settings[name]}` does nothing without a circuit; use --model codd_{kind.name} with pc="
             )
+    return pretrained
+
+
+def check_checkpoint(
+    settings: Mapping[str, Any],
+    known: Collection[str],
+    pretrained: str | None,
+    *,
+    trust: bool | None,
+    example: str,
+) -> str:
+    """The checkpoint; says what `trust_remote_code` does.
+
+    Args:
+        settings: what was given beside the named arguments.
+        known: every argument there is.
+        pretrained: the checkpoint, where one was given.
+        trust: `trust_remote_code`.
+        example: what may be given.
+
+    Raises:
+        ValueError: one line: an argument is unknown, or there is no checkpoint.
+    """
+    check_names(settings, known)
+    if not pretrained:
+        raise ValueError(f"`pretrained` is missing; give {example}")
+    if trust:
+        eval_logger.warning("`trust_remote_code` does nothing: no code of a checkpoint is ever run")
     return pretrained
 
 

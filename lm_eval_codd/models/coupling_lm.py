@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from lm_eval_codd.carried import TokenText
 from lm_eval_codd.latent import load_coupling
-from lm_eval_codd.models.arguments import choose_device
+from lm_eval_codd.models.arguments import check_checkpoint, choose_device
 from lm_eval_codd.models.coupling_setup import CouplingSetup
 from lm_eval_codd.models.coupling_texts import CouplingTexts
 from lm_eval_codd.models.coupling_work import CouplingSampling
@@ -18,7 +18,7 @@ from lm_eval_codd.models.gen_kwargs import spell_none, stop_strings
 from lm_eval_codd.models.generations import GenerationLM
 from lm_eval_codd.models.pairs import where
 from lm_eval_codd.models.requests import Prompt
-from lm_eval_codd.names import check_names, translate
+from lm_eval_codd.names import translate
 from lm_eval_codd.settings.coupling import CouplingSettings
 
 if TYPE_CHECKING:
@@ -86,13 +86,8 @@ class CouplingLM(GenerationLM):
         **settings: Any,
     ) -> None:
         super().__init__()
-        check_names(settings, self._arguments())
-        if not pretrained:
-            raise ValueError(
-                "`pretrained` is missing; give a .pt of the training code, such as pretrained=step_1000.pt"
-            )
-        if trust_remote_code:
-            eval_logger.warning("`trust_remote_code` does nothing: no code of a checkpoint is ever run")
+        example = "a .pt of the training code, such as pretrained=step_1000.pt"
+        pretrained = check_checkpoint(settings, self._arguments(), pretrained, trust=trust_remote_code, example=example)
         self._given = spell_none(settings, _SETTINGS)
         evaluation = running_evaluation() or Evaluation()
         self._resolve_settings(evaluation)

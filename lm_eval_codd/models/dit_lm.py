@@ -12,7 +12,7 @@ from lm_eval_codd.carried import TokenText
 from lm_eval_codd.dit import load_dit
 from lm_eval_codd.dit.loading import read_dit_config
 from lm_eval_codd.dit.samplers.coupled import check_circuit, refuse_circuit
-from lm_eval_codd.models.arguments import choose_device, choose_max_length, whole_number
+from lm_eval_codd.models.arguments import check_checkpoint, choose_device, choose_max_length, whole_number
 from lm_eval_codd.models.dit_choices import DIT_SETTINGS, DiTChoices
 from lm_eval_codd.models.dit_rows import DiTRows
 from lm_eval_codd.models.dit_setup import DiTSetup, DiTTotals
@@ -25,7 +25,6 @@ from lm_eval_codd.models.likelihoods import LikelihoodLM
 from lm_eval_codd.models.pairs import where
 from lm_eval_codd.models.record import Record
 from lm_eval_codd.models.requests import Prompt
-from lm_eval_codd.names import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,13 +99,8 @@ class DLM(GenerationLM, LikelihoodLM):
         **settings: Any,
     ) -> None:
         super().__init__()
-        check_names(settings, self._arguments())
-        if not pretrained:
-            raise ValueError(
-                "`pretrained` is missing; give a folder, hub id or .ckpt, such as pretrained=kuleshov-group/mdlm-owt"
-            )
-        if trust_remote_code:
-            eval_logger.warning("`trust_remote_code` does nothing: no code of a checkpoint is ever run")
+        example = "a folder, hub id or .ckpt, such as pretrained=kuleshov-group/mdlm-owt"
+        pretrained = check_checkpoint(settings, self._arguments(), pretrained, trust=trust_remote_code, example=example)
         revision, pc_revision = (None if one is None else str(one) for one in (revision, pc_revision))
         config = read_dit_config(pretrained, algo, revision, ema, mask_id)
         self._check_algo(pretrained, algo, config.algo)

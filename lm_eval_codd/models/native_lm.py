@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from lm_eval_codd.backbones.native import load_native
 from lm_eval_codd.backbones.plain_tokenizer import load_plain_tokenizer
 from lm_eval_codd.models.arguments import (
+    check_checkpoint,
     choose_device,
     choose_max_length,
     json_object,
@@ -24,7 +25,7 @@ from lm_eval_codd.models.native_work import NativeAnswering
 from lm_eval_codd.models.pairs import where
 from lm_eval_codd.models.requests import Prompt
 from lm_eval_codd.models.texts import Texts
-from lm_eval_codd.names import check_names, translate
+from lm_eval_codd.names import translate
 from lm_eval_codd.settings.native import NativeSettings
 
 if TYPE_CHECKING:
@@ -100,13 +101,8 @@ class DiffusionGemma(GenerationLM):
     ) -> None:
         super().__init__()
         _refuse_others(settings)
-        check_names(settings, self._arguments())
-        if not pretrained:
-            raise ValueError(
-                "`pretrained` is missing; give a folder or a hub id, such as google/diffusiongemma-26B-A4B-it"
-            )
-        if trust_remote_code:
-            eval_logger.warning("`trust_remote_code` does nothing: no code of a checkpoint is ever run")
+        example = "a folder or a hub id, such as google/diffusiongemma-26B-A4B-it"
+        pretrained = check_checkpoint(settings, self._arguments(), pretrained, trust=trust_remote_code, example=example)
         add_bos_token = true_or_false("add_bos_token", add_bos_token)
         chat_template_args = json_object("chat_template_args", chat_template_args)
         max_length = None if max_length is None else whole_number("max_length", max_length)
