@@ -62,9 +62,8 @@ def test_a_whole_run_writes_neither_tokens_nor_homes(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    common = "--model_alias llada --llada_ckpt demo --task demo --limit 2 --gen_length 32 --num_steps"
-    runs = ("--run", f"{common} 32 --pc_ckpt demo", "--run", f"{common} 16")
-    said = run("launch", "--gpus", "cpu", "--output_dir", str(results), *runs)
+    text = "--model_alias llada --llada_ckpt demo --pc_ckpt demo --task demo --limit 2 --gen_length 32 --num_steps 16"
+    said = run("launch", "--gpus", "cpu", "--output_dir", str(results), "--run", text)
     said += run("report", str(results), "--html", str(results / "report.html"))
     model = ("--model", "llada", "--model_args", "pretrained=demo,num_steps=16")
     said += run("trace", *model, "--prompt", "two and two", "--html", str(results / "trace.html"))
