@@ -155,7 +155,8 @@ def _flags_of_task(source: Source, cell: Cell, assumed: Mapping[str, str]) -> di
 def _flags_of_own_task(name: str, cell: Cell) -> dict[str, Any]:
     """Of a task that has its protocol's prompts; what a cell has otherwise is said."""
     if name.startswith(_STOCK):
-        return {"task": name, "chat_template": str("chat" in (cell.template or "")).lower()}
+        shots = {} if cell.shots is None else {"num_shot": cell.shots}
+        return {"task": name, **shots, "chat_template": str("chat" in (cell.template or "")).lower()}
     task = TASKS[name]
     has_no_template = task.chat_template and (cell.template or "").startswith("none")
     return {

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from lm_eval_codd.atlas.plan import plan_cells
+from lm_eval_codd.atlas.plan import assumable, plan_cells
 from lm_eval_codd.reporting.atlas_page import build_atlas_page
 from lm_eval_codd.reporting.cli import report_main
 from lm_eval_codd.reporting.runs import read_folder
@@ -52,8 +52,8 @@ class TestThePage:
         assert by_flags.startswith("./eval.sh --run '--model_alias llada --llada_ckpt GSAI-ML/LLaDA-8B-Base ")
         (assumed,) = cell(data, "table1.codd.margin.gsm8k.64")["commands"]
         assert assumed.endswith("--assume pc_frac=...,pc_temperature=...")
-        refused = plan_cells(["llada"]).refused
-        assert refused and all(cell(data, one.cell.id)["commands"] == [] for one in refused)
+        unstated = [one for one in plan_cells(["llada"]).unstated if not assumable(one.recipe.unstated)]
+        assert unstated and all(cell(data, one.cell.id)["commands"] == [] for one in unstated)
 
     def test_has_answers_and_what_others_measured(self, data):
         answers = cell(data, MEASURED)["answers"]
