@@ -85,7 +85,8 @@ COUPLING_JOINT: Final = tuple(
 )
 COUPLING_CONTROL: Final = tuple(f"coupling_{name}" for name in ("copy", "sort", "reverse", "insert_at", "replace_at"))
 
-# Documents of lm-eval's own groups of tasks, and of its tasks, that published figures are of.
+# Documents of groups of tasks (lm-eval's own, and those of the Code Revision Benchmark), and of lm-eval's own tasks,
+# that published figures are of.
 STOCK_GROUPS: Final[Mapping[str, int]] = {
     **dict.fromkeys(("mmlu", "mmlu_generative"), 14042),
     "minerva_math": 5000,
@@ -93,6 +94,8 @@ STOCK_GROUPS: Final[Mapping[str, int]] = {
     "mmlu_pro": 12032,
     "cmmlu": 11582,
     "ceval-valid": 1346,
+    "codd_crb_1": 3213,
+    "codd_crb": 9257,
 }
 STOCK_ROWS: Final[Mapping[str, int]] = {
     **dict.fromkeys(("gsm8k", "gsm8k_cot", "gsm8k_cot_zeroshot"), 1319),

@@ -92,7 +92,9 @@ MAY_IMPORT = {
         *("settings", "registration", "backbones", "circuits", "decoding", "models", "reporting", "outputs"),
         *("command_line", "clean_text"),
     },
-    "atlas": {"catalogue", "runs", "settings", "names", "registration", "clean_text", "task_files"},
+    "atlas": {
+        *("catalogue", "runs", "settings", "names", "registration", "clean_text", "task_files", "code_revision"),
+    },
     "reporting": {
         *("code_revision", "atlas", "task_files"),
         *("catalogue", "runs", "settings", "grading", "older_records", "clean_text", "columns", "outputs"),

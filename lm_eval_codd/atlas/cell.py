@@ -59,6 +59,7 @@ class Cell:
         lm_eval: arguments of lm-eval's own command, where the launcher has none.
         cannot: why nothing here runs it; empty where something may.
         metrics: lm-eval's names ("metric,filter") of what the figure may be; empty where they follow from the task.
+        tasks: lm-eval's tasks of which the figure is the unweighted mean; empty for one over all answers.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Cell:
     lm_eval: Mapping[str, Any] = field(default_factory=dict)
     cannot: str = ""
     metrics: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
 
     @property
     def is_implausible(self) -> bool:

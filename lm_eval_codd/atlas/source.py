@@ -11,6 +11,7 @@ from typing import Any, Final
 from lm_eval_codd.atlas.cell import Cell, make_cell
 from lm_eval_codd.atlas.codd_tables import FILE as CODD_FILE
 from lm_eval_codd.atlas.codd_tables import cells_of_tables
+from lm_eval_codd.atlas.revision_means import cells_of_means
 from lm_eval_codd.names import near_names
 from lm_eval_codd.registration import paper_dir
 from lm_eval_codd.runs.yaml_file import read_yaml
@@ -110,6 +111,8 @@ def _from_file(path: Path, data: Mapping[str, Any]) -> Source:
     if not isinstance(listed, list) or not isinstance(tasks, Mapping):
         raise ValueError(f"`{path}` has no list of `cells`, or its `tasks` are no mapping")
     cells = tuple(make_cell(one, path.name) for one in listed)
+    if (means := data.get("means")) is not None:
+        cells += cells_of_means(path.parent / str(means))
     names = [cell.id for cell in cells]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"`{path}` has the cell {twice[0]} twice")

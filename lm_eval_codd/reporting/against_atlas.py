@@ -176,11 +176,11 @@ def _is_same_tokenizer(name: str, published: object, here: object) -> bool:
 
 def _read(cell: Cell, measured: Measured, metric: str) -> Reading | None:
     """A figure without its interval, which depends on how many there are."""
-    counts = measured.counts(metric) if cell.unit == PERCENT else None
+    counts = measured.counts(metric) if cell.unit == PERCENT and not cell.tasks else None
     if counts is not None:
         value = 100 * counts[0] / counts[1]
         return Reading(metric, value, counts, value, value, DetectableChange(None, None))
-    found = measured.value(metric)
+    found = measured.mean(metric, cell.tasks) if cell.tasks else measured.value(metric)
     if found is None:
         return None
     scale = 100 if cell.unit == PERCENT else 1

@@ -3,66 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.code_revision.scopes import METRICS, SCOPES, Scope
 from lm_eval_codd.reporting.cells import BASE, group_runs, system_of
 from lm_eval_codd.reporting.protocol import short_name
-from lm_eval_codd.reporting.revision import METRICS, SCOPES, Scope, cell_of, macro, rows_of
+from lm_eval_codd.reporting.revision import cell_of, macro, rows_of
 from lm_eval_codd.reporting.samples import grading_of
 from lm_eval_codd.reporting.stats import DetectableChange
 from lm_eval_codd.reporting.verdict import Check, Comparison, corrected
 
 if TYPE_CHECKING:
+    from lm_eval_codd.atlas.revision_means import PublishedMeans
     from lm_eval_codd.reporting.cells import Group
     from lm_eval_codd.reporting.run import Run
     from lm_eval_codd.reporting.runs import Folder
 
-__all__ = ["PublishedMeans", "check_against_revision", "is_revision", "read_revision"]
+__all__ = ["check_against_revision"]
 
-_KIND: Final = "code_revision"
 _NORMAL: Final = NormalDist()
-
-
-@dataclass(frozen=True)
-class PublishedMeans:
-    """A file of published means.
-
-    Attributes:
-        settings: what the runs were made with.
-        programs: how many each scope has, where that is known.
-        models: of each checkpoint the means by scope and name, as `METRICS` and `SCOPES` call them.
-    """
-
-    settings: Mapping[str, Any]
-    programs: Mapping[str, int]
-    models: Mapping[str, Mapping[str, Mapping[str, float]]]
-
-
-def is_revision(data: Mapping[str, Any]) -> bool:
-    """Whether a file of references is of this benchmark."""
-    return data.get("benchmark") == _KIND
-
-
-def read_revision(path: Path, data: Mapping[str, Any]) -> PublishedMeans:
-    """A file like `results/paper/code_revision.yaml`. Raises `ValueError`, one line, for another."""
-    try:
-        models = {model["checkpoint"]: model["scores"] for model in data["models"]}
-        titles = [scope.title for scope in SCOPES]
-        for scores in models.values():
-            for title, figures in scores.items():
-                if title not in titles or not figures.keys() <= METRICS.keys():
-                    raise ValueError(f"`{title}: {', '.join(figures)}` are no cells or metrics of this benchmark")
-                for name, value in figures.items():
-                    if not isinstance(value, float) or not -1 <= value <= 1:
-                        raise ValueError(f"{title}, {name} is {value!r}, which is no share")
-        return PublishedMeans(dict(data["settings"]), dict(data["programs"]), models)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} is not laid out like published means over cells: {one_line(error)}") from None
 
 
 def check_against_revision(folder: Folder, published: PublishedMeans, *, against: str, level: float) -> Check:

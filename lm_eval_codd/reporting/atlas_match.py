@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,17 @@ class Measured:
             correct, total = correct + count, total + n
         return correct, total
 
+    def mean(self, metric: str, tasks: Sequence[str]) -> tuple[float, float] | None:
+        """The unweighted mean over tasks, with its standard error; None where one of them or its error is not there."""
+        by_task = {run.task: run.scores for run in self.runs}
+        names = (metric, metric.replace(",", "_stderr,", 1))
+        found = [tuple(by_task.get(task, {}).get(name) for name in names) for task in tasks]
+        known = [(value, error) for value, error in found if value is not None and error is not None]
+        if len(known) < len(tasks):
+            return None
+        values, errors = zip(*known, strict=True)
+        return math.fsum(values) / len(tasks), math.hypot(*errors) / len(tasks)
+
     def value(self, metric: str) -> tuple[float, float | None] | None:
         """A figure of a single task with its standard error, in its own unit; None where it is not there."""
         if metric not in self.run.scores or len({run.task for run in self.runs}) > 1:
@@ -122,7 +134,7 @@ def differences(wanted: PlannedRun, measured: Measured) -> list[str]:
     found += [f"{name}={_said(here[name])}" for name in beyond]
     if any(one.is_partial or one.limit is not None for one in measured.runs):
         found.append(f"{measured.n} of {sum({one.task: one.total or 0 for one in measured.runs}.values())} documents")
-    if measured.run.has_other_rows:
+    if any(one.has_other_rows for one in measured.runs):
         found.append(NO_ROWS)
     return found
 

@@ -143,9 +143,10 @@ def _show(check: Any, outputs: Any, junit: Path | None, summary: Path | None) ->
 
 def _compare(folder: Folder, against: Path, table: int | None, level: float) -> Any:
     from lm_eval_codd.atlas.codd_tables import read_published
+    from lm_eval_codd.atlas.revision_means import is_revision, read_revision
     from lm_eval_codd.reporting.against_own import check_against_own
     from lm_eval_codd.reporting.against_paper import check_against_paper
-    from lm_eval_codd.reporting.against_revision import check_against_revision, is_revision, read_revision
+    from lm_eval_codd.reporting.against_revision import check_against_revision
     from lm_eval_codd.reporting.reference import is_reference, read_references
     from lm_eval_codd.runs.yaml_file import read_yaml
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lm_eval_codd.catalogue import TASK_PREFIX
-from lm_eval_codd.code_revision.cells import CELLS, DATASETS
+from lm_eval_codd.code_revision.cells import CELLS
+from lm_eval_codd.code_revision.scopes import FILTER, METRICS, SCOPES
 from lm_eval_codd.reporting.table import Table
 
 if TYPE_CHECKING:
@@ -15,40 +16,10 @@ if TYPE_CHECKING:
     from lm_eval_codd.reporting.cells import Group
     from lm_eval_codd.reporting.run import Run
 
-__all__ = ["FILTER", "METRICS", "SCOPES", "Mean", "Scope", "cell_of", "macro", "micro", "revision_table", "rows_of"]
+__all__ = ["Mean", "cell_of", "macro", "micro", "revision_table", "rows_of"]
 
-# Metrics of the task by what they are called here, and the filter that they have.
-METRICS: Final[Mapping[str, str]] = {
-    **{f"T={rounds}": f"pass_at_1_t{rounds}" for rounds in range(1, 5)},
-    "gap": "confidence_gap",
-    **{f"hit@{number}": f"hit_at_{number}" for number in (1, 3, 5)},
-}
-FILTER: Final = "run"
 _TIMEOUTS: Final = "timeout_t4"
 _BY_TASK: Final = {f"{TASK_PREFIX}{cell.slug}": cell for cell in CELLS}
-
-
-class Scope(NamedTuple):
-    """Cells whose mean is a figure: the headline is that of one corrupted token."""
-
-    title: str
-    has: Callable[[Cell], bool]
-
-    @property
-    def cells(self) -> list[Cell]:
-        """All of its cells."""
-        return [cell for cell in CELLS if self.has(cell)]
-
-
-def _of_dataset(name: str) -> Scope:
-    return Scope(f"{name}, all n", lambda cell: cell.dataset == name)
-
-
-SCOPES: Final = (
-    Scope("n=1", lambda cell: cell.number == 1),
-    Scope("all n", lambda cell: True),
-    *map(_of_dataset, DATASETS),
-)
 
 
 class Mean(NamedTuple):

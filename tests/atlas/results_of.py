@@ -116,3 +116,43 @@ def write_values(
             "date": float(number),
         }
         (folder / "results_2026.json").write_text(json.dumps(data))
+
+
+def write_means(results: Path, cells: Iterable[Planned]) -> Path | None:
+    """Folders of runs of groups of tasks, one for all cells that share theirs; each task has the printed mean.
+
+    Tasks of the group that are none of a cell's have half of the answers right.
+
+    Returns the last results file.
+    """
+    runs: dict[str, list[Planned]] = {}
+    for planned in cells:
+        run = planned.recipe.run
+        runs.setdefault(f"{run.task} {run.checkpoint}", []).append(planned)
+    path = None
+    for number, of_run in enumerate(runs.values()):
+        run = of_run[0].recipe.run
+        folder = results / f"means-{number:03d}"
+        folder.mkdir(parents=True)
+        scores: dict[str, dict[str, float]] = {task: {} for task in members(run.task)}
+        for one in of_run:
+            (metric,) = one.candidates
+            for task in scores:
+                value = one.cell.value / 100 if task in one.cell.tasks else 0.5
+                scores[task] |= {metric: value, metric.replace(",", "_stderr,", 1): 0.01}
+        data = {
+            "results": scores,
+            "configs": {task: {"output_type": "generate_until", "metadata": {}} for task in scores},
+            "n-samples": {task: {"original": 9, "effective": 9} for task in scores},
+            "n-shot": dict.fromkeys(scores, 0),
+            "config": {
+                "family": run.family,
+                "settings": vars(run.config),
+                "pretrained": run.checkpoint,
+                "add_bos_token": run.add_bos_token,
+            },
+            "date": float(number),
+        }
+        path = folder / "results_2026.json"
+        path.write_text(json.dumps(data))
+    return path

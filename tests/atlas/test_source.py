@@ -1,13 +1,16 @@
 """Sources of published cells: what is there, how a file of one is read, and which cells a text chooses."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import yaml
 
 from lm_eval_codd.atlas import source as sources
 from lm_eval_codd.atlas.cell import make_cell
+from lm_eval_codd.atlas.recipe import recipe_of
 from lm_eval_codd.atlas.source import chosen_cells, read_source, source_names
+from lm_eval_codd.task_files import task_files
 
 CELL = {
     "id": "a.b",
@@ -19,6 +22,10 @@ CELL = {
 }
 
 
+MEANS = {cell.id: cell for cell in read_source("crb").cells if cell.tasks}
+ROOT = Path(__file__).parents[2]
+
+
 class TestTheAtlas:
     def test_has_every_source_and_the_tables_of_codd(self):
         counts = {name: len(read_source(name).cells) for name in source_names()}
@@ -26,6 +33,15 @@ class TestTheAtlas:
         of_others = {name: count for name, count in counts.items() if name != "codd"}
         assert of_others.items() >= {"llada": 129, "dllm": 130, "fast_dllm": 64, "duo": 162, "wino": 11}.items()
         assert sum(of_others.values()) >= 603
+
+    def test_is_as_large_as_its_documentation_says(self):
+        counts = {name: len(read_source(name).cells) for name in source_names()}
+        total, num_others = sum(counts.values()), len(counts) - 1
+        text, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/paper.md", "README.md"))
+        of_codd = counts["codd"]
+        assert f": {total - of_codd} figures of {num_others} sources, and {of_codd} of the CoDD paper's tables" in text
+        assert f"is about published figures: {total:,} with the settings" in readme
+        assert f"figures of {num_others} other papers" in readme
 
     def test_has_no_cell_twice(self):
         counts = Counter(cell.id for name in source_names() for cell in read_source(name).cells)
@@ -113,3 +129,23 @@ class TestChoosing:
             match=r"^`wino:wino.gsm8k.ebb`: no such cell; `./eval.sh --paper wino --dry-run` lists .*wino.gsm8k.eb",
         ):
             chosen_cells("wino:wino.gsm8k.ebb")
+
+
+class TestMeansOfTheCodeRevisionBenchmark:
+    def test_are_cells_of_their_paper_as_printed(self):
+        assert len(MEANS) == 29
+        cell = MEANS["crb.open-dcoder-0.5b.n1.T4"]
+        assert (cell.model, cell.figure, cell.n) == ("fredzzp/open-dcoder-0.5B", "26.32", 3213)
+        assert cell.metrics == ("pass_at_1_t4,run",) and len(cell.tasks) == 12
+        of_mbpp = MEANS["crb.open-dcoder-0.5b-mixture-mdm-step2000.mbpp.T4"]
+        assert (of_mbpp.value, len(of_mbpp.tasks)) == (17.49, 15)
+        assert all(task.startswith("codd_crb_mbpp_") and "plus" not in task for task in of_mbpp.tasks)
+
+    def test_are_runs_of_its_groups_with_the_published_settings(self):
+        for cell in MEANS.values():
+            run = recipe_of(read_source("crb"), cell).run
+            assert run.task in ("codd_crb_1", "codd_crb") and set(cell.tasks) <= {
+                name for name, _ in task_files().configs(run.task)
+            }
+            config = run.config
+            assert (config.decoder, config.num_steps, config.threshold, config.temperature) == ("corrective", 5, 0.9, 0)

@@ -13,7 +13,7 @@ from lm_eval_codd.reporting import against_atlas, atlas_output
 from lm_eval_codd.reporting.against_atlas import check_against_atlas
 from lm_eval_codd.reporting.cli import check_main
 from lm_eval_codd.reporting.runs import read_folder
-from tests.atlas.results_of import right_answers, write_cell, write_values
+from tests.atlas.results_of import right_answers, write_cell, write_means, write_values
 
 ROW = "llada:llada-base.gsm8k.pure1024"
 
@@ -35,10 +35,11 @@ def one_of(cell, folder):
 
 
 def ready_of(source):
-    """The cells of a source that can be run, those with prompts and those without."""
+    """The cells of a source that can be run: shares of answers, and figures of another kind."""
     plan = plan_cells([source])
     cells = [*plan.ready, *plan.by_lm_eval]
-    return [cell for cell in cells if not cell.recipe.lm_eval], [cell for cell in cells if cell.recipe.lm_eval]
+    others = [cell for cell in cells if cell.recipe.lm_eval or cell.cell.tasks]
+    return [cell for cell in cells if cell not in others], others
 
 
 def planned(against=ROW, assumed=()):
@@ -51,14 +52,15 @@ class TestEveryCell:
     @pytest.mark.parametrize("source", source_names())
     def test_that_was_run_as_published_and_gave_the_figure_is_reproduced(self, source, tmp_path):
         """Every setting that the cell's run has comes back out of its results; no other run is taken for it."""
-        with_prompts, without = ready_of(source)
-        for number, cell in enumerate(with_prompts):
+        shares, others = ready_of(source)
+        for number, cell in enumerate(shares):
             write_cell(tmp_path / "results", cell, number=number)
-        write_values(tmp_path / "results", without)
+        write_values(tmp_path / "results", [cell for cell in others if cell.recipe.lm_eval])
         found = check(tmp_path / "results", source)
         wanted = {
             cell.cell.id: "implausible" if cell.cell.is_implausible else "reproduced"
-            for cell in (*with_prompts, *without)
+            for cell in (*shares, *others)
+            if not cell.cell.tasks
         }
         assert {one.cell.id: one.verdict for one in found.cells if one.readings} == wanted
         assert found.exit_status == (0 if "reproduced" in wanted.values() else 2)
@@ -96,6 +98,49 @@ class TestEveryCell:
         write_values(tmp_path / "other", sampled, settings={"num_steps": 7})
         found = {one.cell.id: one.verdict for one in check(tmp_path / "other", "duo").cells}
         assert {found[cell.cell.id] for cell in sampled} == {"not comparable"}
+
+    @pytest.mark.parametrize(("group", "number"), [("codd_crb_1", 24), ("codd_crb", 5)])
+    def test_that_is_a_mean_over_tasks_is_reproduced_from_their_group(self, group, number, tmp_path):
+        cells = [cell for cell in ready_of("crb")[1] if cell.recipe.run.task == group]
+        assert len(cells) == number
+        for place, cell in enumerate(cells):
+            write_means(tmp_path / str(place), [cell])
+            assert one(tmp_path / str(place), cell.label).verdict == "reproduced"
+
+    def test_that_is_a_mean_over_tasks_counts_each_task_alike(self, tmp_path):
+        """One of twelve tasks is 60 points above the others: by 5 points over tasks, whatever its size."""
+        (cell,) = [one for one in ready_of("crb")[1] if one.cell.id == "crb.open-dcoder-0.5b.n1.T4"]
+        for large in (False, True):
+            folder = tmp_path / f"large={large}"
+            path = write_means(folder, [cell])
+            data = json.loads(path.read_text())
+            for task in data["results"]:
+                is_other = task == "codd_crb_mbpp_var_1"
+                data["results"][task][cell.candidates[0]] += 0.6 if is_other else 0
+                if is_other and large:
+                    data["n-samples"][task] = {"original": 9000, "effective": 9000}
+            path.write_text(json.dumps(data))
+            judged = one(folder, cell.label)
+            assert judged.readings[0].value == pytest.approx(cell.cell.value + 5)
+            # Errors of a point a task are 0.29 points over twelve, and 0.74 at the level of one comparison.
+            assert judged.readings[0].high - judged.readings[0].value == pytest.approx(0.7436, abs=1e-3)
+            assert judged.verdict == "differs"
+
+    def test_that_is_a_mean_over_tasks_needs_all_of_them_and_the_published_rows(self, tmp_path):
+        (cell,) = [one for one in ready_of("crb")[1] if one.cell.id == "crb.open-dcoder-0.5b.n1.T4"]
+        path = write_means(tmp_path / "a", [cell])
+        data = json.loads(path.read_text())
+        of_one = data["configs"]["codd_crb_mbpp_var_1"]["metadata"]
+        of_one["data"] = {"is_published_set": False}
+        path.write_text(json.dumps(data))
+        judged = one(tmp_path / "a", cell.label)
+        assert (judged.verdict, judged.reasons) == (
+            "not comparable",
+            ("means-000: the rows are not the published ones",),
+        )
+        path = write_means(tmp_path / "b", [cell])
+        path.write_text(path.read_text().replace("codd_crb_mbpp_var_1", "codd_crb_mbpp_var_9"))
+        assert one(tmp_path / "b", cell.label).verdict == "not run"
 
     def test_gets_each_of_the_verdicts(self, tmp_path):
         """Of one source, in one check."""

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from lm_eval_codd.__main__ import main
+from lm_eval_codd.atlas.revision_means import read_revision
 from lm_eval_codd.code_revision.cells import CELLS
-from lm_eval_codd.reporting.against_revision import check_against_revision, read_revision
+from lm_eval_codd.code_revision.scopes import METRICS
+from lm_eval_codd.reporting.against_revision import check_against_revision
 from lm_eval_codd.reporting.report import build_report
-from lm_eval_codd.reporting.revision import METRICS
 from lm_eval_codd.reporting.runs import read_folder
 from lm_eval_codd.runs.yaml_file import read_yaml
 from lm_eval_codd.settings import DecodingConfig
