@@ -134,13 +134,18 @@ def _flags_of_task(source: Source, cell: Cell, assumed: Mapping[str, str]) -> di
     if cell.task is None:
         raise ValueError(f"its prompts are of the source ({cell.harness or 'not named'}), and no task here has them")
     if (own := source.tasks.get(cell.task)) is not None:
-        return _flags_of_own_task(own, cell)
+        return _flags_of_stock_task(own, cell) if own.startswith(_STOCK) else _flags_of_own_task(own, cell)
     if _HOST not in cell.harness:
         raise ValueError(f"`{cell.task}` is a task of {cell.harness}, and no task here has its prompts")
     files = task_files()
     if files.names and cell.task not in files.names:
         raise ValueError(f"`{cell.task}` is a task of {cell.harness} alone, not of this lm-eval")
-    flags: dict[str, Any] = {"task": f"{_STOCK}{cell.task}"}
+    return _flags_of_stock_task(f"{_STOCK}{cell.task}", cell)
+
+
+def _flags_of_stock_task(name: str, cell: Cell) -> dict[str, Any]:
+    """Of a task of lm-eval, whose examples and template are the cell's."""
+    flags: dict[str, Any] = {"task": name}
     if cell.shots is not None:
         flags["num_shot"] = cell.shots
     if cell.template is not None:
@@ -154,9 +159,6 @@ def _flags_of_task(source: Source, cell: Cell, assumed: Mapping[str, str]) -> di
 
 def _flags_of_own_task(name: str, cell: Cell) -> dict[str, Any]:
     """Of a task that has its protocol's prompts; what a cell has otherwise is said."""
-    if name.startswith(_STOCK):
-        shots = {} if cell.shots is None else {"num_shot": cell.shots}
-        return {"task": name, **shots, "chat_template": str("chat" in (cell.template or "")).lower()}
     task = TASKS[name]
     has_no_template = task.chat_template and (cell.template or "").startswith("none")
     return {
