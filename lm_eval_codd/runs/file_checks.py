@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -80,9 +81,14 @@ def _check_data(run: Run) -> None:
 
 def _check_rows(task: str, path: Path, columns: list[str]) -> None:
     try:
-        with path.open(encoding="utf-8") as lines:
-            first = next((line for line in islice(lines, 1) if line.strip()), "")
-        row = json.loads(first) if first else None
+        with path.open(encoding="utf-8", newline="") as lines:
+            if path.suffix == ".csv":
+                row = next(csv.DictReader(lines), None)
+            else:
+                first = next((line for line in islice(lines, 1) if line.strip()), "")
+                row = json.loads(first) if first else None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{task}: {path} is no text in UTF-8 ({error}); copy the file again") from None
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{task}: the first line of {path} is not JSON ({error}); put the rows there as JSON lines"

@@ -187,6 +187,25 @@ class TestData:
         found = problem(text)
         assert message in found and bool(message) == bool(found)
 
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (None, "sudoku_wino: no file "),
+            (b"", "has no rows"),
+            (b"Puzzle,Solution\n", "has no rows"),
+            (b"Puzzle\n0123\n", "has no Solution"),
+            (b"Puzzle,Solution\n\xff,1\n", "is no text in UTF-8"),
+            (b"Puzzle,Solution\n0123,4123\n", ""),
+        ],
+    )
+    def test_a_table_must_have_them_too(self, text, tmp_path, monkeypatch, content, message):
+        (tmp_path / "data" / "sudoku").mkdir(parents=True)
+        monkeypatch.setenv(file_checks.DATA_DIR, str(tmp_path / "data"))
+        if content is not None:
+            (tmp_path / "data" / "sudoku" / "4x4_test_sudoku.csv").write_bytes(content)
+        found = problem(text.replace("--task gsm8k", "--task sudoku_wino"))
+        assert message in found and bool(message) == bool(found)
+
     def test_must_be_in_a_folder(self, text, tmp_path, monkeypatch):
         monkeypatch.setenv(file_checks.DATA_DIR, str(tmp_path / "none"))
         assert "is not a folder" in problem(text)
