@@ -100,6 +100,7 @@ class TestInstalled:
     def test_lm_eval_knows_our_names_and_its_own(self, installed):
         assert {*MODELS, "hf", "vllm"} <= set(installed.run("-c", SHOW_NAMES).split())
 
+    @pytest.mark.parametrize("installed", ["wheel"], indirect=True)  # an editable one has the classes of the checkout
     def test_our_names_are_our_classes_and_hf_stays_what_it_is(self, installed):
         found = dict(line.split() for line in installed.run("-c", SHOW_CLASSES).splitlines())
         assert found == {**MODELS, "hf": "lm_eval.models.huggingface:HFLM"}
