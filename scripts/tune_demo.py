@@ -24,6 +24,7 @@ OPTIONS: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
     "unmasking": {},
     "cad": {"threshold": (0.5, 0.7, 0.8, 0.9, 0.98)},
     "klass": {"threshold": (0.3, 0.6), "kl_threshold": (0.001, 0.1, 1.0), "history_length": (1, 3)},
+    "eb": {"gamma": (0.001, 0.01, 1.0), "error_proxy": ("entropy", "margin")},
     "wino": {"threshold": (0.3, 0.5, 0.8), "threshold_back": (0.5, 0.7, 0.95)},
     "p2": {
         "eta": (0.0, 0.5, 2.0, 4.0),

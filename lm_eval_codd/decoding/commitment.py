@@ -39,13 +39,18 @@ def surest(score: Tensor, committable: Tensor, budget: Tensor, floor: Floor | No
         floor: see `make_floor`; the best that reach it, up to the first that does not.
         turn: place in the row's order of the best one here.
     """
-    # Two stable sorts: -inf is a score that a committable position can have.
-    by_score = score.argsort(dim=1, descending=True, stable=True)
-    open_first = committable.gather(1, by_score).byte().argsort(dim=1, descending=True, stable=True)
-    order = by_score.gather(1, open_first)
+    order = ranked(score, committable)
     places = torch.arange(order.shape[1], device=order.device)
     if floor is not None:
         reached = score.gather(1, order) >= floor(places + turn)
         budget = budget.minimum(reached.cumprod(dim=1).sum(dim=1))
     rank = torch.empty_like(order).scatter_(1, order, places.expand_as(order))
     return committable & (rank < budget[:, None])
+
+
+def ranked(score: Tensor, committable: Tensor) -> Tensor:
+    """[B, P] int64: positions from the best score [B, P] to the least, the committable [B, P] before the others."""
+    # Two stable sorts: -inf is a score that a committable position can have.
+    by_score = score.argsort(dim=1, descending=True, stable=True)
+    open_first = committable.gather(1, by_score).byte().argsort(dim=1, descending=True, stable=True)
+    return by_score.gather(1, open_first)

@@ -18,7 +18,7 @@ from lm_eval_codd.settings.decoders import OPTIONS
 # What should be alike for one run's time to tell another's, beside the number of steps.
 _ALIKE: Final = ("task", "peft", "dtype", "batch_size", "num_shot", "protocol")
 _ALIKE_SETTINGS: Final = ("gen_length", "block_length", "paradigm", "alg", "pc_sampling", "pc_windows", "stop_at_eos")
-_BY_CONFIDENCE: Final = ("cad", "klass", "wino")
+_BY_CONFIDENCE: Final = ("cad", "klass", "eb", "wino")
 _OPTIONS: Final = tuple(field.name for name in _BY_CONFIDENCE for field in dataclasses.fields(OPTIONS[name]))
 # What decides how much a step computes and commits; past seconds count as they are only where all of it is alike.
 _APPROXIMATIONS: Final = ("cache", "threshold", "factor", "decoder", *DECODERS["cad"], *_OPTIONS)

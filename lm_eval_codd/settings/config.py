@@ -66,7 +66,7 @@ class DecodingConfig(DecodingFields):
 
     Args:
         decoder: `unmasking` (LLaDA's, Dream's and Fast-dLLM's: steps commit the surest masked positions), `cad`,
-            `klass`, `wino`, `p2`, `open_dllm`, `corrective`, or `block_diffusion`, for block-causal families.
+            `klass`, `eb`, `wino`, `p2`, `open_dllm`, `corrective`, or `block_diffusion`, for block-causal families.
         alg: remasking rule, which masked positions a step commits first: `low_confidence` (alias `maskgit_plus`),
             `topprob`, `margin` (`topk_margin`), `entropy` or `random` (`origin`). `topprob` is `low_confidence` but in
             a circuit's best windows, where it ranks by the largest untempered, untruncated probability, as officially.

@@ -56,6 +56,24 @@ class KlassOptions:
     history_length: int = setting(2, "KLASS: steps in a row that it must be so", range=AT_LEAST_1)
 
 
+ERROR_PROXIES: Final = ("confidence", "entropy", "margin")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EbOptions:
+    """EB-Sampler, entropy-bounded unmasking (arXiv 2505.24857). Its bound has no published default.
+
+    A step commits the surest positions of the block whose entropies' sum, less the largest, is `gamma` at most.
+    """
+
+    gamma: float = setting(
+        0.1,
+        "EB: bound on the sum of the entropies of what a step commits, less the largest (nats; 0.1 is this project's)",
+        range=AT_LEAST_0,
+    )
+    error_proxy: str = setting("confidence", "EB: what positions are ranked by", choices=ERROR_PROXIES)
+
+
 @dataclass(frozen=True, kw_only=True)
 class WinoOptions:
     """WINO, wide in and narrow out (arXiv 2507.18578); the defaults are those of its code.
@@ -173,6 +191,7 @@ DECODERS: Final[dict[str, tuple[str, ...]]] = {
         *("num_steps", "tokens_per_step", "block_length", "paradigm", "top_p", "top_k", "threshold"),
         *(field.name for field in dataclasses.fields(KlassOptions)),
     ),
+    "eb": ("block_length", "paradigm", "top_p", "top_k", *(field.name for field in dataclasses.fields(EbOptions))),
     "wino": ("block_length", "threshold", *(field.name for field in dataclasses.fields(WinoOptions))),
     "p2": ("num_steps", "compat", *(field.name for field in dataclasses.fields(P2Options))),
     "open_dllm": (
@@ -196,6 +215,7 @@ UNREAD: Final[Mapping[str, tuple[str, ...]]] = {"wino": (*ROUTER_SETTINGS, "cfg_
 OPTIONS: Final[Mapping[str, type]] = {
     "cad": CadOptions,
     "klass": KlassOptions,
+    "eb": EbOptions,
     "wino": WinoOptions,
     "p2": P2Options,
     "open_dllm": OpenDllmOptions,
@@ -209,8 +229,8 @@ REVISING: Final = ("wino", "p2", "open_dllm", "corrective")
 TILED: Final = ("p2", "open_dllm", "corrective")
 
 # Those that no circuit goes with: coupled logits of one step are no distribution to hold the next step's against, and
-# no verdict of the backbone's on what was written.
-TAKE_NO_CIRCUIT: Final = ("klass", "wino")
+# no verdict of the backbone's on what was written; a bound on what independent draws lose means nothing for joint ones.
+TAKE_NO_CIRCUIT: Final = ("klass", "eb", "wino")
 
 # Of the block decoder's settings, those that each rule reads beside `rule` and `block_length`.
 READ_BY_RULE: Final[Mapping[str, tuple[str, ...]]] = {

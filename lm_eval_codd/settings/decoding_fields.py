@@ -11,6 +11,7 @@ from lm_eval_codd.settings.decoders import (
     BlockOptions,
     CadOptions,
     CorrectiveOptions,
+    EbOptions,
     KlassOptions,
     OpenDllmOptions,
     P2Options,
@@ -40,6 +41,7 @@ DEFAULT_NUM_STEPS: Final = 256
 class DecodingFields(
     CadOptions,
     KlassOptions,
+    EbOptions,
     WinoOptions,
     P2Options,
     OpenDllmOptions,
@@ -52,9 +54,10 @@ class DecodingFields(
     decoder: str = setting(
         "unmasking",
         "what a step writes: unmasking, the surest positions; cad, all that are sure; klass, all that are sure and "
-        "stable; wino, all that are rather sure, and the mask where a token is unsure without itself; p2 and "
-        "open_dllm, what is sure, and the mask where a token is not; corrective, every mask, and the mask where a "
-        "token is unsure; block_diffusion, blocks of a family that is block-causal, by its own rule",
+        "stable; eb, as many of the surest as their entropy allows; wino, all that are rather sure, and the mask where "
+        "a token is unsure without itself; p2 and open_dllm, what is sure, and the mask where a token is not; "
+        "corrective, every mask, and the mask where a token is unsure; block_diffusion, blocks of a family that is "
+        "block-causal, by its own rule",
         is_axis=True,
     )
     alg: str = setting(

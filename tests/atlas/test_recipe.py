@@ -229,6 +229,11 @@ class TestCellsOfWino:
         assert (config.gen_length, config.block_length, config.temperature) == (256, 128, temperature)
         assert not config.stop_at_eos
 
+    def test_and_of_what_it_compares_with_where_the_bound_is_assumed(self):
+        assert assumable(recipe("wino:wino.gsm8k.eb").unstated) == ("gamma",)
+        config = recipe("wino:wino.gsm8k.eb", gamma="0.01").run.config
+        assert (config.decoder, config.gamma, config.block_length) == ("eb", 0.01, 128)
+
     def test_and_of_fixed_steps(self):
         run = recipe("wino:wino.arc_c.baseline").run
         assert (run.task, run.config.decoder, run.config.num_steps) == ("arc_challenge_wino", "unmasking", 256)

@@ -59,6 +59,13 @@ class TestASteps:
             codd.generate(backbone, PROMPTS, codd.DecodingConfig(decoder="klass", **given), batch_size=3)
         assert operations.num_waits == 0
 
+    @pytest.mark.parametrize("settings", [{"paradigm": "full"}, {"temperature": 0.7, "error_proxy": "margin"}], ids=str)
+    def test_nor_do_those_of_eb(self, backbone, settings):
+        config = codd.DecodingConfig(decoder="eb", gen_length=32, block_length=16, gamma=9.0, **settings)
+        with Operations() as operations:
+            codd.generate(backbone, PROMPTS, config, batch_size=3)
+        assert operations.num_waits == 0
+
     @pytest.mark.parametrize("settings", [{}, {"temperature": 0.7, "stop_at_eos": False}], ids=str)
     def test_nor_do_those_of_wino(self, load, settings):
         config = codd.DecodingConfig(decoder="wino", gen_length=32, block_length=16, threshold=0.02, **settings)

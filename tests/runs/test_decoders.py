@@ -106,3 +106,13 @@ def test_a_run_of_wino_is_named_by_its_thresholds_and_takes_no_more_than_a_step_
 def test_what_does_not_go_with_wino_is_refused_before_anything_starts(flags, message):
     with pytest.raises(ValueError, match=message):
         parse_run(flags)
+
+
+def test_a_run_of_eb_is_named_by_its_bound_and_takes_no_circuit():
+    given = "--model_alias llada --task gsm8k --decoder eb"
+    assert run_name(parse_run(given)) == "llada_gsm8k_eb"
+    run = parse_run(f"{given} --gamma 0.01 --error_proxy entropy")
+    assert "gamma-0.01" in run_name(run) and "error_proxy-entropy" in run_name(run)
+    assert (run.num_forward, run.is_bound) == (512, True)
+    with pytest.raises(ValueError, match="`--pc_ckpt demo` does not go with `--decoder eb`; leave out one of them"):
+        parse_run(f"{given} --pc_ckpt demo")

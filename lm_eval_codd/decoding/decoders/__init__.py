@@ -17,6 +17,7 @@ DECODERS: Final[dict[str, str]] = {
     "unmasking": "lm_eval_codd.decoding.decoders.unmasking:Unmasking",
     "cad": "lm_eval_codd.decoding.decoders.adaptive:Adaptive",
     "klass": "lm_eval_codd.decoding.decoders.klass:Klass",
+    "eb": "lm_eval_codd.decoding.decoders.entropy_bound:EntropyBound",
     "wino": "lm_eval_codd.decoding.decoders.wino:Wino",
     "p2": "lm_eval_codd.decoding.decoders.path_planning:PathPlanning",
     "open_dllm": "lm_eval_codd.decoding.decoders.open_dllm:OpenDllm",
