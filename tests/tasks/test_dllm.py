@@ -194,19 +194,28 @@ class TestRealRows:
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
-        ("name", "filter_name", "failed"),
+        ("name", "failed"),
         [
-            ("humaneval_dllm_llada", "extract_code", set()),
-            ("humaneval_dllm_llada", "sanitize", {"HumanEval/50"}),
-            ("mbpp_dllm_dream", "extract_code", {123, 367}),
+            ("humaneval_dllm_llada", {"extract_code": set(), "sanitize": {"HumanEval/50"}}),
+            ("mbpp_dllm_dream", {"extract_code": {123, 367}}),
         ],
     )
-    def test_all_reference_solutions_pass_but_those_that_no_answer_can(
-        self, load_task, score, shared_dir, name, filter_name, failed
+    def test_reference_solutions_pass_but_those_that_no_answer_can(
+        self, load_task, score, shared_dir, times, name, failed
     ):
+        """Every tenth and those that fail; all of them in the long form."""
         task = load_task(name, shared_dir / "data")
         docs = list(task.eval_docs)
+        chosen = {row for rows in failed.values() for row in rows}
+        rows = [row for row, doc in enumerate(docs) if row % times(10, 1) == 0 or doc["task_id"] in chosen]
         is_mbpp = name.startswith("mbpp")
-        score(task, [d["code"] if is_mbpp else f"```python\n{d['prompt']}{d['canonical_solution']}```" for d in docs])
-        ended = {i.doc["task_id"]: i.filtered_resps[filter_name][0][1] for i in task._instances}
-        assert {row for row, status in ended.items() if status != "passed"} - {123} == failed - {123}
+        of_rows = [docs[row] for row in rows]
+        score(
+            task,
+            [d["code"] if is_mbpp else f"```python\n{d['prompt']}{d['canonical_solution']}```" for d in of_rows],
+            rows,
+        )
+        for filter_name, wanted in failed.items():
+            ended = {i.doc["task_id"]: i.filtered_resps[filter_name][0][1] for i in task._instances}
+            found = {row for row, status in ended.items() if status != "passed"}
+            assert found - {123} == wanted - {123}  # a machine fast enough passes it
