@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import weakref
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -12,8 +13,10 @@ from torch import Tensor
 
 Result = TypeVar("Result")
 
-# Each keeps its intermediate results' memory.
-_MOST: Final = 16
+# Each keeps its results' memory.
+_MOST: Final = 32
+# By device, streams that graphs were captured on which are no more.
+_idle_streams: Final[defaultdict[torch.device, list[torch.cuda.Stream]]] = defaultdict(list)
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,10 @@ class _Graph:
 
 
 class CudaGraphs:
-    """Graphs of one function of a batch of rows, by the shapes of its arguments; the latest used are kept.
+    """Graphs of one function of a batch of rows, by the shapes of its arguments; too many are forgotten at once.
+
+    A graph's end takes the workspace of matrix products from all that were captured on its stream (CUDAGraph::reset of
+    torch 2.13), and a pool of memory is over with its last graph. So graphs that share these come and go together.
 
     So that few graphs do for all sizes of a batch, it is filled up to 1, 2, 3, 4, 6, 8, 12, ... rows with its last one.
 
@@ -33,12 +39,14 @@ class CudaGraphs:
     """
 
     def __init__(self) -> None:
-        self._graphs: OrderedDict[Any, _Graph | None] = OrderedDict()
+        self._graphs: dict[Any, _Graph | None] = {}
         self._pool: Any = None
+        self._stream: torch.cuda.Stream | None = None
 
     def clear(self) -> None:
         """Forget all graphs: something that the function reads without being given it lies elsewhere now."""
         self._graphs.clear()
+        self._pool = None
 
     def replay(self, function: Callable[..., Result], *arguments: Tensor | None, fills: bool = True) -> Result:
         """What `function(*arguments)` gives, in memory of its own.
@@ -52,14 +60,13 @@ class CudaGraphs:
         """
         first = arguments[0]
         assert first is not None
-        if not _can_replay(first):
-            return function(*arguments)
         number = len(first)
+        if not number or not _can_replay(first):
+            return function(*arguments)
         filled = _rounded_up(number) if fills else number
         arguments = tuple(None if each is None else _filled(each, filled) for each in arguments)
         key = torch.is_inference_mode_enabled(), *map(_looks, arguments)
         if key in self._graphs:
-            self._graphs.move_to_end(key)
             graph = self._graphs[key]
             if graph is None:
                 graph = self._graphs[key] = self._capture(function, arguments)
@@ -69,22 +76,26 @@ class CudaGraphs:
             graph.graph.replay()
             result = graph.result
         else:
+            if len(self._graphs) == _MOST:
+                self.clear()
             self._graphs[key] = None
-            if len(self._graphs) > _MOST:
-                self._graphs.popitem(last=False)
             result = function(*arguments)
         return _cut(result, number)
 
     def _capture(self, function: Callable[..., Any], arguments: tuple[Tensor | None, ...]) -> _Graph:
         kept = [None if argument is None else argument.clone() for argument in arguments]
+        device = next(each.device for each in kept if each is not None)
         graph = torch.cuda.CUDAGraph()
+        if self._stream is None:
+            self._stream = _idle_streams[device].pop() if _idle_streams[device] else torch.cuda.Stream(device)
+            weakref.finalize(self, _idle_streams[device].append, self._stream).atexit = False
         if self._pool is None:
             # Shared: no graph runs while another one does, and what one gives is copied before the next.
             self._pool = torch.cuda.graph_pool_handle()
         # Other threads, such as the one that watches over collective operations, go on using the device.
         with (
-            torch.cuda.device(next(each.device for each in kept if each is not None)),
-            torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"),
+            torch.cuda.device(device),
+            torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"),
         ):
             result = function(*kept)
         return _Graph(graph, kept, result)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -57,12 +59,20 @@ class TestReplay:
         results = [graphs.replay(_scale, factor * ones, ones[:, :1], None)[0] for factor in (1, 2, 3)]
         assert [float(result[0, 0]) for result in results] == [1, 2, 3]
 
-    def test_only_the_latest_are_kept(self, captured: list[int]):
-        graphs = CudaGraphs()
-        for width in range(1, 40):
+    def test_too_many_are_forgotten_together(self, captured: list[int]):
+        graphs, kept = CudaGraphs(), []
+        for width in range(1, 2 * cuda_graphs._MOST + 3):
             for _ in range(2):
                 graphs.replay(_scale, torch.ones(2, width), torch.ones(2, 1), None)
-        assert len(graphs._graphs) == cuda_graphs._MOST
+            kept.append(len(graphs._graphs))
+        assert kept == [*range(1, cuda_graphs._MOST + 1)] * 2 + [1, 2]
+
+    def test_no_rows_are_given_as_they_are(self, captured: list[int]):
+        graphs = CudaGraphs()
+        for _ in range(3):
+            scaled, total = graphs.replay(_scale, torch.ones(0, 4), torch.ones(0, 1), None)
+            assert scaled.shape == (0, 4) and total.shape == (0,)
+        assert captured == []
 
     def test_what_was_cleared_is_captured_anew(self, captured: list[int]):
         graphs = CudaGraphs()
@@ -71,6 +81,63 @@ class TestReplay:
                 graphs.replay(_scale, torch.ones(2, 4), torch.ones(2, 1), None)
             graphs.clear()
         assert captured == [2, 2]
+
+
+class TestCaptures:
+    """What graphs are captured with, on stand-ins of torch's: destroying one touches all that share its stream."""
+
+    @pytest.fixture
+    def taken(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
+        """Pool and stream of each capture."""
+        pairs: list[tuple[Any, Any]] = []
+
+        class Graph:
+            def replay(self) -> None: ...
+
+        def graph(made: Any, *, pool: Any, stream: Any, capture_error_mode: str) -> Any:
+            pairs.append((pool, stream))
+            return nullcontext()
+
+        for name, stand_in in {
+            "CUDAGraph": Graph,
+            "Stream": lambda device: object(),
+            "graph_pool_handle": object,
+            "device": lambda device: nullcontext(),
+            "graph": graph,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, stand_in)
+        monkeypatch.setattr(cuda_graphs, "_can_replay", lambda _: True)
+        monkeypatch.setattr(cuda_graphs, "_idle_streams", defaultdict(list))
+        return pairs
+
+    def capture(self, graphs: CudaGraphs, *widths: int) -> None:
+        for width in widths:
+            for _ in range(2):
+                graphs.replay(_scale, torch.ones(2, width), torch.ones(2, 1), None)
+
+    def test_those_of_a_function_share_pool_and_stream_and_no_others_do(self, taken: list[tuple[Any, Any]]):
+        one, other = CudaGraphs(), CudaGraphs()
+        self.capture(one, 4, 5)
+        self.capture(other, 4)
+        self.capture(one, 6)
+        assert taken[0] == taken[1] == taken[3]
+        assert taken[0][0] is not taken[2][0] and taken[0][1] is not taken[2][1]
+
+    def test_a_pool_is_over_with_its_graphs(self, taken: list[tuple[Any, Any]]):
+        graphs = CudaGraphs()
+        self.capture(graphs, 4)
+        graphs.clear()
+        self.capture(graphs, 4)
+        assert taken[0][0] is not taken[1][0] and taken[0][1] is taken[1][1]
+
+    def test_a_stream_is_taken_again_when_its_graphs_are_gone(self, taken: list[tuple[Any, Any]]):
+        """Torch has 32 of them, which it gives out in turns."""
+        lasting = CudaGraphs()
+        self.capture(lasting, 4)
+        for _ in range(40):
+            self.capture(CudaGraphs(), 4)
+        assert len({id(stream) for _, stream in taken}) == 2
+        assert all(stream is not taken[0][1] for _, stream in taken[1:])
 
 
 def _scale(values: torch.Tensor, weights: torch.Tensor, _: None) -> tuple[torch.Tensor, torch.Tensor]:
