@@ -37,6 +37,9 @@ class Stub:
     def logits(self, tokens, attention_mask=None, positions=None):
         return self.model.logits_for(tokens)[torch.arange(len(tokens))[:, None], positions]
 
+    def encode(self, text, add_special_tokens=True):
+        return [ord(letter) - 96 for letter in text]
+
     def decode(self, tokens, skip_special_tokens):
         return "".join(chr(96 + token) if 1 <= token <= 26 else f"<{token}>" for token in tokens)
 

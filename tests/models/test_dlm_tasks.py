@@ -1,6 +1,7 @@
 """Perplexities of corpora and of samples, from the command's arguments to its results, on the golden models."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -36,6 +37,8 @@ def run(golden_dir, word_tokenizer, tmp_path_factory):
                 dlm_results.write_checkpoint(golden_dir, checkpoint, model)
             arguments = (model, str(checkpoint), str(word_tokenizer), scorer)
             with pytest.MonkeyPatch.context() as patch:
+                # `datasets` puts a copy in the place of `os.environ` when it works in processes; this one comes back.
+                patch.setattr(os, "environ", os.environ)
                 patch.setenv("CODD_DATA_DIR", str(data))
                 out = root / f"results{len(done)}"
                 if ranks == 1:
