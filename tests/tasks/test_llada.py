@@ -296,13 +296,16 @@ class TestCode:
     @pytest.mark.slow
     @pytest.mark.parametrize("name", CODE)
     def test_all_reference_solutions_pass_but_those_that_the_official_grader_fails(
-        self, load_task, score, shared_dir, name
+        self, load_task, score, shared_dir, name, times
     ):
-        task = load_task(name, shared_dir / "data")
+        task, failing = load_task(name, shared_dir / "data"), UNPASSABLE.get(name, set())
         assert task.config.metadata["data"]["is_published_set"]
-        score(task, [reference(name, doc) for doc in task.eval_docs])
+        docs, every = list(task.eval_docs), times(8, 1)
+        rows = [row for row, doc in enumerate(docs) if row % every == 0 or doc["task_id"] in failing]
+        score(task, [reference(name, docs[row]) for row in rows], rows)
         ended = {i.doc["task_id"]: i.filtered_resps["extract_code"][0][1] for i in task._instances}
-        assert {row for row, status in ended.items() if status != "passed"} - {123} == UNPASSABLE.get(name, set())
+        assert len(ended) == len(rows)
+        assert {row for row, status in ended.items() if status != "passed"} - {123} == failing
 
 
 class TestChoices:

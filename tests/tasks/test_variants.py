@@ -178,10 +178,12 @@ class TestRealRows:
     @pytest.mark.slow
     @pytest.mark.parametrize("name", UNPASSABLE)
     def test_all_reference_programs_pass_but_those_that_the_official_grader_fails(
-        self, load_task, score, shared_dir, name
+        self, load_task, score, shared_dir, name, times
     ):
         task = load_task(name, shared_dir / "data")
-        score(task, [reference(name, doc) for doc in task.eval_docs for _ in range(TASKS[name].repeats)])
+        docs, every = list(task.eval_docs), times(8, 1)
+        rows = [row for row, doc in enumerate(docs) if row % every == 0 or doc["task_id"] in UNPASSABLE[name]]
+        score(task, [reference(name, docs[row]) for row in rows for _ in range(TASKS[name].repeats)], rows)
         statuses = {i.doc["task_id"]: i.filtered_resps["extract_code"][0][1] for i in task._instances}
         failed = {row for row, status in statuses.items() if status != "passed"}
         assert failed - {123} == UNPASSABLE[name] - {123}  # a machine fast enough passes it
