@@ -167,7 +167,6 @@ TASKS: Final[Mapping[str, Task]] = {
     "arc_easy_wino": Task(2376, "arc_easy", prefix=""),
     "arc_challenge_wino": Task(1172, "arc_challenge_chat", prefix=""),
     "mbpp_wino": Task(500, "mbpp_instruct", prefix=""),
-    "countdown_wino": Task(256, prefix=""),
     "sudoku_wino": Task(500, prefix=""),
     **dict.fromkeys((*COUPLING_JOINT, *COUPLING_CONTROL), _COUPLING_TASK),
 }

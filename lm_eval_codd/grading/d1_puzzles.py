@@ -1,4 +1,7 @@
-r"""How d1 (arXiv 2504.12216) grades Countdown, by what an expression comes to, and Sudoku, by its empty cells."""
+"""How d1 (arXiv 2504.12216) grades Countdown, by what an expression comes to, and Sudoku, by its empty cells.
+
+WINO (arXiv 2507.18578) has the same Countdown, and looks for the cells of its Sudoku in the same places.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,14 @@ from typing import Any, Final
 
 from lm_eval_codd.grading.answers import between_marks, last_box, unboxed
 
-__all__ = ["countdown_expression", "countdown_is_correct", "is_arithmetic", "sudoku_answer", "sudoku_share"]
+__all__ = [
+    "countdown_expression",
+    "countdown_is_correct",
+    "is_arithmetic",
+    "sudoku_answer",
+    "sudoku_places",
+    "sudoku_share",
+]
 
 _OPERATORS: Final = (("\\div", "/"), ("\\times", "*"), ("\\cdot", "*"))
 _OF_EXPRESSIONS: Final = "0123456789+-*/() "
@@ -76,7 +86,7 @@ def sudoku_answer(text: str) -> str:
 
     The end of a text counts as its end token, which is not in it.
     """
-    found = next((cells for cells in _cells(text) if cells.strip()), "")
+    found = next((cells for cells in sudoku_places(text, is_ended=True) if cells.strip()), "")
     return re.sub(r"\s", "", found)
 
 
@@ -85,6 +95,28 @@ def sudoku_share(answer: str, puzzle: str, solution: str) -> float:
     answer = answer[:_CELLS].ljust(_CELLS, _EMPTY)
     empty = [cell for cell, digit in enumerate(puzzle) if digit == _EMPTY]
     return sum(answer[cell] == solution[cell] for cell in empty) / len(empty) if empty else 0.0
+
+
+def sudoku_places(text: str, *, is_ended: bool) -> Iterator[str]:
+    """Where in a text the cells may be, the likeliest place first.
+
+    Args:
+        text: of the answer.
+        is_ended: whether the end of the text closes what is open, as an end token does.
+    """
+    _, opened, inside = text.partition(_OPENING)
+    if opened:
+        if fenced := _FENCED.search(inside):
+            yield fenced.group(1)
+        answer = _up_to(inside, (_CLOSING, *_END_TOKENS))
+        if is_ended or answer != inside:
+            yield answer
+    _, closed, behind = text.partition(_CLOSING)
+    if closed:
+        yield _up_to(behind, _END_TOKENS)
+    for pattern in (_BEFORE_THE_END, _SOMEWHERE):
+        if digits := pattern.search(text):
+            yield digits.group(1)
 
 
 def _value(node: ast.AST) -> Any:
@@ -101,21 +133,6 @@ def _value(node: ast.AST) -> Any:
         case ast.BinOp(left=left, op=op, right=right):
             return _DOING[type(op)](_value(left), _value(right))
     raise TypeError(type(node).__name__)
-
-
-def _cells(text: str) -> Iterator[str]:
-    """Where the cells may be, the likeliest place first."""
-    _, opened, inside = text.partition(_OPENING)
-    if opened:
-        if fenced := _FENCED.search(inside):
-            yield fenced.group(1)
-        yield _up_to(inside, (_CLOSING, *_END_TOKENS))
-    _, closed, behind = text.partition(_CLOSING)
-    if closed:
-        yield _up_to(behind, _END_TOKENS)
-    for pattern in (_BEFORE_THE_END, _SOMEWHERE):
-        if digits := pattern.search(text):
-            yield digits.group(1)
 
 
 def _up_to(text: str, ends: Sequence[str]) -> str:

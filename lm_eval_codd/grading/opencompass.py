@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
@@ -15,24 +16,21 @@ _TOLERANCE: Final = 1e-6
 _LETTER: Final = re.compile(r"the correct answer is \(([^)]+)\)", re.IGNORECASE)
 
 _FENCE: Final = "```"
-# Where MBPP's program is, in this order; "." is a line break too, and all are greedy.
+# Where MBPP's program is, in this order: from the first of an opening to the last of a closing behind it.
+_END: Final = r"\Z"
 _PROGRAMS: Final = tuple(
-    re.compile(form, re.DOTALL)
-    for form in (
-        *(rf"{begin}\s*'(.*)'\s*{done}" for done in (r"\[DONE\]", "DONE") for begin in (r"\[BEGIN\]", "BEGIN")),
-        *(rf"{begin}\s*'(.*)\s*{done}" for done in (r"\[DONE\]", "DONE") for begin in (r"\[BEGIN\]", "BEGIN")),
-        *(rf"{begin}\s*(.*)\s*{done}" for done in (r"\[DONE\]", "DONE") for begin in (r"\[BEGIN\]", "BEGIN")),
-        *(rf"{opening}\s*(.*)\s*{closing}" for closing in ("```", "$") for opening in ("```python", "```")),
-        r"(.*)\s*```.*",
-        r"\[BEGIN\]\s*'(.*)",
-        r"\[BEGIN\](.*)",
-        r"'(.*)'\s*\[DONE\]",
+    (re.compile(opening), re.compile(closing))
+    for opening, closing in (
+        *((rf"{begin}\s*'", rf"'\s*{done}") for done in (r"\[DONE\]", "DONE") for begin in (r"\[BEGIN\]", "BEGIN")),
+        *((rf"{begin}\s*'", done) for done in (r"\[DONE\]", "DONE") for begin in (r"\[BEGIN\]", "BEGIN")),
+        *((rf"{begin}\s*", done) for done in (r"\[DONE\]", "DONE") for begin in (r"\[BEGIN\]", "BEGIN")),
+        *((rf"{opening}\s*", closing) for closing in ("```(?!`)", _END) for opening in ("```python", "```")),
+        *((r"\[BEGIN\]\s*'", _END), (r"\[BEGIN\]", _END), ("'", r"'\s*\[DONE\]")),
     )
 )
 _BRACKETED: Final = re.compile(r"\(([A-Z])\)*")
 _CAPITAL: Final = re.compile(r"[A-Z]")
 _BOLD: Final = re.compile(r"\*\*(.*?)\*\*")
-_DONE: Final = re.compile(r"'?\s*\[?DONE\]?")
 
 
 def last_number(text: str) -> str | None:
@@ -88,10 +86,10 @@ def mbpp_program(text: str) -> str:
 
     The first form that is found anywhere counts, not the first place.
     """
-    found = next((match for form in _PROGRAMS if (match := form.search(text))), None)
-    text = text if found is None else found.group(1)
-    text = _DONE.split(text.split(_FENCE)[0])[0].replace("\\_", "_").strip()
-    return text.removeprefix("'").removesuffix("'")
+    program = next((found for form in _PROGRAMS if (found := _between(text, *form)) is not None), text)
+    before, done, _ = program.split(_FENCE)[0].partition("DONE")
+    program = before.removesuffix("[").rstrip().removesuffix("'") if done else before
+    return program.replace("\\_", "_").strip().removeprefix("'").removesuffix("'")
 
 
 def continued_body(text: str) -> str:
@@ -125,3 +123,10 @@ def bbh_text(text: str) -> str:
 def _behind_answer(text: str) -> str:
     before, *behind = text.split("answer is ")
     return behind[0].strip() if behind else before
+
+
+def _between(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> str | None:
+    """What is between the first of an opening and the last of a closing behind it, in time that grows as the text."""
+    opened = opening.search(text)
+    closed = None if opened is None else next(iter(deque(closing.finditer(text, opened.end()), maxlen=1)), None)
+    return None if opened is None or closed is None else text[opened.end() : closed.start()]

@@ -41,7 +41,7 @@ _MARKED: Final = tuple(map(re.compile, (r"finalansweris(.*)", r"answer?is:?(.*)"
 # The same for an answer and a gold one that are compared.
 _UNIT: Final = re.compile(r"\\text{.*?}$")
 _MBOX: Final = re.compile(r"\\mbox{.*?}")
-_ZEROS: Final = ((re.compile(r"(\d+)\.0+([^\d])"), r"\1\2"), (re.compile(r"(\d+)\.0+$"), r"\1"))
+_ZEROS: Final = ((re.compile(r"(?<=\d)\.0+(\D)"), r"\1"), (re.compile(r"(?<=\d)\.0+$"), ""))
 _ROOT: Final = re.compile(r"\\sqrt(\w+)")
 
 

@@ -2,8 +2,8 @@ r"""How WINO (arXiv 2507.18578) grades GSM8K, ARC, Sudoku and MBPP, its oddities
 
 GSM8K: the last number from the first `\boxed{` of a line to that line's last brace, else the last number of the whole
 answer; a gold solution is read in the same way. ARC: the letters behind the last box, with or without `<answer>` marks.
-Sudoku: what stands between `<answer>` marks, by position. MBPP: the function that the first test calls. Countdown is in
-`countdown`.
+Sudoku: what stands between `<answer>` marks, by position. MBPP: the function that the first test calls. Countdown is
+d1's, prompt and grader: `d1_puzzles`.
 """
 
 from __future__ import annotations
@@ -12,24 +12,14 @@ import re
 import textwrap
 from typing import Final
 
+from lm_eval_codd.grading.d1_puzzles import sudoku_places
+
 __all__ = ["gsm8k_answer", "is_number", "letter", "mbpp_code", "sudoku_answer", "sudoku_cells"]
 
 _BOX: Final = re.compile(r"\\boxed\{(.*)\}")
 # Digits in groups of three or not grouped, with a sign, and with decimals or nothing but decimals.
 _NUMBER: Final = re.compile(r"[+-]?(?=\.?[0-9])(?:[1-9]\d{0,2}(?:,\d{3})*|\d*)(?:\.\d*)?(?!\d)")
 _TOLERANCE: Final = 1e-5
-# Where a grid may stand; the first of these that finds any text.
-_END: Final = r"<\|eot_id\|>|<\|endoftext\|>"
-_GRIDS: Final = tuple(
-    re.compile(pattern, re.DOTALL)
-    for pattern in (
-        r"<answer>.*?```\s*([\d\s]+)```",
-        rf"<answer>(.*?)(?:{_END}|</answer>)",
-        rf"</answer>\s*(.*?)(?:{_END}|$)",
-        r"(\d{16})\s*</answer>",
-        r"\b(\d{16})\b",
-    )
-)
 _NUM_CELLS: Final = 16
 _TESTED: Final = re.compile(r"assert\s+([a-zA-Z0-9_]+)\s*\(")
 
@@ -60,7 +50,7 @@ def letter(text: str) -> str | None:
 
 def sudoku_answer(text: str) -> str:
     """A grid in an answer, without blanks, cut or filled up with zeros to 16 characters; empty if there is none."""
-    found = (match.group(1).strip() for pattern in _GRIDS if (match := pattern.search(text)))
+    found = (place.strip() for place in sudoku_places(text, is_ended=False))
     grid = re.sub(r"\s", "", next(filter(None, found), ""))
     return grid[:_NUM_CELLS].ljust(_NUM_CELLS, "0") if grid else ""
 
@@ -78,8 +68,9 @@ def mbpp_code(text: str, test: str) -> str:
     """
     called = _TESTED.search(test)
     text = f"```python\n{text}"
-    if called:
-        code = re.search(rf"(def\s+{called.group(1)}\s*\(.*?\):\n.*?)(?=^```)", text, re.DOTALL | re.MULTILINE)
-        if code:
-            return code.group(1).rstrip()
+    if called and (start := re.search(rf"def\s+{called.group(1)}\s*\(", text)):
+        body = text.find("):\n", start.end())
+        end = text.find("\n```", body + 2) if body >= 0 else -1
+        if end >= 0:
+            return text[start.start() : end].rstrip()
     return textwrap.indent(text, " " * 4)

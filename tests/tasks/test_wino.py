@@ -3,7 +3,7 @@
 import pytest
 
 from lm_eval_codd.benchmarks import DataError
-from lm_eval_codd.grading import countdown, wino
+from lm_eval_codd.grading import wino
 from tests.tasks.test_d1 import TURNS, boxed, messages
 
 ARC = ("arc_easy_wino", "arc_challenge_wino")
@@ -14,7 +14,7 @@ ASKED = (
     "</answer>\n\n\nWhich of these is a liquid at room temperature?\nA. iron\nB. water\nC. salt\nD. wood"
 )
 BEGUN = {"role": "assistant", "content": "<reasoning>"}
-ALL = ("gsm8k_wino", *ARC, "mbpp_wino", "countdown_wino", "sudoku_wino")
+ALL = ("gsm8k_wino", *ARC, "mbpp_wino", "sudoku_wino")
 GRID, PUZZLE = "1234341221434321", "1000341221400321"
 
 
@@ -36,14 +36,6 @@ class TestPrompts:
             "assert double(-1) == -2\nassert double(0) == 0\n"
         )
         assert begun["content"] == ">>> Code:\n```python\n"
-
-    def test_of_countdown_are_the_numbers_and_the_target(self, load_task, invented_dir):
-        asked, begun = messages(load_task("countdown_wino", invented_dir))[0]
-        assert asked["content"].startswith("Using only the provided numbers, create an arithmetic expression that ")
-        assert " inside \\boxed{} tags without " in asked["content"]
-        assert "For example: \\boxed{a + b * c}Respond in the following format:\n<reasoning>" in asked["content"]
-        assert asked["content"].endswith("</answer>\n\nNumbers: [3, 5, 7]\nTarget: 22")
-        assert begun == BEGUN
 
     def test_of_sudoku_have_four_examples_and_the_puzzle(self, load_task, invented_dir):
         asked, begun = messages(load_task("sudoku_wino", invented_dir))[0]
@@ -181,53 +173,6 @@ class TestMbpp:
         assert found == 480
 
 
-class TestCountdown:
-    @pytest.mark.parametrize(
-        ("text", "found"),
-        [
-            ("<answer>\n\\boxed{3 * 5 + 7}\n</answer>", "3 * 5 + 7"),
-            ("\\boxed{3 \\times 5 + 7 = 22}", "3 * 5 + 7"),  # the left side
-            ("\\boxed{5} \\boxed{7 \\div 3}", "7 / 3"),  # the last box
-            ("<answer>3 + 5</answer>", "<answer>3 + 5</answer>"),  # marks are read where a box is not closed
-            ("<answer>3 + 5</answer> \\boxed{", "3 + 5"),
-            ("\\boxed{", "\\boxed{"),
-            ("so 3 * 5 + 7 = 22.", "3 * 5 + 7"),
-        ],
-    )
-    def test_expressions(self, text, found):
-        assert countdown.expression(text) == found
-
-    @pytest.mark.parametrize(
-        ("text", "is_right"),
-        [
-            ("3 * 5 + 7", True),
-            ("(7 + 3 * 5)", True),
-            ("7 - -3*5", True),
-            ("3 * 5 + 7 + 0", False),  # a number that is not given
-            ("3 + 5", False),
-            ("3 * 5 * 7", False),
-            ("3 * 5 + 7 +", False),
-            ("3 x 5 + 7", False),
-            ("3 / (5 - 5) + 7", False),
-            ("3(5)7", False),
-            ("", False),
-        ],
-    )
-    def test_right_ones_have_all_numbers_and_the_target(self, text, is_right):
-        assert countdown.is_right(text, 22, [3, 5, 7]) is is_right
-
-    @pytest.mark.parametrize(
-        "text", ["9**9**9**9", "(" * 900 + "3" + ")" * 900, "9" * 5000, "1/0", "(-8)**0.5**2", "()"]
-    )
-    def test_no_text_raises_or_takes_long(self, text):
-        assert countdown.is_right(text, 22, countdown.numbers_of(text)) is False
-
-    def test_scores(self, load_task, score, invented_dir):
-        task = load_task("countdown_wino", invented_dir)
-        assert score(task, ["\\boxed{3*5+7}", "\\boxed{44+19+35}"]) == {"accuracy,none": 1.0, "unreadable,none": 0.0}
-        assert score(task, ["\\boxed{22}", "I cannot."]) == {"accuracy,none": 0.0, "unreadable,none": 0.5}
-
-
 class TestSudoku:
     @pytest.mark.parametrize(
         ("text", "grid"),
@@ -265,7 +210,7 @@ class TestSudoku:
         assert error([(1, 1), (0, 5)]) == pytest.approx((2 * 2 * (5 / 6) ** 2) ** 0.5 / 6)
 
 
-@pytest.mark.parametrize("name", ["countdown_wino", "sudoku_wino"])
+@pytest.mark.parametrize("name", ["sudoku_wino"])
 class TestRowsThatNoHubHas:
     def test_are_asked_for_in_one_line(self, load_task, tmp_path, name):
         with pytest.raises(
