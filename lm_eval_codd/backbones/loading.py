@@ -22,8 +22,9 @@ from lm_eval_codd.backbones.layout import ConfigReader, Layout
 from lm_eval_codd.backbones.placement import default_dtype, parse_dtype, place
 from lm_eval_codd.backbones.registry import find_layout, recognised_by
 from lm_eval_codd.backbones.self_test import check_bidirectional, check_trunk
-from lm_eval_codd.backbones.sizes import refuse_beyond_weights
+from lm_eval_codd.backbones.sizes import refuse_beyond_weights, refuse_impossible_experts
 from lm_eval_codd.backbones.token_ids import find_token_ids
+from lm_eval_codd.clean_text import shortened
 from lm_eval_codd.settings import refuse_shared_rows, unknown_value
 
 if TYPE_CHECKING:
@@ -166,7 +167,10 @@ def own_router(path_or_hub_id: str | Path, family: str | None = None, revision: 
 
 
 def _build_config(checkpoint: Checkpoint, layout: Layout) -> transformers.PreTrainedConfig:
-    return _read_config(checkpoint, layout, layout.build_config)
+    config = _read_config(checkpoint, layout, layout.build_config)
+    if layout.own_routing is None:
+        refuse_impossible_experts(checkpoint, config)
+    return config
 
 
 def _own_routing(checkpoint: Checkpoint, layout: Layout) -> Routing | None:
@@ -214,11 +218,13 @@ def choose_blocks(
             f"`attention=block`: {layout.family} checkpoints have no blocks of their own; leave it out, or give "
             "`logits` an attention_mask [B, 1, L, L] that says what each position sees"
         )
-    chosen = block_length if block_length is not None else checkpoint.config.get(name) or usual
+    name, chosen = ("block_length", block_length) if block_length is not None else (name, checkpoint.config.get(name))
+    if chosen is None:
+        return usual
     if type(chosen) is not int or chosen < 2:
         raise CheckpointError(
-            f"`block_length={chosen}` must be a whole number of 2 or more: with blocks of one token no position sees a "
-            "later one"
+            f"`{name}={shortened(chosen)}` must be a whole number of 2 or more: with blocks of one token no position "
+            "sees a later one"
         )
     return chosen
 

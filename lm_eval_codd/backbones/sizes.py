@@ -55,6 +55,27 @@ def refuse_beyond_weights(checkpoint: Checkpoint, config: Any) -> None:
             raise _beyond(checkpoint, [*sizes, config.hidden_size], f"{stored} numbers")
 
 
+def refuse_impossible_experts(checkpoint: Checkpoint, config: Any) -> None:
+    """Raise `CheckpointError` for numbers of experts and groups of which no token could choose its own."""
+    number = getattr(config, "num_experts", None) or getattr(config, "n_routed_experts", None)
+    if number is None:
+        return
+    of_token, groups = config.num_experts_per_tok, getattr(config, "n_group", None) or 1
+    chosen = getattr(config, "topk_group", None) or 1
+    if groups > 1 and (number % groups or number // groups < 2):  # a group's score is that of its two best
+        wrong = f"`n_group={groups}` groups of two or more do not make `num_experts={number}`"
+    elif chosen > groups:
+        wrong = f"`topk_group={chosen}` is more than `n_group={groups}`"
+    elif of_token > number // groups * chosen:
+        beside = f" in `topk_group={chosen}` of `n_group={groups}` groups" if groups > 1 else ""
+        wrong = f"`num_experts_per_tok={of_token}` is more than a token may choose of `num_experts={number}`{beside}"
+    else:
+        return
+    raise CheckpointError(
+        f"checkpoint `{checkpoint.source}`: config.json says that {wrong}; fetch the file again, or correct that field"
+    )
+
+
 def _beyond(checkpoint: Checkpoint, sizes: list[int], stored: str) -> CheckpointError:
     said = [f"{name}={value}" for name, value in checkpoint.config.items() if type(value) is int and value in sizes]
     return CheckpointError(

@@ -257,6 +257,30 @@ class TestLoading:
         with pytest.raises(CheckpointError, match=f"`rope_type={rope_type}` rotates by the longest row of a batch"):
             open_family(edited(name, {"rope_scaling": {"type": rope_type, "factor": 2.0}}))
 
+    @pytest.mark.parametrize("name", ["sdar", "fast_dllm_v2", "a2d_llama"])
+    def test_a_rotation_that_nobody_knows(self, edited, name):
+        with pytest.raises(CheckpointError, match="`rope_type=other` is not known to transformers"):
+            open_family(edited(name, {"rope_scaling": {"type": "other", "factor": 2.0}}))
+
+    @pytest.mark.parametrize(
+        ("name", "fields", "message"),
+        [
+            ("llada2", {"n_group": 3}, "`n_group=3` groups of two or more do not make `num_experts=16`"),
+            ("llada2", {"n_group": 16}, "`n_group=16` groups of two or more do not make `num_experts=16`"),
+            ("llada2", {"n_group": 2, "topk_group": 3}, "`topk_group=3` is more than `n_group=2`"),
+            (
+                "llada2",
+                {"n_group": 8, "topk_group": 1},
+                "`num_experts_per_tok=4` is more than a token may choose of `num_experts=16` in `topk_group=1` of "
+                "`n_group=8` groups",
+            ),
+            ("lladamoe", {"num_experts_per_tok": 9}, "`num_experts_per_tok=9` is more than a token may choose of"),
+        ],
+    )
+    def test_experts_of_which_no_token_could_choose(self, edited, name, fields, message):
+        with pytest.raises(CheckpointError, match=re.escape(message)):
+            open_family(edited(name, fields))
+
     def test_a_shared_expert_that_is_not_said_is_not_there(self, edited):
         with pytest.raises(CheckpointError, match="has no `num_shared_experts`"):
             open_family(edited("llada2", {"num_shared_experts": None}))

@@ -93,6 +93,9 @@ class TestQwen3Moe:
             ({"mlp_only_layers": [3]}, "`mlp_only_layers` must be a list of layers, 0 to 2"),
             ({"decoder_sparse_step": -1}, "`decoder_sparse_step=-1`, and it must be"),
             ({"head_dim": None}, "has no `head_dim`"),
+            ({"num_experts_per_tok": 9}, "`num_experts_per_tok=9` is more than a token may choose of `num_experts=8`;"),
+            ({"block_size": 0}, "`block_size=0` must be a whole number of 2 or more"),
+            ({"block_size": "4"}, "`block_size='4'` must be a whole number of 2 or more"),
         ],
     )
     def test_what_the_class_does_not_compute_is_refused_by_its_field(self, folders, tmp_path, fields, message):

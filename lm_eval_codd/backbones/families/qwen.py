@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from transformers import Qwen2Config, Qwen3Config, Qwen3MoeConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.layout import ConfigReader
@@ -67,6 +68,8 @@ def rope_parameters(config: ConfigReader) -> dict[str, Any]:
         raise ValueError(
             f"`rope_type={rope['rope_type']}` rotates by the longest row of a batch, so that rows depend on others"
         )
+    if rope.get("rope_type", "default") not in ("default", *ROPE_INIT_FUNCTIONS):
+        raise ValueError(f"`rope_type={rope['rope_type']}` is not known to transformers")
     return rope
 
 
