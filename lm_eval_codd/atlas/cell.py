@@ -35,6 +35,10 @@ class Remeasured:
     where: str = ""
     differs: str = ""
 
+    def __str__(self) -> str:
+        """Whose figure, or whose words, without where they stand."""
+        return f"{self.by}: {self.value}" if isinstance(self.value, str) else f"{self.by} has {self.value}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:

@@ -163,7 +163,7 @@ def _flags_of_own_task(name: str, cell: Cell) -> dict[str, Any]:
     has_no_template = task.chat_template and (cell.template or "").startswith("none")
     return {
         "task": name,
-        **({"metadata": json.dumps({"shots": cell.shots})} if task.takes_shots and cell.shots else {}),
+        **({"metadata": json.dumps({"shots": cell.shots})} if task.most_shots and cell.shots else {}),
         **({"chat_template": "false"} if has_no_template else {}),
     }
 

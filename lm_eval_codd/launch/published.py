@@ -135,7 +135,7 @@ def _show_grouped(title: str, cells: Iterable[tuple[str, Planned]]) -> None:
 def _what(planned: Planned) -> str:
     """Which figures of a run may be the cell's, and what to know before it is run."""
     assumed = [f"assumed {name}={value}" for name, value in planned.recipe.assumed.items()]
-    others = [f"{one.by} has {one.value}" for one in planned.cell.reproduces]
+    others = [str(one) for one in planned.cell.reproduces]
     implausible = ["not k of n"] if planned.cell.is_implausible else []
     return "; ".join([" or ".join(planned.candidates) or "as its task reports", *implausible, *assumed, *others])
 

@@ -100,9 +100,7 @@ class Judged:
     @property
     def others(self) -> tuple[str, ...]:
         """What others measured, a line each."""
-        return tuple(
-            f"{one.by} has {one.value}{f' ({one.differs})' if one.differs else ''}" for one in self.cell.reproduces
-        )
+        return tuple(f"{one}{f' ({one.differs})' if one.differs else ''}" for one in self.cell.reproduces)
 
     @property
     def fails(self) -> bool:

@@ -55,7 +55,7 @@ def read_num_shot(given: Mapping[str, Any], task: str) -> int | None:
     short = short_name(task)
     if short is None:
         return number
-    if number and TASKS[short].takes_shots:
+    if number and TASKS[short].most_shots:
         raise ValueError(f"`--num_shot {number}`: {short} takes its examples as `--metadata shots={number}`")
     if number:
         stock = TASKS[short].stock
@@ -137,6 +137,9 @@ def read_metadata(given: Mapping[str, Any], task: str, read: Callable[[str], Any
     chosen, other = given.get(TEMPLATE), arguments.pop(TEMPLATE, None)
     if chosen is not None and other is not None and chosen != other:
         raise ValueError(f"`--template {chosen}` contradicts `--metadata {TEMPLATE}={other}`; leave one out")
+    own, shots = own_task(task), str(arguments.get("shots", 0))
+    if own is not None and own.most_shots and shots not in map(str, range(own.most_shots + 1)):
+        raise ValueError(f"`--metadata shots={shots}` is not a number from 0 to {own.most_shots}")
     name = chosen if chosen is not None else other
     if name is not None and name != PAPER:
         check_template(task, str(name), f"`--template {name}`")

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lm_eval_codd.atlas import source as sources
-from lm_eval_codd.atlas.cell import make_cell
+from lm_eval_codd.atlas.cell import Remeasured, make_cell
 from lm_eval_codd.atlas.recipe import recipe_of
 from lm_eval_codd.atlas.source import chosen_cells, read_source, source_names
 from lm_eval_codd.task_files import task_files
@@ -149,3 +149,8 @@ class TestMeansOfTheCodeRevisionBenchmark:
             }
             config = run.config
             assert (config.decoder, config.num_steps, config.threshold, config.temperature) == ("corrective", 5, 0.9, 0)
+
+
+def test_what_others_measured_is_a_figure_or_their_words():
+    assert str(Remeasured(by="dLLM", value=70.7)) == "dLLM has 70.7"
+    assert str(Remeasured(by="thread 88", value="much lower")) == "thread 88: much lower"

@@ -289,6 +289,11 @@ class TestTasks:
         with pytest.raises(ValueError, match="mmlu_dllm_dream takes its examples as `--metadata shots=4`"):
             parse_run("--model_alias dream --task mmlu_dllm_dream --num_shot 4")
 
+    @pytest.mark.parametrize("shots", ["6", "-1", "few"])
+    def test_numbers_of_examples_that_a_task_refuses_are_refused_before_it_starts(self, shots):
+        with pytest.raises(ValueError, match=f"`--metadata shots={shots}` is not a number from 0 to 5"):
+            parse_run(f"--model_alias dream --task mmlu_dllm_dream --metadata shots={shots}")
+
 
 class TestCircuits:
     def test_none_is_no_circuit_and_its_settings_change_nothing(self):
