@@ -43,6 +43,7 @@ class Layout:
             tokenizer's files is the mark of this layout, and another one of the same class may be named instead.
         needs_family: whether that mark does not do, since such checkpoints may be shifted or not: `family=` says it.
         also_marked: another `model_type` of such checkpoints, and the fields of config.json that tell them there.
+        never_has: the field of config.json with which one that is `also_marked` is not of this layout all the same.
         scored_by_previous: whether hidden state p-1 scores the token at position p (as in the autoregressive model
             it was trained from), or hidden state p does.
         block_length: field of config.json with the length of the blocks of block-causal attention, and its value where
@@ -84,6 +85,7 @@ class Layout:
     is_plain: bool = False
     needs_family: bool = False
     also_marked: tuple[str, tuple[str, ...]] | None = None
+    never_has: str | None = None
     scored_by_previous: bool = False
     block_length: tuple[str, int] | None = None
     blocks_if_named: str | None = None

@@ -139,7 +139,9 @@ def _named_by_files(checkpoint: Checkpoint) -> Layout | None:
     model_type = checkpoint.config.get("model_type")
     for layout in LAYOUTS:
         other, fields = layout.also_marked or (None, ())
-        if fields and model_type == other and all(checkpoint.config.get(name) is not None for name in fields):
+        if not fields or model_type != other or layout.never_has in checkpoint.config:
+            continue
+        if all(checkpoint.config.get(name) is not None for name in fields):
             return layout
     return next((layout for layout in LAYOUTS if layout.model_type == model_type), None)
 

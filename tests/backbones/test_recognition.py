@@ -229,7 +229,14 @@ class TestILLaDA:
     def test_llada_itself_is_not_taken_for_it(self, models, tmp_path):
         folder = shutil.copytree(models / "llada-tiny", tmp_path / "llada")
         config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(config | {"hidden_size": config["d_model"]}))
+        names = {
+            "hidden_size": "d_model",
+            "intermediate_size": "mlp_hidden_size",
+            "num_hidden_layers": "n_layers",
+            "num_attention_heads": "n_heads",
+        }
+        beside = {llamas: config[own] for llamas, own in names.items()}
+        (folder / "config.json").write_text(json.dumps(config | beside))
         assert load_backbone(folder, device="cpu").layout == "llada"
 
     def test_a_llada_without_its_width_is_still_said_to_be_one(self, models, tmp_path):

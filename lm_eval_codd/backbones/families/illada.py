@@ -15,6 +15,7 @@ ILLADA: Final = Layout(
     model_type="illada",
     examples="iLLaDA-8B",
     also_marked=("llada", ("hidden_size", "intermediate_size", "num_hidden_layers")),
+    never_has="d_model",  # LLaDA's own name of the width; some tools write Llama's beside it
     family="illada",
     decoding="llada",
     architecture="LlamaForCausalLM",
