@@ -14,7 +14,7 @@ from lm_eval_codd.models.coupling_setup import CouplingSetup
 from lm_eval_codd.models.coupling_texts import CouplingTexts
 from lm_eval_codd.models.coupling_work import CouplingSampling
 from lm_eval_codd.models.evaluation import Evaluation, running_evaluation
-from lm_eval_codd.models.gen_kwargs import spell_none, stop_strings
+from lm_eval_codd.models.gen_kwargs import remarks_on, spell_none, stop_strings
 from lm_eval_codd.models.generations import GenerationLM
 from lm_eval_codd.models.pairs import where
 from lm_eval_codd.models.requests import Prompt
@@ -22,8 +22,6 @@ from lm_eval_codd.names import translate
 from lm_eval_codd.settings.coupling import CouplingSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     import torch
     from lm_eval.api.instance import Instance
 
@@ -111,7 +109,7 @@ class CouplingLM(GenerationLM):
         )
 
     def _resolve_settings(self, evaluation: Evaluation) -> None:
-        self._say(self._remarks_on(evaluation.gen_kwargs))
+        self._say(remarks_on(evaluation.gen_kwargs, self._given, _KNOWN, always_draws="latents are always drawn"))
         self.config = self._resolved(evaluation)
 
     def _resolved(self, evaluation: Evaluation) -> CouplingSettings:
@@ -119,22 +117,6 @@ class CouplingLM(GenerationLM):
         asked = spell_none({name: value for name, value in typed.items() if name in _SETTINGS}, _SETTINGS)
         of_run = {} if evaluation.torch_seed is None else {"seed": evaluation.torch_seed}
         return CouplingSettings(**{**of_run, **asked, **self._given})
-
-    def _remarks_on(self, typed: Mapping[str, Any]) -> Iterator[str]:
-        """A line for each typed setting that was read under another name, or that loses."""
-        for typed_name, typed_value in typed.items():
-            translated, said = translate({typed_name: typed_value}, _KNOWN, kind=_KIND)
-            ((name, value),) = translated.items()
-            if name in self._given and self._given[name] != value:
-                yield (
-                    f"`{typed_name}={typed_value}` of --gen_kwargs does nothing beside `{name}={self._given[name]}` of "
-                    "--model_args, which wins"
-                )
-            elif name == "do_sample":
-                if value is False:
-                    yield "`do_sample=False` of --gen_kwargs does nothing: latents are always drawn"
-            else:
-                yield from said
 
     def _config_of(self, instance: Instance, evaluation: Evaluation) -> CouplingSettings:
         config = self._resolved(evaluation)

@@ -44,6 +44,32 @@ def check_room(gen_length: Any, max_length: int) -> None:
         )
 
 
+def remarks_on(
+    typed: Mapping[str, Any], given: Mapping[str, Any], known: tuple[str, ...], *, always_draws: str
+) -> Iterator[str]:
+    """A line for each setting of --gen_kwargs that was read under another name or loses, of models without a mask.
+
+    Args:
+        typed: as the user wrote them.
+        given: settings of --model_args, which win.
+        known: every name that is read.
+        always_draws: why `do_sample=False` does nothing.
+    """
+    for typed_name, typed_value in typed.items():
+        translated, said = translate({typed_name: typed_value}, known, kind=_KIND)
+        ((name, value),) = translated.items()
+        if name in given and given[name] != value:
+            yield (
+                f"`{typed_name}={typed_value}` of --gen_kwargs does nothing beside `{name}={given[name]}` of "
+                "--model_args, which wins"
+            )
+        elif name == "do_sample":
+            if value is False:
+                yield f"`do_sample=False` of --gen_kwargs does nothing: {always_draws}"
+        else:
+            yield from said
+
+
 class Settings:
     """The decoding settings of a model, before it is known which request they are for.
 

@@ -18,7 +18,7 @@ from lm_eval_codd.models.arguments import (
     whole_number,
 )
 from lm_eval_codd.models.evaluation import Evaluation, running_evaluation
-from lm_eval_codd.models.gen_kwargs import LIKELIHOOD_SETTINGS, SETTINGS, spell_none, stop_strings
+from lm_eval_codd.models.gen_kwargs import LIKELIHOOD_SETTINGS, SETTINGS, remarks_on, spell_none, stop_strings
 from lm_eval_codd.models.generations import GenerationLM
 from lm_eval_codd.models.native_setup import NativeSetup
 from lm_eval_codd.models.native_work import NativeAnswering
@@ -29,7 +29,7 @@ from lm_eval_codd.names import translate
 from lm_eval_codd.settings.native import NativeSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     import torch
     from lm_eval.api.instance import Instance
@@ -139,7 +139,7 @@ class DiffusionGemma(GenerationLM):
         )
 
     def _resolve_settings(self, evaluation: Evaluation) -> None:
-        self._say(self._remarks_on(evaluation.gen_kwargs))
+        self._say(remarks_on(evaluation.gen_kwargs, self._given, _KNOWN, always_draws="canvases begin as random ids"))
         self.config = self._resolved(evaluation)
 
     def _resolved(self, evaluation: Evaluation) -> NativeSettings:
@@ -148,22 +148,6 @@ class DiffusionGemma(GenerationLM):
         asked = spell_none({name: value for name, value in typed.items() if name in _OWN}, _OWN)
         of_run = {} if evaluation.torch_seed is None else {"seed": evaluation.torch_seed}
         return NativeSettings(**{**of_run, **asked, **self._given})
-
-    def _remarks_on(self, typed: Mapping[str, Any]) -> Iterator[str]:
-        """A line for each typed setting that was read under another name, or that loses."""
-        for typed_name, typed_value in typed.items():
-            translated, said = translate({typed_name: typed_value}, _KNOWN, kind=_KIND)
-            ((name, value),) = translated.items()
-            if name in self._given and self._given[name] != value:
-                yield (
-                    f"`{typed_name}={typed_value}` of --gen_kwargs does nothing beside `{name}={self._given[name]}` of "
-                    "--model_args, which wins"
-                )
-            elif name == "do_sample":
-                if value is False:
-                    yield "`do_sample=False` of --gen_kwargs does nothing: canvases begin as random ids"
-            else:
-                yield from said
 
     def _remarks(self, groups: Mapping[NativeSettings, Any]) -> Iterable[str]:
         if self._batch_size.now not in (None, 1):
