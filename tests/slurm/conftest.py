@@ -1,6 +1,9 @@
 """A Slurm of one node for the tests of this folder, which scripts/test_slurm.sh runs; elsewhere they are skipped."""
 
+import contextlib
 import os
+import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +42,18 @@ class Cluster:
         except RuntimeError:
             return None
         return said.partition("JobState=")[2].partition(" ")[0] or None
+
+    def send(self, number: signal.Signals, task: str) -> None:
+        """Send what Slurm sends before a time limit to the processes of a task's first step, as it does, and once:
+        scancel sends it twice, and where the first has put the task back it goes on trying, until the task runs again.
+        """
+        said = self.ask("scontrol", "show", "job", "--oneliner", task)
+        listed = self.ask("scontrol", "listpids", said.partition("JobId=")[2].partition(" ")[0] + ".0")
+        processes = re.findall(r"^ *(\d+) ", listed, re.MULTILINE)
+        assert processes, listed
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process), number)
 
     def _manage(self, what: str) -> str:
         command = ["bash", str(CLUSTER), what, str(self.folder)]

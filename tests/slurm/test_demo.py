@@ -1,6 +1,7 @@
 """Demo runs on a real Slurm that is disturbed, against the same runs here."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -89,9 +90,8 @@ class TestTwelveRuns:
         )
         until("answers", lambda: len(list(results.glob("*/journal/*.jsonl"))) >= 2)
 
-        # What Slurm sends before a time limit, at once: how long these runs take does not matter then. To the step: for
-        # the task of an array of which others wait, scancel goes on trying.
-        cluster.ask("scancel", "--signal=USR2", f"{job}_0.0")
+        # What Slurm sends before a time limit, at once: how long these runs take does not matter then.
+        cluster.send(signal.SIGUSR2, f"{job}_0")
         cluster.ask("scancel", f"{job}_1", f"{job}_3")
         cluster.restart_node()
         assert first.wait(timeout=_PATIENCE) in (130, 143), told()
