@@ -138,7 +138,7 @@ class CorrectiveOptions:
     )
 
 
-RULES: Final = ("sdar", "llada2", "llada21", "fast_dllm_v2", "bd3lm")
+RULES: Final = ("sdar", "sdar_greedy", "llada2", "llada21", "fast_dllm_v2", "bd3lm")
 REMASKS: Final = ("dynamic", "static", "sequential")
 
 
@@ -171,8 +171,8 @@ class BlockOptions:
     )
     remask: str | None = setting(
         None,
-        "block_diffusion, sdar: a step commits all that are surer than the threshold (dynamic), as many as the steps "
-        "say (static), or those from the left (sequential)",
+        "block_diffusion, sdar and sdar_greedy: a step commits all that are surer than the threshold (dynamic), as "
+        "many as the steps say (static), or those from the left (sequential)",
         choices=REMASKS,
     )
 
@@ -234,15 +234,17 @@ TAKE_NO_CIRCUIT: Final = ("klass", "eb", "wino")
 
 # Of the block decoder's settings, those that each rule reads beside `rule` and `block_length`.
 READ_BY_RULE: Final[Mapping[str, tuple[str, ...]]] = {
-    "sdar": ("num_steps", "threshold", "top_k", "top_p", "remask"),
-    "llada2": ("num_steps", "threshold", "top_k", "top_p", "minimal_per_step"),
-    "llada21": ("threshold", "top_k", "top_p", "editing_threshold", "max_post_steps"),
-    "fast_dllm_v2": ("threshold", "top_p", "small_block_length", "cache"),
-    "bd3lm": ("num_steps",),
+    "sdar": ("num_steps", "threshold", "temperature", "top_k", "top_p", "remask"),
+    "sdar_greedy": ("num_steps", "threshold", "remask"),
+    "llada2": ("num_steps", "threshold", "temperature", "top_k", "top_p", "minimal_per_step"),
+    "llada21": ("threshold", "temperature", "top_k", "top_p", "editing_threshold", "max_post_steps"),
+    "fast_dllm_v2": ("threshold", "temperature", "top_p", "small_block_length", "cache"),
+    "bd3lm": ("num_steps", "temperature"),
 }
 # Where a rule has a default for a setting that is None; those of the authors' evaluations.
 RULE_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "sdar": {"remask": "dynamic", "threshold": 0.85},
+    "sdar_greedy": {"remask": "dynamic", "threshold": 0.85},
     "llada2": {"threshold": 0.95},
     "llada21": {"threshold": 0.95, "editing_threshold": 0.9, "max_post_steps": 16},
     "fast_dllm_v2": {"threshold": 0.9, "small_block_length": 8},
@@ -272,7 +274,7 @@ def _scores_are_tempered(settings: Mapping[str, Any]) -> bool:
 
 
 def _is_truly_greedy(settings: Mapping[str, Any]) -> bool:
-    return settings.get("rule") == "sdar" and settings.get("temperature", 0.0) == 0
+    return settings.get("rule") in ("sdar", "sdar_greedy") and settings.get("temperature", 0.0) == 0
 
 
 def _may_run_out_of_steps(settings: Mapping[str, Any]) -> bool:
@@ -284,8 +286,8 @@ DEPARTURES: Final[Mapping[str, tuple[Departure, ...]]] = {
     "block_diffusion": (
         Departure(
             _is_truly_greedy,
-            "sdar at temperature 0 is as sure as the whole distribution is, where its authors' greedy (temperature=1, "
-            "top_k=1) is sure of every token",
+            "sdar at temperature 0 (sdar_greedy) is as sure as the whole distribution is, where its authors' greedy "
+            "(temperature=1, top_k=1) is sure of every token",
         ),
     ),
     "klass": (

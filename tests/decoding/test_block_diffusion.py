@@ -9,7 +9,7 @@ import torch
 
 import lm_eval_codd as codd
 from lm_eval_codd.backbones import Backbone
-from lm_eval_codd.settings import approximations_of, departures_of
+from lm_eval_codd.settings import approximations_of, departures_of, rule_of
 
 # Those that have a family of their own; bd3lm is A2D's.
 RULES = ("sdar", "llada2", "llada21", "fast_dllm_v2")
@@ -25,6 +25,7 @@ NAMES = {
 # Few steps and low thresholds, so that rows finish their blocks at different steps.
 QUICK = {
     "sdar": {"block_length": 4, "threshold": 0.4},
+    "sdar_greedy": {"block_length": 4, "threshold": 0.4},
     "llada2": {"block_length": 8, "threshold": 0.3},
     "llada21": {"block_length": 8, "threshold": 0.3, "editing_threshold": 0.3, "max_post_steps": 4},
     "fast_dllm_v2": {"block_length": 8, "threshold": 0.3, "small_block_length": 4},
@@ -288,6 +289,22 @@ class TestWhatIsNotCopied:
         assert torch.cat(sure["true"], 1).min() < 0.9
         assert "top_k=1" in departures_of(vars(true))[0] and not departures_of(vars(own))
 
+    @pytest.mark.parametrize("remask", ["dynamic", "static"])
+    def test_sdars_true_greedy_has_a_name_of_its_own_and_cannot_draw(self, load, remask):
+        named, plain, own = (
+            config_of(rule, remask=remask, threshold=0.5 if remask == "dynamic" else None, **given)
+            for rule, given in (
+                ("sdar_greedy", {}),
+                ("sdar", {}),
+                ("sdar", {"temperature": 1.0, "top_k": 1}),
+            )
+        )
+        rows = prompts()
+        assert codd.generate(load("sdar"), rows, named) == codd.generate(load("sdar"), rows, plain)
+        assert codd.generate(load("sdar"), rows, named) != codd.generate(load("sdar"), rows, own)
+        assert not named.draws(coupled=False) and departures_of(vars(named)) == departures_of(vars(plain))
+        assert "rule=sdar_greedy" in rule_of(vars(named)).split()
+
 
 class TestRefusals:
     @pytest.mark.parametrize(
@@ -297,8 +314,11 @@ class TestRefusals:
             (
                 "llada21",
                 {"num_steps": 8},
-                "`num_steps=8` is read by rule=sdar or rule=llada2 or rule=bd3lm, not by",
+                "`num_steps=8` is read by rule=sdar or rule=sdar_greedy or rule=llada2 or rule=bd3lm, not by",
             ),
+            ("sdar_greedy", {"temperature": 1.0}, "`temperature=1` is read by rule=sdar or rule=llada2 or"),
+            ("sdar_greedy", {"top_k": 1}, "`top_k=1` is read by rule=sdar or rule=llada2 or rule=llada21, not by"),
+            ("sdar_greedy", {"top_p": 0.9}, "`top_p=0.9` is read by rule=sdar or rule=llada2 or rule=llada21 or"),
             ("sdar", {"remask": "static", "threshold": 0.5}, "`threshold=0.5` is read by remask=dynamic"),
             ("sdar", {"cfg_scale": 1.0}, "`cfg_scale=1` goes with `rule=bd3lm`, whose authors have guidance, not with"),
             ("sdar", {"pc_sampling": "any_order"}, "`pc_sampling=any_order` commits"),
@@ -306,7 +326,7 @@ class TestRefusals:
             ("fast_dllm_v2", {"cache": "prefix"}, "`cache=prefix` does nothing with `decoder=block_diffusion`"),
             ("fast_dllm_v2", {"small_block_length": 3}, "`small_block_length=3` does not divide `block_length=8`; use"),
             ("fast_dllm_v2", {"gen_length": 7}, "`gen_length=7` is less than a block of `block_length=8`"),
-            ("llada3", {}, "`rule=llada3` is not known; use one of sdar, llada2"),
+            ("llada3", {}, "`rule=llada3` is not known; use one of sdar, sdar_greedy"),
         ],
     )
     def test_a_setting_that_the_rule_does_not_read(self, rule, given, message):

@@ -108,6 +108,14 @@ class TestSettings:
         assert "`rule=llada21`, since llada2.1 is in the name" in caplog.text
         assert MaskedLM(str(folder), device="cpu", rule="llada2", **SHORT).config.rule == "llada2"
 
+    def test_sdars_true_greedy_is_named_in_results_and_refuses_to_draw(self, folders, ask):
+        lm = MaskedLM(folders["sdar"], device="cpu", rule="sdar_greedy", **SHORT)
+        assert ask(lm, PROMPTS) == ask(MaskedLM(folders["sdar"], device="cpu", **SHORT), PROMPTS)
+        info = lm.get_model_info()
+        assert info["settings"]["rule"] == "sdar_greedy" and "sdar_greedy" in info["departures"][0]
+        with pytest.raises(ValueError, match=r"`temperature=1` is read by rule=sdar or .* not by `rule=sdar_greedy`"):
+            MaskedLM(folders["sdar"], device="cpu", rule="sdar_greedy", temperature=1.0, **SHORT)
+
     @pytest.mark.parametrize("family", FAMILIES)
     def test_mask_and_ends_are_those_of_its_files(self, folders, family):
         backbone = MaskedLM(folders[family], device="cpu", **(SHORT | {"gen_length": 16})).backbone

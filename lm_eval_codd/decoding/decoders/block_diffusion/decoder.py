@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RULES: Final[dict[str, str]] = {
     "sdar": "sdar:Sdar",
+    "sdar_greedy": "sdar:Sdar",
     "llada2": "llada2:LLaDA2",
     "llada21": "llada21:LLaDA21",
     "fast_dllm_v2": "fast_dllm_v2:FastDllmV2",
