@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[1]
 # Of each demo: where its tables are, in their order, and its pictures.
-TABLES: Final = {"words": ("README.md", "docs/decoders.md"), "coupling": ("README.md", "docs/coupling.md")}
+TABLES: Final = {"words": ("README.md", "docs/decoders.md"), "coupling": ("docs/coupling.md", "docs/coupling.md")}
 PLOTS: Final = {
     "words": {"accuracy-nfe": "plot.png", "decoders-nfe": "decoders.png"},
     "coupling": {"coupling": "coupling.png"},

@@ -1,6 +1,6 @@
 """The families as a table for people: what each is recognised by, what computes and decodes it, and what was checked.
 
-`python -m lm_eval_codd.backbones.family_table` prints it, for the README.
+`python -m lm_eval_codd.backbones.family_table` prints it, for docs/models.md.
 """
 
 from __future__ import annotations

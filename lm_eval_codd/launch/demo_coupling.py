@@ -26,7 +26,7 @@ of constraints."""
 
 
 def _tables(group: Group) -> list[Table]:
-    """Both kinds pooled (README.md and docs/coupling.md), and every task (docs/coupling.md)."""
+    """Both kinds pooled, and every task (docs/coupling.md)."""
     compared = {setting: kinds for setting, kinds in compare_kinds(group, {}).items() if len(kinds) == len(KINDS)}
     return [_pooled_table(group, compared), _task_table(group, list(compared))]
 

@@ -40,7 +40,7 @@ class TestTheAtlas:
         text, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/paper.md", "README.md"))
         of_codd = counts["codd"]
         assert f": {total - of_codd} figures of {num_others} sources, and {of_codd} of the CoDD paper's tables" in text
-        assert f"is about published figures: {total:,} with the settings" in readme
+        assert f"{total:,} published figures with the settings" in readme
         assert f"figures of {num_others} other papers" in readme
 
     def test_has_no_cell_twice(self):

@@ -1,4 +1,4 @@
-"""The README's table of families is the registry's, and no family is called supported without a golden."""
+"""docs/models.md's table of families is the registry's, and no family is called supported without a golden."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from lm_eval_codd.backbones.family_table import checked_of, family_table
 from lm_eval_codd.backbones.inspect import describe_checkpoint, main
 from lm_eval_codd.backbones.registry import LAYOUTS
 
-README = Path(__file__).parents[2] / "README.md"
+MODELS = Path(__file__).parents[2] / "docs" / "models.md"
 
 # By model_type, under tests/golden: what the authors' code gave.
 FAMILIES = "families/{}/decoded.json"
@@ -35,10 +35,10 @@ EVIDENCE = {
 
 
 def test_the_readmes_table_is_the_one_of_the_registry():
-    text = README.read_text(encoding="utf-8")
+    text = MODELS.read_text(encoding="utf-8")
     _, _, after = text.partition("<!-- families: python -m lm_eval_codd.backbones.family_table -->\n")
     table, end, _ = after.partition("\n<!-- end of families -->")
-    assert end and table == family_table(), "run the command that the README names, and put its output there"
+    assert end and table == family_table(), "run the command that docs/models.md names, and put its output there"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.family}-{layout.model_type}")

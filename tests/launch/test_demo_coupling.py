@@ -1,4 +1,4 @@
-"""What the demo of dependent tokens says at its end, and that README.md and docs say what its reference holds."""
+"""What the demo of dependent tokens says at its end, and that docs/coupling.md says what its reference holds."""
 
 from pathlib import Path
 
@@ -79,8 +79,8 @@ class TestTheReference:
         wanted = {(task, system, steps) for task in tasks for system in (BASE, "CoDD") for steps in STEPS}
         assert outcomes.keys() == wanted
 
-    def test_is_what_the_pooled_table_of_the_readme_says(self, outcomes):
-        found = rows("README.md")
+    def test_is_what_the_pooled_table_in_docs_says(self, outcomes):
+        found = rows("docs/coupling.md")
         for kind, benchmarks in KINDS.items():
             for system, name in ((BASE, "backbone"), ("CoDD", "CoDD")):
                 right = [
