@@ -32,7 +32,7 @@ KINDS = {
     "llada2-ec": ("llada2_moe_veomni", {"threshold": 0.3, "router": "ec", "ec_scope": "sequence", "ec_k": 3}),
 }  # fmt: skip
 # Those on the four tasks; the others differ from one of them by a name or a setting.
-ON_TASKS = ("lladamoe", "qwen3_moe", "ecdlm", "sdar_moe", "llada2-ec")
+ON_TASKS = ("lladamoe", "qwen3_moe", "qwen3_moe-shifted", "ecdlm", "sdar_moe", "llada2_moe_veomni", "llada2-ec")
 
 
 @pytest.fixture(scope="module")

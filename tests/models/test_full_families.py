@@ -9,8 +9,10 @@ from tokenizers.processors import TemplateProcessing
 
 from lm_eval_codd.models.masked_lm import MaskedLM
 from tests.models.block_folders import EOS, write_checkpoint
+from tests.models.processes import answer_as, start_ranks
 from tests.models.real_rows import TASKS, answers_of, evaluate
 
+PROMPTS = ["a", "some more of it", "abc" * 7, "x y", "the fifth"]
 SHORT = {"gen_length": 16, "num_steps": 4, "block_length": 8, "dtype": "float32"}
 # Of each: the golden whose weights it has, its model_type, and how its tokenizer spells the mask and a turn's end.
 FAMILIES = {
@@ -45,6 +47,21 @@ def test_real_rows_of_four_tasks_are_answered_alike_in_batches_of_1_and_7(folder
     # How iLLaDA's answers end beside eos was not seen.
     assert one["config"]["token_ids"] == {"mask_id": 299, "eos_id": 297, "eot_id": None if family == "illada" else 298}
     assert one["config"]["mean_nfe"] == seven["config"]["mean_nfe"] > 1
+
+
+def test_two_processes_answer_as_one_and_as_a_batch_of_7(folders, ask, tmp_path):
+    settings = [SHORT, {**SHORT, "temperature": 0.8}]
+    ranks, alone = {}, {}
+    for family, folder in folders.items():
+        (tmp_path / family).mkdir()
+        ranks[family] = start_ranks(2, answer_as, "masked_lm", folder, settings, PROMPTS, tmp_path / family)
+        alone[family] = [ask(MaskedLM(folder, batch_size=7, device="cpu", **given), PROMPTS) for given in settings]
+    for family, processes in ranks.items():
+        for number, process in enumerate(processes):
+            process.join(240)
+            assert process.exitcode == 0, family
+            assert json.loads((tmp_path / family / f"{number}.json").read_text()) == alone[family], family
+        assert alone[family][0] != alone[family][1], family
 
 
 def test_nothing_closes_a_prompt_of_a_tokenizer_that_closes_texts(folders, tmp_path, ask):
