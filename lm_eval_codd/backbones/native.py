@@ -5,7 +5,8 @@ It has no mask, so nothing of this project's decoding, circuits or likelihoods a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,6 +14,7 @@ import torch
 import transformers
 
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError, find_checkpoint
+from lm_eval_codd.backbones.forward import device_of
 from lm_eval_codd.backbones.loading import quietly
 from lm_eval_codd.backbones.placement import default_dtype, parse_dtype, place
 
@@ -60,7 +62,8 @@ class Native:
         self.vocab_size: int = text.vocab_size
         self.max_length: int = text.max_position_embeddings
         self.num_parameters: int = model.num_parameters()
-        self.dtype, self.device = model.dtype, model.device
+        self.dtype, self.device = model.dtype, device_of(model.get_input_embeddings())
+        self._gpus = gpus_of(model, self.device)
 
     def room_for(self, gen_length: int) -> int:
         """Tokens of the prompt that are left beside an answer, which takes whole canvases."""
@@ -88,8 +91,8 @@ class Native:
     def answer(self, prompt: Sequence[int], settings: NativeSettings, key: int) -> NativeAnswer:
         """Answer one prompt.
 
-        The class draws from torch's global stream, in which rows of a batch share their numbers: so one row at a time,
-        from a stream of its own. The global stream stays as it was.
+        The class draws from torch's global streams, in which rows of a batch share their numbers: so one row at a time,
+        from streams of its own. The global ones stay as they were.
 
         Args:
             prompt: token ids, at least one.
@@ -99,8 +102,7 @@ class Native:
         asked = self.resolved(settings)
         sampler = getattr(transformers.models.diffusion_gemma.generation_diffusion_gemma, _SAMPLER)
         steps = _Steps()
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(key & (2**63 - 1))
+        with global_streams(self._gpus, key & (2**63 - 1)):
             made = self.model.generate(
                 torch.tensor([list(prompt)], device=self.device),
                 max_new_tokens=settings.gen_length,
@@ -131,6 +133,26 @@ class _Steps:
 
     def end(self) -> None:
         """There is no more."""
+
+
+def gpus_of(model: Any, device: torch.device) -> tuple[torch.device, ...]:
+    """The GPUs on which a model may draw: where its weights are, and `device`, where its inputs go."""
+    devices = dict.fromkeys([device, *(each.device for each in model.parameters())])
+    return tuple(each for each in devices if each.type == "cuda")
+
+
+@contextmanager
+def global_streams(gpus: Sequence[torch.device], seed: int) -> Iterator[None]:
+    """The global streams of the CPU and of some GPUs begin at a seed; afterwards they are what they were.
+
+    `torch.manual_seed` begins those of every other GPU anew too, and nothing would give them back.
+    """
+    with torch.random.fork_rng(gpus):
+        torch.default_generator.manual_seed(seed)
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 def is_native(config: Mapping[str, Any]) -> bool:

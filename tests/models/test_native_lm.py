@@ -1,6 +1,7 @@
 """DiffusionGemma in lm-eval: transformers' own answers, each with its own numbers; and what it does not have."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from lm_eval.api.instance import Instance
 
 from lm_eval_codd.backbones import CheckpointError, load_backbone
 from lm_eval_codd.backbones.inspect import main as inspect
-from lm_eval_codd.backbones.native import load_native
+from lm_eval_codd.backbones.native import Native, global_streams, gpus_of, load_native
 from lm_eval_codd.models.masked_lm import MaskedLM
 from lm_eval_codd.models.native_lm import DiffusionGemma
 from lm_eval_codd.reporting.unconditional import in_terms_of_others
@@ -126,6 +127,54 @@ class TestAnswers:
         monkeypatch.setattr(again.native, "answer", None)
         assert ask(again, PROMPTS) == first
         assert again.get_model_info()["journalled_answers"] == 3
+
+
+class TestOverSeveralDevices:
+    @pytest.fixture
+    def gpus(self, monkeypatch):
+        """Three, each with a state of its own."""
+        states, here = {0: "of 0", 1: "of 1", 2: "of 2"}, [0]
+
+        class Device:
+            def __init__(self, device):
+                self.index = torch.device(device).index
+
+            def __enter__(self):
+                here.append(self.index)
+
+            def __exit__(self, *error):
+                here.pop()
+
+        monkeypatch.setattr(torch.cuda, "device", Device)
+        monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: states[torch.device(device).index])
+        restore = lambda state, device: states.update({torch.device(device).index: state})  # noqa: E731
+        monkeypatch.setattr(torch.cuda, "set_rng_state", restore)
+        monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: states.update({here[-1]: seed}))
+        monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: states.update(dict.fromkeys(states, seed)))
+        return states
+
+    def test_a_checkpoint_draws_on_each_of_its_gpus_from_its_key_and_gives_all_streams_back(self, gpus):
+        on = [torch.device("cuda", 2), torch.device("cuda", 0), torch.device("meta"), torch.device("cuda", 0)]
+        spread = SimpleNamespace(parameters=lambda: [SimpleNamespace(device=device) for device in on])
+        own = gpus_of(spread, torch.device("cuda", 0))
+        assert own == (torch.device("cuda", 0), torch.device("cuda", 2))
+        before, stream = dict(gpus), torch.get_rng_state()
+        with global_streams(own, 77):
+            assert gpus == {0: 77, 1: "of 1", 2: 77} and torch.initial_seed() == 77
+        assert gpus == before and torch.equal(stream, torch.get_rng_state())
+
+    def test_one_on_the_cpu_leaves_gpus_alone(self, folder, gpus):
+        native, before = load_native(folder, "float32", "cpu"), dict(gpus)
+        assert native.answer([7], NativeSettings(gen_length=8, num_steps=1), 1).num_forward == 1
+        assert gpus == before
+
+    def test_prompts_go_where_offloaded_weights_compute(self, folder, monkeypatch):
+        whole = load_native(folder, "float32", "cpu")
+        embedding = whole.model.get_input_embeddings()
+        monkeypatch.setattr(embedding, "weight", torch.nn.Parameter(embedding.weight.to("meta"), False))
+        monkeypatch.setattr(embedding, "_hf_hook", SimpleNamespace(execution_device="cpu"), raising=False)
+        checkpoint = SimpleNamespace(source=whole.source, identity=whole.identity)
+        assert Native(whole.model, checkpoint, whole.ends).device == torch.device("cpu")
 
 
 class TestMistakes:
