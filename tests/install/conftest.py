@@ -11,16 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = (
-    "setup.py",
-    "setup.cfg",
-    "pyproject.toml",
-    "MANIFEST.in",
-    "README.md",
-    "LICENSE",
-    "constraints.txt",
-    "eval.sh",
-)
+FOLDERS = ("docs", "lm_eval_codd", "results/demo", "results/paper", "scripts", "tasks", "tests")
 OFFLINE = ("--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check")
 
 
@@ -70,25 +61,34 @@ def make_environment(folder: Path) -> Environment:
     return environment
 
 
+def sources() -> list[Path]:
+    """The files of a checkout that a source distribution carries, from its root."""
+    files = [path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".")]
+    files += [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
+    return [path.relative_to(ROOT) for path in files if "__pycache__" not in path.parts]
+
+
 def copy_sources(to: Path) -> Path:
-    """The files that a build reads, so that building leaves nothing in the checkout."""
-    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-    for folder in ("lm_eval_codd", "tasks", "results/paper"):
-        shutil.copytree(ROOT / folder, to / folder, ignore=ignore)
-    for path in ROOT.iterdir():
-        if path.is_file() and not path.name.startswith("."):
-            shutil.copy(path, to)
+    """A copy to build from, so that building leaves nothing in the checkout."""
+    for path in sources():
+        (to / path.parent).mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, to / path)
     return to
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory) -> Path:
-    """A wheel built from a source distribution, the longest way that a release takes."""
-    source = copy_sources(tmp_path_factory.mktemp("source"))
-    out = tmp_path_factory.mktemp("dist")
+def sdist(tmp_path_factory) -> Path:
+    """A source distribution."""
+    source, out = copy_sources(tmp_path_factory.mktemp("source")), tmp_path_factory.mktemp("dist")
     build = f"import setuptools.build_meta as backend; print(backend.build_sdist({str(out)!r}))"
     done = subprocess.run([sys.executable, "-c", build], capture_output=True, text=True, cwd=source, check=True)
-    sdist = out / done.stdout.split()[-1]
+    return out / done.stdout.split()[-1]
+
+
+@pytest.fixture(scope="session")
+def wheel(sdist: Path, tmp_path_factory) -> Path:
+    """A wheel built from the source distribution, the longest way that a release takes."""
+    out = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "wheel", *OFFLINE, "-w", str(out), str(sdist)]
     subprocess.run(pip, capture_output=True, check=True, cwd=out)
     (built,) = out.glob("*.whl")

@@ -4,6 +4,7 @@ import ast
 import configparser
 import json
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from lm_eval_codd.registration import MODELS
+
+from .conftest import sources
 
 ROOT = Path(__file__).resolve().parents[2]
 START_FILES = {"lm_eval_codd.pth", "lm_eval_codd.start"}
@@ -45,6 +48,14 @@ def executed(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 SHIPPED = {"lm_eval_codd": "lm_eval_codd", "tasks": "lm_eval_codd/tasks", "results/paper": "lm_eval_codd/paper"}
+
+
+class TestSourceDistribution:
+    def test_it_carries_the_checkout_with_its_tests_and_what_they_read(self, sdist: Path):
+        with tarfile.open(sdist) as archive:
+            carried = {Path(*Path(member.name).parts[1:]) for member in archive if member.isfile()}
+        made = {Path("PKG-INFO"), *(path for path in carried if path.parts[0] == "lm_eval_codd.egg-info")}
+        assert carried - made == set(sources())
 
 
 class TestWheel:
