@@ -27,7 +27,7 @@ except ModuleNotFoundError:  # lm-eval 0.4: one class for all
 
 from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.grading import INVALID
-from lm_eval_codd.templates import PAPER, TEMPLATE, changes_of, templates_of
+from lm_eval_codd.templates import PAPER, TEMPLATE, templates_of, under_template
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -200,10 +200,10 @@ def _under_template(config: dict[str, Any]) -> dict[str, Any]:
     """
     name, metadata = str(config.get("task", "")), dict(config.get("metadata") or {})
     template = str(metadata.get(TEMPLATE, PAPER))
-    changes = changes_of(name, template)
+    asked = under_template(config, template)
     if templates_of(name):
         metadata[TEMPLATE] = template
-    return {**config, **changes, "metadata": metadata}
+    return {**asked, "metadata": metadata}
 
 
 def rows_of(

@@ -7,7 +7,7 @@ from lm_eval.tasks import TaskManager
 
 from lm_eval_codd import templates
 from lm_eval_codd.catalogue import COUPLING_CONTROL, COUPLING_JOINT, task_name
-from lm_eval_codd.templates import changes_of, check_template, templates_of
+from lm_eval_codd.templates import check_template, templates_of, under_template
 
 TASKS = ("codd_gsm8k", "codd_math500", "codd_gpqa", "codd_mbpp", "codd_humaneval")
 VARIANTS = ("wording", "marker", "newlines")
@@ -129,10 +129,10 @@ def test_dependent_tokens_are_asked_for_in_words_that_the_demos_model_knows(load
 
 
 def test_a_task_without_templates_says_so(load):
-    assert templates_of("codd_humaneval_10") == {}
-    with pytest.raises(ValueError, match=r"`--metadata template=stock`: codd_humaneval_10 has no templates beside"):
-        load("codd_humaneval_10", "stock")
-    assert "template" not in load("codd_humaneval_10", None).config.metadata
+    assert templates_of("codd_mmlu_llada") == {}
+    with pytest.raises(ValueError, match=r"`--metadata template=stock`: codd_mmlu_llada has no templates beside"):
+        load("codd_mmlu_llada", "stock")
+    assert "template" not in load("codd_mmlu_llada", None).config.metadata
 
 
 @pytest.mark.parametrize("task", ["gsm8k", "gsm8k_cot", "humaneval_instruct", "coupling"])
@@ -152,4 +152,4 @@ def test_a_template_that_changes_how_answers_are_read_is_none(tmp_path, monkeypa
     (tmp_path / "odd" / "templates.yaml").write_text("v1: {what: an easier grader, process_results: x}\n")
     monkeypatch.setattr(templates, "tasks_dir", lambda: tmp_path)
     with pytest.raises(ValueError, match="`v1` replaces process_results; it may replace"):
-        changes_of("codd_odd", "v1")
+        under_template({"task": "codd_odd"}, "v1")
