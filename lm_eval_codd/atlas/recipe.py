@@ -15,7 +15,7 @@ from lm_eval_codd.catalogue import CHECKPOINT_FLAGS, TASKS
 from lm_eval_codd.registration import paper_dir
 from lm_eval_codd.runs.flags import convert
 from lm_eval_codd.runs.make_run import make_run
-from lm_eval_codd.runs.run_flags import FLAGS
+from lm_eval_codd.runs.run_flags import KIND_OF_FLAG
 from lm_eval_codd.runs.unconditional import KINDS
 from lm_eval_codd.runs.yaml_file import read_yaml
 from lm_eval_codd.task_files import task_files
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Recipe", "candidates", "recipe_of"]
 
 _NONE: Final[Mapping[str, str]] = {}
-_KINDS: Final = {flag.name: flag.kind for flag in FLAGS}
 _STOCK: Final = "stock:"
 _HOST: Final = "lm-eval"
 _BY_TURNS: Final = "one turn per shot"
@@ -84,7 +83,10 @@ def recipe_of(source: Source, cell: Cell, assumed: Mapping[str, str] = _NONE) ->
         flags = _flags_of_lm_eval(cell.lm_eval)
         return Recipe(run=make_run(flags) if flags else None, flags=flags, lm_eval=cell.lm_eval, assumed=taken)
     try:
-        flags = {**(cell.run or _flags(source, cell, taken)), **{n: convert(n, v, _KINDS[n]) for n, v in taken.items()}}
+        flags = {
+            **(cell.run or _flags(source, cell, taken)),
+            **{n: convert(n, v, KIND_OF_FLAG[n]) for n, v in taken.items()},
+        }
         return Recipe(run=make_run(flags), flags=flags, assumed=taken)
     except ValueError as error:
         return Recipe(refusal=str(error), assumed=taken)
@@ -109,7 +111,7 @@ def _flags_of_lm_eval(arguments: Mapping[str, Any]) -> dict[str, Any]:
     checkpoint = {CHECKPOINT_FLAGS[alias]: given.pop("pretrained")}
     return (
         {"model_alias": alias, **checkpoint, **given, "task": arguments["tasks"]}
-        if given.keys() <= _KINDS.keys()
+        if given.keys() <= KIND_OF_FLAG.keys()
         else {}
     )
 

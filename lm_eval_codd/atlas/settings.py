@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.names import EXPLAINED, READ_AS
 from lm_eval_codd.runs.flags import convert
-from lm_eval_codd.runs.run_flags import FLAGS
+from lm_eval_codd.runs.run_flags import KIND_OF_FLAG
 
 if TYPE_CHECKING:
     from lm_eval_codd.atlas.cell import Cell
 
 __all__ = ["flags_of_settings", "with_steps_of_blocks"]
 
-_KINDS: Final = {flag.name: flag.kind for flag in FLAGS}
 # Names of sources that `names.READ_AS` does not have, since no user types them here.
 _HERE: Final[Mapping[str, str]] = {
     "add_bos": "add_bos_token",
@@ -82,7 +81,7 @@ def _flag_of(name: str, value: object) -> str | None:
     if name == "postprocess":
         raise ValueError(f"`{name}={value}`: answers are not scored behind that here")
     here = _HERE.get(name) or (READ_AS[name].here if name in READ_AS else name)
-    if here not in _KINDS:
+    if here not in KIND_OF_FLAG:
         raise ValueError(f"`{name}={value}`: {EXPLAINED.get(name, 'no setting of a run here says it')}")
     return here
 
@@ -92,7 +91,7 @@ def _value(name: str, value: object, settings: Mapping[str, Any]) -> Any:
         return _OFF.get(name)
     if isinstance(value, str) and value in settings:  # steps: gen_length
         value = settings[value]
-    return convert(name, str(value), _KINDS[name])
+    return convert(name, str(value), KIND_OF_FLAG[name])
 
 
 def _of_likelihoods(settings: Mapping[str, Any], alias: str) -> dict[str, Any]:

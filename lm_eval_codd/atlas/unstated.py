@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from lm_eval_codd.names import unknown_name
 from lm_eval_codd.registration import paper_dir
 from lm_eval_codd.runs.flags import convert
-from lm_eval_codd.runs.run_flags import FLAGS
+from lm_eval_codd.runs.run_flags import KIND_OF_FLAG
 from lm_eval_codd.runs.yaml_file import read_yaml
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ __all__ = ["METRIC", "left_to_a_default", "names_of", "parse_assumed"]
 
 # Which figure it is: no flag, since one run has all of them.
 METRIC: Final = "metric"
-_KINDS: Final = {flag.name: flag.kind for flag in FLAGS}
 
 
 # How a source says that it has left a setting to its own code.
@@ -56,7 +55,7 @@ def parse_assumed(texts: Iterable[str]) -> dict[str, str]:
             raise ValueError(unknown_name(name, assumable, kind="assumption"))
         if name in found and found[name] != value:
             raise ValueError(f"`--assume` has `{name}` as {found[name]} and as {value}; leave out one of them")
-        convert(name, value, _KINDS[name])
+        convert(name, value, KIND_OF_FLAG[name])
         found[name] = value
     return found
 

@@ -242,6 +242,13 @@ def _header(path: Path) -> dict[str, StoredTensor]:
         raise CheckpointError(f"weights: the file `{path}` {error}; fetch it again") from None
 
 
+def identity_of_file(path: Path) -> str:
+    """Of a checkpoint that is one file: a hash of its size and of what `update_with_samples` takes of it."""
+    digest = hashlib.sha256(str(path.stat().st_size).encode())
+    update_with_samples(digest, path)
+    return f"sha256:{digest.hexdigest()[:24]}"
+
+
 def update_with_samples(digest: hashlib._Hash, path: Path) -> None:
     """Feed a digest with a file, or with evenly spread samples of a large one."""
     size = path.stat().st_size

@@ -7,7 +7,6 @@ reads the rest, so that no code and no class of the file, or of what it names, i
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import pickle
 import re
@@ -19,7 +18,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from lm_eval_codd.backbones.checkpoint import CheckpointError, update_with_samples
+from lm_eval_codd.backbones.checkpoint import CheckpointError, identity_of_file
 from lm_eval_codd.dit.config import DiTConfig, read_config
 from lm_eval_codd.dit.network import Network
 
@@ -100,7 +99,7 @@ def read_lightning(path: str | Path, ema: bool = True, algo: str | None = None) 
     fields = _fields(source, _tree(content.get("hyper_parameters")), weights, algo)
     if ema:
         weights |= _averages(source, content.get("ema"), weights, read_config(source, fields, algo))
-    return Lightning(source, fields, weights, _identity(path) + ("" if ema else "+last"))
+    return Lightning(source, fields, weights, identity_of_file(path) + ("" if ema else "+last"))
 
 
 def _load(source: str, path: Path) -> Mapping[str, Any]:
@@ -225,9 +224,3 @@ def _averages(source: str, ema: object, last: Mapping[str, Tensor], config: DiTC
                 f"{list(weight.shape)}"
             )
     return dict(zip(expected, shadows, strict=True))
-
-
-def _identity(path: Path) -> str:
-    digest = hashlib.sha256(str(path.stat().st_size).encode())
-    update_with_samples(digest, path)
-    return f"sha256:{digest.hexdigest()[:24]}"

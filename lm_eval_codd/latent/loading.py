@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from lm_eval_codd.backbones.checkpoint import CheckpointError, update_with_samples
+from lm_eval_codd.backbones.checkpoint import CheckpointError, identity_of_file
 from lm_eval_codd.backbones.placement import find_device, parse_dtype
 from lm_eval_codd.latent.layouts import Layout, layout_of
 from lm_eval_codd.latent.model import CouplingModel
@@ -62,7 +61,7 @@ def load_coupling(
         sizes,
         mask_id=mask,
         source=source,
-        identity=_identity(path) + ("+last" if _AVERAGED in content and key == _LAST else ""),
+        identity=identity_of_file(path) + ("+last" if _AVERAGED in content and key == _LAST else ""),
         is_averaged=key == _AVERAGED,
     )
 
@@ -136,9 +135,3 @@ def _mask_id(source: str, said: Mapping[str, Any], vocab_size: int, given: int |
             f"`{source}` has mask_token_id {mask}, and a latent_mdm starts from masks; give mask_id= below {vocab_size}"
         )
     return mask
-
-
-def _identity(path: Path) -> str:
-    digest = hashlib.sha256(str(path.stat().st_size).encode())
-    update_with_samples(digest, path)
-    return f"sha256:{digest.hexdigest()[:24]}"

@@ -1,6 +1,5 @@
 """What a model thinks of a given text; see `log_likelihood`."""
 
-from lm_eval_codd.likelihood.requirements import check_circuit
 from lm_eval_codd.likelihood.results import Finished, Likelihood
 from lm_eval_codd.likelihood.run import log_likelihood, stream
 from lm_eval_codd.likelihood.validation import ValidationLoss, validation_loss
@@ -9,7 +8,6 @@ __all__ = [
     "Finished",
     "Likelihood",
     "ValidationLoss",
-    "check_circuit",
     "log_likelihood",
     "stream",
     "validation_loss",

@@ -11,7 +11,6 @@ from lm_eval_codd.settings import LikelihoodConfig
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.protocols import Backbone
-    from lm_eval_codd.circuits.hmm import HMM
 
 Pair = tuple[Sequence[int], Sequence[int]]
 
@@ -54,12 +53,3 @@ def check_pairs(backbone: Backbone, pairs: Sequence[Pair], pad_to: int | None = 
             raise ValueError(
                 f"`pairs[{index}]` holds a token id outside the vocabulary of {backbone.vocab_size} tokens"
             )
-
-
-def check_circuit(backbone: Backbone, circuit: HMM) -> None:
-    """Raise `ValueError` when the circuit does not know all of the backbone's tokens."""
-    if circuit.vocab_size < backbone.vocab_size:
-        raise ValueError(
-            f"the circuit's vocabulary of {circuit.vocab_size} tokens is smaller than the backbone's "
-            f"{backbone.vocab_size}; use a circuit made for this backbone"
-        )

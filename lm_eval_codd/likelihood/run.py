@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.backbones.routed import routed, warn_of_all_masks
-from lm_eval_codd.decoding import no_likelihoods
+from lm_eval_codd.decoding import check_vocabulary, no_likelihoods
 from lm_eval_codd.likelihood.asking import Ask, Estimate, Estimator, Target, Told
 from lm_eval_codd.likelihood.chain import chain
 from lm_eval_codd.likelihood.coupled import Coupled
@@ -20,7 +20,7 @@ from lm_eval_codd.likelihood.greedy import is_greedy
 from lm_eval_codd.likelihood.mc import mc
 from lm_eval_codd.likelihood.mc_bernoulli import mc_bernoulli
 from lm_eval_codd.likelihood.one_forward import one_forward
-from lm_eval_codd.likelihood.requirements import Pair, check_call, check_circuit, check_pairs
+from lm_eval_codd.likelihood.requirements import Pair, check_call, check_pairs
 from lm_eval_codd.likelihood.results import Finished, Likelihood
 from lm_eval_codd.likelihood.scoring import Alone, Canvas, Question, Scoring
 from lm_eval_codd.noise import row_keys
@@ -102,7 +102,7 @@ def stream(
     backbone = routed(backbone, config, backbone.mask_id)
     scoring: Scoring = Alone(backbone, config)
     if circuit is not None:
-        check_circuit(backbone, circuit)
+        check_vocabulary(backbone, circuit)
         device = torch.device(getattr(backbone, "device", "cpu"))
         scoring = Coupled(backbone, config, circuit.to(device=device) if circuit.device != device else circuit)
     work = _Work(pairs, config, backbone.mask_id, estimator or _ESTIMATORS[config.estimator])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.reporting.metrics import task_arguments
+from lm_eval_codd.reporting.protocol import FACTS
 from lm_eval_codd.runs.checkpoints import split_revision
 from lm_eval_codd.runs.same import RULES, answers_key
 from lm_eval_codd.settings import (
@@ -20,7 +21,6 @@ from lm_eval_codd.settings import (
     ONLY_LIKELIHOODS,
     DecodingConfig,
     LikelihoodConfig,
-    facts_of,
     only_read,
     steps_follow_confidence,
 )
@@ -34,7 +34,6 @@ __all__ = ["NO_ROWS", "Measured", "differences", "is_same_checkpoint", "measured
 
 # Draws of the same distribution, the tokens that a checkpoint names itself, and what says the number of steps again.
 _NO_MATTER: Final = ("seed", "mask_id", "eos_id", "eot_id", "tokens_per_step", "compat")
-_FACTS: Final = {field.name: facts_of(field) for field in dataclasses.fields(DecodingConfig)}
 _USUAL_LIKELIHOODS: Final = vars(LikelihoodConfig())
 # What a model is made of beside its checkpoint.
 _PARTS: Final = ("circuit", "peft", "planner", "tokenizer")
@@ -155,7 +154,7 @@ def _decodes_as(wanted: PlannedRun, run: Run) -> bool:
 
     As the launcher does such runs once, in place of all of them.
     """
-    given = {name: run.settings[name] for name in _FACTS if name in run.settings}
+    given = {name: run.settings[name] for name in FACTS if name in run.settings}
     given |= {name: getattr(wanted.config, name) for name in _NO_MATTER if name != "compat"}
     circuit = wanted.circuit if _last(run.circuit) == _last(wanted.circuit) else run.circuit
     try:
@@ -218,7 +217,7 @@ def _of_decoding(settings: Mapping[str, Any], *, coupled: bool) -> dict[str, Any
     decoder = settings.get("decoder", DecodingConfig.decoder)
     read = {"decoder": decoder, **only_read(decoder, settings)}
     skipped = set(_NO_MATTER)
-    for name, facts in _FACTS.items():
+    for name, facts in FACTS.items():
         is_other_paradigms = facts.paradigm not in (None, settings.get("paradigm")) and not has_cache
         if is_other_paradigms or (facts.is_circuits and not coupled):
             skipped.add(name)

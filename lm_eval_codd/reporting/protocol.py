@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from lm_eval_codd.reporting.run import Run
     from lm_eval_codd.settings import Family
 
-__all__ = ["family_defaults", "protocol_of", "settings_given", "short_name", "title_of"]
+__all__ = ["FACTS", "family_defaults", "protocol_of", "settings_given", "short_name", "title_of"]
 
 PARADIGM_NAMES: Final = {"block": "block diffusion", "full": "full diffusion", ROW: "whole rows"}
 
-_FACTS: Final = {field.name: facts_of(field) for field in dataclasses.fields(DecodingConfig)}
+FACTS: Final = {field.name: facts_of(field) for field in dataclasses.fields(DecodingConfig)}
 # The axes of a table; every other setting is its protocol. The options of the other decoders, and of a router, are part
 # of the rule, which is a row.
 _OF_OTHER_DECODERS: Final = {name for names in DECODERS.values() for name in names} - set(DECODERS["unmasking"])
 _AXES: Final = (
-    tuple(name for name, facts in _FACTS.items() if facts.is_axis or name in _OF_OTHER_DECODERS) + SAMPLER_AXES
+    tuple(name for name, facts in FACTS.items() if facts.is_axis or name in _OF_OTHER_DECODERS) + SAMPLER_AXES
 )
 # Kinds of a circuit's use: rows of their own beside the base's.
 KINDS: Final = tuple(sorted(name for name in CIRCUIT_SETTINGS if name not in _AXES))
 NOT_IN: Final = {
-    paradigm: tuple(name for name, facts in _FACTS.items() if facts.paradigm not in (None, paradigm))
+    paradigm: tuple(name for name, facts in FACTS.items() if facts.paradigm not in (None, paradigm))
     for paradigm in PARADIGMS
 }
 # What a cache makes of these: blocks in the full paradigm, and a time grid in Dream's blocks. Windows are blocks then.
 READ_WITH_A_CACHE: Final = tuple(
-    name for name, facts in _FACTS.items() if facts.paradigm is not None and not facts.is_circuits
+    name for name, facts in FACTS.items() if facts.paradigm is not None and not facts.is_circuits
 )
 
 

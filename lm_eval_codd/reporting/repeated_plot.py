@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.reporting.accuracy_plots import COLOURS
 from lm_eval_codd.reporting.cells import BASE
 from lm_eval_codd.reporting.repeated import families, ranks
 from lm_eval_codd.reporting.repeated_table import method_name, place_of, ranking
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["stability_figures"]
 
-# Okabe and Ito's, as in the other pictures.
-_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS: Final = "osD^vP*X<>hp"
 _HEIGHT: Final = 3.6
 # What a value of the axis takes, and the labels beside the lines' ends.
@@ -62,7 +61,7 @@ def _draw(panel: Axes, family: Family) -> None:
             list(marks),
             scores,
             yerr=errors,
-            color=_COLOURS[number % len(_COLOURS)],
+            color=COLOURS[number % len(COLOURS)],
             linestyle="--" if system == BASE and len(systems) > 1 else "-",
             marker=_MARKERS[rules.index(rule) % len(_MARKERS)],
             markersize=5,

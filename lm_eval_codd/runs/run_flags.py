@@ -175,6 +175,7 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
     ),
 }
 FLAGS: Final = tuple(flag for group in GROUPS.values() for flag in group)
+KIND_OF_FLAG: Final[Mapping[str, str]] = {flag.name: flag.kind for flag in FLAGS}
 
 # Where a flag has another name than the argument of the model.
 NAMES_HERE: Final[Mapping[str, str]] = {

@@ -14,14 +14,13 @@ from typing import Any, Final
 from lm_eval_codd.catalogue import members
 from lm_eval_codd.names import READ_AS, unknown_name
 from lm_eval_codd.runs.flags import convert
-from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS, FLAGS, NAMES_HERE, SETTINGS
+from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS, KIND_OF_FLAG, NAMES_HERE, SETTINGS
 from lm_eval_codd.settings import DECODERS, reads
 
 Values = tuple[str, ...]
 
 FIXED: Final = "fixed"
 
-_KINDS: Final = {flag.name: flag.kind for flag in FLAGS}
 _OF_A_CIRCUIT: Final = ("pc_ckpt", *CIRCUIT_SETTINGS)
 _SUFFIXES: Final = (".yaml", ".yml")
 
@@ -95,7 +94,7 @@ def _without_others(point: dict[str, str], decoders: Sequence[str]) -> dict[str,
 
 def typed(point: Mapping[str, str]) -> dict[str, Any]:
     """A point as `runs.make_run` takes it; raises `ValueError` for a value that is not of its flag's kind."""
-    return {name: convert(name, text, _KINDS[name]) for name, text in point.items()}
+    return {name: convert(name, text, KIND_OF_FLAG[name]) for name, text in point.items()}
 
 
 def parse_sweep(text: str) -> Sweep:
@@ -172,10 +171,10 @@ def _build(where: str, pairs: Sequence[tuple[str, object]]) -> Sweep:
     for written, value in pairs:
         name, at, task = written.partition("@")
         name = name.removeprefix("--").replace("-", "_")
-        own = READ_AS[name].here if name in READ_AS and name not in _KINDS else name
-        name = own if own in _KINDS else NAMES_HERE.get(own, name)
-        if name not in _KINDS:
-            raise ValueError(f"{where}: {unknown_name(name, _KINDS, kind='key')}")
+        own = READ_AS[name].here if name in READ_AS and name not in KIND_OF_FLAG else name
+        name = own if own in KIND_OF_FLAG else NAMES_HERE.get(own, name)
+        if name not in KIND_OF_FLAG:
+            raise ValueError(f"{where}: {unknown_name(name, KIND_OF_FLAG, kind='key')}")
         if at and (not task or name == "task"):
             raise ValueError(f"{where}: `{written}` is not a key; `key@task` gives a flag its values for one task")
         if (name, task) in by_task if at else name in values:

@@ -8,9 +8,7 @@ from typing import Any
 
 from lm_eval_codd.names import explains_unknown_names
 from lm_eval_codd.settings.decoding_fields import DecodingFields
-from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, checked, setting
-
-_SEED: Any = next(field for field in dataclasses.fields(DecodingFields) if field.name == "seed")
+from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, checked, setting, shared_with
 
 
 @explains_unknown_names("setting")
@@ -44,7 +42,7 @@ class CouplingSettings:
     steps: int | None = setting(None, "latent_mdm: forwards of path planning", range=AT_LEAST_1, is_axis=True)
     tau: float = setting(0.0, "latent_mdm: Gumbel noise on the logits", range=AT_LEAST_0, is_axis=True)
     eta: float = setting(1.0, "latent_mdm: weight of visible tokens' scores", range=AT_LEAST_0, is_axis=True)
-    seed: int = dataclasses.field(default=_SEED.default, metadata=_SEED.metadata)
+    seed: int = shared_with(DecodingFields, "seed")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

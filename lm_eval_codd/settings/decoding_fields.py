@@ -17,7 +17,7 @@ from lm_eval_codd.settings.decoders import (
     P2Options,
     WinoOptions,
 )
-from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, facts_of, setting
+from lm_eval_codd.settings.fields import ABOVE_0, AT_LEAST_0, AT_LEAST_1, Range, facts_of, setting
 from lm_eval_codd.settings.routing import RouterOptions
 
 ALGS: Final = ("low_confidence", "topprob", "margin", "entropy", "random")
@@ -148,7 +148,7 @@ class DecodingFields(
     factor: float | None = setting(
         None,
         "the same with a bound that falls with their number (approximate)",
-        range=Range(lambda v: v > 0, "above 0"),
+        range=ABOVE_0,
         is_axis=True,
     )
     compat: bool = setting(

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from lm_eval_codd.names import explains_unknown_names
 from lm_eval_codd.settings.decoding_fields import DecodingFields
-from lm_eval_codd.settings.fields import AT_LEAST_1, Range, checked, either, setting
+from lm_eval_codd.settings.fields import AT_LEAST_1, Range, checked, either, setting, shared_with
 from lm_eval_codd.settings.likelihood import LOWER_BOUND
 
 # Of each algorithm, the usual one first.
@@ -27,13 +27,6 @@ NOISE_REMOVALS: Final = ("ancestral", "greedy", "none")
 MODES: Final = ("suffix", "joint")
 # Of results: those of a corpus have no context to keep clean.
 WHOLE_WINDOWS: Final = "; windows of ids are scored whole (mode=joint)"
-
-_DECODING: Final = {field.name: field for field in dataclasses.fields(DecodingFields)}
-
-
-def _as_in_decoding(name: str) -> Any:
-    """A setting of the masked families too: the same default, range and help."""
-    return dataclasses.field(default=_DECODING[name].default, metadata=_DECODING[name].metadata)
 
 
 @explains_unknown_names("setting")
@@ -75,13 +68,13 @@ class DiTSettings:
         is_axis=True,
     )
     use_float64: bool = setting(True, "draws in float64; float32 lowers entropy", is_axis=True)
-    seed: int = _as_in_decoding("seed")
+    seed: int = shared_with(DecodingFields, "seed")
     mode: str | None = setting(None, "bounds: suffix scores the target, joint the context too", choices=MODES)
     num_samples: int = setting(128, "bounds: draws of a row", range=AT_LEAST_1)
     append_eos: bool = setting(False, "bounds: an end token follows what is scored")
     is_greedy: bool = setting(False, "bounds: whether the target is the likeliest")
-    pc_frac: float = _as_in_decoding("pc_frac")
-    reverse_frac: bool = _as_in_decoding("reverse_frac")
+    pc_frac: float = shared_with(DecodingFields, "pc_frac")
+    reverse_frac: bool = shared_with(DecodingFields, "reverse_frac")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -21,6 +21,7 @@ class Range(NamedTuple):
 
 AT_LEAST_1: Final = Range(lambda v: v >= 1, "at least 1")
 AT_LEAST_0: Final = Range(lambda v: v >= 0, "0 or more")
+ABOVE_0: Final = Range(lambda v: v > 0, "above 0")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ class Facts:
 def setting(default: Any, help: str, **facts: Any) -> Any:
     """A dataclass field with its `Facts`."""
     return dataclasses.field(default=default, metadata={"facts": Facts(help, **facts)})
+
+
+def shared_with(settings: Any, name: str) -> Any:
+    """A setting of another dataclass too: the same default, range and help."""
+    field = next(field for field in dataclasses.fields(settings) if field.name == name)
+    return dataclasses.field(default=field.default, metadata=field.metadata)
 
 
 def facts_of(field: dataclasses.Field[Any]) -> Facts:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from lm_eval_codd.names import explains_unknown_names
 from lm_eval_codd.settings.config import DecodingConfig
-from lm_eval_codd.settings.fields import AT_LEAST_1, Range, checked, setting, unknown_value
+from lm_eval_codd.settings.fields import AT_LEAST_1, Range, checked, setting, shared_with, unknown_value
 from lm_eval_codd.settings.routing import refuse_routing
 
 # What each estimator reads beside `seed`-free settings that all of them read.
@@ -27,12 +27,7 @@ LOWER_BOUND: Final = "lower bound of the log-likelihood"
 # 2^n - 1 canvases.
 LONGEST_EXACT: Final = 14
 
-_DECODING: Final = {field.name: field for field in dataclasses.fields(DecodingConfig)}
-
-
-def _as_in_decoding(name: str) -> Any:
-    """A setting that decoding has too: the same default, range and help."""
-    return dataclasses.field(default=_DECODING[name].default, metadata=_DECODING[name].metadata)
+_DECODING: Final = {field.name for field in dataclasses.fields(DecodingConfig)}
 
 
 @explains_unknown_names("setting")
@@ -87,20 +82,20 @@ class LikelihoodConfig:
         "log-likelihoods: end tokens after the target up to so many in all, which the model sees, as EC-DLM does",
         range=AT_LEAST_1,
     )
-    seed: int = _as_in_decoding("seed")
-    cfg_scale: float = _as_in_decoding("cfg_scale")
+    seed: int = shared_with(DecodingConfig, "seed")
+    cfg_scale: float = shared_with(DecodingConfig, "cfg_scale")
     is_greedy: bool = setting(False, "log-likelihoods: whether greedy decoding would write the target")
-    pc_temperature: float = _as_in_decoding("pc_temperature")
-    pc_frac: float = _as_in_decoding("pc_frac")
-    reverse_frac: bool = _as_in_decoding("reverse_frac")
-    router: str = _as_in_decoding("router")
-    ec_schedule: str = _as_in_decoding("ec_schedule")
-    ec_k: int | None = _as_in_decoding("ec_k")
-    ec_k_min: int | None = _as_in_decoding("ec_k_min")
-    ec_k_max: int | None = _as_in_decoding("ec_k_max")
-    ec_sigma: float = _as_in_decoding("ec_sigma")
-    ec_gates: str | None = _as_in_decoding("ec_gates")
-    ec_scope: str | None = _as_in_decoding("ec_scope")
+    pc_temperature: float = shared_with(DecodingConfig, "pc_temperature")
+    pc_frac: float = shared_with(DecodingConfig, "pc_frac")
+    reverse_frac: bool = shared_with(DecodingConfig, "reverse_frac")
+    router: str = shared_with(DecodingConfig, "router")
+    ec_schedule: str = shared_with(DecodingConfig, "ec_schedule")
+    ec_k: int | None = shared_with(DecodingConfig, "ec_k")
+    ec_k_min: int | None = shared_with(DecodingConfig, "ec_k_min")
+    ec_k_max: int | None = shared_with(DecodingConfig, "ec_k_max")
+    ec_sigma: float = shared_with(DecodingConfig, "ec_sigma")
+    ec_gates: str | None = shared_with(DecodingConfig, "ec_gates")
+    ec_scope: str | None = shared_with(DecodingConfig, "ec_scope")
 
     def __post_init__(self) -> None:
         if self.estimator not in ESTIMATORS:

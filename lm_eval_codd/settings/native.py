@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Final
 
 from lm_eval_codd.names import explains_unknown_names
 from lm_eval_codd.settings.decoding_fields import DecodingFields
-from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, checked, setting
-
-_SEED: Any = next(field for field in dataclasses.fields(DecodingFields) if field.name == "seed")
-_ABOVE_0: Final = Range(lambda v: v > 0, "above 0")
+from lm_eval_codd.settings.fields import ABOVE_0, AT_LEAST_0, AT_LEAST_1, checked, setting, shared_with
 
 
 @explains_unknown_names("setting")
@@ -39,10 +35,10 @@ class NativeSettings:
     num_steps: int | None = setting(None, "denoising steps of a canvas", range=AT_LEAST_1, is_axis=True)
     t_min: float | None = setting(None, "temperature of the last step", range=AT_LEAST_0)
     t_max: float | None = setting(None, "temperature before the first step", range=AT_LEAST_0)
-    entropy_bound: float | None = setting(None, "entropy that accepted tokens sum to", range=_ABOVE_0)
+    entropy_bound: float | None = setting(None, "entropy that accepted tokens sum to", range=ABOVE_0)
     stability_threshold: int | None = setting(None, "steps without a change that end a canvas", range=AT_LEAST_0)
-    confidence_threshold: float | None = setting(None, "mean entropy that ends a canvas", range=_ABOVE_0)
-    seed: int = dataclasses.field(default=_SEED.default, metadata=_SEED.metadata)
+    confidence_threshold: float | None = setting(None, "mean entropy that ends a canvas", range=ABOVE_0)
+    seed: int = shared_with(DecodingFields, "seed")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

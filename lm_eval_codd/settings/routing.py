@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from lm_eval_codd.settings.fields import AT_LEAST_1, Range, setting
+from lm_eval_codd.settings.fields import ABOVE_0, AT_LEAST_1, setting
 
 ROUTERS: Final = ("tc", "ec")
 EC_GATES: Final = ("pre", "post", "sigmoid")
@@ -78,9 +78,7 @@ class RouterOptions:
     ec_k_max: int | None = setting(
         None, "router=ec: most experts of a token, of a schedule", range=AT_LEAST_1, is_axis=True
     )
-    ec_sigma: float = setting(
-        0.22, "router=ec: width of the Gaussian schedules", range=Range(lambda v: v > 0, "above 0"), is_axis=True
-    )
+    ec_sigma: float = setting(0.22, "router=ec: width of the Gaussian schedules", range=ABOVE_0, is_axis=True)
     ec_gates: str | None = setting(
         None,
         "router=ec: gates by softmax over all experts (pre), over those that chose the token (post), or sigmoid; the "

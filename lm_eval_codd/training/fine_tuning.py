@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +23,7 @@ from lm_eval_codd.training.objectives.dscd import Dscd
 from lm_eval_codd.training.objectives.papl import Papl
 from lm_eval_codd.training.objectives.path import Path as PathObjective
 from lm_eval_codd.training.objectives.repr_align import ReprAlign
-from lm_eval_codd.training.run_folder import finish, finished_report, refuse_checkpoint, settings_of
+from lm_eval_codd.training.run_folder import finish, finished_report, outcome, refuse_checkpoint, settings_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,11 +109,7 @@ def _report(config: FineTuningConfig, backbone: Backbone, data: Data, progress: 
             "num_cut": data.num_cut,
         },
         "backbone": {"source": backbone.source, "identity": backbone.identity, "family": backbone.family},
-        "figures": progress.history[-1],
-        "history": progress.history,
-        "seconds": round(progress.seconds, 1),
-        "device": str(backbone.device),
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        **outcome(progress.history, progress.seconds, backbone.device),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from typing import ClassVar, Final
 
-from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, checked, either, setting, unknown_value
+from lm_eval_codd.settings.fields import ABOVE_0, AT_LEAST_0, AT_LEAST_1, Range, checked, either, setting, unknown_value
 
 # What each objective reads beside that which all of them read. A new objective is one file in objectives/, an entry
 # there and one here.
@@ -23,7 +23,6 @@ VARIANTS: Final[dict[str, tuple[str, ...]]] = {
     "corrective": ("open_dcoder", "llada"),
 }
 _OWN: Final = {name for names in OBJECTIVES.values() for name in names}
-_ABOVE_0: Final = Range(lambda v: v > 0, "above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +54,8 @@ class FineTuningConfig:
         "(default there: the model itself)",
     )
     alpha: float = setting(1.0, "papl: how much the planner's weights count", range=AT_LEAST_0)
-    tau: float = setting(1.0, "papl: temperature of the planner's weights", range=_ABOVE_0)
-    temperature: float = setting(2.0, "dscd: of both distributions", range=_ABOVE_0)
+    tau: float = setting(1.0, "papl: temperature of the planner's weights", range=ABOVE_0)
+    temperature: float = setting(2.0, "dscd: of both distributions", range=ABOVE_0)
     replaced: float = setting(
         0.1, "corrective: share of visible tokens that are replaced", range=Range(lambda v: 0 <= v <= 1, "0 to 1")
     )
@@ -64,7 +63,7 @@ class FineTuningConfig:
     steps: int | None = setting(None, "length in updates, instead of epochs", range=AT_LEAST_1)
     batch_size: int = setting(16, "rows in an update", range=AT_LEAST_1)
     lr: float = setting(
-        1e-4, "AdamW's learning rate, reached after a twentieth of the updates; falls to zero", range=_ABOVE_0
+        1e-4, "AdamW's learning rate, reached after a twentieth of the updates; falls to zero", range=ABOVE_0
     )
     weight_decay: float = setting(0.01, "AdamW's, of matrices", range=AT_LEAST_0)
     save_every: int = setting(100, "updates between checkpoints, each with the held-out loss", range=AT_LEAST_1)

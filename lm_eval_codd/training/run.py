@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import platform
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from tqdm import tqdm
 
 from lm_eval_codd.backbones import load_backbone, load_tokenizer
@@ -19,11 +17,13 @@ from lm_eval_codd.training.checkpoint import Checkpoint
 from lm_eval_codd.training.data import Data, load_data, windows_of
 from lm_eval_codd.training.evidence import CachedEvidence, LiveEvidence
 from lm_eval_codd.training.noise import generator_for
-from lm_eval_codd.training.run_folder import finish, finished_report, is_interrupted, settings_of
+from lm_eval_codd.training.run_folder import finish, finished_report, is_interrupted, outcome, settings_of
 from lm_eval_codd.training.stages import ConditionalLikelihood, MaximumLikelihood, Stage, measure
 from lm_eval_codd.training.updates import random_circuit
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lm_eval_codd.backbones import Backbone
     from lm_eval_codd.training.evidence import Evidence
     from lm_eval_codd.training.settings import TrainingConfig
@@ -92,11 +92,7 @@ def train_circuit(config: TrainingConfig, output: Path, *, resume: bool = False)
             "num_latents": state.circuit.num_latents,
             "vocab_size": state.circuit.vocab_size,
         },
-        "figures": state.history[-1],
-        "history": state.history,
-        "seconds": round(state.seconds, 1),
-        "device": str(backbone.device),
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        **outcome(state.history, state.seconds, backbone.device),
     }
     finish(output, report)
     _warn_if_worse(report)
@@ -154,7 +150,7 @@ def _shown(state: Checkpoint) -> dict[str, str]:
     return {"backbone": f"{latest['backbone']:.4f}", "circuit": f"{latest['coupled']:.4f}"}
 
 
-def _initial_circuit(config: TrainingConfig, backbone: Backbone, windows: torch.Tensor) -> HMM:
+def _initial_circuit(config: TrainingConfig, backbone: Backbone, windows: Tensor) -> HMM:
     if config.init is not None:
         circuit = load_circuit(config.init, "float32", backbone.device)
         if circuit.num_positions != config.window or circuit.vocab_size != backbone.vocab_size:

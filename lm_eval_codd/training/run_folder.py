@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import torch
 
 from lm_eval_codd.training import checkpoint as checkpoints
 
@@ -64,6 +68,17 @@ def finished_report(output: Path, config: DataclassInstance, *, resume: bool) ->
                 "give another `output`"
             )
     return report
+
+
+def outcome(history: Sequence[Mapping[str, float]], seconds: float, device: torch.device) -> dict[str, Any]:
+    """What every report says of how a run went: its last figures, all of them, what it took and where."""
+    return {
+        "figures": history[-1],
+        "history": history,
+        "seconds": round(seconds, 1),
+        "device": str(device),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
 
 
 def finish(output: Path, report: dict[str, Any]) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import platform
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from lm_eval_codd.dit.saving import fields_of, save_dit
+from lm_eval_codd.training.run_folder import outcome
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -51,9 +49,5 @@ def report_of(config: DataclassInstance, dit: DiT, rows: Rows, progress: Progres
             "num_dropped": rows.num_dropped,
         },
         "model": {"algo": dit.algo, "vocab_size": dit.vocab_size, "num_parameters": dit.num_parameters},
-        "figures": progress.history[-1],
-        "history": progress.history,
-        "seconds": round(progress.seconds, 1),
-        "device": str(dit.device),
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        **outcome(progress.history, progress.seconds, dit.device),
     }

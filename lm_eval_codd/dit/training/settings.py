@@ -5,20 +5,19 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final
 
-from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, checked, setting
+from lm_eval_codd.settings.fields import ABOVE_0, AT_LEAST_0, AT_LEAST_1, Range, checked, setting
 
 TRAINED: Final = ("duo", "mdlm", "sedd", "d3pm", "ar")
 KINDS: Final = ("kl-bwd", "kl-fwd")
 FOLLOWING: Final = ("student", "average")
 
-_ABOVE_0: Final = Range(lambda v: v > 0, "above 0")
 _AT_LEAST_2: Final = Range(lambda v: v >= 2, "at least 2")
 _DECAY: Final = Range(lambda v: 0 <= v < 1, "at least 0 and below 1")
 _OF_A_CURRICULUM: Final = ("gamma_min", "gamma_max", "tau")
 
 
 def _lr(default: Any) -> Any:
-    return setting(default, "AdamW's learning rate, constant after the warm-up", range=_ABOVE_0)
+    return setting(default, "AdamW's learning rate, constant after the warm-up", range=ABOVE_0)
 
 
 def _warmup(default: Any) -> Any:
@@ -87,7 +86,7 @@ class DiTTrainingConfig(RunSettings):
         None, "duo's curriculum: log noise-to-signal ratio at time 0 (default: where 0.99 of the signal is left)"
     )
     gamma_max: float | None = setting(None, "at time 1 (default: where 0.01 is left)")
-    tau: float = setting(1e-3, "temperature of the curriculum's soft input", range=_ABOVE_0)
+    tau: float = setting(1e-3, "temperature of the curriculum's soft input", range=ABOVE_0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
