@@ -75,7 +75,7 @@ ReturnToService=2
 KillWait=5
 MessageTimeout=10
 OverTimeLimit=0
-MinJobAge=300
+MinJobAge=7200
 MaxArraySize=1001
 JobRequeue=1
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$((memory * 9 / 10)) State=UNKNOWN
