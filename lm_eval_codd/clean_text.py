@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["one_line", "shortened", "without_homes"]
+__all__ = ["last_line", "one_line", "shortened", "without_homes"]
 
 _SPACES: Final = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
 # Control characters, halves of surrogate pairs, what turns the direction of a line, and what is no character.
@@ -29,6 +29,12 @@ def shortened(value: object, length: int = 60) -> str:
     """A value as Python writes it, cut in the middle of a message where it is long."""
     text = one_line(repr(value))
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def last_line(error: Exception) -> str:
+    """What an error says, without the lines above that say where it came from."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
 
 
 def without_homes(value: Any) -> Any:

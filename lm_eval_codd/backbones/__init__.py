@@ -2,7 +2,16 @@
 
 from lm_eval_codd.backbones.backbone import Backbone
 from lm_eval_codd.backbones.checkpoint import CheckpointError
-from lm_eval_codd.backbones.loading import check_routing, load_backbone, own_router
+from lm_eval_codd.backbones.loading import load_backbone
+from lm_eval_codd.backbones.outline import check_routing, own_router, read_outline
 from lm_eval_codd.backbones.tokenizer import load_tokenizer
 
-__all__ = ["Backbone", "CheckpointError", "check_routing", "load_backbone", "load_tokenizer", "own_router"]
+__all__ = [
+    "Backbone",
+    "CheckpointError",
+    "check_routing",
+    "load_backbone",
+    "load_tokenizer",
+    "own_router",
+    "read_outline",
+]

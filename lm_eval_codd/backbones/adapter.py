@@ -7,13 +7,16 @@ a unit in the last place would vanish.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError
-from lm_eval_codd.clean_text import shortened
+from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError, find_checkpoint
+from lm_eval_codd.clean_text import last_line, shortened
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -43,14 +46,36 @@ _MOST_RANKS: Final = 1 << 16
 _SIMPLE: Final = re.compile(r"\^?(\.\*\\?\.)?(\w|\\?\.|-){1,200}\$?")
 
 
-def add_adapter(model: PreTrainedModel, adapter: Checkpoint, layout: Layout) -> None:
-    """Put a LoRA adapter's matrices beside the model's weights.
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """A LoRA adapter, read and checked, for a model that is not loaded yet.
+
+    Attributes:
+        source: the folder or hub id, as it was given.
+        identity: commit on the hub or hash of the files.
+        settings: adapter_config.json.
+        tensors: its matrices, by transformers' names of the modules.
+        ranks: by module.
+        alphas: by module.
+    """
+
+    source: str
+    identity: str
+    settings: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    ranks: Mapping[str, int]
+    alphas: Mapping[str, float]
+
+
+def find_adapter(path_or_hub_id: str | Path, revision: str | None, layout: Layout) -> Adapter:
+    """The adapter of a checkpoint of this layout.
 
     Raises:
-        CheckpointError: peft is not installed, the adapter is not plain LoRA, or it was trained on another model.
+        CheckpointError: it cannot be found or read, peft is not installed, or it is not plain LoRA.
     """
+    adapter = find_checkpoint(path_or_hub_id, revision, files=ADAPTER_FILES, kind="adapter")
     try:
-        from peft import get_peft_model, set_peft_model_state_dict
+        import peft  # noqa: F401
     except ImportError:
         raise CheckpointError(f"`peft={adapter.source}` needs peft; pip install 'lm-eval-codd[peft]'") from None
     settings = _read_settings(adapter)
@@ -71,31 +96,51 @@ def add_adapter(model: PreTrainedModel, adapter: Checkpoint, layout: Layout) -> 
                     f"adapter `{adapter.source}` has `{key}` of shape {list(tensor.shape)}, no matrix"
                 )
             ranks[module] = tensor.shape[0]
+    return Adapter(
+        source=adapter.source,
+        identity=adapter.identity,
+        settings=settings,
+        tensors=tensors,
+        ranks=ranks,
+        alphas=alphas,
+    )
+
+
+def add_adapter(model: PreTrainedModel, adapter: Adapter, layout: Layout) -> None:
+    """Put a LoRA adapter's matrices beside the model's weights.
+
+    Raises:
+        CheckpointError: it was trained on another model.
+    """
+    from peft import get_peft_model, set_peft_model_state_dict
+
     known = {name for name, _ in model.named_modules()}
-    _check_names(adapter, layout, sorted(alphas.keys() - known))
-    wrapped = get_peft_model(model, _lora_config(settings, ranks, alphas))
+    _check_names(adapter, layout, sorted(adapter.alphas.keys() - known))
+    wrapped = get_peft_model(model, _lora_config(adapter))
     try:
-        loaded: Any = set_peft_model_state_dict(wrapped, tensors)
+        loaded: Any = set_peft_model_state_dict(wrapped, dict(adapter.tensors))
     except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(f"adapter `{adapter.source}` does not fit `{layout.family}`: {reason}") from None
+        raise CheckpointError(
+            f"adapter `{adapter.source}` does not fit `{layout.family}`: {last_line(error)}"
+        ) from None
     # Every key of the checkpoint itself is "missing" from an adapter; only LoRA's own must be there.
     _check_names(adapter, layout, [*loaded.unexpected_keys, *(k for k in loaded.missing_keys if ".lora_" in k)])
 
 
-def _lora_config(settings: dict[str, Any], ranks: dict[str, int], alphas: dict[str, float]) -> LoraConfig:
+def _lora_config(adapter: Adapter) -> LoraConfig:
     """The adapter's own settings, with its modules spelt out: patterns of names would match the original ones."""
     from peft import LoraConfig
 
+    settings = adapter.settings
     return LoraConfig(
         r=settings["r"],
         lora_alpha=settings["lora_alpha"],
         use_rslora=bool(settings.get("use_rslora")),
         use_dora=bool(settings.get("use_dora")),
         fan_in_fan_out=bool(settings.get("fan_in_fan_out")),
-        target_modules=sorted(alphas),
-        rank_pattern={re.escape(name): rank for name, rank in ranks.items()},
-        alpha_pattern={re.escape(name): alpha for name, alpha in alphas.items()},
+        target_modules=sorted(adapter.alphas),
+        rank_pattern={re.escape(name): rank for name, rank in adapter.ranks.items()},
+        alpha_pattern={re.escape(name): alpha for name, alpha in adapter.alphas.items()},
         inference_mode=True,
     )
 
@@ -156,7 +201,7 @@ def _unfit(adapter: Checkpoint, name: str, value: object, wanted: str) -> Checkp
     )
 
 
-def _check_names(adapter: Checkpoint, layout: Layout, names: list[str]) -> None:
+def _check_names(adapter: Adapter, layout: Layout, names: list[str]) -> None:
     if names:
         raise CheckpointError(
             f"adapter `{adapter.source}` was trained on another model than this {layout.family} checkpoint: "

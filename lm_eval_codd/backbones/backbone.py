@@ -96,7 +96,7 @@ class Backbone:
         self.family = layout.decoding or layout.family
         self.layout = layout.family
         self.recognised_by = recognised_by
-        self.decodes = layout.decoding is not None and (block_length is not None or not layout.is_block_causal)
+        self.decodes = layout.decodes(block_length)
         self.block_length = block_length
         self._blocks_from_the_end = layout.blocks_from_the_end
         self.mask_id = token_ids.mask_id

@@ -109,6 +109,10 @@ class Layout:
         """Whether all checkpoints of this layout are."""
         return self.block_length is not None and self.blocks_if_named is None
 
+    def decodes(self, block_length: int | None) -> bool:
+        """Whether a decoder here follows its rules with blocks of this length, or where it is None, full attention."""
+        return self.decoding is not None and (block_length is not None or not self.is_block_causal)
+
     def refuse_foreign_weights(self, checkpoint: Checkpoint) -> None:
         """Raise `CheckpointError` for weights of another model under this `model_type`."""
         for part, what in self.foreign_weights.items():

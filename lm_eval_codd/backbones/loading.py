@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -14,33 +13,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers.utils import logging as transformers_logging
 
-from lm_eval_codd.backbones.adapter import ADAPTER_FILES, add_adapter
+from lm_eval_codd.backbones.adapter import add_adapter, find_adapter
 from lm_eval_codd.backbones.backbone import Backbone
-from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, Checkpoint, CheckpointError, find_checkpoint
-from lm_eval_codd.backbones.experts.routing import Routing, choose_routing, experts_of, no_experts_with_blocks
-from lm_eval_codd.backbones.layout import ConfigReader, Layout
+from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError, find_checkpoint
+from lm_eval_codd.backbones.outline import Attention, build_config, choose_blocks, own_routing_of
 from lm_eval_codd.backbones.placement import default_dtype, parse_dtype, place
 from lm_eval_codd.backbones.registry import find_layout, recognised_by
 from lm_eval_codd.backbones.self_test import check_bidirectional, check_trunk
-from lm_eval_codd.backbones.sizes import refuse_beyond_weights, refuse_impossible_experts
+from lm_eval_codd.backbones.sizes import refuse_beyond_weights
 from lm_eval_codd.backbones.token_ids import find_token_ids
-from lm_eval_codd.clean_text import shortened
-from lm_eval_codd.settings import refuse_shared_rows, unknown_value
+from lm_eval_codd.clean_text import last_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from lm_eval_codd.settings import RouterSettings
-
-Attention = Literal["full", "block"]
-ATTENTIONS: Final[tuple[Attention, ...]] = get_args(Attention)
-
-T = TypeVar("T")
-
-_logger = logging.getLogger("lm_eval.codd")
+    from lm_eval_codd.backbones.layout import Layout
 
 
 def load_backbone(
@@ -90,18 +80,18 @@ def load_backbone(
     placement = place(device, device_map)
     checkpoint = find_checkpoint(path_or_hub_id, revision)
     layout = find_layout(checkpoint, family)
-    config, own_routing = _build_config(checkpoint, layout), _own_routing(checkpoint, layout)
+    config, own_routing = build_config(checkpoint, layout), own_routing_of(checkpoint, layout)
     checkpoint.refuse_unusable_weights()  # pickles and missing shards too, before anything is loaded
     layout.refuse_foreign_weights(checkpoint)
     refuse_beyond_weights(checkpoint, config)
     token_ids = find_token_ids(checkpoint, layout, config.vocab_size, mask_id=mask_id, eos_id=eos_id, eot_id=eot_id)
     block_length = choose_blocks(checkpoint, layout, attention, block_length)
+    adapter = None if peft is None else find_adapter(peft, peft_revision, layout)
     config.is_causal = False  # for whoever calls `Backbone.model` itself; `forward` masks only what it is told to
     model = _load_model(checkpoint, layout, config, dtype or default_dtype(checkpoint), placement)
     num_parameters = model.num_parameters()
     identity = checkpoint.identity
-    if peft is not None:
-        adapter = find_checkpoint(peft, peft_revision, files=ADAPTER_FILES, kind="adapter")
+    if adapter is not None:
         add_adapter(model, adapter, layout)
         identity = f"{identity}+{adapter.identity}"
     model.eval().requires_grad_(False)
@@ -119,134 +109,6 @@ def load_backbone(
     check_bidirectional(backbone)
     check_trunk(backbone)
     return backbone
-
-
-def check_routing(
-    path_or_hub_id: str | Path,
-    settings: RouterSettings,
-    family: str | None = None,
-    revision: str | None = None,
-    attention: str | None = None,
-) -> None:
-    """Raise `ValueError`, one line, where a checkpoint has not the experts that settings ask for; reads no weights.
-
-    Args:
-        path_or_hub_id: as for `load_backbone`.
-        settings: a `DecodingConfig` or `LikelihoodConfig`.
-        family: as for `load_backbone`.
-        revision: likewise.
-        attention: likewise.
-    """
-    checkpoint = find_checkpoint(path_or_hub_id, revision, files=CONFIG_FILES)
-    layout = find_layout(checkpoint, family)
-    if settings.router == "tc" and layout.own_routing is None:
-        return
-    own = _own_routing(checkpoint, layout)
-    experts = experts_of(_build_config(checkpoint, layout), layout.expert_gates, own)
-    routing = choose_routing(settings, experts, own, checkpoint.source)
-    refuse_shared_rows(settings)
-    has_no_scope = routing is not None and settings.ec_scope is None
-    if has_no_scope and choose_blocks(checkpoint, layout, attention, None) is not None:
-        raise CheckpointError(no_experts_with_blocks(checkpoint.source))
-
-
-def own_router(path_or_hub_id: str | Path, family: str | None = None, revision: str | None = None) -> dict[str, str]:
-    """`router=ec` of a checkpoint that was trained with it, as settings; nothing of others, or where none is found.
-
-    Args:
-        path_or_hub_id: as for `load_backbone`.
-        family: likewise.
-        revision: likewise.
-    """
-    try:
-        checkpoint = find_checkpoint(path_or_hub_id, revision, files=CONFIG_FILES)
-        own = _own_routing(checkpoint, find_layout(checkpoint, family))
-    except CheckpointError:  # said where it is loaded, after what is wrong with the settings
-        return {}
-    return {"router": "ec"} if own is not None and own.chooser == "ec" else {}
-
-
-def _build_config(checkpoint: Checkpoint, layout: Layout) -> transformers.PreTrainedConfig:
-    config = _read_config(checkpoint, layout, layout.build_config)
-    if layout.own_routing is None:
-        refuse_impossible_experts(checkpoint, config)
-    return config
-
-
-def _own_routing(checkpoint: Checkpoint, layout: Layout) -> Routing | None:
-    return None if layout.own_routing is None else _read_config(checkpoint, layout, layout.own_routing)
-
-
-def _read_config(checkpoint: Checkpoint, layout: Layout, read: Callable[[ConfigReader], T]) -> T:
-    try:
-        return read(ConfigReader(checkpoint))
-    except CheckpointError:
-        raise
-    except Exception as error:
-        # transformers wraps what it finds wrong with a field in errors of several kinds: the last line says it.
-        reason = _last_line(error)
-        raise CheckpointError(
-            f"checkpoint `{checkpoint.source}`: config.json does not fit the {layout.family} layout ({reason}); "
-            "fetch the file again, or correct that field"
-        ) from None
-
-
-def _last_line(error: Exception) -> str:
-    """What an error says, without the lines above that say where it came from."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__
-
-
-def choose_blocks(
-    checkpoint: Checkpoint, layout: Layout, attention: str | None, block_length: int | None
-) -> int | None:
-    """The length of the blocks of block-causal attention; None for full attention."""
-    if attention not in (None, *ATTENTIONS):
-        raise CheckpointError(unknown_value("attention", attention, ATTENTIONS))
-    name, usual = layout.block_length or ("", None)
-    if attention is None:
-        attention = _usual_attention(checkpoint, layout)
-    if attention == "full":
-        if block_length is not None:
-            raise CheckpointError(
-                f"`block_length={block_length}` is the length of a block of `attention=block`, and this checkpoint's "
-                "attention is full; leave one of them out"
-            )
-        return None
-    if usual is None:
-        raise CheckpointError(
-            f"`attention=block`: {layout.family} checkpoints have no blocks of their own; leave it out, or give "
-            "`logits` an attention_mask [B, 1, L, L] that says what each position sees"
-        )
-    name, chosen = ("block_length", block_length) if block_length is not None else (name, checkpoint.config.get(name))
-    if chosen is None:
-        return usual
-    if type(chosen) is not int or chosen < 2:
-        raise CheckpointError(
-            f"`{name}={shortened(chosen)}` must be a whole number of 2 or more: with blocks of one token no position "
-            "sees a later one"
-        )
-    return chosen
-
-
-def _usual_attention(checkpoint: Checkpoint, layout: Layout) -> Attention:
-    if layout.block_length is None:
-        return "full"
-    named = layout.blocks_if_named
-    if named is None:
-        return "block"
-    attention: Attention = "block" if named in checkpoint.source.lower() else "full"
-    there = "is" if attention == "block" else "is not"
-    _logger.info(
-        "`attention=%s`, since %s %s in the name of `%s`; nothing else tells the two kinds of %s apart, and the wrong "
-        "one gives fluent nonsense: say attention= where the name misleads",
-        attention,
-        named,
-        there,
-        checkpoint.source,
-        layout.family,
-    )
-    return attention
 
 
 def _load_model(
@@ -273,12 +135,12 @@ def _load_model(
             )
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"weights of `{checkpoint.source}` cannot be read ({_last_line(error)}); fetch them again"
+            f"weights of `{checkpoint.source}` cannot be read ({last_line(error)}); fetch them again"
         ) from error
     except (TypeError, KeyError, AttributeError, IndexError, RecursionError, ValueError) as error:
         # Of a file that transformers reads besides, such as generation_config.json.
         raise CheckpointError(
-            f"checkpoint `{checkpoint.source}` cannot be loaded ({type(error).__name__}: {_last_line(error)}); fetch "
+            f"checkpoint `{checkpoint.source}` cannot be loaded ({type(error).__name__}: {last_line(error)}); fetch "
             "its JSON files again"
         ) from error
     if len(report["unexpected_keys"]) == len(checkpoint.stored):

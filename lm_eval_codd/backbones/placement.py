@@ -22,6 +22,8 @@ _SHORT_DTYPES: Final = {
     "fp32": "float32",
     "double": "float64",
 }
+# The words of transformers, which takes a device's name too.
+_DEVICE_MAPS: Final = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 def default_dtype(checkpoint: Checkpoint) -> torch.dtype:
@@ -45,6 +47,13 @@ def place(device: str | torch.device | None, device_map: str | dict[str, Any] | 
     if device_map is not None:
         if device is not None:
             raise CheckpointError(f"`device={device}` and `device_map={device_map}` exclude each other; give one")
+        if isinstance(device_map, str) and device_map not in _DEVICE_MAPS:
+            try:
+                torch.device(device_map)
+            except RuntimeError:
+                raise CheckpointError(
+                    unknown_value("device_map", device_map, (*_DEVICE_MAPS, "cpu", "cuda:0"))
+                ) from None
         return device_map
     # Weights then go straight to their device, with no copy of the model in main memory first.
     return {"": find_device(device)}

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from lm_eval_codd.decoding.canvas import Drafts, Ids
 from lm_eval_codd.decoding.coupling import check_vocabulary
-from lm_eval_codd.settings import TAKE_PLANNERS, either, refuse_shared_rows
+from lm_eval_codd.settings import TAKE_PLANNERS, either, refuse_attention, refuse_shared_rows
 
 _logger = logging.getLogger("lm_eval.codd")
 
 if TYPE_CHECKING:
+    from lm_eval_codd.backbones.outline import Outline
     from lm_eval_codd.decoding.decoders import Decoder
     from lm_eval_codd.decoding.protocols import Backbone, Circuit
     from lm_eval_codd.settings import DecodingConfig
@@ -57,6 +58,27 @@ def check_padding(
         refuse_shared_rows(config, batch_size)
 
 
+def check_backbone(backbone: Backbone | Outline, config: DecodingConfig) -> None:
+    """Raise `ValueError` where settings ask for what such a backbone cannot do; what does not say its own is trusted.
+
+    Args:
+        backbone: that is to be decoded, or what is known of it before its weights are read.
+        config: of the decode.
+    """
+    if not getattr(backbone, "decodes", True):
+        raise ValueError(
+            f"`{backbone.family}` checkpoints are decoded by rules of their own, which no decoder here follows with "
+            "this attention; `backbone.logits` works"
+        )
+    refuse_attention(
+        config,
+        backbone.family,
+        attention=getattr(backbone, "attention", None),
+        is_encoder=getattr(backbone, "is_encoder", False),
+    )
+    config.check_family(backbone.family)
+
+
 def check_room(
     backbone: Backbone,
     prompts: Sequence[Sequence[int]],
@@ -65,13 +87,8 @@ def check_room(
     drafts: Drafts | None,
 ) -> None:
     """Raise `ValueError` for prompts, drafts or a circuit that the backbone cannot take."""
-    if not getattr(backbone, "decodes", True):
-        raise ValueError(
-            f"`{backbone.family}` checkpoints are decoded by rules of their own, which no decoder here follows with "
-            "this attention; `backbone.logits` works"
-        )
-    _check_attention(backbone, config)
-    config.check_family(backbone.family)
+    check_backbone(backbone, config)
+    _warn_of_blocks(backbone, config)
     max_length = getattr(backbone, "max_length", None)
     longest = max(map(len, prompts))
     if drafts is not None:
@@ -89,21 +106,9 @@ def check_room(
         check_vocabulary(backbone, circuit)
 
 
-def _check_attention(backbone: Backbone, config: DecodingConfig) -> None:
-    """Raise `ValueError` where decoder and attention do not belong together; what does not say its own is trusted."""
-    attention, decoder = getattr(backbone, "attention", None), config.decoder
-    if attention == "block" and decoder != "block_diffusion":
-        raise ValueError(
-            f"`decoder={decoder}` looks at whole answers, and this {backbone.family} checkpoint is block-causal; use "
-            "decoder=block_diffusion"
-        )
-    if attention == "full" and decoder == "block_diffusion":
-        raise ValueError(
-            f"`decoder=block_diffusion` is for block-causal checkpoints, and this {backbone.family} one's attention is "
-            "full; use decoder=unmasking"
-        )
+def _warn_of_blocks(backbone: Backbone, config: DecodingConfig) -> None:
     trained = getattr(backbone, "block_length", None)
-    if attention == "block" and trained != config.block_length:
+    if trained not in (None, config.block_length):
         _logger.warning(
             "`block_length=%d` is decoded with, and the checkpoint's own blocks are of %s: not what it was trained on",
             config.block_length,
@@ -126,7 +131,7 @@ def check_takes_planner(config: DecodingConfig) -> None:
         raise ValueError(f"`planner` is read by {readers}, not by `decoder={config.decoder}`; leave out one of them")
 
 
-def check_planner(backbone: Backbone, planner: Backbone | None, config: DecodingConfig) -> None:
+def check_planner(backbone: Backbone | Outline, planner: Backbone | Outline | None, config: DecodingConfig) -> None:
     """Raise `ValueError` for a planner that the decoder does not take, or of another vocabulary."""
     if planner is None:
         return

@@ -152,7 +152,7 @@ class DiffusionLM(GenerationLM, LikelihoodLM):
             of_checkpoint = {"block_length": recognised.block_length, **of_checkpoint}
         if recognised.rule is not None:
             of_checkpoint = {"decoder": "block_diffusion", "rule": recognised.rule, **of_checkpoint}
-        longest = min((length for length in (max_length, longest) if length is not None), default=None)
+        longest = max_length if longest is None else choose_max_length(max_length, longest)
         evaluation = running_evaluation() or Evaluation()
         typed = {*settings, *evaluation.gen_kwargs}
         self._say(unseen_settings(pretrained, recognised.tokenizer_layout, typed))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from lm_eval_codd.backbones.backbone import Backbone
-    from lm_eval_codd.backbones.loading import Attention
+    from lm_eval_codd.backbones.outline import Attention
     from lm_eval_codd.circuits.hmm import HMM
     from lm_eval_codd.models.recognition import Recognised
     from lm_eval_codd.settings import DecodingConfig
@@ -82,15 +82,27 @@ def load_parts(
         ValueError: one line: a part cannot be loaded, or does not fit the settings or another part.
     """
     backbones.check_routing(sources.pretrained, config, recognised.layout, sources.revision, recognised.attention)
+    attention = cast("Attention | None", recognised.attention)
+    # Blocks are attended to as they are decoded.
+    block_length = None if recognised.block_length is None else config.block_length
+    outline = backbones.read_outline(
+        sources.pretrained, recognised.layout, sources.revision, attention=attention, block_length=block_length
+    )
+    if decodes:
+        decoding.check_backbone(outline, config)
     circuit = None if sources.pc is None else circuits.load_circuit(sources.pc, revision=sources.pc_revision)
-    if circuit is not None and decodes:
-        decoding.check_window(config, circuit.num_positions)
+    if circuit is not None:
+        if decodes:
+            decoding.check_window(config, circuit.num_positions)
+        decoding.check_vocabulary(outline, circuit)
+    if sources.planner is not None:
+        planner_outline = backbones.read_outline(sources.planner, revision=sources.planner_revision)
+        decoding.check_planner(outline, planner_outline, config)
     backbone = backbones.load_backbone(
         sources.pretrained,
         family=recognised.layout,
-        attention=cast("Attention | None", recognised.attention),
-        # Blocks are attended to as they are decoded.
-        block_length=None if recognised.block_length is None else config.block_length,
+        attention=attention,
+        block_length=block_length,
         dtype=dtype,
         device=device,
         revision=sources.revision,
@@ -102,7 +114,6 @@ def load_parts(
         eot_id=config.eot_id,
     )
     if circuit is not None:
-        decoding.check_vocabulary(backbone, circuit)
         circuit = circuit.to(device=backbone.device)
     planner = None
     if sources.planner is not None:
@@ -115,5 +126,4 @@ def load_parts(
             eos_id=config.eos_id,
             eot_id=config.eot_id,
         )
-        decoding.check_planner(backbone, planner, config)
     return Parts(backbone, circuit, planner)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, find_checkpoint
-from lm_eval_codd.backbones.loading import choose_blocks
+from lm_eval_codd.backbones.outline import choose_blocks
 from lm_eval_codd.backbones.registry import LAYOUTS, find_layout
 
 _logger = logging.getLogger("lm_eval.codd")

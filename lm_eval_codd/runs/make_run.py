@@ -15,7 +15,7 @@ from lm_eval_codd.registration import MODELS
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
 from lm_eval_codd.runs.make_unconditional import make_unconditional
-from lm_eval_codd.runs.recognition import block_settings, check_family, recognise
+from lm_eval_codd.runs.recognition import attention_of, block_settings, check_family, is_encoder, recognise
 from lm_eval_codd.runs.run import Run, decodes_nothing
 from lm_eval_codd.runs.run_flags import (
     ATTENTIONS,
@@ -55,6 +55,7 @@ from lm_eval_codd.settings import (
     DecodingConfig,
     Family,
     LikelihoodConfig,
+    refuse_attention,
     refuse_shared_rows,
     unknown_value,
 )
@@ -133,8 +134,12 @@ def make_run(given: Mapping[str, Any]) -> Run:
     family = _family(alias, given)
     include_path = read_include_path(given, task)
     is_decoded = not decodes_nothing(task, include_path)
-    given = {**block_settings(read_checkpoint(alias, given)[1], family, given), **given}
+    flag, checkpoint = read_checkpoint(alias, given)
+    given = {**block_settings(checkpoint, family, given), **given}
     config = _config(family, given)
+    if is_decoded:
+        attention = attention_of(checkpoint, family, given)
+        refuse_attention(config, family, attention=attention, is_encoder=is_encoder(checkpoint))
     if not is_decoded and config.rule is not None:
         raise ValueError(
             f"`--task {given['task']}` asks for log-likelihoods, and those of {family} checkpoints, which are "
@@ -142,7 +147,6 @@ def make_run(given: Mapping[str, Any]) -> Run:
         )
     config = config if is_decoded else _read_by_likelihoods(family, config)
     gen_length = config.gen_length if is_decoded else None
-    flag, checkpoint = read_checkpoint(alias, given)
     own_length = None
     if not checkpoints.is_hub_id(checkpoint):
         folder = str(packaged.CHECKPOINTS.get(checkpoint, checkpoint))

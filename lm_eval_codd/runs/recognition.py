@@ -50,6 +50,8 @@ BLOCK_FIELDS: Final[Mapping[str, str]] = {
 }
 # The rule of those whose files tell nothing, by a part of their names.
 RULES_IF_NAMED: Final[Mapping[str, Mapping[str, str]]] = {"llada2": {"llada2.1": "llada21"}}
+# By `model_type`, those that their class computes as a whole, so that nothing of them can be kept from step to step.
+ENCODERS: Final = ("modernbert",)
 # What the name of a block-causal one has, of the family that has checkpoints of either kind.
 _BLOCKS: Final = "bd3lm"
 
@@ -127,10 +129,22 @@ def _by_files(flag: str, checkpoint: str, folder: Path, given: Mapping[str, Any]
     return own
 
 
+def attention_of(checkpoint: str, family: Family, given: Mapping[str, Any]) -> str:
+    """`full`, or `block` where a position sees its own block and those before it."""
+    if family != "a2d":
+        return "block" if family in BLOCK_FIELDS else "full"
+    return given.get("attention") or ("block" if _BLOCKS in checkpoint.lower() else "full")
+
+
+def is_encoder(checkpoint: str) -> bool:
+    """Whether its class computes whole rows; False for one that is not on this machine."""
+    folder = checkpoints.folder_of(checkpoint, packaged.CHECKPOINTS)
+    return folder is not None and checkpoints.model_type(str(folder)) in ENCODERS
+
+
 def block_settings(checkpoint: str, family: Family, given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that follow from a checkpoint's blocks; none where its attention is full."""
-    named = given.get("attention") or ("block" if _BLOCKS in checkpoint.lower() else "full")
-    if (family != "a2d" and family not in BLOCK_FIELDS) or (family == "a2d" and named == "full"):
+    if attention_of(checkpoint, family, given) == "full":
         return {}
     settings: dict[str, Any] = {"decoder": "block_diffusion", "rule": "bd3lm"} if family == "a2d" else {}
     for part, rule in RULES_IF_NAMED.get(family, {}).items():

@@ -34,6 +34,7 @@ from lm_eval_codd.settings.likelihood import (
     SHARED_WITH_DECODING,
     LikelihoodConfig,
 )
+from lm_eval_codd.settings.refusals import refuse_attention
 from lm_eval_codd.settings.routing import (
     EC_GATES,
     EC_SCHEDULES,
@@ -82,6 +83,7 @@ __all__ = [
     "facts_of",
     "only_read",
     "reads",
+    "refuse_attention",
     "refuse_shared_rows",
     "routing_of",
     "rule_of",

@@ -85,6 +85,32 @@ def refuse_options(config: DecodingFields) -> None:
         raise ValueError(f"`score={config.score}` is not read with `form=paper`; leave out one of them")
 
 
+def refuse_attention(config: DecodingFields, family: str, *, attention: str | None, is_encoder: bool) -> None:
+    """Refuse a decoder or a cache that a checkpoint cannot serve.
+
+    Args:
+        config: the settings.
+        family: by whose rules it is decoded.
+        attention: `full` or `block`, as its files say; None where nothing is known.
+        is_encoder: whether its class computes whole rows.
+    """
+    if attention == "block" and config.decoder != "block_diffusion":
+        raise ValueError(
+            f"`decoder={config.decoder}` looks at whole answers, and this {family} checkpoint is block-causal; use "
+            "decoder=block_diffusion"
+        )
+    if attention == "full" and config.decoder == "block_diffusion":
+        raise ValueError(
+            f"`decoder=block_diffusion` is for block-causal checkpoints, and this {family} one's attention is full; "
+            "use decoder=unmasking"
+        )
+    if is_encoder and config.cache != "none":
+        raise ValueError(
+            f"`cache={config.cache}` needs a checkpoint of which keys and values can be kept, and this one is an "
+            "encoder, whose class computes whole rows; leave `cache` out (none)"
+        )
+
+
 def resolved_steps(config: DecodingFields) -> int | None:
     """`num_steps`, whichever way it was said; None where a rule has none. Raises `ValueError` where two ways disagree.
 

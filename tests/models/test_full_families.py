@@ -78,9 +78,3 @@ def test_nothing_closes_a_prompt_of_a_tokenizer_that_closes_texts(folders, tmp_p
     assert lm.tok_encode("ab") == [298, *lm.tokenizer.encode("ab", add_special_tokens=False)]
     plain = MaskedLM(folders["modernbert"], device="cpu", **SHORT)
     assert plain.tok_encode("ab") == lm.tok_encode("ab")[1:]
-
-
-def test_a_cache_is_refused_where_a_class_computes_whole_rows(folders, ask):
-    lm = MaskedLM(folders["modernbert"], device="cpu", cache="prefix", **(SHORT | {"num_steps": 8}))
-    with pytest.raises(ValueError, match=r"`cache` is not for ModernBertModel, which computes whole rows"):
-        ask(lm, ["a"])

@@ -2,8 +2,6 @@
 
 import pytest
 
-from lm_eval_codd import backbones
-from lm_eval_codd.models.dream import Dream
 from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.models.masked_setup import made_by
 
@@ -52,16 +50,3 @@ class TestPlanner:
     def test_another_decoder_takes_none(self, checkpoints):
         with pytest.raises(ValueError, match="`planner` is read by decoder=p2, not by `decoder=unmasking`"):
             LLaDA(checkpoints["llada"], planner="nowhere", num_steps=4, gen_length=16, block_length=16)
-
-    def test_another_vocabulary_is_refused(self, checkpoints, monkeypatch):
-        load = backbones.load_backbone
-
-        def load_backbone(path, **settings):
-            backbone = load(checkpoints["dream"], **settings)
-            if path == "another":
-                backbone.vocab_size = 7
-            return backbone
-
-        monkeypatch.setattr(backbones, "load_backbone", load_backbone)
-        with pytest.raises(ValueError, match=r"the planner's vocabulary of .* tokens is not the backbone's"):
-            Dream(checkpoints["dream"], planner="another", **P2)

@@ -10,7 +10,7 @@ from lm_eval_codd.launch.command import model_args
 from lm_eval_codd.runs.file_checks import find_problems
 from lm_eval_codd.runs.make_run import make_run, parse_run, parse_runs
 from lm_eval_codd.runs.naming import run_name
-from lm_eval_codd.runs.recognition import BLOCK_FIELDS, FAMILY_OF, RULES_IF_NAMED
+from lm_eval_codd.runs.recognition import BLOCK_FIELDS, ENCODERS, FAMILY_OF, RULES_IF_NAMED
 from lm_eval_codd.runs.sweep import parse_sweep, typed
 from tests.run_files import header_alone
 
@@ -42,6 +42,7 @@ def run(checkpoint: str, more: str = ""):
 
 def test_the_fields_with_a_blocks_length_are_those_of_the_layouts():
     assert {one.family: one.block_length[0] for one in LAYOUTS if one.is_block_causal} == BLOCK_FIELDS
+    assert {one.model_type for one in LAYOUTS if one.is_encoder} == set(ENCODERS)
     assert {one.family: one.rules_if_named for one in LAYOUTS if one.rules_if_named} == RULES_IF_NAMED
 
 
@@ -165,6 +166,9 @@ class TestRefusals:
             ("mixtral", "", "has `model_type` mixtral, and decoded here are llada"),
             ("a2d-qwen2", "--family llada", "`--family llada`"),
             ("a2d-qwen2", "--family a2", "`family=a2` is not known"),
+            ("modernbert", "--cache prefix", "`cache=prefix` needs a checkpoint of which keys and values can be kept"),
+            ("sdar", "--decoder unmasking", "`decoder=unmasking` looks at whole answers, and this sdar checkpoint is"),
+            ("a2d-qwen2", "--decoder block_diffusion", "`decoder=block_diffusion` is for block-causal checkpoints"),
             ("a2d-qwen2", "--attention causal", "`attention=causal` is not known; use one of full, block"),
         ],
     )

@@ -10,6 +10,7 @@ from lm_eval_codd.decoding.coupling.windows import BestWindow, BlockWindow, Cove
 from lm_eval_codd.settings import TAKE_NO_CIRCUIT, TILED
 
 if TYPE_CHECKING:
+    from lm_eval_codd.backbones.outline import Outline
     from lm_eval_codd.decoding.protocols import Backbone, Chooser, Circuit
     from lm_eval_codd.settings import DecodingConfig
 
@@ -70,7 +71,7 @@ def check_window(config: DecodingConfig, num_positions: int) -> None:
         )
 
 
-def check_vocabulary(backbone: Backbone, circuit: Circuit) -> None:
+def check_vocabulary(backbone: Backbone | Outline, circuit: Circuit) -> None:
     """Raise `ValueError` when the circuit does not know all of the backbone's tokens."""
     if circuit.vocab_size < backbone.vocab_size:
         raise ValueError(
