@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.atlas.cell import COMPLETE, UP_TO_METRIC
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lm_eval_codd.atlas.cell import Cell
     from lm_eval_codd.atlas.source import Source
 
-__all__ = ["Plan", "Planned", "count_cells", "plan_cells"]
+__all__ = ["Plan", "Planned", "count_cells", "plan_cells", "refuse_assumed"]
 
 _NOTHING: Final[Mapping[str, str]] = {}
 
@@ -58,7 +58,6 @@ class Plan:
         by_lm_eval: those that lm-eval's own command runs.
         refused: those whose settings are known and that nothing here runs.
         unstated: those whose source leaves something unsaid that was not assumed.
-        unused: what was assumed and no chosen cell leaves unsaid.
     """
 
     all: Sequence[Planned] = ()
@@ -66,7 +65,6 @@ class Plan:
     by_lm_eval: Sequence[Planned] = ()
     refused: Sequence[Planned] = ()
     unstated: Sequence[Planned] = ()
-    unused: Sequence[str] = field(default_factory=tuple)
 
 
 def plan_cells(texts: Iterable[str], assumed: Mapping[str, str] = _NOTHING) -> Plan:
@@ -77,7 +75,7 @@ def plan_cells(texts: Iterable[str], assumed: Mapping[str, str] = _NOTHING) -> P
         assumed: values for what a source leaves unsaid, by flag.
 
     Raises:
-        ValueError: one line: there is no such source or cell.
+        ValueError: one line: there is no such source or cell, or an assumption is as of `refuse_assumed`.
     """
     chosen: dict[str, Planned] = {}
     for text in texts:
@@ -86,15 +84,26 @@ def plan_cells(texts: Iterable[str], assumed: Mapping[str, str] = _NOTHING) -> P
             planned = Planned(source.name, cell, recipe_of(source, cell, assumed))
             chosen[planned.label] = planned
     all_cells = list(chosen.values())
-    used = {name for planned in all_cells for name in planned.recipe.assumed}
+    refuse_assumed(all_cells, assumed)
     return Plan(
         all=all_cells,
         ready=[one for one in all_cells if one.recipe.run is not None],
         by_lm_eval=[one for one in all_cells if one.recipe.lm_eval and one.recipe.run is None],
         refused=[one for one in all_cells if one.recipe.refusal],
         unstated=[one for one in all_cells if one.recipe.unstated],
-        unused=[name for name in assumed if name not in used],
     )
+
+
+def refuse_assumed(cells: Iterable[Planned], assumed: Mapping[str, str]) -> None:
+    """Raise `ValueError`, one line, for an assumption that no cell asks for, or whose value no run of one takes."""
+    recipes = [planned.recipe for planned in cells]
+    for name, value in assumed.items():
+        taking = [recipe for recipe in recipes if name in recipe.assumed]
+        if not taking:
+            raise ValueError(f"`--assume {name}`: no chosen cell leaves it unsaid; leave it out")
+        about = [recipe.refusal for recipe in taking if recipe.refusal.startswith((f"`{name}=", f"`--{name} "))]
+        if about and not any(recipe.is_ready for recipe in taking):
+            raise ValueError(f"`--assume {name}={value}`: {about[0]}")
 
 
 @functools.cache

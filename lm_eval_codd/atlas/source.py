@@ -86,6 +86,8 @@ def chosen_cells(text: str) -> tuple[Source, list[Cell]]:
         return source, list(source.cells)
     found: dict[str, Cell] = {}
     for wanted in (part.strip() for part in listed.split(",")):
+        if not wanted:
+            raise ValueError(f"`{text}` has an empty name of a cell; write {name} alone for all of its cells")
         fits = [cell for cell in source.cells if _fits(cell.id, wanted)]
         if not fits:
             near = near_names(wanted, [cell.id for cell in source.cells])

@@ -55,7 +55,10 @@ def parse_assumed(texts: Iterable[str]) -> dict[str, str]:
             raise ValueError(unknown_name(name, assumable, kind="assumption"))
         if name in found and found[name] != value:
             raise ValueError(f"`--assume` has `{name}` as {found[name]} and as {value}; leave out one of them")
-        convert(name, value, KIND_OF_FLAG[name])
+        try:
+            convert(name, value, KIND_OF_FLAG[name])
+        except ValueError as error:
+            raise ValueError(f"`--assume {part}`: {error}") from None
         found[name] = value
     return found
 

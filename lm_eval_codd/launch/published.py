@@ -33,7 +33,7 @@ def split_papers(options: Mapping[str, Any]) -> tuple[list[str], Plan]:
     """The tables of `--paper`, and the plan of its sources' cells with what `--assume` says.
 
     Raises:
-        ValueError: one line: there is no such table, source or cell, or nothing that the assumptions are for.
+        ValueError: one line: there is no such table, source or cell, or an assumption of none of them, or impossible.
     """
     given = options.get("paper", [])
     assumed = parse_assumed(options.get("assume", []))
@@ -42,10 +42,7 @@ def split_papers(options: Mapping[str, Any]) -> tuple[list[str], Plan]:
     chosen = [text for text in given if text not in TABLES]
     if assumed and not chosen:
         raise ValueError("`--assume` is for the cells of a --paper SOURCE; add one, or leave it out")
-    plan = plan_cells(chosen, assumed)
-    if plan.unused:
-        raise ValueError(f"`--assume {plan.unused[0]}`: no chosen cell leaves it unsaid; leave it out")
-    return [text for text in given if text in TABLES], plan
+    return [text for text in given if text in TABLES], plan_cells(chosen, assumed)
 
 
 def show_sources() -> None:

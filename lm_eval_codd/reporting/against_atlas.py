@@ -14,7 +14,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lm_eval_codd.atlas.cell import PERCENT
-from lm_eval_codd.atlas.plan import Planned, plan_cells
+from lm_eval_codd.atlas.plan import Planned, plan_cells, refuse_assumed
 from lm_eval_codd.atlas.recipe import recipe_of
 from lm_eval_codd.atlas.source import CODD, chosen_cells
 from lm_eval_codd.catalogue import DIT_TITLES
@@ -57,12 +57,13 @@ def check_against_atlas(
         assumed: values by flag for what a source leaves unsaid, beside those that the runs' records name.
 
     Raises:
-        ValueError: one line: there is no such source or cell.
+        ValueError: one line: there is no such source or cell, or an assumption is for none of them, or impossible.
     """
     source, cells = chosen_cells(against)
     recorded = _assumed_in(folder, source.name)
     recipes = {cell.id: recipe_of(source, cell, {**recorded.get(cell.id, {}), **assumed}) for cell in cells}
     plan = [Planned(source.name, cell, recipes[cell.id]) for cell in cells]
+    refuse_assumed(plan, assumed)
     wanted = {task for one in plan if (task := _task(one))}
     measured = measured_in((*folder.runs, *folder.measured), wanted)
     benchmarks = _benchmarks(source.name)

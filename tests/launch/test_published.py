@@ -88,6 +88,18 @@ class TestADryRun:
         [
             (["--paper", "lada"], "`paper=lada` is not known; use one of list, table1, "),
             (["--paper", "llada:x"], "`llada:x`: no such cell"),
+            (["--paper", "llada:"], "`llada:` has an empty name of a cell; write llada alone for all of its cells"),
+            (["--paper", "llada:x,"], "`llada:x`: no such cell"),
+            (["--paper", "llada:llada-base.gsm8k.*,"], "`llada:llada-base.gsm8k.*,` has an empty name of a cell"),
+            (
+                ["--paper", "wino", "--assume", "gamma=-1"],
+                "`--assume gamma=-1`: `gamma=-1` is out of range; it must be",
+            ),
+            (["--paper", "wino", "--assume", "gamma=x"], "`--assume gamma=x`: `--gamma x` must be a number"),
+            (
+                ["--paper", "codd:table1.codd.margin.gsm8k.64", "--assume", "pc_frac=0.5,pc_temperature=7"],
+                "`--assume pc_temperature=7`: `pc_temperature=7` is out of range",
+            ),
             (["--paper", "llada", "--assume", "eta=1"], "`--assume eta`: no chosen cell leaves it unsaid"),
             (["--demo", "--assume", "eta=1"], "`--assume` is for the cells of a --paper SOURCE"),
         ],
