@@ -132,7 +132,7 @@ TASKS: Final[Mapping[str, Task]] = {
     "gsm8k_llada_base": Task(1319, "gsm8k", chat_template=False, examples=4),
     "math_llada": Task(5000, "minerva_math"),
     "math_llada_base": Task(5000, "minerva_math", chat_template=False, examples=4),
-    "gpqa_llada": Task(198, "gpqa_diamond_generative_n_shot"),
+    "gpqa_llada": Task(198, "gpqa_diamond_generative_n_shot", examples=5),
     "mbpp_llada": Task(500, "mbpp_instruct", examples=3),
     "mbpp_llada_base": Task(500, "mbpp", chat_template=False, examples=3),
     "humaneval_llada_base": Task(164, "humaneval", chat_template=False),

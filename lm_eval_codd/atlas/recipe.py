@@ -162,6 +162,10 @@ def _flags_of_stock_task(name: str, cell: Cell) -> dict[str, Any]:
 def _flags_of_own_task(name: str, cell: Cell) -> dict[str, Any]:
     """Of a task that has its protocol's prompts; what a cell has otherwise is said."""
     task = TASKS[name]
+    if cell.template is not None and "chat" in cell.template and not task.chat_template:
+        raise ValueError(f"its prompts go through a chat template, and those of {name} do not")
+    if cell.shots is not None and cell.shots != task.examples and cell.shots > task.most_shots:
+        raise ValueError(f"its prompts have {cell.shots} examples, and those of {name} have {task.examples}")
     has_no_template = task.chat_template and (cell.template or "").startswith("none")
     return {
         "task": name,

@@ -27,6 +27,10 @@ __all__ = ["LIST", "executes_programs", "show_cells", "show_sources", "split_pap
 LIST: Final = "list"
 _HEADER: Final = ("source", "cells", "complete", "up to the metric", "run here", "not k of n", "title")
 _LONGEST: Final = 60
+_UNVERIFIED: Final = (
+    "tasks that were not checked in all against the source's code (a check repeats this beside its verdict; lm_eval's "
+    "--write_out shows prompts, to hold against those that you know of)"
+)
 
 
 def split_papers(options: Mapping[str, Any]) -> tuple[list[str], Plan]:
@@ -78,7 +82,7 @@ def show_cells(plan: Plan, runs: Mapping[str, Run]) -> None:
         print("\ncells, what is printed for them, and what of a run may be it:")
         rows = [("", "", ""), *((f"  {one.label}", one.cell.figure, _what(one)) for one in plan.ready)]
         print("\n".join(aligned(rows, right=[1])[1:]))
-    _show_grouped("tasks that were not checked in all against the source's code", _unverified(plan.ready))
+    _show_grouped(_UNVERIFIED, _unverified(plan.ready))
     for planned in plan.by_lm_eval:
         print(f"by lm-eval's own command: {planned.label} ({planned.cell.figure})\n  {_lm_eval(planned)}")
     _show_grouped("not run, and why", [(one.recipe.refusal, one) for one in plan.refused])
