@@ -214,6 +214,31 @@ class TestRows:
             one.tokens for one in plain
         ]
 
+    @pytest.mark.parametrize("rule", RULES)
+    def test_masks_in_a_prompt_that_opens_a_block_change_no_other_rows_coupling(self, load, make_circuit, rule):
+        length = QUICK[rule]["block_length"]
+        circuit = make_circuit(num_positions=length, vocab_size=VOCAB, dtype=torch.float32)
+        config = config_of(rule, pc_frac=2.0, pc_sampling="map", threshold=0.9)
+        rows = [[MASK, 9, MASK], [7, 8], [9, 8, MASK], *prompts((length + 1,))]
+        alone = [codd.generate(load(rule), [row], config, circuit)[0] for row in rows]
+        assert codd.generate(load(rule), rows, config, circuit) == alone
+
+    def test_a_circuit_couples_what_a_shorter_last_block_has(self, load):
+        rows = torch.rand(9 + VOCAB, 3, generator=torch.Generator().manual_seed(3))
+        tables = [table.pow(4) / table.pow(4).sum(-1, keepdim=True) for table in (rows[0], rows[1:4], rows[9:].T)]
+        whole, short = (codd.circuits.HMM(*tables, num_positions) for num_positions in (8, 3))
+        settings = {"gen_length": 3, "num_steps": 1, "pc_frac": 2.0, "pc_sampling": "marginal"}
+        answers = [
+            codd.generate(load("bd3lm"), [[]], config_of("bd3lm", **settings, **more), circuit)[0]
+            for more, circuit in (({}, whole), ({"block_length": 3}, short))
+        ]
+        assert answers[0].num_circuit == 1 and answers[0].tokens == answers[1].tokens
+        longer = config_of("bd3lm", **{**settings, "gen_length": 12, "pc_sampling": "latent"})
+        given = prompts((3, 16, 13))
+        alone = [codd.generate(load("bd3lm"), [row], longer, whole)[0] for row in given]
+        assert codd.generate(load("bd3lm"), given, longer, whole) == alone
+        assert [one.num_circuit for one in alone] == [2, 2, 2]
+
 
 class TestWhatIsNotCopied:
     """Of the authors' code: decodes that never end, crashes, and tokens of a prompt that are lost."""

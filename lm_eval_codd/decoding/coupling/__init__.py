@@ -57,7 +57,7 @@ def check_window(config: DecodingConfig, num_positions: int) -> None:
             f"`block_length={config.block_length}` must equal the circuit's window of {num_positions} positions; "
             f"set block_length={num_positions} or use another circuit"
         )
-    if config.decoder == "block_diffusion":  # whose last block may pass the end
+    if config.decoder == "block_diffusion":  # whose last block may pass the end, or be shorter
         return
     if config.goes_by_blocks and config.gen_length % num_positions:
         raise ValueError(

@@ -87,7 +87,7 @@ class Gate:
 
 
 class BlockWindow:
-    """The active block is the window (Algorithm 1)."""
+    """The active block is the window (Algorithm 1); of what a last, shorter block lacks nothing is known."""
 
     def __init__(self, config: DecodingConfig, num_positions: int) -> None:
         self._gate = Gate(config)
@@ -95,13 +95,20 @@ class BlockWindow:
 
     def __call__(self, canvas: Canvas, step: Step, logits: Tensor) -> Placement:
         """See `WindowRule`."""
+        starts, end = canvas.block_starts(range(len(canvas)), step.blocks, self._length), canvas.tokens.shape[1]
+        lengths = [min(self._length, end - start) for start in starts]
         # A block decoder's steps that only finish a block have nothing open.
-        rows = [row for row, number in enumerate(step.num_open) if number and self._gate(number, self._length)]
-        starts = canvas.block_starts(rows, step.blocks, self._length)
-        row, start = to_device([rows, starts], canvas.tokens.device)
+        rows = [row for row, number in enumerate(step.num_open) if number and self._gate(number, lengths[row])]
+        row, start = to_device([rows, [starts[row] for row in rows]], canvas.tokens.device)
         columns = _span(start, self._length)
+        takes, silent = _is_masked(canvas, row, columns.clamp(max=end - 1)), None
+        # A prompt that opens a block may hold mask tokens, whose number only the device knows.
         num_masked = sum(step.num_open[row] for row in rows)
-        return Placement(Windows(row, columns, _is_masked(canvas, row, columns), num_masked), step.committable)
+        is_counted = all(starts[row] >= canvas.answer_start and lengths[row] == self._length for row in rows)
+        if any(lengths[row] < self._length for row in rows):
+            silent = columns >= end
+            takes &= ~silent
+        return Placement(Windows(row, columns, takes, num_masked if is_counted else None, silent), step.committable)
 
 
 class BestWindow:
