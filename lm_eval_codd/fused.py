@@ -19,6 +19,9 @@ Result = TypeVar("Result")
 def fused(*, least: int = 0) -> Callable[[Callable[Given, Result]], Callable[Given, Result]]:
     """Have a function compiled for a GPU where no gradient is asked for; elsewhere it runs as it is written.
 
+    It does too where a module among its arguments has a hook of accelerate's, which brings its weights at each call:
+    a compiler breaks off at every hook, and has nothing left to put together.
+
     The function has no side effects, and its last argument is a tensor. What it rounds on the way is rounded all the
     same; sums may be taken in another order.
 
@@ -36,11 +39,17 @@ def fused(*, least: int = 0) -> Callable[[Callable[Given, Result]], Callable[Giv
         def called(*args: Given.args, **kwargs: Given.kwargs) -> Result:
             values = cast("Tensor", args[-1])
             pays = values.is_cuda and values.numel() >= least and not torch.is_grad_enabled()
+            pays = pays and not any(map(_is_hooked, args))
             return (compiled() if pays and _compiles(values.device) else function)(*args, **kwargs)
 
         return called
 
     return decorate
+
+
+def _is_hooked(argument: object) -> bool:
+    """Whether it is a module whose `forward` is the instance's own, in place of its class's."""
+    return isinstance(argument, torch.nn.Module) and "forward" in vars(argument)
 
 
 @cache

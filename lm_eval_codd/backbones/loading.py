@@ -138,10 +138,11 @@ def _load_model(
             f"weights of `{checkpoint.source}` cannot be read ({last_line(error)}); fetch them again"
         ) from error
     except (TypeError, KeyError, AttributeError, IndexError, RecursionError, ValueError) as error:
-        # Of a file that transformers reads besides, such as generation_config.json.
+        # Of a file that transformers reads besides, such as generation_config.json, or of where weights are to go.
+        is_spread = isinstance(placement, str) or (placement is not None and placement.keys() != {""})
+        remedy = "give another device_map, without disk" if is_spread else "fetch its JSON files again"
         raise CheckpointError(
-            f"checkpoint `{checkpoint.source}` cannot be loaded ({type(error).__name__}: {last_line(error)}); fetch "
-            "its JSON files again"
+            f"checkpoint `{checkpoint.source}` cannot be loaded ({type(error).__name__}: {last_line(error)}); {remedy}"
         ) from error
     if len(report["unexpected_keys"]) == len(checkpoint.stored):
         raise CheckpointError(
