@@ -90,7 +90,7 @@ class RouterOptions:
         None,
         "router=ec: which positions compete for an expert: sequence, those of a row (also the default), which has to "
         "be said where attention is block-causal, since finished blocks are computed anew then; batch, of all rows, "
-        "for `logits` alone",
+        "is for `logits` in Python alone and refused here, since an answer would depend on its batch",
         choices=EC_SCOPES,
         is_axis=True,
     )
@@ -128,7 +128,8 @@ def refuse_shared_rows(config: RouterSettings, batch_size: int | str | None = 1)
     if config.ec_scope == "batch":
         raise ValueError(
             "`ec_scope=batch` lets the rows of a batch compete for experts, so that an answer would depend on its "
-            "batch: it is for `logits` of `backbone.routed_by` alone; use ec_scope=sequence, or leave it out"
+            "batch: it is for `backbone.routed_by(config).logits` in Python alone; use ec_scope=sequence, or leave it "
+            "out"
         )
     if config.router == "ec" and getattr(config, "compat", False) and str(batch_size) != "1":
         raise ValueError(

@@ -7,6 +7,8 @@ import torch
 
 import lm_eval_codd as codd
 from lm_eval_codd.backbones import load_backbone
+from lm_eval_codd.decoding.decoders.block_diffusion.sdar import Sdar
+from tests.backbones.moe_folders import qwen3_moe_folder
 from tests.decoding.stub_backbone import StubBackbone
 from tests.decoding.test_coupling import random_circuit
 
@@ -119,6 +121,35 @@ class TestBlocks:
         answer = x[0, len(prompt) :][:16]
         ended = (answer == 5).long().cumsum(0) > 0
         return answer.masked_fill(ended, 5).tolist(), num_forward
+
+    @pytest.mark.parametrize("temperature", [0.0, 0.8])
+    def test_no_forward_is_made_to_store_what_cannot_be_kept(self, tmp_path, monkeypatch, temperature):
+        backbone = load_backbone(qwen3_moe_folder(tmp_path / "moe", "sdar_moe", block_size=4), device="cpu")
+        settings = {"decoder": "block_diffusion", "rule": "sdar", "gen_length": 8, "block_length": 4, "num_steps": 2}
+        settings |= {"remask": "static", "temperature": temperature, "stop_at_eos": False}
+        ec = codd.DecodingConfig(**settings, router="ec", ec_scope="sequence")
+        routed = backbone.routed_by(ec)
+        widths, hidden_at = [], routed.hidden_at
+
+        def counted(tokens, *args, **kwargs):
+            widths.append(tokens.shape[1])
+            return hidden_at(tokens, *args, **kwargs)
+
+        routed.hidden_at = counted
+        backbone.routed_by = lambda *_: routed
+        (prompt,) = prompts = [[*range(20, 28)]]
+        (one,) = codd.generate(backbone, prompts, ec)
+        # Two blocks of two steps each, and none for the prompt, a finished block or the answer's end.
+        assert one.num_forward == len(widths) == 4 and widths == [12, 12, 16, 16]
+        del backbone.routed_by
+        rows = [prompt, [7], prompt[:5], [9, 9]]
+        assert codd.generate(backbone, rows, ec, batch_size=3)[0] == one
+        (tc,) = codd.generate(backbone, prompts, codd.DecodingConfig(**settings))
+        assert tc.num_forward == 7  # and the prompt's and each block's own
+        # They changed no answer, but for the numbers of the steps, by which tokens are drawn.
+        monkeypatch.setattr(Sdar, "stores_predict", True)
+        (before,) = codd.generate(backbone, prompts, ec)
+        assert before.num_forward == 7 and (before.tokens == one.tokens) == (temperature == 0)
 
     @pytest.mark.parametrize(
         ("settings", "message"),

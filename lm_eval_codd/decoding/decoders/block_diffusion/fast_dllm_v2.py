@@ -26,6 +26,7 @@ class FastDllmV2(Rule):
     """See `Rule`."""
 
     stores = True
+    stores_predict = True
 
     def extent(self, num_prompt: int) -> Extent:
         """As many blocks as `gen_length` has room for, the first of them begun by the prompt; and a token more."""

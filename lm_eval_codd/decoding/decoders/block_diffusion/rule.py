@@ -56,14 +56,17 @@ class Rule(ABC):
 
     Attributes:
         stores: whether a finished block takes a forward of its own, which leaves its final keys and values behind;
-            else the next block's first forward computes it once more.
+            else the next block's first forward computes it once more. Where experts choose tokens nothing can be left
+            behind, so there only one that predicts a token is made (`stores_predict`).
+        stores_predict: whether that forward predicts a token too.
         stores_last: whether the last block does so too.
         edits: whether a token may be replaced as long as its block is worked on.
         scores_untempered: whether confidences are of the untempered distribution; else of the one drawn from.
         stops_anyway: whether an end token in a finished block ends the answer even with `stop_at_eos=False`.
     """
 
-    stores: ClassVar[bool] = False
+    stores: bool = False
+    stores_predict: ClassVar[bool] = False
     stores_last: ClassVar[bool] = True
     edits: ClassVar[bool] = False
     stops_anyway: ClassVar[bool] = False
@@ -71,6 +74,7 @@ class Rule(ABC):
 
     def __init__(self, config: DecodingConfig, device: torch.device) -> None:
         self.config, self.device = config, device
+        self.stores = self.stores and (self.stores_predict or config.router != "ec")
 
     def extent(self, num_prompt: int) -> Extent:
         """Of an answer to so many tokens. Blocks are counted from the prompt's first one; the last may pass the end."""
