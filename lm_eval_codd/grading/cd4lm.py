@@ -14,7 +14,7 @@ from lm_eval_codd.grading.python_code import sanitize
 
 _TOLERANCE: Final = 1e-6
 
-_GROUPED_DIGITS: Final = re.compile(r"(\d),(\d{3})")
+_DIGITS_OF_A_GROUP: Final = 3
 _LIKE_CODE: Final = re.compile(r"(def\s|import\s|from\s|class\s|#|@|\w+\s*=)")
 _FUNCTION: Final = re.compile(r"^[^\S\n]*def\s+([a-zA-Z_]\w*)", re.MULTILINE)
 _SPECIAL_TOKEN: Final = re.compile(r"<\|[^|]+\|>")
@@ -94,10 +94,7 @@ def normalised(text: str, *, all_percent_signs: bool) -> str:
         text: an answer or a target.
         all_percent_signs: drop every `%` and not only `\%`.
     """
-    text = text.strip()
-    while _GROUPED_DIGITS.search(text):
-        text = _GROUPED_DIGITS.sub(r"\1\2", text)
-    text = text.replace("\n", "").replace("\\!", "").replace("\\\\", "\\")
+    text = _ungrouped(text.strip()).replace("\n", "").replace("\\!", "").replace("\\\\", "\\")
     text = text.replace("tfrac", "frac").replace("dfrac", "frac")
     for dropped in ("\\left", "\\right", "^{\\circ}", "^\\circ", "\\$", "\\%"):
         text = text.replace(dropped, "")
@@ -112,6 +109,18 @@ def normalised(text: str, *, all_percent_signs: bool) -> str:
         text = sides[1].strip()
     text = _braced_fractions(_braced_roots(text).replace(" ", ""))
     return _slashed_fraction("\\frac{1}{2}" if text == "0.5" else text)
+
+
+def _ungrouped(text: str) -> str:
+    """A text without commas behind a digit and in front of three, other such commas not counted."""
+    kept, digits = [], 0
+    for number in range(len(text) - 1, -1, -1):
+        letter = text[number]
+        if letter == "," and digits >= _DIGITS_OF_A_GROUP and text[number - 1 : number].isdecimal():
+            continue
+        digits = digits + 1 if letter.isdecimal() else 0
+        kept.append(letter)
+    return "".join(reversed(kept))
 
 
 def _braced_roots(text: str) -> str:

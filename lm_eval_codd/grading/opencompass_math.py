@@ -30,17 +30,17 @@ _DROPPED: Final = (
     *("\\text{}^3", "\\text{\n}", "\\text{}", "\\mathrm{th}", "^\\circ", "^{\\circ}", "\\;", ",\\!", "{,}", '"'),
     *("\\dots", "\n", "\r", "\f"),
 )
-_UNWRAPPED: Final = (
-    *((re.compile(r"\\text\{\((.*?)\)\}"), r"\1"), (re.compile(r"\\text\{(.*?)\}"), r"\1")),
-    *((re.compile(r"\\textbf\{(.*?)\}"), r"\1"), (re.compile(r"\\overline\{(.*?)\}"), r"\1")),
-    (re.compile(r"\\boxed\{(.*)\}"), r"\1"),
-)
-# Of what stands behind or between these the last counts.
-_MARKED: Final = tuple(map(re.compile, (r"finalansweris(.*)", r"answer?is:?(.*)", r"oxed\{(.*?)\}", r"\$(.*?)\$")))
+# Pairs of what stands in front of a text that is kept and behind it, on one line: the first closing one counts.
+_WRAPPINGS: Final = (("\\text{(", ")}"), ("\\text{", "}"), ("\\textbf{", "}"), ("\\overline{", "}"))
+_BOX: Final = ("\\boxed{", "}")
+# Of what stands behind these the last counts, then of what stands in boxes, then between signs of dollars.
+_MARKED: Final = tuple(map(re.compile, (r"finalansweris(.*)", r"answer?is:?(.*)")))
+_BOXES: Final = ("oxed{", "}")
+_DOLLARS: Final = ("$", "$")
 
 # The same for an answer and a gold one that are compared.
-_UNIT: Final = re.compile(r"\\text{.*?}$")
-_MBOX: Final = re.compile(r"\\mbox{.*?}")
+_UNIT: Final = "\\text{"
+_MBOX: Final = ("\\mbox{", "}")
 _ZEROS: Final = ((re.compile(r"(?<=\d)\.0+(\D)"), r"\1"), (re.compile(r"(?<=\d)\.0+$"), ""))
 _ROOT: Final = re.compile(r"\\sqrt(\w+)")
 
@@ -111,11 +111,15 @@ def _final(text: str) -> str:
         text = text.replace(before, after)
     for expression in _DROPPED:
         text = text.replace(expression, "")
-    for pattern, kept in _UNWRAPPED:
-        text = pattern.sub(kept, text)
+    for opening, closing in _WRAPPINGS:
+        text = "".join(_pieces(text, opening, closing))
+    text = _without_box(text)
     for pattern in _MARKED:
-        found = pattern.findall(text)
-        text = found[-1] if found else text
+        found = pattern.search(text)
+        text = found.group(1) if found else text
+    for opening, closing in (_BOXES, _DOLLARS):
+        inside = _pieces(text, opening, closing)[1::2]
+        text = inside[-1] if inside else text
     text = text.strip()
     if "rac" in text and "\\frac" not in text:
         text = text.replace("rac", "\\frac")
@@ -130,13 +134,13 @@ def _stripped(text: str) -> str:
     text = text.strip().replace("\n", "").rstrip(".").replace("\\!", "").replace("\\ ", "")
     text = text.replace("\\\\", "\\").replace("\\\\", "\\").replace("tfrac", "frac").replace("dfrac", "frac")
     text = text.replace("\\left", "").replace("\\right", "")
-    text = _UNIT.sub("", text).strip() or text
+    text = _without_unit(text).strip() or text
     for dropped in ("^{\\circ}", "^\\circ", "\\$", "$", "\\text", "x\\in", "\\%", "%"):
         text = text.replace(dropped, "")
     text = text.replace(" .", " 0.").replace("{.", "{0.").replace("\\cdot", "").replace("infinity", "\\infty")
     text = text if "\\infty" in text else text.replace("inf", "\\infty")
     text = text.replace("+\\inity", "\\infty").replace("and", "").replace("\\mathbf", "")
-    text = _MBOX.sub("", text)
+    text = "".join(_pieces(text, *_MBOX)[::2])
     text = text.replace("j", "i") if "i" not in text else text
     for pattern, kept in _ZEROS:
         text = pattern.sub(kept, text)
@@ -144,6 +148,32 @@ def _stripped(text: str) -> str:
     sides = text.split("=")
     text = sides[1] if len(sides) == 2 and len(sides[0]) <= 2 else text
     return _slashed(_braced(_ROOT.sub(r"\\sqrt{\1}", text).replace(" ", "")))
+
+
+def _pieces(text: str, opening: str, closing: str) -> list[str]:
+    """A line cut at each opening and the first closing behind it: outside, inside, outside ... in linear time."""
+    pieces, start = [], 0
+    while (left := text.find(opening, start)) >= 0:
+        inside = left + len(opening)
+        if (right := text.find(closing, inside)) < 0:
+            break
+        pieces += [text[start:left], text[inside:right]]
+        start = right + len(closing)
+    return [*pieces, text[start:]]
+
+
+def _without_box(line: str) -> str:
+    """A line without its first box around what goes up to its last brace."""
+    opening, closing = _BOX
+    before, found, rest = line.partition(opening)
+    inside, closed, behind = rest.rpartition(closing)
+    return before + inside + behind if found and closed else line
+
+
+def _without_unit(line: str) -> str:
+    """A line up to its first text, where that ends the line."""
+    before, found, rest = line.partition(_UNIT)
+    return before if found and rest.endswith("}") else line
 
 
 def _braced(text: str) -> str:

@@ -41,6 +41,12 @@ _FORMS: Final = (
     *(r"(\s|^)X[\s。，,：:\.$]", r"1.\s?(.*?)$", r"1.\s?(X)[.。$]?$", r"(X):", r"(X)"),
 )
 
+_A_WORD: Final = r"(\S+)(?:。|$)"
+_WORD: Final = re.compile(r"\S+")
+_FULL_STOP: Final = "。"
+_A_BOX: Final = r".*?boxed{"
+_ANYTHING: Final = ".*?"
+
 
 def first_option(text: str, letters: str) -> str | None:
     """The letter that an answer chooses; None where there is none of them.
@@ -51,13 +57,50 @@ def first_option(text: str, letters: str) -> str | None:
     """
     text = text.strip()
     for form in _compiled(letters):
-        if found := form.search(text):
-            stated = found.group(1) or found.group(0)
-            if letter := next((one for one in letters if one in stated), None):
-                return letter
+        if (stated := _stated(form, text)) and (letter := next((one for one in letters if one in stated), None)):
+            return letter
+    return None
+
+
+def _stated(form: tuple[re.Pattern[str], ...], text: str) -> str | None:
+    """What the first place of a form states; None where it has none."""
+    first, *rest = form
+    if rest == [_WORD]:
+        return _word_behind(first, text)
+    found = first.search(text)
+    for part in rest:
+        found = found and part.search(text, found.end())
+    return None if found is None else found.group(1) or found.group(0)
+
+
+def _word_behind(opening: re.Pattern[str], text: str) -> str | None:
+    """The word behind the first opening that has one which ends a sentence or the text, up to its last full stop."""
+    word = stop = None
+    for opened in opening.finditer(text):
+        start = opened.end()
+        if word is None or start >= word.end():  # one word may hold many openings
+            word = _WORD.match(text, start)
+            stop = -1 if word is None else text.rfind(_FULL_STOP, start, word.end())
+        if word is None:
+            continue
+        if word.end() == len(text):
+            return text[start:]
+        if stop is not None and stop > start:
+            return text[start:stop]
     return None
 
 
 @functools.cache
-def _compiled(letters: str) -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(form.replace("X", f"[{letters}]"), re.DOTALL) for form in _FORMS)
+def _compiled(letters: str) -> tuple[tuple[re.Pattern[str], ...], ...]:
+    """Forms in parts, each of which stands anywhere behind the one before it; `_WORD` stands at once behind it."""
+    return tuple(
+        tuple(_WORD if part == _A_WORD else re.compile(part.replace("X", f"[{letters}]"), re.DOTALL) for part in parts)
+        for parts in map(_parts, _FORMS)
+    )
+
+
+def _parts(form: str) -> list[str]:
+    """A form as parts that are found one behind another, so that no text takes longer than its length demands."""
+    if form.endswith(_A_WORD):
+        return [form.removesuffix(_A_WORD), _A_WORD]
+    return form.split(_ANYTHING) if _A_BOX in form else [form]
