@@ -106,12 +106,13 @@ def _usage() -> str:
     rows = "\n".join(f"  {line}" for line in aligned([(name, command.help) for name, command in COMMANDS.items()]))
     return f"""usage: {PROG} COMMAND ...
 
-Evaluate diffusion language models (LLaDA, Dream, CoDD) in the stock lm-evaluation-harness.
+Evaluate diffusion language models (LLaDA, Dream, CoDD) in the stock
+lm-evaluation-harness.
 
 commands:
 {rows}
 
-`{PROG} COMMAND --help` says more; `python -m lm_eval_codd` is the same command.
+`{PROG} COMMAND --help` says more; `python -m lm_eval_codd` is the same.
 With LMEVAL_LOG_LEVEL=DEBUG an error shows where it comes from."""
 
 

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "disk": set(),
     "device_load": set(),
     "outputs": {"disk"},
-    "command_line": {"names"},
+    "command_line": {"names", "settings"},
     "program": {"catalogue"},
     "names": set(),
     "catalogue": set(),
@@ -107,6 +107,7 @@ MAY_IMPORT = {
     "launch": {
         *(
             "runs",
+            "command_line",
             "reporting",
             "atlas",
             "task_files",

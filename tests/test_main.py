@@ -11,6 +11,7 @@ import pytest
 
 from lm_eval_codd import __main__ as command_line
 from lm_eval_codd import harness, host_errors
+from lm_eval_codd.command_line import filled
 from lm_eval_codd.registration import register, tasks_dir
 
 
@@ -52,6 +53,25 @@ class TestCommands:
         command(lambda argv: len(argv))
         assert command_line.main(["tasks"]) == 0
         assert command_line.main(["tasks", "one"]) == 1
+
+
+class TestHelp:
+    @pytest.mark.parametrize(
+        "arguments", [[], *([name] for name in command_line.COMMANDS if name != "run"), ["crb", "make"]]
+    )
+    def test_fits_a_terminal_of_80_columns(self, arguments, monkeypatch, capsys):
+        monkeypatch.setenv("COLUMNS", "80")
+        try:
+            assert command_line.main([*arguments, "--help"]) == 0
+        except SystemExit as end:
+            assert end.code == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) > 3
+        assert [line for line in lines if len(line) > 80] == []
+
+    def test_fills_paragraphs_and_breaks_commands_before_flags(self):
+        text = "One\ntwo three.\n\n  do --this 'a --b c' --that\n  do\n\nEnd."
+        assert filled(text, 14) == "One two three.\n\n  do \\\n      --this 'a --b c' \\\n      --that\n  do\n\nEnd."
 
 
 class TestErrors:
@@ -274,6 +294,22 @@ class TestMistakes:
         assert captured.err.startswith(f"lm-eval-codd {name}: ")
         assert captured.err.count("\n") == 1
         assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["report", ".", "--margin", "x"], "report: `--margin x` must be a number"),
+            (["gap", "--limit", "1.5"], "gap: `--limit 1.5` must be a whole number"),
+            (
+                ["report", ".", "--format", "latx"],
+                "report: `--format latx` is not known; use one of markdown, csv, latex, html (did you mean latex?)",
+            ),
+            (["crb", "list"], "crb: `list` is not known; use one of make"),
+        ],
+    )
+    def test_a_value_of_another_kind_is_named_with_what_is_allowed(self, arguments, said, capsys):
+        assert command_line.main(arguments) == 2
+        assert capsys.readouterr().err == f"lm-eval-codd {said}\n"
 
     def test_an_unknown_flag_is_named_with_the_nearest(self, capsys):
         command_line.main(["report", ".", "--formt", "csv"])

@@ -87,11 +87,9 @@ def _chosen(name: str, given: str | None, choices: Sequence[_T]) -> tuple[_T, ..
 
 
 def _parser() -> Parser:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="lm-eval-codd crb", description=_ABOUT, formatter_class=formatter)
+    parser = Parser(prog="lm-eval-codd crb", description=_ABOUT)
     commands = parser.add_subparsers(metavar="make", required=True, dest="command")
     make = commands.add_parser("make", help="make a file of corrupted programs", description=_ABOUT)
-    make.formatter_class = formatter
     make.add_argument("--tokenizer", required=True, help="folder or hub id of a checkpoint or tokenizer")
     make.add_argument("--output", required=True, type=Path, metavar="FILE", help="JSON lines, overwritten")
     make.add_argument("--datasets", metavar="A,B", help=f"of {', '.join(DATASETS)} (default: all)")

@@ -30,7 +30,6 @@ def main(argv: list[str] | None = None) -> int:
         "after the other, all at once, and all at once with a circuit.",
         epilog=_EPILOG,
     )
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", required=True, help="folder or hub id of the checkpoint")
     parser.add_argument("--family", help="of the checkpoint, where its files do not say it")
     parser.add_argument("--data", required=True, help="a .jsonl file with a question and an answer on each line")

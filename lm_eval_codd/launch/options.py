@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from lm_eval_codd.command_line import filled
 from lm_eval_codd.launch.demos import DEMOS
 from lm_eval_codd.launch.slurm.start import FLAGS as SLURM_FLAGS
-from lm_eval_codd.runs.flags import Flag, format_help
+from lm_eval_codd.runs.flags import Flag, format_help, help_width
 from lm_eval_codd.runs.paper import SELECT
 from lm_eval_codd.runs.run_flags import GROUPS
 from lm_eval_codd.runs.sweep import FIXED
@@ -72,16 +73,20 @@ _USAGE: Final = """\
 Evaluate diffusion language models, several runs at a time.
 
   ./eval.sh --demo
-  ./eval.sh --gpus 0,1 --run '--model_alias llada --task gsm8k --num_steps 128' \\
-                       --run '--model_alias dream --task math500 --alg entropy --num_steps 256'
-  ./eval.sh --gpus 0,1 --sweep 'model_alias=llada task=math500,gsm8k alg=low_confidence,margin num_steps=256,128,64
-                                pc_ckpt=none,il18/llada-math-pc pc_ckpt@gsm8k=none,il18/llada-gsm-pc pc_frac=0.3,0.5'
-  ./eval.sh --gpus 0,1 --run '--model_alias duo --dit_ckpt s-sahoo/duo --tokenizer gpt2 --task dlm_ppl_wikitext2'
+  ./eval.sh --gpus 0,1 \\
+      --run '--model_alias llada --task gsm8k --num_steps 128' \\
+      --run '--model_alias dream --task math500 --alg entropy --num_steps 256'
+  ./eval.sh --gpus 0,1 --sweep 'model_alias=llada task=math500,gsm8k
+      alg=low_confidence,margin num_steps=256,128,64 pc_frac=0.3,0.5
+      pc_ckpt=none,il18/llada-math-pc pc_ckpt@gsm8k=none,il18/llada-gsm-pc'
+  ./eval.sh --gpus 0,1 --run '--model_alias duo --dit_ckpt s-sahoo/duo
+      --tokenizer gpt2 --task dlm_ppl_wikitext2'
   ./eval.sh --gpus 0,1 --paper table1 --dry-run
   ./eval.sh --paper list
   ./eval.sh --gpus 0,1 --paper 'llada:llada-base.gsm8k.*' --dry-run
-  ./eval.sh --slurm 'partition=gpu gpus_per_node=1 time=04:00:00' --array_parallelism 20 --paper table1 --wait
-  ./eval.sh --gpus cpu,cpu --limit 8 --run '--model_alias llada --llada_ckpt "/models/my llada" --task mbpp'
+  ./eval.sh --slurm 'partition=gpu gpus_per_node=1 time=04:00:00' --paper table1
+  ./eval.sh --gpus cpu,cpu --limit 8 \\
+      --run '--model_alias llada --llada_ckpt "/models/my llada" --task mbpp'
 
 A sweep is the product of its lists; key@task=... is the list of one task, in place of the others'. Runs that are
 provably the same are done once. All runs are checked before the first one starts. The longest start first. Each writes
@@ -90,10 +95,12 @@ journal of its answers. The same command, given again, skips what is finished an
 0, 1 when a run failed, 2 when nothing was started, 130 when interrupted, 143 when preempted (SIGTERM).
 
 Other commands, each with --help:
-  ./eval.sh report | check | inspect | train-circuit | convert-circuit | trace | tasks | run
+  ./eval.sh run | report | check | inspect | gap | train | train-circuit
+            convert-circuit | dit | crb | trace | tasks
 """
 
 
 def help_text() -> str:
-    """What `--help` prints."""
-    return f"{_USAGE}\n{format_help({'command': FLAGS, 'more than one machine': SLURM_FLAGS, **GROUPS})}"
+    """What `--help` prints, as wide as the terminal."""
+    flags = format_help({"command": FLAGS, "more than one machine": SLURM_FLAGS, **GROUPS})
+    return f"{filled(_USAGE, help_width())}\n\n{flags}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -210,9 +209,7 @@ def _stream(to_errors: bool) -> Any:
 
 
 def _parser(name: str, description: str) -> Parser:
-    parser = Parser(
-        prog=f"lm-eval-codd {name}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=f"lm-eval-codd {name}", description=description)
     parser.add_argument("results", type=Path, help="folder that runs were written to")
     return parser
 

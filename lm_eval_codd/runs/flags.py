@@ -6,6 +6,7 @@ argparse takes for flags of the command.
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from lm_eval_codd.names import EXPLAINED, unknown_name
 _TRUE: Final = ("true", "1", "yes")
 _FALSE: Final = ("false", "0", "no")
 _HELP_COLUMN: Final = 32
-_HELP_WIDTH: Final = 110
+_WIDEST_HELP: Final = 110
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,17 @@ def convert(name: str, text: str, kind: str) -> Any:
         raise ValueError(f"`--{name} {text}` must be {noun}{' or none' if optional else ''}") from None
 
 
+def help_width() -> int:
+    """Of lines of help: the terminal's, within bounds."""
+    return max(60, min(shutil.get_terminal_size().columns, _WIDEST_HELP))
+
+
 def format_help(groups: Mapping[str, Sequence[Flag]]) -> str:
-    """The flags as aligned text, a section each group."""
+    """The flags as aligned text, a section each group, as wide as the terminal."""
+    width = help_width()
     lines: list[str] = []
     for title, flags in groups.items():
-        lines.append(f"{title}:")
+        lines += textwrap.wrap(f"{title}:", width, break_on_hyphens=False)
         for flag in flags:
             head = f"  --{flag.name}"
             wanted = flag.kind.partition(" ")[0]
@@ -109,10 +116,10 @@ def format_help(groups: Mapping[str, Sequence[Flag]]) -> str:
             elif wanted != "bool":
                 head += " " + {"str": "TEXT", "int": "N", "float": "X"}[wanted]
             text = flag.help + (f" (default: {flag.default})" if flag.default else "")
-            body = textwrap.wrap(text, _HELP_WIDTH - _HELP_COLUMN) or [""]
+            body = textwrap.wrap(text, width - _HELP_COLUMN, break_on_hyphens=False) or [""]
             if len(head) < _HELP_COLUMN:
                 head = head.ljust(_HELP_COLUMN) + body.pop(0)
-            lines.append(head)
+            lines += textwrap.wrap(head, width, subsequent_indent="      ") if len(head) > width else [head]
             lines.extend(" " * _HELP_COLUMN + line for line in body)
         lines.append("")
     return "\n".join(lines)

@@ -21,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Decode one prompt and show every step: the canvas, the confidences, what was committed and, with "
         "a codd_ model, what the circuit changed, beside a decode by the backbone alone.",
     )
-    parser.add_argument("--model", required=True, choices=MODELS, help="as for lm_eval")
+    parser.add_argument(
+        "--model", required=True, choices=MODELS, metavar="NAME", help=f"as for lm_eval: {', '.join(MODELS)}"
+    )
     parser.add_argument("--model_args", required=True, help="as for lm_eval: pretrained=...,pc=...,num_steps=...")
     parser.add_argument("--prompt", required=True, help="the question; the checkpoint's chat template is put around it")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page instead; its folder may be missing")

@@ -50,7 +50,7 @@ class TestReport:
         [
             (["nowhere"], "`nowhere` is not a folder"),
             ([], "the following arguments are required: results"),
-            ([".", "--table", "7"], "argument --table: invalid choice: 7"),
+            ([".", "--table", "7"], "`--table 7` is not known; use one of 1, 2, 3, 4, 5, 6"),
             ([".", "--tabel", "1"], "unknown flag `--tabel`; did you mean `--table` or "),
         ],
     )
