@@ -67,9 +67,9 @@ class Parser(argparse.ArgumentParser):
         try:
             return super()._get_value(action, arg_string)
         except argparse.ArgumentError:
-            noun = {int: "a whole number", float: "a number"}.get(action.type)  # type: ignore[arg-type]
-            if noun is None:
+            if action.type not in (int, float):
                 raise
+            noun = "a whole number" if action.type is int else "a number"
             raise ValueError(f"`{_shown(action)} {arg_string}` must be {noun}") from None
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

@@ -6,8 +6,9 @@ import argparse
 import dataclasses
 import json
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.columns import aligned
 from lm_eval_codd.command_line import Parser
@@ -17,7 +18,8 @@ from lm_eval_codd.settings import LikelihoodConfig, RouterOptions, facts_of
 if TYPE_CHECKING:
     from lm_eval_codd.gap.measure import Gap
 
-_EPILOG = """\
+_PICTURES: Final = (".png", ".svg")
+_EPILOG: Final = """\
 example:
   lm-eval-codd gap --model demo --circuit demo --data answers.jsonl --limit 50 --plot gap.png --suggest"""
 
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="only the first N rows")
     parser.add_argument("--question_column", default="question")
     parser.add_argument("--answer_column", default="answer")
-    parser.add_argument("--pc_temperature", type=float, default=1.0, help="of the evidence (default 1)")
+    parser.add_argument("--pc_temperature", type=float, help="of the circuit's evidence (default 1)")
     for field in dataclasses.fields(RouterOptions):
         kind = {"int": int, "float": float}.get(str(field.type).partition(" ")[0], str)
         help = facts_of(field).help
@@ -52,11 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--suggest", action="store_true", help="say a pc_frac: up to where the circuit helps")
     given = parser.parse_args(argv)
     ratios = _ratios(given.ratios)
-    for name in ("json", "plot"):
-        if getattr(given, name):
-            check_file(f"--{name}", Path(getattr(given, name)))
-    if given.suggest and not given.circuit:
-        raise ValueError("`--suggest` is for a circuit; give --circuit, or leave it out")
+    _check(given)
+    given.pc_temperature = 1.0 if given.pc_temperature is None else given.pc_temperature
     router = _router(given)
 
     from lm_eval_codd.backbones import check_routing, load_backbone, load_tokenizer
@@ -91,6 +90,22 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _check(given: argparse.Namespace) -> None:
+    """Raise `ValueError`, one line, for what is impossible, before anything is loaded or measured."""
+    for name in ("json", "plot"):
+        if getattr(given, name):
+            check_file(f"--{name}", Path(getattr(given, name)))
+    if given.plot and Path(given.plot).suffix not in _PICTURES:
+        raise ValueError(f"`--plot {given.plot}` must end in {' or '.join(_PICTURES)}")
+    if given.plot and find_spec("matplotlib") is None:
+        raise ValueError("plots need matplotlib; pip install matplotlib")
+    if given.limit is not None and given.limit < 1:
+        raise ValueError(f"`--limit {given.limit}` must be at least 1")
+    for name in ("suggest", "pc_temperature"):
+        if getattr(given, name) not in (None, False) and not given.circuit:
+            raise ValueError(f"`--{name}` is for a circuit; give --circuit, or leave it out")
+
+
 def table(gap: Gap) -> list[str]:
     """A line for each ratio."""
     kinds = {**gap.means, **({"gain of the circuit": gap.gain} if gap.gain else {})}
@@ -113,11 +128,9 @@ def suggestion(gap: Gap) -> str:
 
 
 def draw(gap: Gap, path: Path) -> None:
-    """The plot of Figures 1 and 2 of the paper. Raises `ValueError` where matplotlib is not installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError("plots need matplotlib; pip install matplotlib") from None
+    """The plot of Figures 1 and 2 of the paper."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(4.8, 3.6), layout="constrained")
     axes = figure.subplots()
     for kind, means in gap.means.items():

@@ -117,6 +117,10 @@ class TestCommand:
         [
             (["--ratios", "0,2"], "`--ratios 0,2` must be shares above 0 and at most 1"),
             (["--suggest"], "`--suggest` is for a circuit"),
+            (["--pc_temperature", "0.5"], "`--pc_temperature` is for a circuit"),
+            (["--limit", "-1"], "`--limit -1` must be at least 1"),
+            (["--limit", "0"], "`--limit 0` must be at least 1"),
+            (["--plot", "gap.gif"], "`--plot gap.gif` must end in .png or .svg"),
             (["--ec_k", "2"], "`ec_k=2` is read by router=ec, not by `router=tc`"),
             (["--router", "ex"], "`router=ex` is not known; use one of tc, ec"),
         ],
