@@ -1,6 +1,7 @@
 """Shared fixtures: where the goldens are, and the larger data beside the project when there is one."""
 
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -137,3 +138,11 @@ def score():
         return {key: value for key, value in values.items() if "," in key and "_stderr" not in key}
 
     return run
+
+
+@pytest.fixture
+def harness_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """caplog that also sees lm-eval's loggers, which do not propagate once its command line has set them up."""
+    monkeypatch.setattr(logging.getLogger("lm_eval"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="lm_eval")
+    return caplog

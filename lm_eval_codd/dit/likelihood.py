@@ -6,6 +6,7 @@ other rows nor the batch change it.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import Counter, defaultdict
@@ -21,10 +22,12 @@ from lm_eval_codd.dit.processes.d3pm import D3PM, on_grid
 from lm_eval_codd.dit.samplers.greedy import likeliest
 from lm_eval_codd.dit.schedules import LEAST_TIME, sigma
 from lm_eval_codd.noise import Stream, row_keys, uniforms
-from lm_eval_codd.settings import unknown_value
+from lm_eval_codd.settings import targets_with_mask, unknown_value
 
 if TYPE_CHECKING:
     from lm_eval_codd.dit.model import DiT
+
+_logger = logging.getLogger("lm_eval.codd")
 
 MODES: Final = ("suffix", "joint")
 _TOKENS_OF_A_PASS: Final = 4096
@@ -98,6 +101,9 @@ def log_likelihood_bounds(
     """
     finished = stream(dit, pairs, mode, num_samples, seed, batch_size, is_greedy=is_greedy, noise_of=noise_of)
     by_index = {one.index: one.bound for one in finished}
+    scored = ((*context, *target) if (mode or usual_mode(dit.algo)) == "joint" else target for context, target in pairs)
+    if dit.mask_id is not None and (number := sum(dit.mask_id in one for one in scored)):
+        _logger.warning("%s", targets_with_mask(number, dit.mask_id))
     return [by_index[index] for index in range(len(pairs))]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
-from lm_eval_codd.likelihood import stream
+from lm_eval_codd.likelihood import stream, warn_of_masks
 from lm_eval_codd.likelihood.asking import Ask, Estimate
 from lm_eval_codd.likelihood.draws import of_positions
 from lm_eval_codd.settings import LikelihoodConfig, RouterOptions
@@ -94,6 +94,7 @@ def measure(
         batch_size: canvases in a pass.
         on_pass: as of `likelihood.stream`.
     """
+    warn_of_masks(backbone, (answer for _, answer in pairs))
     of_experts = {} if router is None else vars(router)
     config = LikelihoodConfig(seed=seed, pc_frac=1.1, pc_temperature=pc_temperature, **of_experts)
     kinds: dict[str, tuple[Callable[..., Estimator], HMM | None]] = {

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lm_eval_codd.backbones.protocols import check_backbone
-from lm_eval_codd.settings import LikelihoodConfig
+from lm_eval_codd.settings import LikelihoodConfig, targets_with_mask
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.protocols import Backbone
+
+_logger = logging.getLogger("lm_eval.codd")
 
 Pair = tuple[Sequence[int], Sequence[int]]
 
@@ -53,3 +56,9 @@ def check_pairs(backbone: Backbone, pairs: Sequence[Pair], pad_to: int | None = 
             raise ValueError(
                 f"`pairs[{index}]` holds a token id outside the vocabulary of {backbone.vocab_size} tokens"
             )
+
+
+def warn_of_masks(backbone: Backbone, targets: Iterable[Sequence[int]]) -> None:
+    """Say in the log how many targets hold the mask token; `models` says it by task."""
+    if number := sum(backbone.mask_id in target for target in targets):
+        _logger.warning("%s", targets_with_mask(number, backbone.mask_id))

@@ -20,7 +20,7 @@ from lm_eval_codd.likelihood.greedy import is_greedy
 from lm_eval_codd.likelihood.mc import mc
 from lm_eval_codd.likelihood.mc_bernoulli import mc_bernoulli
 from lm_eval_codd.likelihood.one_forward import one_forward
-from lm_eval_codd.likelihood.requirements import Pair, check_call, check_pairs
+from lm_eval_codd.likelihood.requirements import Pair, check_call, check_pairs, warn_of_masks
 from lm_eval_codd.likelihood.results import Finished, Likelihood
 from lm_eval_codd.likelihood.scoring import Alone, Canvas, Question, Scoring
 from lm_eval_codd.noise import row_keys
@@ -72,6 +72,7 @@ def log_likelihood(
     finished = stream(backbone, pairs, config, circuit, batch_size=batch_size)
     by_index = {one.index: one.likelihood for one in finished}
     empty = any(not len(prompt) for prompt, _ in pairs)
+    warn_of_masks(backbone, (target for _, target in pairs))
     warn_of_all_masks(config, has_empty_prompt=empty, cfg_scale=config.cfg_scale)
     return [by_index[index] for index in range(len(pairs))]
 

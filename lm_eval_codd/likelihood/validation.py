@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy
 
+from lm_eval_codd.likelihood.requirements import warn_of_masks
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -36,6 +38,7 @@ def validation_loss(backbone: Backbone, tokens: Tensor, seed: int = 1234) -> Val
         tokens: [B, L] int64.
         seed: of the masks: each text's share is uniform, and a text that would have none gets one mask.
     """
+    warn_of_masks(backbone, tokens)  # type: ignore[arg-type]  # a row is a sequence of ids
     generator = torch.Generator().manual_seed(seed)
     num_rows, length = tokens.shape
     share = torch.rand(num_rows, generator=generator)

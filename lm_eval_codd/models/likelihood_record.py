@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lm_eval_codd.settings import targets_with_mask
+
 if TYPE_CHECKING:
     from lm_eval_codd.likelihood import Likelihood
     from lm_eval_codd.models.journal import Kept
@@ -111,11 +113,7 @@ class LikelihoodTotals:
         """
         if self.with_mask:
             tasks = ", ".join(f"{task} ({number})" for task, number in self.with_mask.items())
-            yield (
-                f"{sum(self.with_mask.values())} targets hold the mask token (id {mask_id}), which is noise to this "
-                f"model and never text, so their log-likelihoods mean nothing: {tasks}; take it out of these texts, or "
-                "give mask_id= where it is another"
-            )
+            yield targets_with_mask(sum(self.with_mask.values()), mask_id, f": {tasks}")
         if self.truncated_contexts:
             yield f"{self.truncated_contexts} contexts lost their left end, so that context and target fit the model"
         if self.nonfinite:

@@ -33,6 +33,7 @@ from lm_eval_codd.settings.likelihood import (
     READ_BY_LIKELIHOODS,
     SHARED_WITH_DECODING,
     LikelihoodConfig,
+    targets_with_mask,
 )
 from lm_eval_codd.settings.refusals import refuse_attention
 from lm_eval_codd.settings.routing import (
@@ -88,6 +89,7 @@ __all__ = [
     "routing_of",
     "rule_of",
     "steps_follow_confidence",
+    "targets_with_mask",
     "unknown_value",
     "usual_decoder",
 ]

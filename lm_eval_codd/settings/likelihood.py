@@ -30,6 +30,14 @@ LONGEST_EXACT: Final = 14
 _DECODING: Final = {field.name for field in dataclasses.fields(DecodingConfig)}
 
 
+def targets_with_mask(number: int, mask_id: int | None, whose: str = "") -> str:
+    """What is to be known of log-likelihoods of targets that hold the mask token."""
+    return (
+        f"{number} targets hold the mask token (id {mask_id}), which is noise to this model and never text, so their "
+        f"log-likelihoods mean nothing{whose}; take it out of these texts, or give mask_id= where it is another"
+    )
+
+
 @explains_unknown_names("setting")
 @dataclass(frozen=True, kw_only=True)
 class LikelihoodConfig:

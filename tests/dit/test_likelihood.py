@@ -55,6 +55,20 @@ def test_the_mean_of_the_draws_is_the_integral(algo, mode, times):
     assert bound.stderr < 0.1 * abs(value)
 
 
+@pytest.mark.parametrize(("mode", "number"), [("suffix", 1), ("joint", 2)])
+def test_masks_among_what_is_scored_are_counted_and_said_once(harness_log, mode, number):
+    model = random_dit("mdlm", vocab_size=SIZE, length=LENGTH + 1)
+    pairs = [([1], [model.mask_id, 0]), ([model.mask_id], ROW), ([1], ROW)]
+    log_likelihood_bounds(model, pairs, mode, num_samples=2)
+    (line,) = harness_log.messages
+    assert line.startswith(f"{number} targets hold the mask token (id {model.mask_id})")
+
+
+def test_to_duo_that_id_is_a_token_like_any_other(harness_log):
+    log_likelihood_bounds(random_dit("duo", vocab_size=SIZE, length=LENGTH + 1), [([1], [SIZE - 1, 0])], num_samples=2)
+    assert not harness_log.messages
+
+
 def test_mdlms_bound_is_the_mean_over_all_orders_of_unmasking():
     """Without the noise level as an input, continuous time only says in which order tokens come."""
     model, row = random_dit("mdlm", vocab_size=SIZE, length=3), [2, 0, 1]

@@ -43,6 +43,12 @@ class TestMeasure:
             difference = gap.means[COUPLED][row].value - gap.means[ONE_STEP][row].value
             assert gain.value == pytest.approx(difference, abs=1e-9) and math.isfinite(gain.low)
 
+    def test_answers_that_hold_the_mask_are_said_once(self, harness_log):
+        model = Tiny()
+        measure(model, [([1], [2, model.mask_id]), ([1], [2, 3])], (0.5, 1.0))
+        (line,) = harness_log.messages
+        assert line.startswith(f"1 targets hold the mask token (id {model.mask_id})")
+
     def test_a_token_at_least_is_masked(self):
         assert [num_masked(4, ratio) for ratio in (0.01, 0.5, 1.0)] == [1, 2, 4]
 

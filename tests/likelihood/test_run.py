@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import lm_eval_codd as codd
-from lm_eval_codd.likelihood import stream
+from lm_eval_codd.likelihood import stream, validation_loss
 from tests.likelihood.conftest import pairs_of
 
 SETTINGS = [
@@ -52,6 +52,24 @@ class TestATargetIsAlone:
 
     def test_no_pairs_have_no_likelihoods(self, tiny):
         assert codd.log_likelihood(tiny, [], codd.LikelihoodConfig()) == []
+
+
+class TestMasksInTargets:
+    def test_are_counted_and_said_once(self, tiny, harness_log):
+        mask = tiny.mask_id
+        pairs = [([1], [2, mask]), ([mask], [2]), ([1], [2, 3]), ([1], (mask,))]
+        codd.log_likelihood(tiny, pairs, codd.LikelihoodConfig(num_samples=4))
+        (line,) = harness_log.messages
+        assert line.startswith(f"2 targets hold the mask token (id {mask}), which is noise to this model")
+
+    def test_so_are_texts_of_a_validation_loss(self, tiny, harness_log):
+        validation_loss(tiny, torch.tensor([[1, 2], [tiny.mask_id, 2]]))
+        (line,) = harness_log.messages
+        assert line.startswith(f"1 targets hold the mask token (id {tiny.mask_id})")
+
+    def test_nothing_is_said_where_there_are_none(self, tiny, harness_log):
+        codd.log_likelihood(tiny, [([tiny.mask_id], [2])], codd.LikelihoodConfig(num_samples=4))
+        assert not harness_log.messages
 
 
 def _draws(settings):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -175,14 +174,6 @@ def run_stock(stock_manager: TaskManager) -> Callable[..., dict]:
         return simple_evaluate(model, tasks=list(tasks), task_manager=stock_manager, bootstrap_iters=0, **arguments)
 
     return run
-
-
-@pytest.fixture
-def harness_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    """caplog that also sees lm-eval's loggers, which do not propagate once its command line has set them up."""
-    monkeypatch.setattr(logging.getLogger("lm_eval"), "propagate", True)
-    caplog.set_level(logging.INFO, logger="lm_eval")
-    return caplog
 
 
 @pytest.fixture
