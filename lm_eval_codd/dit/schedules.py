@@ -10,8 +10,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from lm_eval_codd.settings.psi import LAST_TIME
+
 # The least time at which anything is sampled or scored.
-LAST_TIME: Final = 1e-5
 LEAST_TIME: Final = 1e-3
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from lm_eval_codd.decoding import Generation
 from lm_eval_codd.dit import sample_dit
 from lm_eval_codd.dit.likelihood import stream
+from lm_eval_codd.dit.samplers.psi_profile import of_profile
 from lm_eval_codd.likelihood import Likelihood
 from lm_eval_codd.models.batching import within_memory
 from lm_eval_codd.models.dit_setup import sampled_by, scored_by
@@ -84,6 +85,9 @@ class DiTSampling:
         self, config: DiTSettings, requests: Sequence[Request], length: int, progress: Progress
     ) -> Iterator[Kept[Generation]]:
         began = time.monotonic()
+        psi = None
+        if config.predictor == "psi":
+            psi = of_profile(self._dit.schedule, config.num_steps, config.profile())
         samples = sample_dit(
             self._dit,
             len(requests),
@@ -94,6 +98,7 @@ class DiTSampling:
             p_nucleus=config.p_nucleus,
             use_float64=config.use_float64,
             seed=config.seed,
+            psi=psi,
             circuit=self._circuit,
             pc_frac=config.pc_frac,
             reverse_frac=config.reverse_frac,

@@ -17,6 +17,8 @@ _OF_DIT: Final = {field.name: field for field in dataclasses.fields(DiTSettings)
 _OF_COUPLING: Final = {field.name: field for field in dataclasses.fields(CouplingSettings)}
 # Settings of the DiT family's samplers: the rule and the column.
 SAMPLER_AXES: Final = tuple(name for name, field in _OF_DIT.items() if facts_of(field).is_axis)
+# Those of the rule beside the predictor and the precision.
+_RULE_OF_DIT: Final = ("noise_removal", "p_nucleus", "psi_modes", "psi_shares", "psi_times")
 # What samples are, where the others have a paradigm; and answers, of DiffusionGemma.
 ROW: Final = "row"
 CANVASES: Final = "canvases"
@@ -70,7 +72,7 @@ def usual_sampler(algo: str) -> dict[str, Any]:
 
 def _of_samples(algo: str, settings: DiTSettings, max_length: object) -> dict[str, Any]:
     axes, usual = {name: getattr(settings, name) for name in SAMPLER_AXES}, usual_sampler(algo)
-    others = [f"{name}={axes[name]}" for name in ("noise_removal", "p_nucleus") if axes[name] != usual[name]]
+    others = [f"{name}={axes[name]}" for name in _RULE_OF_DIT if axes[name] != usual[name]]
     words = ["left to right"] if algo == "ar" else [str(settings.predictor), *others]
     words += [] if settings.use_float64 else [settings.precision]
     # A whole row has the length that results give for the model.

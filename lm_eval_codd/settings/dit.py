@@ -11,16 +11,18 @@ from lm_eval_codd.names import explains_unknown_names
 from lm_eval_codd.settings.decoding_fields import DecodingFields
 from lm_eval_codd.settings.fields import AT_LEAST_1, Range, checked, either, setting, shared_with
 from lm_eval_codd.settings.likelihood import LOWER_BOUND
+from lm_eval_codd.settings.psi import MODES as PSI_MODES
+from lm_eval_codd.settings.psi import Profile, read_words
 
 # Of each algorithm, the usual one first.
 PREDICTORS_OF: Final[Mapping[str, tuple[str, ...]]] = {
-    "duo": ("ancestral",),
-    "mdlm": ("ancestral", "analytic"),
+    "duo": ("ancestral", "psi"),
+    "mdlm": ("ancestral", "analytic", "psi"),
     "sedd": ("analytic", "ancestral"),
     "d3pm": ("ancestral",),
     "ar": (),
 }
-PREDICTORS: Final = ("ancestral", "analytic")
+PREDICTORS: Final = ("ancestral", "analytic", "psi")
 # By `model_type` of published checkpoints, what they are where nothing else says it.
 ALGO_OF_TYPE: Final[Mapping[str, str]] = {"DUO": "duo", "mdlm": "mdlm"}
 NOISE_REMOVALS: Final = ("ancestral", "greedy", "none")
@@ -39,7 +41,7 @@ class DiTSettings:
     Args:
         num_steps: of the grid of times; ar goes token by token.
         gen_length: tokens after the prompt; None fills the row up to the model's length.
-        predictor: `ancestral`, or `analytic` (sedd, mdlm); None: the algorithm's usual one.
+        predictor: `ancestral`, `analytic` (sedd, mdlm), or `psi` (duo, mdlm); None: the algorithm's usual one.
         noise_removal: what comes after the grid: `ancestral` (of analytic its denoising step), `greedy` (the likeliest
             clean token), or `none`.
         p_nucleus: top-p on the predicted clean token; 1 keeps all.
@@ -50,6 +52,11 @@ class DiTSettings:
         append_eos: an end token follows every target and text that is scored.
         is_greedy: whether to find out if the target is the likeliest.
         pc_frac, reverse_frac: of a circuit, as in decoding.
+        psi_modes: of `predictor=psi`, which needs it: how much of a step is the posterior, as for `dit.psi_profile`:
+            one mode (`max-capped-0.05`), or three, of high, middle and low noise
+            (`pure-posterior/constant-0.5/pure-pc`).
+        psi_shares: of the times, what is high and what is middle (`0.2/0.6`).
+        psi_times: `linear`, or `linear-constant-linear-c`.
 
     Raises:
         ValueError: one line with the argument, its value, what is allowed and what to do.
@@ -58,7 +65,7 @@ class DiTSettings:
     num_steps: int = setting(1024, "steps of the grid of times", range=AT_LEAST_1, is_axis=True)
     gen_length: int | None = setting(None, "tokens to sample after the prompt", range=AT_LEAST_1)
     predictor: str | None = setting(
-        None, "how a step goes to the next time: ancestral or analytic", choices=PREDICTORS, is_axis=True
+        None, "how a step goes to the next time: ancestral, analytic or psi", choices=PREDICTORS, is_axis=True
     )
     noise_removal: str = setting("ancestral", "what comes after the grid", choices=NOISE_REMOVALS, is_axis=True)
     p_nucleus: float = setting(
@@ -75,6 +82,11 @@ class DiTSettings:
     is_greedy: bool = setting(False, "bounds: whether the target is the likeliest")
     pc_frac: float = shared_with(DecodingFields, "pc_frac")
     reverse_frac: bool = shared_with(DecodingFields, "reverse_frac")
+    psi_modes: str | None = setting(
+        None, "predictor=psi: share of the posterior, such as max-capped-0.05; or three, with / between", is_axis=True
+    )
+    psi_shares: str = setting("0/0", "predictor=psi: shares of high and middle noise, such as 0.2/0.6", is_axis=True)
+    psi_times: str = setting("linear", "predictor=psi: times, linear or linear-constant-linear-c", is_axis=True)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -85,6 +97,21 @@ class DiTSettings:
                     raise ValueError(
                         f"`{name}={getattr(self, name)}` does not go with predictor=analytic; use predictor=ancestral"
                     )
+        self._check_psi()
+
+    def _check_psi(self) -> None:
+        if self.predictor != "psi":
+            self._refuse(
+                ("psi_modes", "psi_shares", "psi_times"), "is read by predictor=psi; add that, or leave it out"
+            )
+        elif self.psi_modes is None:
+            raise ValueError(
+                f"`predictor=psi` needs `psi_modes`; give one, or three with / between: {', '.join(PSI_MODES)}"
+            )
+        elif self.p_nucleus != 1:
+            raise ValueError(f"`p_nucleus={self.p_nucleus:g}` does not go with predictor=psi; use predictor=ancestral")
+        else:
+            self.profile()
 
     @classmethod
     def for_algo(cls, algo: str, *, coupled: bool, **given: Any) -> DiTSettings:
@@ -108,7 +135,11 @@ class DiTSettings:
             )
         if not coupled:
             settings._refuse(("pc_frac", "reverse_frac"), "does nothing without a circuit; add pc=")
-        elif settings.predictor == "analytic" or settings.noise_removal == "greedy" or settings.p_nucleus != 1:
+        elif (
+            settings.predictor not in (None, "ancestral")
+            or settings.noise_removal == "greedy"
+            or settings.p_nucleus != 1
+        ):
             raise ValueError(
                 f"a circuit goes with predictor=ancestral alone, not with `predictor={settings.predictor}`, "
                 f"`noise_removal={settings.noise_removal}`, `p_nucleus={settings.p_nucleus:g}`; leave these out, or pc="
@@ -133,6 +164,11 @@ class DiTSettings:
     def approximations(self) -> tuple[str, ...]:
         """None: each sampler is itself."""
         return ()
+
+    def profile(self) -> Profile:
+        """What `predictor=psi` is asked for. Raises `ValueError`, one line, for what cannot be."""
+        assert self.psi_modes is not None
+        return read_words(self.num_steps, self.psi_modes, self.psi_shares, self.psi_times, "psi_")
 
     @property
     def precision(self) -> str:

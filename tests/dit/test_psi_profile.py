@@ -6,7 +6,10 @@ import torch
 
 import lm_eval_codd as codd
 from lm_eval_codd.dit import psi_profile
+from lm_eval_codd.dit.processes import make_process
 from lm_eval_codd.dit.schedules import Schedule
+from lm_eval_codd.settings import DiTSettings
+from lm_eval_codd.settings.dit import PREDICTORS_OF
 
 from .conftest import random_dit
 
@@ -63,3 +66,34 @@ def test_mistakes_are_said_in_one_line(options, said):
     with pytest.raises(ValueError) as caught:
         psi_profile(SCHEDULE, **({"steps": 16} | options))
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("algo", "given", "said"),
+    [
+        ("duo", {}, "`predictor=psi` needs `psi_modes`; give one, or three with / between: pure-posterior, pure-pc"),
+        ("duo", {"psi_modes": "pure-p"}, "`psi_modes=pure-p` is not known; use one of pure-posterior"),
+        ("duo", {"psi_modes": "pure-pc/pure-pc"}, "`psi_modes=pure-pc/pure-pc` must be one mode, or three with /"),
+        ("duo", {"psi_modes": "pure-pc", "psi_shares": "0.6"}, "`psi_shares=0.6` must be two numbers with / between"),
+        ("duo", {"psi_modes": "pure-pc", "psi_shares": "0.6/0.6"}, "`psi_shares=0.6/0.6` must be two shares"),
+        ("duo", {"psi_modes": "pure-pc", "psi_times": "cosine"}, "`psi_times=cosine` is not known"),
+        ("mdlm", {"psi_modes": "pure-pc", "p_nucleus": 0.9}, "`p_nucleus=0.9` does not go with predictor=psi"),
+        ("mdlm", {"predictor": None, "psi_modes": "pure-pc"}, "`psi_modes=pure-pc` is read by predictor=psi; add that"),
+        ("sedd", {"psi_modes": "pure-pc"}, "`predictor=psi` is not one of sedd; use analytic or ancestral"),
+        ("ar", {"psi_modes": "pure-pc"}, "`predictor=psi` is of diffusions"),
+    ],
+)
+def test_settings_that_ask_for_none_are_refused_by_name(algo, given, said):
+    with pytest.raises(ValueError) as caught:
+        DiTSettings.for_algo(algo, coupled=False, **{"predictor": "psi", **given})
+    assert str(caught.value).startswith(said) and "\n" not in str(caught.value)
+
+
+def test_settings_without_a_circuit_alone():
+    with pytest.raises(ValueError, match="a circuit goes with predictor=ancestral alone, not with `predictor=psi`"):
+        DiTSettings.for_algo("mdlm", coupled=True, predictor="psi", psi_modes="pure-pc")
+
+
+def test_predictors_of_settings_are_those_of_the_processes():
+    own = {algo: make_process(algo, 8, 7).predictors for algo in PREDICTORS_OF if algo != "ar"}
+    assert own == {algo: predictors for algo, predictors in PREDICTORS_OF.items() if algo != "ar"}

@@ -7,6 +7,7 @@ from lm_eval.api.registry import get_model
 import lm_eval_codd as codd
 from lm_eval_codd.carried import TokenText
 from lm_eval_codd.circuits.files import save_circuit
+from lm_eval_codd.dit import psi_profile
 from lm_eval_codd.models.dit_lm import DUO, MDLM
 from tests.conftest import random_circuit
 from tests.models import tiny_dit
@@ -21,6 +22,18 @@ class TestSamples:
         predictor = "analytic" if name == "sedd" else "ancestral"
         expected = codd.sample_dit(lm.dit, 3, 12, None if name == "dit_ar" else 6, predictor, seed=7)
         assert [(list(one.ids), one.num_forward) for one in answers] == [tuple(one) for one in expected]
+
+    @pytest.mark.parametrize("name", ["duo", "mdlm"])
+    def test_of_psi_samplers_are_those_of_their_profile(self, dit_folders, name):
+        words = "predictor=psi,psi_modes=pure-posterior/constant-0.5/pure-pc,psi_shares=0.2/0.6"
+        shown = ",".join(f"{name}={value}" for name, value in {**of(name), "pretrained": dit_folders[name]}.items())
+        lm = get_model(name).create_from_arg_string(f"{shown},{words}", {"batch_size": 2})
+        psi = psi_profile(lm.dit.schedule, 6, ("pure-posterior", "constant-0.5", "pure-pc"), (0.2, 0.6))
+        expected = codd.sample_dit(lm.dit, 3, 12, 6, "psi", seed=7, psi=psi)
+        assert [(list(one.ids), one.num_forward) for one in drawn(lm, [""] * 3)] == [tuple(one) for one in expected]
+        assert expected != codd.sample_dit(lm.dit, 3, 12, 6, seed=7)
+        info = lm.get_model_info()
+        assert (info["settings"]["psi_modes"], info["extensions"]) == ("pure-posterior/constant-0.5/pure-pc", [])
 
     def test_of_a_repeated_document_all_differ_and_none_depends_on_how_many_are_asked_for(self, dit_folders):
         lm = MDLM(dit_folders["mdlm"], **SETTINGS)

@@ -101,6 +101,11 @@ class TestTables:
         assert samples.rows[0][0] == "ancestral noise_removal=greedy float32"
         assert "insert_eos=True" in corpus.title
 
+    def test_a_psi_sampler_is_named_by_its_profile(self, edited):
+        psi = {"predictor": "psi", "psi_modes": "max-capped-0.05"}
+        samples, _ = tables(edited(lambda results: results["config"]["settings"].update(psi)))
+        assert samples.rows[0][0] == "psi psi_modes=max-capped-0.05"
+
     def test_an_autoregressive_model_is_exact(self, edited):
         def change(results):
             results["config"] |= {"algo": "ar"}

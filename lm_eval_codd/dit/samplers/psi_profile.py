@@ -12,26 +12,18 @@ A grid has three segments, high, middle and low noise, and each a mode of its ow
 
 from __future__ import annotations
 
-import math
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lm_eval_codd.dit.schedules import LAST_TIME, sampling_times
-from lm_eval_codd.settings import unknown_value
+from lm_eval_codd.settings.psi import Mode, Profile, read_profile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lm_eval_codd.dit.schedules import Schedule
-
-_MODE: Final = re.compile(r"(pure-posterior|pure-pc)|(constant|max-capped|max-rescale|constant-remdm)-([0-9.e-]+)")
-_MODES: Final = (
-    *("pure-posterior", "pure-pc", "constant-K", "max-capped-eta", "max-rescale-eta", "constant-remdm-eta"),
-)
-_PLATEAU: Final = "linear-constant-linear-"
 
 
 def psi_profile(
@@ -57,69 +49,38 @@ def psi_profile(
     """
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
         raise ValueError(f"`steps={steps}` must be a whole number of at least 1")
-    three = (modes,) * 3 if isinstance(modes, str) else tuple(modes)
-    if len(three) != 3:
-        raise ValueError(f"`modes={modes}` must be one mode, or three, of high, middle and low noise")
-    counts = _counts(steps + 1, shares)
-    grid = _times(times, steps, counts)
+    return of_profile(schedule, steps, read_profile(steps, modes, shares, times))
+
+
+def of_profile(schedule: Schedule, steps: int, profile: Profile) -> tuple[Tensor, Tensor]:
+    """`psi_profile` of a profile that is read already."""
+    grid = _times(steps, profile)
     alphas = schedule.alpha(grid)
     # One segment where there is one mode, so that only the grid's own end is its last.
-    parts = [alphas] if isinstance(modes, str) else alphas.split(counts)
-    return grid, torch.cat([_kappas(mode, part) for mode, part in zip(three, parts, strict=False)])
+    parts = [alphas] if len(profile.modes) == 1 else alphas.split(list(profile.counts))
+    return grid, torch.cat([_kappas(mode, part) for mode, part in zip(profile.modes, parts, strict=True)])
 
 
-def _counts(number: int, shares: Sequence[float]) -> list[int]:
-    if len(shares) != 2 or not all(0 <= share <= 1 for share in shares) or sum(shares) > 1:
-        raise ValueError(
-            f"`shares={tuple(shares)}` must be two shares of the times, high and middle, at most 1 together"
-        )
-    high, middle = (round(share * number) for share in shares)
-    if high + middle > number:
-        raise ValueError(
-            f"`shares={tuple(shares)}` are {high} and {middle} of {number} times, which are more; lower one"
-        )
-    return [high, middle, number - high - middle]
-
-
-def _times(name: str, steps: int, counts: list[int]) -> Tensor:
-    if name == "linear":
+def _times(steps: int, profile: Profile) -> Tensor:
+    if profile.plateau is None:
         return sampling_times(steps)
-    plateau = _number(name.removeprefix(_PLATEAU)) if name.startswith(_PLATEAU) else None
-    if plateau is None or not LAST_TIME <= plateau <= 1:
-        raise ValueError(unknown_value("times", name, ["linear", f"{_PLATEAU}c with c from 1e-5 to 1"]))
-    high, middle, low = counts
-    if not high:
-        raise ValueError(f"`times={name}` begins at 1 in the high segment, which is empty; give it a share in `shares`")
+    plateau, (high, middle, low) = profile.plateau, profile.counts
     parts = (torch.linspace(1, plateau, high), torch.full((middle,), plateau), torch.linspace(plateau, LAST_TIME, low))
     return torch.cat(parts).double()
 
 
-def _kappas(mode: str, alphas: Tensor) -> Tensor:
+def _kappas(mode: Mode, alphas: Tensor) -> Tensor:
     """[n] float64, from the alphas of a segment's times [n]."""
-    found = _MODE.fullmatch(mode)
-    value = _number(found[3]) if found and found[3] is not None else 0.0
-    if found is None or value is None:
-        raise ValueError(unknown_value("modes", mode, _MODES))
-    if found[1] is not None or found[2] == "constant":
-        kappa = {"pure-posterior": 1.0, "pure-pc": 0.0}.get(mode, value)
-        if not 0 <= kappa <= 1:
-            raise ValueError(f"`modes={mode}` must have a share of the posterior from 0 to 1")
-        return torch.full_like(alphas, kappa)
+    constant = {"pure-posterior": 1.0, "pure-pc": 0.0, "constant": mode.value}.get(mode.name)
+    if constant is not None:
+        return torch.full_like(alphas, constant)
     kappas = torch.ones_like(alphas)  # the last of a segment stays the posterior
     here, there = alphas[:-1], alphas[1:]
     most = (1 - there) / here
     strength = {
-        "max-capped": most.clamp(max=value),
-        "max-rescale": value * most.clamp(max=value),
-        "constant-remdm": torch.full_like(most, value),
-    }[found[2]]
+        "max-capped": most.clamp(max=mode.value),
+        "max-rescale": mode.value * most.clamp(max=mode.value),
+        "constant-remdm": torch.full_like(most, mode.value),
+    }[mode.name]
     kappas[:-1] = (1 - strength / (1 - there)).clamp(0, 1)
     return kappas
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
