@@ -7,10 +7,12 @@ Imports nothing heavy: the launcher and the settings stand on it.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -71,6 +73,7 @@ READ_AS: Final[Mapping[str, Elsewhere]] = {
     "save_dir": Elsewhere("journal", "Fast-dLLM"),
 }
 
+_SAME: Final[Mapping[str, str]] = {}
 _OF_GEN_KWARGS: Final = "it belongs into --gen_kwargs"
 
 # Names that mean something else here, or nothing; the text completes "unknown argument `name`; ...".
@@ -96,6 +99,45 @@ EXPLAINED: Final[Mapping[str, str]] = {
 }
 
 
+class ReadAs(str):
+    """A line that says of what a user typed how it is read.
+
+    name: here.
+    """
+
+    name: str
+
+    def __new__(cls, text: str, name: str) -> ReadAs:
+        """See the class."""
+        line = super().__new__(cls, text)
+        line.name = name
+        return line
+
+
+def read_as(given: Mapping[str, Any], known: Collection[str], here: Mapping[str, str] = _SAME) -> list[ReadAs]:
+    """A line for each argument that `translate` reads under another name."""
+    lines = []
+    for typed, value in given.items():
+        elsewhere = None if typed in known else READ_AS.get(typed)
+        if elsewhere is not None and (name := here.get(elsewhere.here, elsewhere.here)) in known:
+            text = f"`{typed}={value}` ({elsewhere.projects}) is read as `{name}={elsewhere.read(value)}`"
+            lines.append(ReadAs(text, name))
+    return lines
+
+
+@contextlib.contextmanager
+def as_typed(said: Iterable[ReadAs]) -> Iterator[None]:
+    """What is wrong with a setting is said beside the name that its user typed: one of these lines ends the error's."""
+    try:
+        yield
+    except ValueError as error:
+        message = str(error)
+        said = [line for line in said if line not in message and re.search(rf"\b{line.name}\b", message)]
+        if said:
+            error.args = ("; ".join([message, *said]),)
+        raise
+
+
 # More names than anybody reads.
 _MOST_SHOWN: Final = 200
 
@@ -105,8 +147,8 @@ def translate(
     known: Collection[str],
     *,
     kind: str = "argument",
-    here: Mapping[str, str] | None = None,
-) -> tuple[dict[str, Any], list[str]]:
+    here: Mapping[str, str] = _SAME,
+) -> tuple[dict[str, Any], list[ReadAs]]:
     """Arguments under the names that they have here.
 
     Args:
@@ -121,10 +163,8 @@ def translate(
     Raises:
         ValueError: one line: the name is unknown, or one thing is given twice with two values.
     """
-    here = here or {}
     translated: dict[str, Any] = {}
     typed_as: dict[str, str] = {}
-    said = []
     for typed, typed_value in given.items():
         name, value = typed, typed_value
         if typed not in known:
@@ -135,14 +175,13 @@ def translate(
                 raise ValueError(unknown_name(typed, known, kind=kind))
             if elsewhere is not None:
                 value = elsewhere.read(typed_value)
-                said.append(f"`{typed}={typed_value}` ({elsewhere.projects}) is read as `{name}={value}`")
         if name in translated and translated[name] != value:
             other = typed_as[name]
             raise ValueError(
                 f"`{other}={given[other]}` and `{typed}={typed_value}` both say `{name}`; leave out one of them"
             )
         translated[name], typed_as[name] = value, typed
-    return translated, said
+    return translated, read_as(given, known, here)
 
 
 def check_names(given: Iterable[str], known: Iterable[str], *, kind: str = "argument") -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from lm_eval_codd import DecodingConfig, LikelihoodConfig
 from lm_eval_codd.models.llada import LLaDA
-from lm_eval_codd.names import EXPLAINED, READ_AS, near_names, translate, unknown_name
+from lm_eval_codd.names import EXPLAINED, READ_AS, as_typed, near_names, read_as, translate, unknown_name
 
 SETTINGS = {*DecodingConfig.__dataclass_fields__, *LikelihoodConfig.__dataclass_fields__}
 ARGUMENTS = SETTINGS | {*inspect.signature(LLaDA).parameters}
@@ -64,6 +64,26 @@ class TestTranslate:
             assert translate({name: "a"}, flags, kind="flag", here=here)[0] == {"llada_ckpt": "a"}
         with pytest.raises(ValueError, match="unknown flag `pc`"):
             translate({"pc": "a"}, flags, kind="flag", here=here)
+
+
+class TestAsTyped:
+    def raised(self, message, given):
+        with (
+            pytest.raises(KeyError if message is KeyError else ValueError) as caught,
+            as_typed(read_as(given, ARGUMENTS)),
+        ):
+            raise message if message is KeyError else ValueError(message)
+        return caught.value
+
+    def test_an_error_that_names_a_setting_ends_with_how_it_was_read(self):
+        error = self.raised("`num_steps=0` is out of range", {"steps": 0, "cfg": 1})
+        assert str(error) == (
+            "`num_steps=0` is out of range; `steps=0` (LLaDA, Fast-dLLM, dLLM) is read as `num_steps=0`"
+        )
+
+    @pytest.mark.parametrize("message", ["`max_num_steps=0` is out of range", "`alg=x` is not known", KeyError])
+    def test_another_error_stays(self, message):
+        assert "read as" not in str(self.raised(message, {"steps": 0}))
 
 
 class TestUnknownNames:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lm_eval_codd.disk import explained
 from lm_eval_codd.launch import lock
 from lm_eval_codd.launch.errors import NotStarted
+from lm_eval_codd.names import as_typed
 from lm_eval_codd.runs import record
 from lm_eval_codd.runs.file_checks import find_problems
 from lm_eval_codd.runs.make_run import make_run, parse_runs
@@ -193,14 +194,15 @@ def _asked(
         yield f"run {number}", f"--run '{text}'", partial(parse_runs, text, defaults, remarks)
     for sweep in sweeps:
         for point in sweep.points():
-            yield sweep.where, sweep.where, partial(_run_at, point, defaults)
+            yield sweep.where, sweep.where, partial(_run_at, sweep, point, defaults)
     for planned in cells:
         where = f"--paper {planned.label}"
         yield planned.label, where, partial(_run_of_flags, planned.recipe.flags, defaults)
 
 
-def _run_at(point: Mapping[str, str], defaults: Mapping[str, Any]) -> list[Run]:
-    return _run_of_flags(typed(point), defaults)
+def _run_at(sweep: Sweep, point: Mapping[str, str], defaults: Mapping[str, Any]) -> list[Run]:
+    with as_typed(sweep.said):
+        return _run_of_flags(typed(point), defaults)
 
 
 def _run_of_flags(flags: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Run]:

@@ -38,7 +38,7 @@ def validation_loss(backbone: Backbone, tokens: Tensor, seed: int = 1234) -> Val
         tokens: [B, L] int64.
         seed: of the masks: each text's share is uniform, and a text that would have none gets one mask.
     """
-    warn_of_masks(backbone, tokens)  # type: ignore[arg-type]  # a row is a sequence of ids
+    warn_of_masks(backbone, tokens)
     generator = torch.Generator().manual_seed(seed)
     num_rows, length = tokens.shape
     share = torch.rand(num_rows, generator=generator)

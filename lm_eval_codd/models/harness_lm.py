@@ -17,6 +17,7 @@ from lm_eval_codd.models.front_door import check_system_instruction, refuse_idle
 from lm_eval_codd.models.journal import Journal
 from lm_eval_codd.models.ranks import Ranks
 from lm_eval_codd.models.record import Record, surroundings
+from lm_eval_codd.names import as_typed, read_as
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -104,7 +105,10 @@ class HarnessLM(TemplateLM):
     @classmethod
     def create_from_arg_obj(cls: type[H], arg_dict: dict[str, Any], additional_config: dict | None = None) -> H:
         """From `--model_args` as parsed, and lm-eval's own options (`--batch_size`, `--device`, ...)."""
-        return cls(**from_harness(cls._arguments(), arg_dict, additional_config))
+        evaluation, known = running_evaluation(), cls._arguments()
+        typed = {} if evaluation is None else evaluation.gen_kwargs
+        with as_typed([*read_as(arg_dict, known), *read_as(typed, known)]):
+            return cls(**from_harness(known, arg_dict, additional_config))
 
     def _start_evaluation(self, request_type: str) -> Evaluation:
         """Settings, counts and warnings anew, where an evaluation asks for its first type of request.
@@ -121,7 +125,8 @@ class HarnessLM(TemplateLM):
             if not evaluation.use_cache:
                 self.cache_hook = CacheHook(None)  # lm-eval leaves an earlier evaluation's in place
         evaluation = evaluation or Evaluation()
-        self._resolve_settings(evaluation)
+        with as_typed(read_as(evaluation.gen_kwargs, self._arguments())):
+            self._resolve_settings(evaluation)
         return evaluation
 
     def _goes_on(self, evaluation: Evaluation, request_type: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 from lm_eval_codd import packaged
 from lm_eval_codd.catalogue import CHECKPOINT_FLAGS, DIT_MODELS, MASKED_LM, MODEL_ALIASES, members
-from lm_eval_codd.names import translate
+from lm_eval_codd.names import ReadAs, as_typed, translate
 from lm_eval_codd.registration import MODELS
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.flags import parse
@@ -67,7 +67,9 @@ _OFFICIAL_PROMPT_LENGTH: Final = 2048 - 256
 
 def parse_run(text: str, defaults: Mapping[str, Any] | None = None) -> Run:
     """The run that a `--run` string for one task describes; see `parse_runs`."""
-    return make_run({**(defaults or {}), **_flags(text)[0]})
+    flags, said, renamed = _flags(text)
+    with as_typed([*said, *renamed]):
+        return make_run({**(defaults or {}), **flags})
 
 
 def parse_runs(text: str, defaults: Mapping[str, Any] | None = None, remarks: list[str] | None = None) -> list[Run]:
@@ -81,16 +83,17 @@ def parse_runs(text: str, defaults: Mapping[str, Any] | None = None, remarks: li
     Raises:
         ValueError: one line with the argument, its value, what is allowed and what to do.
     """
-    flags, said = _flags(text)
+    flags, said, renamed = _flags(text)
     if remarks is not None:
         remarks += [line for line in said if line not in remarks]
     given = {**(defaults or {}), **flags}
     tasks = [task for name in given.get("task", "").split(",") for task in members(name)]
-    return [make_run({**given, "task": task}) for task in tasks]
+    with as_typed([*said, *renamed]):
+        return [make_run({**given, "task": task}) for task in tasks]
 
 
-def _flags(text: str) -> tuple[dict[str, Any], list[str]]:
-    """The flags of a run by their names here, and a line for each that was given under another project's name."""
+def _flags(text: str) -> tuple[dict[str, Any], list[ReadAs], list[ReadAs]]:
+    """The flags of a run by their names here, and a line for each that has another one: elsewhere, and in lm_eval."""
     try:
         tokens = shlex.split(text)
     except ValueError as error:
@@ -98,7 +101,10 @@ def _flags(text: str) -> tuple[dict[str, Any], list[str]]:
     given = parse(tokens, FLAGS, ELSEWHERE)
     alias = given.get("model_alias", given.get("model", MODEL_ALIASES[0]))
     here = {**NAMES_HERE, "pretrained": CHECKPOINT_FLAGS.get(alias, f"{alias}_ckpt")}
-    return translate(given, [flag.name for flag in FLAGS], kind="flag", here=here)
+    known = [flag.name for flag in FLAGS]
+    flags, said = translate(given, known, kind="flag", here=here)
+    renamed = [(typed, here[typed]) for typed in given if typed in here and typed not in known]
+    return flags, said, [ReadAs(f"`--{typed}` is `--{name}` here", name) for typed, name in renamed]
 
 
 def make_run(given: Mapping[str, Any]) -> Run:

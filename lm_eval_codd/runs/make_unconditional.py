@@ -72,6 +72,9 @@ def _check_read(alias: str, kind: Kind, given: Mapping[str, Any]) -> None:
         is_none = name == "pc_ckpt" and value == "none"
         if not is_none and (name in unread or name not in (*_READ, *kind.fields)):
             raise ValueError(f"`--{name}` is not read with --model_alias {alias}; leave it out")
+    for name, least in (("max_length", 1), ("mask_id", 0)):
+        if given.get(name) is not None and given[name] < least:
+            raise ValueError(f"`--{name} {given[name]}` must be {least} or more")
 
 
 def _read_circuit(alias: str, given: Mapping[str, Any]) -> str | None:
@@ -91,7 +94,8 @@ def _config(
     if not is_coupled:
         drop_circuit_settings(given, settings)
     if alias == COUPLING:
-        return CouplingSettings(**settings)
+        with kind.in_flags():
+            return CouplingSettings(**settings)
     algo = ALGO_OF[alias]
     resolved = DiTSettings.for_algo(algo, coupled=is_coupled, **settings)
     usual = vars(DiTSettings.for_algo(algo, coupled=is_coupled))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd.catalogue import members
-from lm_eval_codd.names import READ_AS, unknown_name
+from lm_eval_codd.names import READ_AS, ReadAs, unknown_name
 from lm_eval_codd.runs.flags import convert
 from lm_eval_codd.runs.run_flags import CIRCUIT_SETTINGS, KIND_OF_FLAG, NAMES_HERE, SETTINGS
 from lm_eval_codd.settings import DECODERS, reads
@@ -32,11 +32,13 @@ class Sweep:
     where: what messages call it.
     values: the values of each flag; None where they are left for the user to give.
     by_task: the same for single tasks, as (flag, task); takes the place of `values` there, so it does not multiply.
+    said: of keys that other projects' names stand for, which.
     """
 
     where: str
     values: Mapping[str, Values | None]
     by_task: Mapping[tuple[str, str], Values | None]
+    said: tuple[ReadAs, ...] = ()
 
     def points(self) -> Iterator[dict[str, str]]:
         """The flags of every run as text, tasks slowest. Runs that miss a value are left out.
@@ -72,7 +74,8 @@ class Sweep:
         by_task = {key: new for key, new in changes.by_task.items() if fits(key[0]) and key[1] in tasks}
         # A value for all tasks is also one for those that had their own.
         kept = {key: old for key, old in self.by_task.items() if key[0] not in values}
-        return dataclasses.replace(self, values={**self.values, **values}, by_task={**kept, **by_task})
+        said = (*self.said, *changes.said)
+        return dataclasses.replace(self, values={**self.values, **values}, by_task={**kept, **by_task}, said=said)
 
     def _lists(self) -> Iterator[dict[str, Values | None]]:
         for task in self.values["task"] or ():
@@ -168,10 +171,12 @@ def _split(where: str, text: str) -> list[tuple[str, list[str]]]:
 def _build(where: str, pairs: Sequence[tuple[str, object]]) -> Sweep:
     values: dict[str, Values | None] = {}
     by_task: dict[tuple[str, str], Values | None] = {}
+    said: list[ReadAs] = []
     for written, value in pairs:
         name, at, task = written.partition("@")
         name = name.removeprefix("--").replace("-", "_")
-        own = READ_AS[name].here if name in READ_AS and name not in KIND_OF_FLAG else name
+        elsewhere = READ_AS.get(name) if name not in KIND_OF_FLAG else None
+        own = name if elsewhere is None else elsewhere.here
         name = own if own in KIND_OF_FLAG else NAMES_HERE.get(own, name)
         if name not in KIND_OF_FLAG:
             raise ValueError(f"{where}: {unknown_name(name, KIND_OF_FLAG, kind='key')}")
@@ -179,13 +184,17 @@ def _build(where: str, pairs: Sequence[tuple[str, object]]) -> Sweep:
             raise ValueError(f"{where}: `{written}` is not a key; `key@task` gives a flag its values for one task")
         if (name, task) in by_task if at else name in values:
             raise ValueError(f"{where}: `{written}` is given twice; put all of its values into one list")
+        texts = _texts(where, written, value)
+        if elsewhere is not None:
+            texts = texts and tuple(str(elsewhere.read(text)) for text in texts)
+            said.append(ReadAs(f"`{written}` ({elsewhere.projects}) is read as `{name}`", name))
         if at:
-            by_task[name, task] = _texts(where, written, value)
+            by_task[name, task] = texts
         else:
-            values[name] = _texts(where, written, value)
+            values[name] = texts
     if tasks := values.get("task"):
         values["task"] = tuple(task for listed in tasks for task in members(listed))
-    return Sweep(where, values, by_task)
+    return Sweep(where, values, by_task, tuple(said))
 
 
 def _texts(where: str, key: str, value: object) -> Values | None:

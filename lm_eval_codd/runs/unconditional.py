@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -41,6 +43,17 @@ class Kind(NamedTuple):
         """Its settings, by the names of their flags."""
         flag_of = {setting: flag for flag, setting in self.flags.items()}
         return {flag_of.get(field.name, field.name): field for field in dataclasses.fields(self.settings)}
+
+    @contextlib.contextmanager
+    def in_flags(self) -> Iterator[None]:
+        """What is wrong with a setting is said under the name of its flag."""
+        try:
+            yield
+        except ValueError as error:
+            message = str(error)
+            for flag, name in self.flags.items():
+                message = re.sub(rf"(?<=`){name}\b", flag, message)
+            raise ValueError(message) from None
 
 
 _DIT: Final = Kind(DiTSettings)

@@ -55,6 +55,13 @@ class TestConstructor:
         with pytest.raises(ValueError, match="did you mean `num_steps`"):
             evaluate("llada", model_args=f"pretrained={NOWHERE}", gen_kwargs="num_step=8")
 
+    @pytest.mark.parametrize("of_gen_kwargs", [False, True])
+    def test_messages_name_what_was_typed(self, evaluate, monkeypatch, of_gen_kwargs):
+        monkeypatch.setattr("lm_eval.api.registry.get_model", lambda name: LLaDA)
+        place = ("", "length=-5") if of_gen_kwargs else (",length=-5", None)
+        with pytest.raises(ValueError, match=r"`gen_length=-5` is .*; `length=-5` \(DUO\) is read as `gen_length=-5`$"):
+            evaluate("llada", model_args=f"pretrained={NOWHERE}{place[0]}", gen_kwargs=place[1])
+
 
 class TestFromHarness:
     def test_model_args_win_over_the_harness_options(self):

@@ -2,6 +2,8 @@ import pytest
 import yaml
 
 from lm_eval_codd.catalogue import COUPLING_CONTROL
+from lm_eval_codd.launch.errors import NotStarted
+from lm_eval_codd.launch.jobs import select
 from lm_eval_codd.runs import paper
 from lm_eval_codd.runs.make_run import make_run
 from lm_eval_codd.runs.sweep import is_file, parse_changes, parse_sweep, read_sweeps, typed
@@ -22,6 +24,21 @@ def written(tmp_path, text: str):
     path = tmp_path / "sweep.yaml"
     path.write_text(text)
     return path
+
+
+class TestNamesOfOtherProjects:
+    def test_their_values_are_read_too(self):
+        (run,) = runs("model_alias=llada task=gsm8k nll_type=mc num_mc=32")
+        assert run == make_run(
+            {"model_alias": "llada", "task": "gsm8k", "estimator": "mc_bernoulli", "num_samples": 32}
+        )
+
+    def test_are_said_where_something_is_wrong(self, tmp_path):
+        file = written(tmp_path, "model_alias: llada\ntask: gsm8k\nblock_size: [32, -1]\n")
+        with pytest.raises(NotStarted) as caught:
+            select([], read_sweeps(file), tmp_path, {})
+        assert "`block_length=-1` is out of range" in str(caught.value)
+        assert "; `block_size` (dLLM, Fast-dLLM v2) is read as `block_length`  [" in str(caught.value)
 
 
 class TestTheProduct:

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from lm_eval_codd.catalogue import DIT_MODELS, MODEL_ALIASES, NATIVE
+from lm_eval_codd.catalogue import CHECKPOINT_FLAGS, DIT_MODELS, MODEL_ALIASES, NATIVE
 from lm_eval_codd.dit.config import MODEL_TYPES
 from lm_eval_codd.launch.command import build_command, model_args
 from lm_eval_codd.models.coupling_lm import CouplingLM
@@ -18,6 +18,7 @@ from lm_eval_codd.runs.file_checks import find_problems
 from lm_eval_codd.runs.identity import filled, from_identity
 from lm_eval_codd.runs.make_run import make_run, parse_run
 from lm_eval_codd.runs.naming import run_name
+from lm_eval_codd.runs.run_flags import ELSEWHERE as OTHER_NAMES
 from lm_eval_codd.runs.run_flags import FLAGS, NAMES_HERE
 from lm_eval_codd.runs.sweep import parse_sweep, typed
 from lm_eval_codd.runs.unconditional import ALL_KINDS, KINDS
@@ -41,6 +42,19 @@ ELSEWHERE = {
 OTHERS = {"seed": 7, "num_steps": 8, "gen_length": 5, "predictor": "analytic", "noise_removal": "none"}
 OTHERS |= {"p_nucleus": 0.5, "use_float64": False, "mode": "joint", "num_samples": 3, "append_eos": True}
 OTHERS |= {"is_greedy": True, "pc_frac": 0.5, "reverse_frac": True}
+OTHERS |= {
+    "psi_modes": "constant-0.5/pure-pc/pure-posterior",
+    "psi_shares": "0.2/0.6",
+    "psi_times": "linear-constant-linear-0.1",
+}
+# What a setting is read with.
+BESIDE = {
+    "psi_modes": " --predictor psi",
+    "pc_frac": " --pc_ckpt il18/some-pc",
+    "reverse_frac": " --pc_ckpt il18/some-pc",
+}
+BESIDE["psi_shares"] = f"{BESIDE['psi_modes']} --psi_modes {OTHERS['psi_modes']}"
+BESIDE["psi_times"] = f"{BESIDE['psi_shares']} --psi_shares {OTHERS['psi_shares']}"
 OTHERS |= {"temperature": 0.5, "top_p": 0.5, "z_scale": 0.5, "steps": 8, "tau": 0.5, "eta": 0.5}
 
 
@@ -72,14 +86,15 @@ class TestFlags:
     @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(ALL_KINDS[0].settings)])
     def test_settings_of_the_dit_family_reach_the_model_from_flags_and_sweeps(self, name):
         is_bounds = name in ALL_KINDS[0].settings().of_bounds() and name != "seed"
-        circuit = " --pc_ckpt il18/some-pc" if name in ("pc_frac", "reverse_frac") else ""
-        text = f"{BOUNDS if is_bounds else SAMPLES}{circuit} --{name} {OTHERS[name]}"
+        base = BOUNDS if is_bounds else SAMPLES
+        text = f"{base}{BESIDE.get(name, '')} --{name} {OTHERS[name]}"
         run = parse_run(text)
         assert model_args(run)[name] == OTHERS[name]
         words = text.replace("--", "").split()
         (point,) = parse_sweep(" ".join(map("=".join, zip(words[::2], words[1::2], strict=True)))).points()
         assert make_run(typed(point)) == run
-        assert run_name(run) != run_name(parse_run((BOUNDS if is_bounds else SAMPLES) + circuit))
+        without = base if name == "psi_modes" else base + BESIDE.get(name, "")
+        assert run_name(run) != run_name(parse_run(without))
 
     @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(ALL_KINDS[1].settings)])
     def test_settings_of_coupling_models_too(self, name, coupling):
@@ -106,6 +121,41 @@ class TestFlags:
         command = build_command(parse_run(f"{SAMPLES} --num_steps 8"), tmp_path, "cpu")
         assert command[command.index("--model") + 1] == "mdlm" and "--apply_chat_template" not in command
         assert command[command.index("--tasks") + 1] == "dlm_gen_ppl" and "own_defaults" not in " ".join(command)
+
+
+class TestMessages:
+    @pytest.mark.parametrize("alias", [alias for alias in MODEL_ALIASES if alias != "masked_lm"])
+    def test_name_what_was_typed_whatever_the_model_calls_it(self, alias, folder, golden_dir):
+        home, checkpoint = CHECKPOINT_FLAGS[alias], "a/b"
+        if alias == "coupling":
+            checkpoint = golden_dir / "latent" / "coupling_v3_transformer.pt"
+        for flag in OTHER_NAMES:
+            if flag.name == "is_check_greedy":  # a word that is no truth value is another flag's
+                continue
+            own = {"model_path": home, "model_name_or_path": home, "pretrained": home, "model": "model_alias"}
+            given = {"model_alias": alias, home: checkpoint, "task": "gsm8k"}
+            given.pop(own.get(flag.name), None)
+            bad = -5 if flag.kind.startswith(("int", "float")) else "nonsense!"
+            text = " ".join(f"--{name} '{value}'" for name, value in {**given, flag.name: bad}.items())
+            with pytest.raises(ValueError) as caught:
+                parse_run(text)
+            assert f"`{flag.name}={bad}" in str(caught.value) or f"`--{flag.name}`" in str(caught.value)
+
+    def test_a_length_that_is_too_long_is_said_under_its_name(self, folder):
+        with pytest.raises(ValueError) as caught:
+            parse_run(f"--model_alias mdlm --dit_ckpt '{folder}' --task dlm_gen_ppl --length 64")
+        assert str(caught.value).startswith("`--gen_length 64` is more than the 12 tokens that ")
+        assert str(caught.value).endswith("; `length=64` (DUO) is read as `gen_length=64`")
+
+    def test_a_setting_is_said_under_the_name_of_its_flag(self, coupling):
+        with pytest.raises(ValueError) as caught:
+            parse_run(f"{coupling} --num_steps 0")
+        assert str(caught.value) == "`num_steps=0` is out of range; it must be at least 1"
+
+    @pytest.mark.parametrize("wrong", ["--max_length -5", "--mask_id -1"])
+    def test_numbers_below_the_least(self, wrong):
+        with pytest.raises(ValueError, match=f"`{wrong}` must be [01] or more"):
+            parse_run(f"{SAMPLES} {wrong}")
 
 
 class TestIdentity:
@@ -198,7 +248,8 @@ class TestFiles:
             "demo is a LLaDA checkpoint; use --model_alias llada",
         ),
         (f"{SAMPLES} --z_scale 0.5", "`--z_scale` is not read with --model_alias mdlm"),
-        (f"{SAMPLES} --predictor psi", "`predictor=psi` is not known; use one of ancestral, analytic"),
+        (f"{SAMPLES} --predictor psy", "`predictor=psy` is not known; use one of ancestral, analytic, psi"),
+        (f"{SAMPLES} --predictor psi", "`predictor=psi` needs `psi_modes`; give one"),
         (f"{SAMPLES} --algo duo", "`--algo duo` is another model's; use --model_alias duo"),
         (f"{SAMPLES} --algo x", "`algo=x` is not known; use one of duo, mdlm, sedd, d3pm, ar"),
         (f"{SAMPLES} --pc_frac 0.5", "`--pc_frac` is read by a circuit only; add --pc_ckpt"),
