@@ -15,6 +15,7 @@ from lm_eval_codd.runs.naming import run_name
 from lm_eval_codd.runs.run_flags import FLAGS, NAMES_HERE
 from lm_eval_codd.runs.sweep import parse_sweep, typed
 from lm_eval_codd.settings import DECODERS, DecodingConfig, facts_of, reads
+from lm_eval_codd.settings.decoders import READ_BY_RULE, RULE_DEFAULTS
 from tests.run_files import checkpoint_folder
 
 RUN = "--model_alias llada --task demo --gen_length 32"
@@ -42,6 +43,13 @@ BESIDE = {
     **{name: {"router": "ec"} for name in ("ec_k", "ec_gates", "ec_scope")},
     **{name: _SCHEDULE for name in ("ec_schedule", "ec_k_min", "ec_k_max", "ec_sigma")},
 }
+# By the rule of a block that reads a setting, checkpoints that have it.
+OF_RULE = {
+    "sdar": {"masked_lm_ckpt": "owner/sdar", "family": "sdar"},
+    "llada2": {"masked_lm_ckpt": "owner/llada2", "family": "llada2"},
+    "llada21": {"masked_lm_ckpt": "owner/llada2.1", "family": "llada2"},
+    "fast_dllm_v2": {"masked_lm_ckpt": "owner/fast_dllm_v2", "family": "fast_dllm_v2"},
+}
 CANDIDATES = {"int": (2, 4, 16, 64), "float": (0.5, 0.25, 1.5, -0.5), "str": ("linear",), "bool": (True, False)}
 
 
@@ -61,7 +69,12 @@ def another(field: dataclasses.Field) -> tuple[str, object]:
                 )
             except ValueError:
                 continue
-            if value not in (field.default, getattr(DecodingConfig(decoder=decoder, gen_length=32), field.name)):
+            usual = {defaults.get(field.name) for defaults in RULE_DEFAULTS.values()}
+            if value not in {
+                field.default,
+                getattr(DecodingConfig(decoder=decoder, gen_length=32), field.name),
+                *usual,
+            }:
                 return decoder, getattr(config, field.name)
     raise AssertionError(f"no value to try for {field.name}")
 
@@ -76,7 +89,11 @@ class TestSettings:
     def test_reach_a_run_from_flags_and_sweeps_and_its_model_from_there(self, field):
         given, value = self.arguments(field)
         circuit = {"pc_ckpt": "demo"} if facts_of(field).is_circuits else {}
-        words = {"model_alias": "llada", "llada_ckpt": "demo", "task": "demo", **given, **circuit}
+        model = {"model_alias": "llada", "llada_ckpt": "demo"}
+        if given["decoder"] == "block_diffusion":  # the demo's attention is full
+            rule = next((rule for rule, names in READ_BY_RULE.items() if field.name in names), "llada2")
+            model = {"model_alias": "masked_lm", **OF_RULE[rule]}
+        words = {**model, "task": "demo", **given, **circuit}
         by_flags = parse_run(" ".join(f"--{name} {text}" for name, text in words.items()))
         (point,) = parse_sweep(" ".join(f"{name}={text}" for name, text in words.items())).points()
         assert make_run(typed(point)) == by_flags
