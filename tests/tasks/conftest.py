@@ -1,6 +1,8 @@
 """Loads this project's tasks alone: lm-eval's own index takes seconds."""
 
+import json
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from lm_eval.tasks import TaskManager
@@ -34,3 +36,22 @@ def load_task(task_manager, monkeypatch):
         return task_manager.load([name])["tasks"][name]
 
     return load
+
+
+@pytest.fixture
+def choices_dir(invented_dir, tmp_path):
+    """The invented rows with enough of MMLU's development set."""
+    for name in ("arc_challenge", "hellaswag", "mmlu_pro", "mmlu"):
+        copytree(invented_dir / name, tmp_path / name)
+    rows = [
+        {
+            "question": f"Example {number} of {subject}?",
+            "subject": subject,
+            "choices": list("abcd"),
+            "answer": number % 4,
+        }
+        for subject in ("abstract_algebra", "astronomy")
+        for number in range(6)
+    ]
+    (tmp_path / "mmlu" / "dev.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return tmp_path
