@@ -127,8 +127,7 @@ def _load_model(
                 key_mapping=dict(layout.key_mapping),
                 dtype=dtype,
                 device_map=placement,
-                # The grouped product of experts, transformers' default, has no float64.
-                experts_implementation="eager" if dtype == torch.float64 else None,
+                experts_implementation=_experts_implementation(dtype, placement),
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,  # reported below, in one line with the rest
                 output_loading_info=True,
@@ -137,8 +136,9 @@ def _load_model(
         raise CheckpointError(
             f"weights of `{checkpoint.source}` cannot be read ({last_line(error)}); fetch them again"
         ) from error
-    except (TypeError, KeyError, AttributeError, IndexError, RecursionError, ValueError) as error:
-        # Of a file that transformers reads besides, such as generation_config.json, or of where weights are to go.
+    except (TypeError, LookupError, AttributeError, RecursionError, ValueError, ArithmeticError) as error:
+        # Of numbers that its class divides by, a file that it reads besides, such as generation_config.json, or of
+        # where weights are to go.
         is_spread = isinstance(placement, str) or (placement is not None and placement.keys() != {""})
         remedy = "give another device_map, without disk" if is_spread else "fetch its JSON files again"
         raise CheckpointError(
@@ -161,6 +161,17 @@ def _load_model(
             f"{', '.join(problems)}"
         )
     return model
+
+
+def _experts_implementation(dtype: torch.dtype, placement: str | dict[str, Any] | None) -> str | None:
+    """How transformers computes experts; None: by its default, a grouped product.
+
+    That has no float64. Up to torch 2.10 it takes on a CPU only weights at addresses that 16 divides, and those mapped
+    from a file lie anywhere; newer releases of transformers know, 5.2 does not.
+    """
+    places = placement.values() if isinstance(placement, dict) else [placement]
+    on_cpu = not torch.cuda.is_available() or "cpu" in map(str, places)
+    return "eager" if dtype == torch.float64 or (on_cpu and torch.__version__ < "2.11") else None
 
 
 def _shown(key: str | tuple) -> str:

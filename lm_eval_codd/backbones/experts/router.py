@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import linear
+from torch.overrides import TorchFunctionMode
 
 from lm_eval_codd.backbones.experts.choice import capacity, expert_choice, token_choice
 from lm_eval_codd.backbones.experts.schedules import scheduled_k
@@ -115,19 +116,33 @@ class _Gate:
     """A layer's router as a matrix, of whose own scores only the dtype is kept, and the factors of its gates.
 
     The module is asked for the logits of the identity, since it may lie elsewhere until it is called, or carry an
-    adapter; products with 0 and 1 are exact.
+    adapter; products with 0 and 1 are exact. They are taken from its product: what it returns is the logits alone in
+    some versions of transformers, and in others has probabilities in their place.
     """
 
     def __init__(self, gate: Any, device: torch.device, factors: Sequence[float] | None) -> None:
-        with torch.no_grad():
-            logits, scores, _ = gate(torch.eye(gate.weight.shape[-1], dtype=gate.weight.dtype, device=device))
+        with torch.no_grad(), _LastProduct() as product:
+            given = gate(torch.eye(gate.weight.shape[-1], dtype=gate.weight.dtype, device=device))
         self.factors = None if factors is None else torch.tensor(factors, device=device)
-        self._weight, self.dtype = logits.float().T.contiguous(), scores.dtype
+        self._weight = product.result.float().T.contiguous()
+        self.dtype = given.dtype if isinstance(given, torch.Tensor) else given[1].dtype
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[B, L, E] float32; float64 of hidden states in float64."""
         kind = torch.promote_types(hidden.dtype, torch.float32)
         return linear(hidden.to(kind), self._weight.to(hidden.device, kind))
+
+
+class _LastProduct(TorchFunctionMode):
+    """Keeps what the last `linear` that is called in it gives."""
+
+    result: Tensor
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = func(*args, **(kwargs or {}))
+        if func is linear:
+            self.result = given
+        return given
 
 
 def _computed_by_experts(experts: Any, hidden: Tensor, choice: Choice, picks: Picks, dtype: torch.dtype) -> Tensor:

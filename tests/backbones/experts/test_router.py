@@ -93,3 +93,27 @@ def test_with_room_for_every_position_a_layer_is_its_own_class_with_all_experts(
     assert got.dtype == dtype
     tolerance = 2e-6 if dtype == torch.float32 else 0.016  # a last place of bfloat16, of outputs up to 4
     torch.testing.assert_close(got, expected, atol=tolerance, rtol=0)
+
+
+def after_softmax(logits):
+    return logits.softmax(dim=-1), logits.softmax(dim=-1).topk(2).values, logits.topk(2).indices
+
+
+@pytest.mark.parametrize("given", [lambda logits: logits, after_softmax], ids=["logits alone", "probabilities first"])
+def test_gates_come_of_the_routers_product_whatever_a_release_of_transformers_has_it_return(given, monkeypatch):
+    layer = CLASSES["post"]()
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator))
+    tokens, hidden = torch.zeros(2, 9, dtype=torch.int64), torch.randn(2, 9, 16, generator=generator)
+
+    def mixed():
+        routing = Routing(num_experts=6, gates="sigmoid", k_min=2, k_max=2)
+        router = Router([SimpleNamespace(mlp=layer)], [hidden.device], routing, MASK)
+        with torch.no_grad():
+            return router.start(tokens, None)(0, layer, hidden)
+
+    expected = mixed()
+    monkeypatch.setattr(layer.gate, "forward", lambda rows: given(torch.nn.functional.linear(rows, layer.gate.weight)))
+    torch.testing.assert_close(mixed(), expected)
