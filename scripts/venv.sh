@@ -92,5 +92,13 @@ if ! run_pip -e "$root[$extras]" -c "$root/constraints.txt"; then
   echo "pip failed; the whole output is in $log" >&2
   exit 2
 fi
+# But where Python is told to keep no bytecode, as in many containers, each start would compile torch, transformers and
+# lm-eval again, which takes longer than all else in it. Theirs is kept then.
+if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then
+  echo "compiling what a run imports, since PYTHONDONTWRITEBYTECODE is set ..." >&2
+  env -u PYTHONDONTWRITEBYTECODE -u PYTHONPYCACHEPREFIX "$python" -c '
+import lm_eval.evaluator
+from transformers import AutoTokenizer, LlamaForCausalLM, Qwen2ForCausalLM' >>"$log" 2>&1 || true
+fi
 printf '%s %s%s' "$root" "$wanted" "$build" >"$stamp"
 echo "$python"
