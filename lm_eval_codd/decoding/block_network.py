@@ -94,6 +94,8 @@ class RecomputedBlocks:
         """[N, ...]: what `head` reads at the step's positions."""
         spans = _Spans(canvas, step, self._block_length)
         positions = spans.clamp(canvas.answer_start + step.columns, self._is_shifted)
+        if self._is_shifted:  # a block's first position is scored by itself, as in a pass over the block alone
+            positions = positions + (positions == spans.starts[:, None])
         tokens = canvas.tokens[:, : spans.width]
         mask = spans.causal(torch.arange(len(canvas), device=tokens.device)) if self._says_blocks else spans.real
         return step.flat(self._full_pass.before_head(tokens, mask, positions))

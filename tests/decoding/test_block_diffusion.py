@@ -301,6 +301,13 @@ class TestWhatIsNotCopied:
         assert (got.num_answer_tokens, got.num_forward) == (14, official.num_forward)
         assert len(official.tokens) == 16
 
+    def test_a_mask_that_fast_dllm_v2_appends_is_decided_alike_without_a_cache(self, load):
+        backbone, (row,) = load("fast_dllm_v2"), prompts((8,))
+        first = int(backbone.logits(torch.tensor([row]), positions=torch.tensor([[8]])).argmax())
+        config = config_of("fast_dllm_v2", small_block_length=1, mask_id=first)
+        kept = codd.generate(backbone, [row], config)
+        assert codd.generate(Recomputing(backbone), [row], config) == kept
+
     def test_sdars_own_greedy_is_sure_of_every_token_and_a_true_one_is_not(self, load):
         row = prompts()[2]
         true = config_of("sdar", threshold=0.95)
