@@ -109,7 +109,8 @@ class DiT:
             raise ValueError("`sigma` is needed: the scores of sedd depend on the noise level")
         alpha = None if sigma is None else (-sigma.double()).exp().repeat_interleave(size).to(flat.device)
         ids = torch.zeros(flat.shape[0], dtype=torch.int64) if tokens.is_floating_point() else tokens.flatten()
-        return self.diffusion.log_x(flat, ids.to(flat.device), alpha).view(logits.shape)
+        ids = ids.to(flat.device)
+        return self.diffusion.settled(self.diffusion.log_x(flat, ids, alpha), ids).view(logits.shape)
 
     def nelbo(self, x0: Tensor, z: Tensor | None = None, t: Tensor | None = None) -> Tensor:
         """[B, L] float64 nats per token: the bound of -log p(x0) at one noise level; for ar [B, L - 1], exact.

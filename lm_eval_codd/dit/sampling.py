@@ -182,15 +182,15 @@ class _Sampler:
             tokens = dit.diffusion.prior(self._own_numbers(0, Stream.PRIOR))
         tokens = self.clamp(tokens)
         is_cached = self.predictor.is_cached and not dit.config.time_conditioning
-        stale = torch.ones(len(tokens), dtype=torch.bool, device=dit.device)
+        every = stale = torch.ones(len(tokens), dtype=torch.bool, device=dit.device)
         num_forward, num_circuit = (torch.zeros_like(stale, dtype=torch.int64) for _ in range(2))
         finite = stale.all()
         hidden: Tensor | None = None
         for step in steps:
             is_greedy = step.is_removal and removal == "greedy"
-            again = stale if is_cached and not is_greedy else torch.ones_like(stale)
-            hidden = self._refreshed(hidden, tokens, again, step)
-            num_forward += again
+            is_kept = is_cached and not is_greedy
+            hidden = self._refreshed(hidden if is_kept else None, tokens, stale, step)
+            num_forward += stale if is_kept else every
             before = tokens
             if is_greedy:
                 tokens = likeliest(dit, tokens, hidden, step.alpha_t)
@@ -201,7 +201,7 @@ class _Sampler:
                     tokens, spoken = self.coupled.redrawn(before, tokens, hidden, step, self.keys)
                     num_circuit += spoken
             tokens = self.clamp(tokens)
-            stale = (tokens != before).any(dim=1)
+            stale = (tokens != before).any(dim=1) if is_cached else every
             self.on_pass()
         if not bool(finite):
             raise ValueError(f"logits of `{dit.source}` are not finite in {dit.dtype}; use dtype=float32")
@@ -217,10 +217,12 @@ class _Sampler:
         return steps
 
     def _refreshed(self, hidden: Tensor | None, tokens: Tensor, again: Tensor, step: Step) -> Tensor:
-        """Hidden states [B, L, d], those of some rows anew."""
+        """Hidden states [B, L, d], those of some rows anew; of all where there are none."""
         level = sigma(step.alpha_t).expand(len(tokens))
+        if hidden is None:
+            return self.dit.hidden(tokens, level)
         rows = again.nonzero()[:, 0]
-        if hidden is None or len(rows) == len(tokens):
+        if len(rows) == len(tokens):
             return self.dit.hidden(tokens, level)
         if len(rows):
             hidden[rows] = self.dit.hidden(tokens[rows], level[rows])
@@ -240,15 +242,14 @@ class _Sampler:
         for places in wanted.flatten().nonzero()[:, 0].split(dit.piece):
             log_x = dit.diffusion.log_x(dit.head(states[places]), flat[places], step.alpha_t)
             weights = self.predictor.weights(log_x.to(dtype), flat[places], step)
-            sound = sound & weights.isfinite().all()
-            if given is not None:
-                new[places] = by_race(weights, given[places])
-            elif own is not None:
-                new[places] = by_inverse(weights, own.flatten()[places], dit.diffusion.mask_id)
-            else:
-                new[places] = by_race(weights, self._coarse_numbers(places, step))
             if everything is not None:
                 everything[places] = weights
+            if own is not None:
+                new[places], sums = by_inverse(weights, own.flatten()[places], dit.diffusion.mask_id)
+            else:
+                numbers = self._coarse_numbers(places, step) if given is None else given[places]
+                new[places], sums = by_race(weights, numbers), weights.sum(dim=-1)
+            sound = sound & sums.isfinite().all()
         result = new.view_as(tokens)
         if on_step is not None and everything is not None:
             on_step(step.number, everything.view(*tokens.shape, size), result)

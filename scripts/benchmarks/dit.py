@@ -143,7 +143,7 @@ def plain(
     for step in range(len(times) - 1):
         hidden, drawn = dit.hidden(tokens, None), []
         for row in range(rows):
-            log_x = process.log_x(dit.head(hidden[row]), tokens[row], None)
+            log_x = process.settled(process.log_x(dit.head(hidden[row]), tokens[row], None), tokens[row])
             weights = process.posterior(log_x.double().exp(), tokens[row], alphas[step + 1], alphas[step])
             drawn.append(by_race(weights, noise(step, row, (length, dit.vocab_size), dit.device)))
         tokens = torch.stack(drawn).where(tokens == dit.mask_id, tokens)

@@ -16,6 +16,10 @@ class Absorbing:
         """See `Process`."""
         return z == self.mask_id
 
+    def settled(self, log_x: Tensor, z: Tensor) -> Tensor:
+        """See `Process`."""
+        return log_x
+
     def is_uncertain(self, z: Tensor) -> Tensor:
         """See `Process`."""
         return self.may_change(z)

@@ -30,6 +30,10 @@ class DUO:
         """See `Process`."""
         return torch.ones_like(z, dtype=torch.bool)
 
+    def settled(self, log_x: Tensor, z: Tensor) -> Tensor:
+        """See `Process`."""
+        return log_x
+
     def is_uncertain(self, z: Tensor) -> Tensor:
         """See `Process`."""
         return self.may_change(z)

@@ -23,9 +23,12 @@ class MDLM(Absorbing):
     def log_x(self, logits: Tensor, z: Tensor, alpha: Tensor | None) -> Tensor:
         """See `Process`."""
         logits[:, self.mask_id] += _NEVER
-        carried = (z != self.mask_id)[:, None]
-        itself = logits.new_full((1, 1), _NEVER).expand_as(logits).scatter(-1, z[:, None], 0.0)
-        return itself.where(carried, logits.log_softmax(dim=-1))
+        return logits.log_softmax(dim=-1)
+
+    def settled(self, log_x: Tensor, z: Tensor) -> Tensor:
+        """See `Process`."""
+        itself = log_x.new_full((1, 1), _NEVER).expand_as(log_x).scatter(-1, z[:, None], 0.0)
+        return itself.where((z != self.mask_id)[:, None], log_x)
 
     def log_clean(self, log_x: Tensor) -> Tensor:
         """See `Process`."""

@@ -51,7 +51,14 @@ class Process(Protocol):
         ...
 
     def log_x(self, logits: Tensor, z: Tensor, alpha: Tensor | None) -> Tensor:
-        """[N, V] log x_theta (of SEDD, log scores) from logits [N, V], which may be overwritten, and noisy ids [N]."""
+        """[N, V] log x_theta (of SEDD, log scores) from logits [N, V], which may be overwritten, and noisy ids [N].
+
+        Of positions that may change; `settled` has the others.
+        """
+        ...
+
+    def settled(self, log_x: Tensor, z: Tensor) -> Tensor:
+        """[N, V]: `log_x` with those of positions that may not change."""
         ...
 
     def log_clean(self, log_x: Tensor) -> Tensor:

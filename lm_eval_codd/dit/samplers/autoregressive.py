@@ -55,7 +55,7 @@ def left_to_right(
             drawn = (log_next.to(given.dtype) + given).argmax(dim=-1)
         elif use_float64:
             own = uniforms(keys, Stream.TOKEN, number, column[:, None])[:, 0]
-            drawn = by_inverse(log_next.double().exp(), own, None)
+            drawn = by_inverse(log_next.double().exp(), own, None)[0]
         else:
             coarse = float32_numbers(keys, number, column, dit.vocab_size)
             drawn = (log_next.float() + gumbel(coarse.clamp(min=2**-25))).argmax(dim=-1)

@@ -83,7 +83,7 @@ class Coupled:
         latents = posterior.sample(uniforms=uniforms(keys[row[:, 0]], Stream.LATENT, number, columns))
         log_weights = posterior.couple_masked(latents)[known].double()
         own = uniforms(keys[row[:, 0]], Stream.JOINT, number, columns)[is_masked]
-        drawn = by_inverse((log_weights - log_weights.amax(dim=-1, keepdim=True)).exp(), own, None)
+        drawn = by_inverse((log_weights - log_weights.amax(dim=-1, keepdim=True)).exp(), own, None)[0]
         masked_places = places[is_masked]
         possible = ~posterior.impossible[:, None].expand_as(columns)[is_masked]
         takes = possible & (after.flatten()[masked_places] != self._mask_id)

@@ -12,11 +12,13 @@ _TINY = 1e-10
 _FLOAT32_STEPS = 1 << 24
 
 
-def by_inverse(weights: Tensor, uniform: Tensor, last: int | None) -> Tensor:
-    """[N] ids from weights [N, V] by inverse CDF: a number in (0, 1) a position.
+def by_inverse(weights: Tensor, uniform: Tensor, last: int | None) -> tuple[Tensor, Tensor]:
+    """[N] ids from weights [N, V] by inverse CDF, a number in (0, 1) a position; and the sums of the weights [N].
+
+    The sums are finite where all weights are.
 
     Args:
-        weights: up to a scale; that of `last` may be below 0, and is 0 then.
+        weights: up to a scale; that of `last` may be below 0, and is 0 then. Overwritten.
         uniform: [N] float64.
         last: an id that stands after all others, so that a position that stays masked is known by its number alone.
     """
@@ -25,11 +27,14 @@ def by_inverse(weights: Tensor, uniform: Tensor, last: int | None) -> Tensor:
         total = cumulative[:, -1]
     else:
         behind = weights[:, last].clamp(min=0)
-        cumulative = weights.index_fill(-1, torch.tensor([last], device=weights.device), 0.0).cumsum(dim=-1)
+        weights[:, last] = 0.0
+        cumulative = weights.cumsum(dim=-1)
         total = cumulative[:, -1] + behind
     point = torch.minimum(uniform * total, total.nextafter(torch.zeros_like(total)))
     ids = torch.searchsorted(cumulative, point[:, None], right=True)[:, 0]
-    return ids.clamp(max=weights.shape[-1] - 1) if last is None else ids.masked_fill(point >= cumulative[:, -1], last)
+    if last is None:
+        return ids.clamp(max=weights.shape[-1] - 1), total
+    return ids.masked_fill(point >= cumulative[:, -1], last), total
 
 
 def by_race(weights: Tensor, uniform: Tensor) -> Tensor:
