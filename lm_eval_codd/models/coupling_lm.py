@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import logging
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from lm_eval_codd.carried import TokenText
 from lm_eval_codd.latent import load_coupling
@@ -14,11 +11,10 @@ from lm_eval_codd.models.coupling_setup import CouplingSetup
 from lm_eval_codd.models.coupling_texts import CouplingTexts
 from lm_eval_codd.models.coupling_work import CouplingSampling
 from lm_eval_codd.models.evaluation import Evaluation, running_evaluation
-from lm_eval_codd.models.gen_kwargs import remarks_on, spell_none, stop_strings
-from lm_eval_codd.models.generations import GenerationLM
+from lm_eval_codd.models.gen_kwargs import spell_none, stop_strings
 from lm_eval_codd.models.pairs import where
 from lm_eval_codd.models.requests import Prompt
-from lm_eval_codd.names import translate
+from lm_eval_codd.models.writing import WritingLM
 from lm_eval_codd.settings.coupling import CouplingSettings
 
 if TYPE_CHECKING:
@@ -28,18 +24,8 @@ if TYPE_CHECKING:
     from lm_eval_codd.decoding import Generation
     from lm_eval_codd.models.requests import Request
 
-eval_logger = logging.getLogger("lm_eval.codd")
 
-_SETTINGS: Final = {field.name: field for field in dataclasses.fields(CouplingSettings)}
-_KNOWN: Final = (*_SETTINGS, "until", "do_sample")
-_KIND: Final = "name in --gen_kwargs:"
-_NO_LIKELIHOOD: Final = (
-    "a Coupling Model has no likelihood: it gives samples alone; judge them with --tasks dlm_gen_ppl, "
-    "--metadata protocol=coupling"
-)
-
-
-class CouplingLM(GenerationLM):
+class CouplingLM(WritingLM[CouplingSettings]):
     """A Coupling Model: unconditional samples of one length.
 
     Every field of `CouplingSettings` is an argument too. Who wins: these arguments, then `--gen_kwargs`; a task's own
@@ -63,9 +49,13 @@ class CouplingLM(GenerationLM):
         ValueError: one line, for an argument that is unknown, impossible or missing.
     """
 
-    config: CouplingSettings
+    settings = CouplingSettings
+    always_draws = "latents are always drawn"
+    no_likelihood = (
+        "a Coupling Model has no likelihood: it gives samples alone; judge them with --tasks dlm_gen_ppl, "
+        "--metadata protocol=coupling"
+    )
     _texts: CouplingTexts
-
     _samples_by_document = True
 
     def __init__(
@@ -86,7 +76,7 @@ class CouplingLM(GenerationLM):
         super().__init__()
         example = "a .pt of the training code, such as pretrained=step_1000.pt"
         pretrained = check_checkpoint(settings, self._arguments(), pretrained, trust=trust_remote_code, example=example)
-        self._given = spell_none(settings, _SETTINGS)
+        self._given = spell_none(settings, self._fields())
         evaluation = running_evaluation() or Evaluation()
         self._resolve_settings(evaluation)
         self._prepare(evaluation, batch_size=batch_size, max_batch_size=max_batch_size, journal=journal)
@@ -99,32 +89,15 @@ class CouplingLM(GenerationLM):
         self._begin(self.model.device, {"pretrained": pretrained, "tokenizer": tokenizer, "ema": ema})
         self._answering = CouplingSampling(self.model, self._batch_size, self._journal)
 
-    @classmethod
-    def _arguments(cls) -> frozenset[str]:
-        return frozenset({*_SETTINGS, *inspect.signature(cls).parameters} - {"settings"})
-
     def _setup(self) -> CouplingSetup:
         return CouplingSetup(
             config=self.config, model=self.model, max_length=self.max_length, world_size=self.world_size
         )
 
-    def _resolve_settings(self, evaluation: Evaluation) -> None:
-        self._say(remarks_on(evaluation.gen_kwargs, self._given, _KNOWN, always_draws="latents are always drawn"))
-        self.config = self._resolved(evaluation)
-
-    def _resolved(self, evaluation: Evaluation) -> CouplingSettings:
-        typed = translate(evaluation.gen_kwargs, _KNOWN, kind=_KIND)[0]
-        asked = spell_none({name: value for name, value in typed.items() if name in _SETTINGS}, _SETTINGS)
-        of_run = {} if evaluation.torch_seed is None else {"seed": evaluation.torch_seed}
-        return CouplingSettings(**{**of_run, **asked, **self._given})
-
     def _config_of(self, instance: Instance, evaluation: Evaluation) -> CouplingSettings:
         config = self._resolved(evaluation)
         config.check_goes_with(self.model.kind, self.model.source)
         return config
-
-    def _draws(self, config: CouplingSettings) -> bool:
-        return True
 
     def _prompt(self, instance: Instance, config: CouplingSettings) -> Prompt:
         if instance.args[0]:
@@ -137,17 +110,6 @@ class CouplingLM(GenerationLM):
     def _text(self, request: Request, generation: Generation, config: CouplingSettings) -> TokenText:
         text = self._texts.sample(generation.tokens, stop_strings(request.instance.args[1]), is_whole=False)
         return TokenText(text, generation.tokens, generation.num_forward)
-
-    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> NoReturn:
-        """Raise `NotImplementedError`, one line: there is none."""
-        raise NotImplementedError(_NO_LIKELIHOOD)
-
-    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> NoReturn:
-        """Raise `NotImplementedError`, one line: there is none."""
-        raise NotImplementedError(_NO_LIKELIHOOD)
-
-    def _loglikelihood_tokens(self, requests: list, disable_tqdm: bool = False, **kwargs: Any) -> NoReturn:
-        raise NotImplementedError(_NO_LIKELIHOOD)
 
     @property
     def eot_token_id(self) -> int | None:

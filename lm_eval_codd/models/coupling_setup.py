@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import lm_eval_codd
-from lm_eval_codd.backbones.experts.tally import RoutingTotals
 from lm_eval_codd.code_version import code_version
+from lm_eval_codd.models.lacking import Unrouted, Unscored
 from lm_eval_codd.settings.coupling import CouplingSettings
 
 if TYPE_CHECKING:
     import torch
 
+    from lm_eval_codd.backbones.experts.tally import RoutingTotals
     from lm_eval_codd.latent import CouplingModel
     from lm_eval_codd.models.likelihood_record import LikelihoodTotals
     from lm_eval_codd.models.record import Totals
 
 
 @dataclass(frozen=True, kw_only=True)
-class CouplingSetup:
+class CouplingSetup(Unrouted, Unscored):
     """See `Setup`.
 
     Attributes:
@@ -68,26 +69,9 @@ class CouplingSetup:
             "model_sha": "",
         }
 
-    def likelihoods_as_result(self, likelihoods: LikelihoodTotals) -> dict[str, Any]:
-        """See `Setup`. There are none."""
-        return {}
-
-    @property
-    def is_routed(self) -> bool:
-        """See `Setup`. There are no experts."""
-        return False
-
-    def take_routing(self) -> RoutingTotals:
-        """See `Setup`."""
-        return RoutingTotals()
-
     def warnings(self, totals: Totals, likelihoods: LikelihoodTotals, routing: RoutingTotals) -> Iterator[str]:
         """See `Setup`."""
-        if totals.journalled_elsewhere:
-            yield (
-                f"{totals.journalled_elsewhere} of {totals.requests} samples come out of a journal and were made on "
-                "other hardware or with other versions of torch or transformers; its files say which"
-            )
+        yield from totals.of_journal("samples")
 
 
 def sampled_by(config: CouplingSettings, model: CouplingModel) -> dict[str, Any]:

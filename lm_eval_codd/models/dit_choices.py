@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from lm_eval_codd.models.gen_kwargs import spell_none
+from lm_eval_codd.models.gen_kwargs import remarks_on, spell_none
 from lm_eval_codd.names import translate
 from lm_eval_codd.settings import DiTSettings
 
@@ -56,19 +56,7 @@ class DiTChoices:
         Raises:
             ValueError: as `resolve`.
         """
-        for typed_name, typed_value in typed.items():
-            translated, said = translate({typed_name: typed_value}, _KNOWN, kind=_KIND)
-            ((name, value),) = translated.items()
-            if name in self._given and self._given[name] != value:
-                yield (
-                    f"`{typed_name}={typed_value}` of --gen_kwargs does nothing beside `{name}={self._given[name]}` of "
-                    "--model_args, which wins"
-                )
-            elif name == "do_sample":
-                if value is False:
-                    yield "`do_sample=False` of --gen_kwargs does nothing: this family has samples alone"
-            else:
-                yield from said
+        return remarks_on(typed, self._given, _KNOWN, always_draws="this family has samples alone")
 
 
 def _translated(gen_kwargs: Mapping[str, Any]) -> dict[str, Any]:

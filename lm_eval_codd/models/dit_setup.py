@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import lm_eval_codd
-from lm_eval_codd.backbones.experts.tally import RoutingTotals
 from lm_eval_codd.code_version import code_version
+from lm_eval_codd.models.lacking import Unrouted
 from lm_eval_codd.models.record import Totals
 from lm_eval_codd.settings import DiTSettings
 
 if TYPE_CHECKING:
     import torch
 
+    from lm_eval_codd.backbones.experts.tally import RoutingTotals
     from lm_eval_codd.circuits.hmm import HMM
     from lm_eval_codd.dit import DiT
     from lm_eval_codd.models.likelihood_record import LikelihoodTotals
@@ -35,7 +36,7 @@ class DiTTotals(Totals):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiTSetup:
+class DiTSetup(Unrouted):
     """See `Setup`.
 
     Attributes:
@@ -109,15 +110,6 @@ class DiTSetup:
             "greedy": {"ar": "token by token", "duo": "not defined"}.get(algo, "one_step"),
         }
 
-    @property
-    def is_routed(self) -> bool:
-        """See `Setup`: its networks have no experts."""
-        return False
-
-    def take_routing(self) -> RoutingTotals:
-        """See `Setup`."""
-        return RoutingTotals()
-
     def warnings(self, totals: Totals, likelihoods: LikelihoodTotals, routing: RoutingTotals) -> Iterator[str]:
         """See `Setup`."""
         yield from likelihoods.warnings(None, self.mask_id)
@@ -135,11 +127,7 @@ class DiTSetup:
                 f"the circuit never acted: no window had its share of masks "
                 f"{'above' if self.config.reverse_frac else 'below'} `pc_frac={self.config.pc_frac:g}`"
             )
-        if totals.journalled_elsewhere:
-            yield (
-                f"{totals.journalled_elsewhere} of {totals.requests} samples come out of a journal and were made on "
-                "other hardware or with other versions of torch or transformers; its files say which"
-            )
+        yield from totals.of_journal("samples")
         if isinstance(totals, DiTTotals):
             yield from self._warnings_of_texts(totals)
 

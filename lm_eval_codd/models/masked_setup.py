@@ -183,11 +183,7 @@ def _warnings(setup: MaskedSetup, totals: Totals, likelihoods: LikelihoodTotals,
             f"{'above' if config.reverse_frac else 'below'} `pc_frac={config.pc_frac:g}` at "
             f"{_steps(config)}; the answers are the backbone's own"
         )
-    if totals.journalled_elsewhere:
-        warnings.append(
-            f"{totals.journalled_elsewhere} of {totals.requests} answers come out of a journal and were made on other "
-            "hardware or with other versions of torch or transformers; its files say which"
-        )
+    warnings += totals.of_journal("answers")
     if circuit is not None and circuit.vocab_size > setup.backbone.vocab_size:
         warnings.append(
             f"the circuit knows {circuit.vocab_size} tokens and the backbone {setup.backbone.vocab_size}: was it made "

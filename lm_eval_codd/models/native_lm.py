@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import logging
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.backbones.native import load_native
 from lm_eval_codd.backbones.plain_tokenizer import load_plain_tokenizer
@@ -18,14 +16,13 @@ from lm_eval_codd.models.arguments import (
     whole_number,
 )
 from lm_eval_codd.models.evaluation import Evaluation, running_evaluation
-from lm_eval_codd.models.gen_kwargs import LIKELIHOOD_SETTINGS, SETTINGS, remarks_on, spell_none, stop_strings
-from lm_eval_codd.models.generations import GenerationLM
+from lm_eval_codd.models.gen_kwargs import LIKELIHOOD_SETTINGS, SETTINGS, spell_none, stop_strings
 from lm_eval_codd.models.native_setup import NativeSetup
 from lm_eval_codd.models.native_work import NativeAnswering
 from lm_eval_codd.models.pairs import where
 from lm_eval_codd.models.requests import Prompt
 from lm_eval_codd.models.texts import Texts
-from lm_eval_codd.names import translate
+from lm_eval_codd.models.writing import WritingLM
 from lm_eval_codd.settings.native import NativeSettings
 
 if TYPE_CHECKING:
@@ -37,22 +34,15 @@ if TYPE_CHECKING:
     from lm_eval_codd.decoding import Generation
     from lm_eval_codd.models.requests import Request
 
-eval_logger = logging.getLogger("lm_eval.codd")
-
 _OWN: Final = {field.name: field for field in dataclasses.fields(NativeSettings)}
 # What models with a mask read, and this one has nothing of.
 _OF_OTHERS: Final = frozenset(
     {*SETTINGS, *LIKELIHOOD_SETTINGS, "pc", "pc_revision", "planner", "planner_revision", "peft", "peft_revision"}
     | {"family", "attention"}
 ) - frozenset(_OWN)
-_KNOWN: Final = (*_OWN, *sorted(_OF_OTHERS), "until", "do_sample")
-_KIND: Final = "name in --gen_kwargs:"
-_NO_LIKELIHOOD: Final = (
-    "DiffusionGemma has no likelihood: it denoises random ids, and its authors define none; ask for tasks that generate"
-)
 
 
-class DiffusionGemma(GenerationLM):
+class DiffusionGemma(WritingLM[NativeSettings]):
     """DiffusionGemma: canvases of random ids, denoised by the class's own `generate`.
 
     Every field of `NativeSettings` is an argument too. Who wins: these arguments, then `--gen_kwargs`, then the
@@ -79,7 +69,13 @@ class DiffusionGemma(GenerationLM):
         ValueError: one line, for an argument that is unknown, impossible, missing, or of models with a mask.
     """
 
-    config: NativeSettings
+    settings = NativeSettings
+    not_read = tuple(sorted(_OF_OTHERS))
+    always_draws = "canvases begin as random ids"
+    no_likelihood = (
+        "DiffusionGemma has no likelihood: it denoises random ids, and its authors define none; ask for tasks that "
+        "generate"
+    )
 
     def __init__(
         self,
@@ -100,13 +96,13 @@ class DiffusionGemma(GenerationLM):
         **settings: Any,
     ) -> None:
         super().__init__()
-        _refuse_others(settings)
+        self._check_given(settings)
         example = "a folder or a hub id, such as google/diffusiongemma-26B-A4B-it"
         pretrained = check_checkpoint(settings, self._arguments(), pretrained, trust=trust_remote_code, example=example)
         add_bos_token = true_or_false("add_bos_token", add_bos_token)
         chat_template_args = json_object("chat_template_args", chat_template_args)
         max_length = None if max_length is None else whole_number("max_length", max_length)
-        self._given = spell_none(settings, _OWN)
+        self._given = spell_none(settings, self._fields())
         evaluation = running_evaluation() or Evaluation()
         self._resolve_settings(evaluation)
         self._prepare(evaluation, batch_size=batch_size, max_batch_size=max_batch_size, journal=journal)
@@ -125,8 +121,14 @@ class DiffusionGemma(GenerationLM):
         self._answering = NativeAnswering(self.native, self._journal)
 
     @classmethod
-    def _arguments(cls) -> frozenset[str]:
-        return frozenset({*_OWN, *inspect.signature(cls).parameters} - {"settings"})
+    def _check_given(cls, given: Mapping[str, Any]) -> None:
+        """Raise `ValueError` for a setting of models with a mask, by its name."""
+        for name, value in given.items():
+            if name in _OF_OTHERS:
+                raise ValueError(
+                    f"`{name}={value}` is of models with a mask, and DiffusionGemma has none: transformers' own "
+                    f"`generate` decodes it, by {', '.join(_OWN)}; leave it out"
+                )
 
     def _setup(self) -> NativeSetup:
         return NativeSetup(
@@ -137,17 +139,6 @@ class DiffusionGemma(GenerationLM):
             lacks_template=bool(self.tokenizer.chat_template)
             and not (self.has_applied_chat_template or self._is_plain),
         )
-
-    def _resolve_settings(self, evaluation: Evaluation) -> None:
-        self._say(remarks_on(evaluation.gen_kwargs, self._given, _KNOWN, always_draws="canvases begin as random ids"))
-        self.config = self._resolved(evaluation)
-
-    def _resolved(self, evaluation: Evaluation) -> NativeSettings:
-        typed = translate(evaluation.gen_kwargs, _KNOWN, kind=_KIND)[0]
-        _refuse_others(typed)
-        asked = spell_none({name: value for name, value in typed.items() if name in _OWN}, _OWN)
-        of_run = {} if evaluation.torch_seed is None else {"seed": evaluation.torch_seed}
-        return NativeSettings(**{**of_run, **asked, **self._given})
 
     def _remarks(self, groups: Mapping[NativeSettings, Any]) -> Iterable[str]:
         if self._batch_size.now not in (None, 1):
@@ -171,9 +162,6 @@ class DiffusionGemma(GenerationLM):
     def _room(self, config: NativeSettings) -> int:
         return self.native.room_for(config.gen_length) - (self.native.max_length - self.max_length)
 
-    def _draws(self, config: NativeSettings) -> bool:
-        return True
-
     def _prompt(self, instance: Instance, config: NativeSettings) -> Prompt:
         prompt, room = self.tok_encode(instance.args[0]), self._room(config)
         if not prompt:
@@ -184,17 +172,6 @@ class DiffusionGemma(GenerationLM):
     def _text(self, request: Request, generation: Generation, config: NativeSettings) -> str:
         tokens = generation.tokens[: generation.num_answer_tokens]
         return self._texts.answer(tokens, stop_strings(request.instance.args[1]))
-
-    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> NoReturn:
-        """Raise `NotImplementedError`, one line: there is none."""
-        raise NotImplementedError(_NO_LIKELIHOOD)
-
-    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> NoReturn:
-        """Raise `NotImplementedError`, one line: there is none."""
-        raise NotImplementedError(_NO_LIKELIHOOD)
-
-    def _loglikelihood_tokens(self, requests: list, disable_tqdm: bool = False, **kwargs: Any) -> NoReturn:
-        raise NotImplementedError(_NO_LIKELIHOOD)
 
     @property
     def eot_token_id(self) -> int:
@@ -210,13 +187,3 @@ class DiffusionGemma(GenerationLM):
     def batch_sizes(self) -> dict[str, int]:
         """For lm-eval's report: one at a time."""
         return {"generate_until": 1}
-
-
-def _refuse_others(given: Mapping[str, Any]) -> None:
-    """Raise `ValueError` for a setting of models with a mask, by its name."""
-    for name, value in given.items():
-        if name in _OF_OTHERS:
-            raise ValueError(
-                f"`{name}={value}` is of models with a mask, and DiffusionGemma has none: transformers' own `generate` "
-                f"decodes it, by {', '.join(_OWN)}; leave it out"
-            )

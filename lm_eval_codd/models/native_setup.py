@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import lm_eval_codd
-from lm_eval_codd.backbones.experts.tally import RoutingTotals
 from lm_eval_codd.backbones.native import MODEL_TYPE
 from lm_eval_codd.code_version import code_version
+from lm_eval_codd.models.lacking import Unrouted, Unscored
 
 if TYPE_CHECKING:
     import torch
 
+    from lm_eval_codd.backbones.experts.tally import RoutingTotals
     from lm_eval_codd.backbones.native import Native
     from lm_eval_codd.models.likelihood_record import LikelihoodTotals
     from lm_eval_codd.models.record import Totals
@@ -23,7 +24,7 @@ UNVERIFIED: Final = "published accuracies: no output of the published checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
-class NativeSetup:
+class NativeSetup(Unrouted, Unscored):
     """See `Setup`.
 
     Attributes:
@@ -76,19 +77,6 @@ class NativeSetup:
             "model_sha": native.identity if is_hub else "",
         }
 
-    def likelihoods_as_result(self, likelihoods: LikelihoodTotals) -> dict[str, Any]:
-        """See `Setup`. There are none."""
-        return {}
-
-    @property
-    def is_routed(self) -> bool:
-        """See `Setup`. Its experts are its class's own."""
-        return False
-
-    def take_routing(self) -> RoutingTotals:
-        """See `Setup`."""
-        return RoutingTotals()
-
     def warnings(self, totals: Totals, likelihoods: LikelihoodTotals, routing: RoutingTotals) -> Iterator[str]:
         """See `Setup`."""
         if self.lacks_template:
@@ -101,11 +89,7 @@ class NativeSetup:
                 f"{totals.truncated_prompts} prompts lost their left end, so that they fit beside the answer in "
                 f"`max_length={self.max_length}` tokens"
             )
-        if totals.journalled_elsewhere:
-            yield (
-                f"{totals.journalled_elsewhere} of {totals.requests} answers come out of a journal and were made on "
-                "other hardware or with other versions of torch or transformers; its files say which"
-            )
+        yield from totals.of_journal("answers")
 
 
 def made_by(config: NativeSettings, native: Native) -> dict[str, Any]:

@@ -87,6 +87,15 @@ class Totals:
         self.journalled_answers += 1
         self.journalled_elsewhere += answer.made_elsewhere
 
+    def of_journal(self, noun: str) -> list[str]:
+        """A line where answers, which `noun` calls by their name, were made elsewhere."""
+        if not self.journalled_elsewhere:
+            return []
+        return [
+            f"{self.journalled_elsewhere} of {self.requests} {noun} come out of a journal and were made on other "
+            "hardware or with other versions of torch or transformers; its files say which"
+        ]
+
     def seconds_deviation(self, world_size: int) -> float:
         """Standard deviation of an answer's seconds, of totals over so many ranks that were about equally long."""
         mean = self.decoding_seconds * world_size / max(1, self.requests)
