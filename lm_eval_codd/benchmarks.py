@@ -7,6 +7,7 @@ and a hash of their content go into the results, beside those of the published s
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import logging
@@ -65,7 +66,7 @@ class Rows:
     """The `dataset_kwargs` of a task's YAML: how its rows look and where they are below the data folder.
 
     Attributes:
-        file: path below the data folder, JSON lines.
+        file: path below the data folder: JSON lines, or CSV by its name, whose values are text.
         columns: what is read; the hash covers these, in this order.
         rows: how many the published set has.
         sha256: `content_hash` of the published set; None where it is not public.
@@ -225,7 +226,7 @@ def rows_of(
     folder = os.environ.get(DATA_DIR)
     if folder:
         path, is_stand_in = _find(name, Path(folder).expanduser(), wanted)
-        return str(path), read_lines(name, path), is_stand_in
+        return str(path), _read_table(name, path) if path.suffix == ".csv" else read_lines(name, path), is_stand_in
     if wanted.found is not None:
         raise DataError(
             f"{name}: its rows are on no hub; put {wanted.found} into a folder as {wanted.file}, and name the "
@@ -289,6 +290,14 @@ def read_lines(task: str, path: Path) -> list[dict[str, Any]]:
                 raise DataError(f"{task}: {path}, line {number} is no JSON object; put one on each line")
             rows.append(row)
     return rows
+
+
+def _read_table(task: str, path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            return list(csv.DictReader(lines))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{task}: {path} is no table in UTF-8: {error}; copy the file again") from None
 
 
 def _fetch(task: str, path: str, name: str | None, split: str, revision: str | None) -> Iterable[dict[str, Any]]:

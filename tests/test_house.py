@@ -47,7 +47,6 @@ MAY_IMPORT = {
     "code_version": set(),
     "templates": {"catalogue", "registration"},
     "benchmarks": {"catalogue", "grading", "templates"},
-    "local_rows": {"benchmarks", "catalogue"},
     "coupling_tasks": set(),
     "packing": set(),
     "corpora": {"backbones", "benchmarks", "dit", "latent", "packing"},

@@ -210,15 +210,23 @@ class TestSudoku:
         assert error([(1, 1), (0, 5)]) == pytest.approx((2 * 2 * (5 / 6) ** 2) ** 0.5 / 6)
 
 
-@pytest.mark.parametrize("name", ["sudoku_wino"])
 class TestRowsThatNoHubHas:
-    def test_are_asked_for_in_one_line(self, load_task, tmp_path, name):
-        with pytest.raises(
-            DataError, match=r"are not on the hub; put a copy of dataset/.* of github.com/dllm-reasoning"
-        ):
-            load_task(name, None)
-        with pytest.raises(DataError, match=r"no file .*; put a copy of dataset/\S+ of github.com"):
-            load_task(name, tmp_path)
+    def test_are_asked_for_in_one_line(self, load_task, tmp_path):
+        asked = r"put dataset/4x4_test_sudoku.csv of github.com/dllm-reasoning/d1"
+        with pytest.raises(DataError, match=rf"its rows are on no hub; {asked} into a folder as sudoku/4x4_test"):
+            load_task("sudoku_wino", None)
+        with pytest.raises(DataError, match=rf"no file .*; {asked} there"):
+            load_task("sudoku_wino", tmp_path)
 
-    def test_are_told_from_the_published_ones_by_their_number(self, load_task, invented_dir, name):
-        assert not load_task(name, invented_dir).config.metadata["data"]["is_published_set"]
+    def test_are_told_from_the_published_ones_by_their_number(self, load_task, invented_dir):
+        assert not load_task("sudoku_wino", invented_dir).config.metadata["data"]["is_published_set"]
+
+    def test_are_text_though_they_are_digits(self, load_task, invented_dir):
+        docs = load_task("sudoku_wino", invented_dir).eval_docs
+        assert all(isinstance(value, str) and len(value) == 16 for doc in docs for value in doc.values())
+
+    def test_are_refused_where_they_are_no_table_in_utf_8(self, load_task, tmp_path):
+        (tmp_path / "sudoku").mkdir()
+        (tmp_path / "sudoku" / "4x4_test_sudoku.csv").write_bytes(b"Puzzle,Solution\n\xff,1\n")
+        with pytest.raises(DataError, match=r"4x4_test_sudoku.csv is no table in UTF-8: .*; copy the file again"):
+            load_task("sudoku_wino", tmp_path)
