@@ -22,16 +22,12 @@ def make_coupling(
 
     Args:
         config: every setting.
-        circuit: speaks where its window is, or None.
+        circuit: speaks where its window is, which `check_window` has held against the settings; or None.
         chooser: the decoder.
         members: says where windows lie on the whole canvas; None: only blocks are windows.
-
-    Raises:
-        ValueError: the circuit's window does not fit the block, or the answer.
     """
     if circuit is None:
         return Independent(chooser)
-    check_window(config, circuit.num_positions)
     rule = _window_rule(config, circuit.num_positions, members)
     if config.pc_sampling == "any_order":
         return AnyOrder(chooser, rule, circuit, config.pc_temperature)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from lm_eval_codd.decoding.coupling import check_window
+
 if TYPE_CHECKING:
     import torch
 
@@ -39,7 +41,7 @@ class Decoder(Protocol):
     def __init__(
         self, config: DecodingConfig, family: str, ids: Ids, device: torch.device, circuit: Circuit | None
     ) -> None:
-        """Raise `ValueError` for a circuit that these settings cannot use."""
+        """Raise `ValueError` for a circuit that it cannot use; its window has been held against the settings."""
         ...
 
     def start(self, canvas: Canvas) -> None:
@@ -74,6 +76,8 @@ def make_decoder(
 
     Raises `ValueError` for a circuit that it cannot use.
     """
+    if circuit is not None:
+        check_window(config, circuit.num_positions)
     module, name = DECODERS[config.decoder].split(":")
     others = {} if planner is None else {"planner": planner}
     decoder: Decoder = getattr(import_module(module), name)(config, family, ids, device, circuit, **others)

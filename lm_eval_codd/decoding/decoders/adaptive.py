@@ -16,7 +16,7 @@ from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_like
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import RULES
 from lm_eval_codd.decoding.coupling import make_coupling
-from lm_eval_codd.decoding.decoders.open_block import open_block
+from lm_eval_codd.decoding.decoders.open_block import Blocks
 from lm_eval_codd.decoding.step import Decision, Look, Step
 from lm_eval_codd.noise import Stream
 
@@ -52,8 +52,7 @@ class Adaptive:
         self._threshold = threshold
         cap = config.block_length if config.max_block_steps is None else config.max_block_steps
         self._steps_of_block = cap + 1
-        self._block = torch.arange(config.num_blocks, device=device)
-        self._block_of_column = self._block.repeat_interleave(config.block_length, output_size=config.gen_length)
+        self._blocks = Blocks(config, device)
         self._coupling = make_coupling(config, circuit, self)
 
     def start(self, canvas: Canvas) -> None:
@@ -62,10 +61,8 @@ class Adaptive:
     def look(self, canvas: Canvas) -> Look:
         """See `Decoder`."""
         masked = canvas.masked
-        going, block, number = open_block(
-            canvas, self._block, self._steps_of_block, stop_at_eos=self._config.stop_at_eos
-        )
-        wanted = masked & (self._block_of_column == block[:, None]) & going[:, None]
+        going, block, number = self._blocks.open(canvas, self._steps_of_block)
+        wanted = masked & (self._blocks.of_column == block[:, None]) & going[:, None]
         budget = torch.where(self._is_last(number), self._config.block_length, self._config.max_per_step)
         return Look(number, block, wanted, wanted.sum(dim=1), budget=budget)
 

@@ -15,8 +15,7 @@ from torch import Tensor
 from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_likely, tempered_support
 from lm_eval_codd.decoding.commitment import ranked, surest
 from lm_eval_codd.decoding.confidence import RULES
-from lm_eval_codd.decoding.coupling import check_window
-from lm_eval_codd.decoding.decoders.open_block import open_block
+from lm_eval_codd.decoding.decoders.open_block import Blocks
 from lm_eval_codd.decoding.step import Decision, Look, Step
 from lm_eval_codd.noise import Stream
 
@@ -41,13 +40,8 @@ class EntropyBound:
         device: torch.device,
         circuit: Circuit | None = None,
     ) -> None:
-        if circuit is not None:
-            check_window(config, circuit.num_positions)
         self._config = config
-        num_blocks = config.num_blocks if config.goes_by_blocks else 1
-        self._width = config.gen_length // num_blocks
-        self._block = torch.arange(num_blocks, device=device)
-        self._block_of_column = self._block.repeat_interleave(self._width, output_size=config.gen_length)
+        self._blocks = Blocks(config, device)
 
     def start(self, canvas: Canvas) -> None:
         """See `Decoder`."""
@@ -55,8 +49,8 @@ class EntropyBound:
     def look(self, canvas: Canvas) -> Look:
         """See `Decoder`."""
         # A step commits one position at least, so that a block has no more of them than positions.
-        going, block, number = open_block(canvas, self._block, self._width, stop_at_eos=self._config.stop_at_eos)
-        wanted = canvas.masked & (self._block_of_column == block[:, None]) & going[:, None]
+        going, block, number = self._blocks.open(canvas, self._blocks.width)
+        wanted = canvas.masked & (self._blocks.of_column == block[:, None]) & going[:, None]
         return Look(number, block, wanted, wanted.sum(dim=1))
 
     def decide(self, canvas: Canvas, step: Step, logits: Tensor) -> Decision:

@@ -16,8 +16,7 @@ from torch import Tensor
 from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_likely, tempered_support
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import low_confidence
-from lm_eval_codd.decoding.coupling import check_window
-from lm_eval_codd.decoding.decoders.open_block import open_block
+from lm_eval_codd.decoding.decoders.open_block import Blocks
 from lm_eval_codd.decoding.step import Decision, Look, Step
 from lm_eval_codd.noise import Stream
 from lm_eval_codd.settings import SCORE_WHAT_IS_DRAWN
@@ -50,8 +49,6 @@ class Klass:
         device: torch.device,
         circuit: Circuit | None = None,
     ) -> None:
-        if circuit is not None:
-            check_window(config, circuit.num_positions)
         self._config = config
         self._is_dreams = family in SCORE_WHAT_IS_DRAWN
         if config.temperature > 0 and not self._is_dreams:
@@ -59,18 +56,15 @@ class Klass:
                 f"`temperature={config.temperature:g}` is not for `decoder=klass` on {family} checkpoints, which takes "
                 "the most likely tokens; use temperature=0"
             )
-        num_blocks = config.num_blocks if config.goes_by_blocks else 1
-        self._width = config.gen_length // num_blocks
-        self._num_places = min(2 * self._width, config.gen_length)
-        self._steps_of_block = config.steps // num_blocks
+        self._blocks = Blocks(config, device)
+        self._num_places = min(2 * self._blocks.width, config.gen_length)
+        self._steps_of_block = config.steps // self._blocks.number
         # Of what is ready, which may be less than the table says. A step a token is enough but for predicted masks,
         # which stay.
         self._may_run_out_of_steps = config.steps < config.gen_length
-        base, extra = divmod(self._width, self._steps_of_block)
+        base, extra = divmod(self._blocks.width, self._steps_of_block)
         table = [base + (step < extra) for step in range(self._steps_of_block)]
         self._quota = to_device(table if config.goes_by_blocks else [1] * len(table), device)
-        self._block = torch.arange(num_blocks, device=device)
-        self._block_of_column = self._block.repeat_interleave(self._width, output_size=config.gen_length)
 
     def start(self, canvas: Canvas) -> None:
         """See `Decoder`."""
@@ -79,10 +73,8 @@ class Klass:
     def look(self, canvas: Canvas) -> Look:
         """See `Decoder`."""
         masked = canvas.masked
-        going, block, number = open_block(
-            canvas, self._block, self._steps_of_block, stop_at_eos=self._config.stop_at_eos
-        )
-        ahead = self._block_of_column - block[:, None]
+        going, block, number = self._blocks.open(canvas, self._steps_of_block)
+        ahead = self._blocks.of_column - block[:, None]
         here = masked & (ahead == 0) & going[:, None]
         # The next block's first step is compared with this one's last, and no step knows that it is the last.
         wanted = masked & (ahead >= 0) & (ahead <= 1) & going[:, None]

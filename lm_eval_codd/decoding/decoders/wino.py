@@ -16,7 +16,6 @@ from torch import Tensor
 from lm_eval_codd.decoding.candidates import Support, draw, in_pieces, most_likely, tempered_support
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import low_confidence
-from lm_eval_codd.decoding.coupling import check_window
 from lm_eval_codd.decoding.step import Decision, Look, Step
 from lm_eval_codd.noise import Stream
 
@@ -54,8 +53,6 @@ class Wino:
         device: torch.device,
         circuit: Circuit | None = None,
     ) -> None:
-        if circuit is not None:
-            check_window(config, circuit.num_positions)
         self._config, self._mask = config, ids.mask
 
     def start(self, canvas: Canvas) -> None:
