@@ -11,6 +11,7 @@ from lm_eval_codd.dit import psi_profile
 from lm_eval_codd.dit.samplers.draws import by_inverse, by_race
 from lm_eval_codd.dit.samplers.nucleus import truncated
 from lm_eval_codd.dit.schedules import Schedule, sampling_times
+from tests.device_waits import Operations
 
 from .conftest import distance, random_dit
 
@@ -209,6 +210,21 @@ def test_own_draws_of_ar_have_the_law_of_the_chain(use_float64, times):
     usual = law * number > 5
     chi_square = ((counts - law * number) ** 2 / (law * number))[usual].sum()
     assert chi_square < usual.sum() + 4 * (2 * usual.sum()) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("algo", "options", "waits"), [("duo", {}, 1), ("mdlm", {}, 2), ("mdlm", {"psi": "pure-pc"}, 1)]
+)
+def test_a_step_waits_for_the_device_where_positions_are_chosen_and_rows_are_left_out(algo, options, waits):
+    model = random_dit(algo, vocab_size=7, length=6)
+
+    def asked(steps):
+        given = {"predictor": "psi", "psi": psi_profile(model.schedule, steps, options["psi"])} if options else {}
+        with Operations() as operations:
+            codd.sample_dit(model, 2, 6, steps, noise_removal="none", **given)
+        return operations.num_waits
+
+    assert asked(5) - asked(4) == waits
 
 
 class TestDraws:
