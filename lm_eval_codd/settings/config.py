@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, cast, get_args
 
 from lm_eval_codd.names import check_names, explains_unknown_names
+from lm_eval_codd.settings.decoder_options import RULES, checked_schedule
 from lm_eval_codd.settings.decoders import (
     DECODERS,
     OWN_DEFAULTS,
     OWN_RANGES,
-    RULES,
-    checked_schedule,
     only_read,
     own_defaults,
     reads,
@@ -118,7 +117,7 @@ class DecodingConfig(DecodingFields):
             `router=ec`: the share of masks is of the padded width, so that rows are decoded one by one.
         router, ec_schedule, ec_k, ec_k_min, ec_k_max, ec_sigma, ec_gates, ec_scope: of mixtures of experts, see
             `RouterOptions`.
-        **options: of one decoder, see `CadOptions` and its like in `settings.decoders`.
+        **options: of one decoder, see `CadOptions` and its like in `settings.decoder_options`.
 
     Raises:
         ValueError: one line with the argument, its value, what is allowed and what to do.

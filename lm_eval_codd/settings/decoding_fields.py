@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from lm_eval_codd.settings.decoders import (
+from lm_eval_codd.settings.decoder_options import (
     BlockOptions,
     CadOptions,
     CorrectiveOptions,

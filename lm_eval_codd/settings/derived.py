@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from lm_eval_codd.settings.decoders import (
     DECODERS,
-    DEPARTURES,
     OWN_DEFAULTS,
     READ_BY_RULE,
     TILED,
@@ -15,6 +14,7 @@ from lm_eval_codd.settings.decoders import (
     reads,
 )
 from lm_eval_codd.settings.decoding_fields import DecodingFields
+from lm_eval_codd.settings.departures import DEPARTURES
 from lm_eval_codd.settings.routing import ROUTER_SETTINGS
 
 # What an exact decode has of the settings that approximate one.

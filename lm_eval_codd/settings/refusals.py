@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from lm_eval_codd.settings.decoder_options import CadOptions
 from lm_eval_codd.settings.decoders import (
     DECODERS,
     ONE_OF,
     OWN_DEFAULTS,
     READ_BY_RULE,
     REVISING,
-    CadOptions,
     reads,
 )
 from lm_eval_codd.settings.decoding_fields import CONFIDENCE_ALGS, DEFAULT_NUM_STEPS, PC_SAMPLING, DecodingFields
