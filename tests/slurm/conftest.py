@@ -68,6 +68,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         pytest.skip("scripts/test_slurm.sh runs this on a Slurm of its own")
     one = Cluster(tmp_path_factory.mktemp("slurm"))
     try:
+        # What Slurm does not take it says there, and goes on with its default: minutes more for a requeued job.
+        refused = re.findall(r"error: (\w+=\S+) invalid", (one.folder / "slurmctld.log").read_text())
+        assert not refused
         yield one
     finally:
         one.stop()
