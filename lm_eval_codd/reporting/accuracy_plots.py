@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lm_eval_codd.clean_text import one_line
@@ -26,6 +26,7 @@ __all__ = [
     "accuracy_pictures",
     "draw_accuracy",
     "kind_of",
+    "legend_below",
     "line_of",
     "round_ticks",
     "ticks_at_values",
@@ -164,11 +165,21 @@ def draw_accuracy(figure: Figure, panels: Sequence[Axes], group: Group, picture:
         text: handle for panel in panels for handle, text in zip(*panel.get_legend_handles_labels(), strict=True)
     }
     handles[_BAND] = Patch(color="black", alpha=_BAND_ALPHA, linewidth=0)
+    legend_below(figure, handles)
+    figure.suptitle(one_line(group.title), wrap=True)
+
+
+def legend_below(figure: Figure, handles: Mapping[str, Any]) -> None:
+    """A legend below the panels, in as many columns as there is room for; the picture grows by its lines.
+
+    Args:
+        figure: of the panels.
+        handles: what stands beside each text.
+    """
     room = int(figure.get_figwidth() // (_HANDLE_INCHES + _LETTER_INCHES * max(map(len, handles)))) or 1
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=room, frameon=False)
-    lines_of_legend = -(-len(handles) // room)
-    figure.set_figheight(figure.get_figheight() + _LEGEND_INCHES * max(0, lines_of_legend - _LEGEND_LINES))
-    figure.suptitle(one_line(group.title), wrap=True)
+    lines = -(-len(handles) // room)
+    figure.set_figheight(figure.get_figheight() + _LEGEND_INCHES * max(0, lines - _LEGEND_LINES))
 
 
 def _panel_title(group: Group, benchmark: str) -> str:

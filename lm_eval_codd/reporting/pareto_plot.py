@@ -10,7 +10,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lm_eval_codd.clean_text import one_line
-from lm_eval_codd.reporting.accuracy_plots import COLOURS, MARKERS, OTHER_MARKER, line_of, round_ticks, ticks_at_values
+from lm_eval_codd.reporting.accuracy_plots import (
+    COLOURS,
+    MARKERS,
+    OTHER_MARKER,
+    legend_below,
+    line_of,
+    round_ticks,
+    ticks_at_values,
+)
 from lm_eval_codd.reporting.cells import BASE
 from lm_eval_codd.reporting.table import in_order, paired
 
@@ -81,7 +89,7 @@ def draw_fronts(figure: Figure, panels: Sequence[Axes], group: Group, front: Fro
     handles: dict[str, Any] = {}
     for panel in panels:
         handles |= {text: handle for handle, text in zip(*panel.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, frameon=False)
+    legend_below(figure, handles)
     figure.suptitle(one_line(group.title), wrap=True)
 
 

@@ -108,6 +108,19 @@ class TestFronts:
         assert not bars["low_confidence, base128.0"].lines[2], "the reference itself has no difference"
         assert "paired with base low_confidence 128" in panel.get_title()
 
+    def test_are_all_named_inside_of_the_picture(self, tmp_path):
+        for steps in (32, 64, 128):
+            write_run(tmp_path, outcomes(50, steps // 4), steps=steps)
+            options = {"decoder": "open_dllm", "variant": "p2_upgraded_remdm"}
+            write_run(tmp_path, outcomes(50, steps // 3), steps=steps, name=f"open{steps}", **options)
+            write_run(tmp_path, outcomes(50, steps // 3), steps=steps, name=f"p2{steps}", decoder="p2", eta=2.0)
+        figure = dict(draw(group_runs(read_folder(tmp_path).runs)))["llada-block-pareto-nfe"]
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        assert any("variant=p2_upgraded_remdm" in text.get_text() for text in legend.get_texts())
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+
     def test_against_seconds_there_is_one_too(self, figures):
         assert figures["llada-block-pareto-seconds"].axes[0].get_xlabel() == "seconds a sample"
 
