@@ -2,7 +2,10 @@
 
 import json
 import re
+import statistics
 from pathlib import Path
+
+import pytest
 
 from lm_eval_codd.catalogue import CALLED_AS
 from lm_eval_codd.launch.closing import show_demo
@@ -49,6 +52,31 @@ def test_the_readmes_table_is_the_reference():
     ]
     table = [row for row in rows(README.read_text(encoding="utf-8")) if row[0] in {line[0] for line in wanted}]
     assert table == wanted
+
+
+def test_the_readmes_sentence_of_templates_is_the_reference():
+    """The mean difference over the templates of 4 steps, an item's differences being one cluster."""
+    found = {
+        ((one.identity.get("task_arguments") or {}).get("template"), one.key.system): {
+            key.doc_id: right for key, right in one.outcomes.items()
+        }
+        for one in read_references(WORDS.reference)
+        if one.key.alg == "low_confidence" and one.key.steps == 4
+    }
+    templates = {template for template, _ in found}
+    gains = [
+        100 * sum(found[one, "CoDD"][item] - found[one, BASE][item] for one in templates) / len(templates)
+        for item in found[None, BASE]
+    ]
+    mean, error = statistics.mean(gains), statistics.stdev(gains) / len(gains) ** 0.5
+    said = re.search(
+        r"under each: \+([\d.]+) points over all \(\+([\d.]+) to \+([\d.]+)\), ahead in 3 of 3",
+        README.read_text(encoding="utf-8"),
+    )
+    assert len(templates) == 3 and said[1] == f"{mean:.2f}"
+    assert [float(bound) for bound in said.groups()[1:]] == pytest.approx(
+        [mean - 1.96 * error, mean + 1.96 * error], abs=0.05
+    )
 
 
 def test_the_decoders_in_docs_are_those_of_the_reference():
