@@ -42,8 +42,11 @@ class Progress:
     _title = "Decoding"
 
     def __init__(self, total: int, done: int, totals: Totals | None, *, hidden: bool) -> None:
-        # Given miniters, tqdm looks at the clock alone, so that steps show between answers.
-        self._bar = tqdm(total=total, initial=done, desc=self._title, disable=hidden, miniters=0, mininterval=0.5)
+        # Given miniters, tqdm looks at the clock alone, so that steps show between answers. Without smoothing, what is
+        # left is told from all answers so far: from the time since the last step shown, it would be seconds of hours.
+        self._bar = tqdm(
+            total=total, initial=done, desc=self._title, disable=hidden, miniters=0, mininterval=0.5, smoothing=0
+        )
         self._totals = totals
         self._step = 0
         self._num_done = self._bar.n

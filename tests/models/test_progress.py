@@ -57,3 +57,18 @@ class TestTheFile:
         with progress.Progress(3, 0, totals=Totals(), hidden=False) as bar:
             bar.add_answer()
         assert not path.exists()
+
+
+class TestTheBar:
+    def test_tells_the_time_left_from_all_answers_not_from_the_last_step(self):
+        now = 0
+        with progress.Progress(9, 6, totals=Totals(), hidden=False) as bar:
+            shown = bar._bar
+            shown._time = lambda: now
+            shown.start_t = shown.last_print_t = now
+            for _ in range(100):
+                now += 1
+                bar.on_step(None)
+            now += 1
+            bar.add_answer()
+            assert "7/9 [01:41<03:22" in str(shown)
