@@ -12,7 +12,7 @@ import lm_eval_codd as codd
 from lm_eval_codd.decoding.candidates import Support
 from lm_eval_codd.decoding.decoders import path_planning
 from lm_eval_codd.decoding.decoders.revision import Plan
-from lm_eval_codd.settings import decoders as options
+from lm_eval_codd.settings import decoder_options as options
 from tests.decoding.stub_backbone import StubBackbone
 from tests.decoding.test_batches import an_end
 from tests.decoding.test_loop import PROMPTS
