@@ -120,9 +120,9 @@ def _load_scorer(scorer: str | Path) -> tuple[Any, Any]:
 
     checkpoint = find_checkpoint(with_owner(str(scorer)), files=(*CONFIG_FILES, *WEIGHT_FILES), kind="scorer")
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.folder)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.folder, trust_remote_code=False)
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            checkpoint.folder, use_safetensors=True, dtype=torch.float32
+            checkpoint.folder, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
         )
     except Exception as error:  # transformers raises many kinds for files that do not fit
         raise CheckpointError(f"scorer `{scorer}` cannot be loaded: {str(error).splitlines()[0]}") from error

@@ -1,6 +1,7 @@
 """Generative perplexity and entropy against the official code's figures."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -75,3 +76,14 @@ def test_mistakes_are_one_line(texts, scorer, tmp_path):
         with pytest.raises(ValueError) as caught:
             codd.generative_perplexity(*arguments)
         assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_no_code_of_a_scorer_is_run_even_where_the_user_would_say_yes(texts, scorer, tmp_path, monkeypatch):
+    folder = shutil.copytree(scorer, tmp_path / "scorer")
+    facts = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(facts))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    with pytest.raises(ValueError, match="scorer"):
+        codd.generative_perplexity(texts, folder)
+    assert not (tmp_path / "ran").exists()
