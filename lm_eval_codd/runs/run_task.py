@@ -10,6 +10,7 @@ from typing import Any, Final
 from lm_eval_codd import packaged
 from lm_eval_codd.catalogue import TASKS, Task, short_name
 from lm_eval_codd.catalogue import task_name as own_task_name
+from lm_eval_codd.names import check_names
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.run import is_own_task, num_documents
 from lm_eval_codd.runs.run_flags import TEMPLATE_WORDS
@@ -137,14 +138,22 @@ def read_metadata(given: Mapping[str, Any], task: str, read: Callable[[str], Any
     chosen, other = given.get(TEMPLATE), arguments.pop(TEMPLATE, None)
     if chosen is not None and other is not None and chosen != other:
         raise ValueError(f"`--template {chosen}` contradicts `--metadata {TEMPLATE}={other}`; leave one out")
-    own, shots = own_task(task), str(arguments.get("shots", 0))
-    if own is not None and own.most_shots and shots not in map(str, range(own.most_shots + 1)):
-        raise ValueError(f"`--metadata shots={shots}` is not a number from 0 to {own.most_shots}")
+    own = own_task(task)
+    if own is not None:
+        _check_arguments(own, arguments, f"argument of {short_name(task)} in --metadata")
     name = chosen if chosen is not None else other
     if name is not None and name != PAPER:
         check_template(task, str(name), f"`--template {name}`")
         arguments[TEMPLATE] = name
     return json.dumps(arguments, sort_keys=True) if arguments else None
+
+
+def _check_arguments(own: Task, arguments: Mapping[str, Any], kind: str) -> None:
+    """Raise `ValueError` for one that the task does not read: lm-eval would pass it on to nobody."""
+    check_names(arguments, (TEMPLATE, *own.arguments, *(["shots"] if own.most_shots else [])), kind=kind)
+    shots = str(arguments.get("shots", 0))
+    if own.most_shots and shots not in map(str, range(own.most_shots + 1)):
+        raise ValueError(f"`--metadata shots={shots}` is not a number from 0 to {own.most_shots}")
 
 
 def number_or_word(text: str) -> Any:

@@ -294,6 +294,21 @@ class TestTasks:
         with pytest.raises(ValueError, match=f"`--metadata shots={shots}` is not a number from 0 to 5"):
             parse_run(f"--model_alias dream --task mmlu_dllm_dream --metadata shots={shots}")
 
+    @pytest.mark.parametrize(
+        "said, message",
+        [
+            ("gsm8k --metadata tempalte=stock", "argument of gsm8k in --metadata `tempalte`; did you mean `template`?"),
+            ("gsm8k --metadata shots=4", "argument of gsm8k in --metadata `shots`; known are template"),
+            ("gpqa --metadata samples=8", "argument of gpqa in --metadata `samples`; known are clean, template"),
+        ],
+    )
+    def test_arguments_that_a_task_does_not_read_are_refused(self, said, message):
+        with pytest.raises(ValueError, match=f"unknown {message}".replace("?", r"\?")):
+            parse_run(f"--model_alias llada --task {said}")
+
+    def test_arguments_of_other_peoples_tasks_are_theirs(self):
+        assert parse_run("--model_alias llada --task stock:gsm8k --metadata any=thing").metadata == '{"any": "thing"}'
+
 
 class TestCircuits:
     def test_none_is_no_circuit_and_its_settings_change_nothing(self):
