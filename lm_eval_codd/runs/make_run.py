@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from lm_eval_codd import packaged
-from lm_eval_codd.catalogue import CHECKPOINT_FLAGS, DIT_MODELS, MASKED_LM, MODEL_ALIASES, members
+from lm_eval_codd.catalogue import CHECKPOINT_FLAGS, DIT_MODELS, GEN_PPL, MASKED_LM, MODEL_ALIASES, members
 from lm_eval_codd.names import ReadAs, as_typed, translate
 from lm_eval_codd.registration import MODELS
 from lm_eval_codd.runs import checkpoints
@@ -63,6 +63,9 @@ from lm_eval_codd.settings import (
 # The official harness cuts prompts to 2048 - 256 tokens for LLaDA, whatever the answer's length. For Dream it reads
 # the checkpoint's own length (131,072), which cuts nothing.
 _OFFICIAL_PROMPT_LENGTH: Final = 2048 - 256
+
+# Of every task on windows of a corpus.
+_WINDOWS: Final = "dlm_ppl_"
 
 
 def parse_run(text: str, defaults: Mapping[str, Any] | None = None) -> Run:
@@ -134,6 +137,11 @@ def make_run(given: Mapping[str, Any]) -> Run:
                 f"`--{name}` is of models without prompts and not read with --model_alias {alias}; leave it out"
             )
     task = task_name(given["task"])
+    if task == GEN_PPL or task.startswith(_WINDOWS):
+        raise ValueError(
+            f"`--task {given['task']}` measures token ids, and --model_alias {alias} answers with text; use one of "
+            f"{', '.join(KINDS)}"
+        )
     own = own_task(task)
     if own is not None and own.gen_length is not None:
         given = {"gen_length": own.gen_length, **given}
