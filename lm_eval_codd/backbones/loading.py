@@ -140,7 +140,7 @@ def _load_model(
         # Of numbers that its class divides by, a file that it reads besides, such as generation_config.json, or of
         # where weights are to go.
         is_spread = isinstance(placement, str) or (placement is not None and placement.keys() != {""})
-        remedy = "give another device_map, without disk" if is_spread else "fetch its JSON files again"
+        remedy = "fetch its JSON files again" + (", or give another device_map, without disk" if is_spread else "")
         raise CheckpointError(
             f"checkpoint `{checkpoint.source}` cannot be loaded ({type(error).__name__}: {last_line(error)}); {remedy}"
         ) from error

@@ -34,13 +34,11 @@ _logger = logging.getLogger("lm_eval.codd")
 class Outline:
     """Facts of a `Backbone` by their names there, so that what is checked of one can be checked before it is loaded."""
 
-    source: str
     family: str
     decodes: bool
     is_encoder: bool
     block_length: int | None
     vocab_size: int
-    max_length: int
 
     @property
     def attention(self) -> str:
@@ -66,13 +64,11 @@ def read_outline(
     config = build_config(checkpoint, layout)
     block_length = choose_blocks(checkpoint, layout, attention, block_length)
     return Outline(
-        source=checkpoint.source,
         family=layout.decoding or layout.family,
         decodes=layout.decodes(block_length),
         is_encoder=layout.is_encoder,
         block_length=block_length,
         vocab_size=config.vocab_size,
-        max_length=config.max_position_embeddings,
     )
 
 

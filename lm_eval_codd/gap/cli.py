@@ -18,7 +18,7 @@ from lm_eval_codd.settings import LikelihoodConfig, RouterOptions, facts_of
 if TYPE_CHECKING:
     from lm_eval_codd.gap.measure import Gap
 
-_PICTURES: Final = (".png", ".svg")
+_PICTURES: Final = (".png", ".svg", ".pdf")
 _EPILOG: Final = """\
 example:
   lm-eval-codd gap --model demo --circuit demo --data answers.jsonl --limit 50 --plot gap.png --suggest"""
@@ -96,7 +96,7 @@ def _check(given: argparse.Namespace) -> None:
         if getattr(given, name):
             check_file(f"--{name}", Path(getattr(given, name)))
     if given.plot and Path(given.plot).suffix not in _PICTURES:
-        raise ValueError(f"`--plot {given.plot}` must end in {' or '.join(_PICTURES)}")
+        raise ValueError(f"`--plot {given.plot}` must end in one of {', '.join(_PICTURES)}")
     if given.plot and find_spec("matplotlib") is None:
         raise ValueError("plots need matplotlib; pip install matplotlib")
     if given.limit is not None and given.limit < 1:

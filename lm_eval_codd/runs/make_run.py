@@ -140,7 +140,7 @@ def make_run(given: Mapping[str, Any]) -> Run:
     if task == GEN_PPL or task.startswith(_WINDOWS):
         raise ValueError(
             f"`--task {given['task']}` measures token ids, and --model_alias {alias} answers with text; use one of "
-            f"{', '.join(KINDS)}"
+            f"{', '.join(KINDS if task == GEN_PPL else DIT_MODELS.values())}"
         )
     own = own_task(task)
     if own is not None and own.gen_length is not None:

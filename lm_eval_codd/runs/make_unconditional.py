@@ -38,6 +38,10 @@ def make_unconditional(alias: str, given: Mapping[str, Any]) -> UnconditionalRun
     include_path = read_include_path(given, task)
     circuit = _read_circuit(alias, given)
     is_decoded = not decodes_nothing(task, include_path)
+    if alias == COUPLING and not is_decoded:
+        raise ValueError(
+            f"`--task {given['task']}` asks for likelihoods, and a Coupling Model has samples alone; use dlm_gen_ppl"
+        )
     if alias in ALGO_OF:
         _check_dit(alias, flag, checkpoint, given)
     elif checkpoints.is_hub_id(checkpoint) or not Path(checkpoint).is_file():

@@ -76,6 +76,11 @@ def read_words(steps: int, modes: str, shares: str, times: str, prefix: str = ""
         raise ValueError(
             f"`{prefix}shares={shares}` must be two numbers with {SEPARATOR} between them, such as 0.2/0.6"
         )
+    if len(each) == 3 and not any(numbers):
+        raise ValueError(
+            f"`{prefix}modes={modes}` has three modes, and `{prefix}shares={shares}` leaves all to the last; say the "
+            "shares of high and middle noise, such as 0.2/0.6"
+        )
     return read_profile(steps, each[0] if len(each) == 1 else each, [one or 0.0 for one in numbers], times, prefix)
 
 

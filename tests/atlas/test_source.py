@@ -154,3 +154,19 @@ class TestMeansOfTheCodeRevisionBenchmark:
 def test_what_others_measured_is_a_figure_or_their_words():
     assert str(Remeasured(by="dLLM", value=70.7)) == "dLLM has 70.7"
     assert str(Remeasured(by="thread 88", value="much lower")) == "thread 88: much lower"
+
+
+def repeated_keys(node: yaml.Node) -> list[str]:
+    """Keys that a mapping of a YAML file has twice, of which a reader keeps the last."""
+    if not isinstance(node, yaml.MappingNode):
+        return [key for item in node.value if isinstance(item, yaml.Node) for key in repeated_keys(item)]
+    counts = Counter(key.value for key, _ in node.value)
+    return [key for key, n in counts.items() if n > 1] + [
+        key for _, value in node.value for key in repeated_keys(value)
+    ]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results" / "paper").glob("*.yaml")), ids=lambda path: path.stem)
+def test_no_file_says_a_thing_twice(path):
+    assert repeated_keys(yaml.compose("a: 1\nb: [{c: 1, c: 2}]")) == ["c"]
+    assert repeated_keys(yaml.compose(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))) == []

@@ -115,3 +115,8 @@ def test_what_is_not_computed_so_is_refused_by_its_field(folder, tmp_path, field
 def test_it_has_no_blocks(folder):
     with pytest.raises(CheckpointError, match="`attention=block`: modernbert checkpoints have no blocks"):
         load_backbone(folder, mask_id=111, eos_id=5, attention="block", device="cpu")
+
+
+def test_nothing_of_it_can_be_kept(bert):
+    with pytest.raises(ValueError, match="`cache` is not for ModernBert"):
+        bert.new_cache(1, 8)

@@ -76,6 +76,11 @@ def test_mistakes_are_said_in_one_line(options, said):
         ("duo", {"psi_modes": "pure-pc/pure-pc"}, "`psi_modes=pure-pc/pure-pc` must be one mode, or three with /"),
         ("duo", {"psi_modes": "pure-pc", "psi_shares": "0.6"}, "`psi_shares=0.6` must be two numbers with / between"),
         ("duo", {"psi_modes": "pure-pc", "psi_shares": "0.6/0.6"}, "`psi_shares=0.6/0.6` must be two shares"),
+        (
+            "duo",
+            {"psi_modes": "pure-pc/pure-pc/pure-posterior"},
+            "`psi_modes=pure-pc/pure-pc/pure-posterior` has three",
+        ),
         ("duo", {"psi_modes": "pure-pc", "psi_times": "cosine"}, "`psi_times=cosine` is not known"),
         ("mdlm", {"psi_modes": "pure-pc", "p_nucleus": 0.9}, "`p_nucleus=0.9` does not go with predictor=psi"),
         ("mdlm", {"predictor": None, "psi_modes": "pure-pc"}, "`psi_modes=pure-pc` is read by predictor=psi; add that"),

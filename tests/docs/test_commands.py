@@ -10,6 +10,7 @@ import sys
 from functools import cache
 from importlib import import_module
 
+import huggingface_hub
 import pytest
 from lm_eval._cli.harness import HarnessCLI
 
@@ -105,7 +106,9 @@ def task_files() -> TaskFiles:
 
 
 @pytest.mark.parametrize("arguments", EVALUATIONS, ids=named)
-def test_lm_eval_takes_it(arguments, monkeypatch):
+def test_lm_eval_takes_it(arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))  # not the user's
     monkeypatch.setattr(sys, "argv", ["lm_eval", *arguments])
     monkeypatch.setattr(diffusion_lm, "recognise", lambda pretrained, *_: _RECOGNISED[pretrained])
     given = HarnessCLI().parse_args()

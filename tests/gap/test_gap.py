@@ -126,7 +126,7 @@ class TestCommand:
             (["--pc_temperature", "0.5"], "`--pc_temperature` is for a circuit"),
             (["--limit", "-1"], "`--limit -1` must be at least 1"),
             (["--limit", "0"], "`--limit 0` must be at least 1"),
-            (["--plot", "gap.gif"], "`--plot gap.gif` must end in .png or .svg"),
+            (["--plot", "gap.gif"], "`--plot gap.gif` must end in one of .png, .svg, .pdf"),
             (["--ec_k", "2"], "`ec_k=2` is read by router=ec, not by `router=tc`"),
             (["--router", "ex"], "`router=ex` is not known; use one of tc, ec"),
         ],

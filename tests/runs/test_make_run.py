@@ -306,9 +306,9 @@ class TestTasks:
         with pytest.raises(ValueError, match=f"unknown {message}".replace("?", r"\?")):
             parse_run(f"--model_alias llada --task {said}")
 
-    @pytest.mark.parametrize("task", ["dlm_gen_ppl", "dlm_ppl_wikitext2"])
-    def test_tasks_on_token_ids_are_refused_before_all_answers_are_made_in_vain(self, task):
-        with pytest.raises(ValueError, match=f"`--task {task}` measures token ids, and .* use one of duo, mdlm"):
+    @pytest.mark.parametrize(("task", "last"), [("dlm_gen_ppl", "coupling"), ("dlm_ppl_wikitext2", "dit_ar")])
+    def test_tasks_on_token_ids_are_refused_before_all_answers_are_made_in_vain(self, task, last):
+        with pytest.raises(ValueError, match=f"`--task {task}` measures token ids, .* use one of duo, .*, {last}$"):
             parse_run(f"--model_alias llada --task {task}")
 
     def test_arguments_of_other_peoples_tasks_are_theirs(self):

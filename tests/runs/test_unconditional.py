@@ -49,12 +49,12 @@ OTHERS |= {
 }
 # What a setting is read with.
 BESIDE = {
-    "psi_modes": " --predictor psi",
+    "psi_modes": " --predictor psi --psi_shares 0.2/0.6",
     "pc_frac": " --pc_ckpt il18/some-pc",
     "reverse_frac": " --pc_ckpt il18/some-pc",
 }
-BESIDE["psi_shares"] = f"{BESIDE['psi_modes']} --psi_modes {OTHERS['psi_modes']}"
-BESIDE["psi_times"] = f"{BESIDE['psi_shares']} --psi_shares {OTHERS['psi_shares']}"
+BESIDE["psi_shares"] = f" --predictor psi --psi_modes {OTHERS['psi_modes']}"
+BESIDE["psi_times"] = f"{BESIDE['psi_modes']} --psi_modes {OTHERS['psi_modes']}"
 OTHERS |= {"temperature": 0.5, "top_p": 0.5, "z_scale": 0.5, "steps": 8, "tau": 0.5, "eta": 0.5}
 
 
@@ -93,7 +93,7 @@ class TestFlags:
         words = text.replace("--", "").split()
         (point,) = parse_sweep(" ".join(map("=".join, zip(words[::2], words[1::2], strict=True)))).points()
         assert make_run(typed(point)) == run
-        without = base if name == "psi_modes" else base + BESIDE.get(name, "")
+        without = base if name in ("psi_modes", "psi_shares") else base + BESIDE.get(name, "")
         assert run_name(run) != run_name(parse_run(without))
 
     @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(ALL_KINDS[1].settings)])
@@ -156,6 +156,10 @@ class TestMessages:
     def test_numbers_below_the_least(self, wrong):
         with pytest.raises(ValueError, match=f"`{wrong}` must be [01] or more"):
             parse_run(f"{SAMPLES} {wrong}")
+
+    def test_a_coupling_model_has_no_likelihoods(self, coupling):
+        with pytest.raises(ValueError, match=r"`--task dlm_ppl_ptb` asks for likelihoods, .* samples alone"):
+            parse_run(coupling.replace("dlm_gen_ppl", "dlm_ppl_ptb"))
 
 
 class TestIdentity:
