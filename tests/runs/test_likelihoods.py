@@ -70,14 +70,16 @@ class TestWhatDecodesNothing:
         assert names[0].startswith("llada_asks_mc_") and names[1].startswith("llada_both_low_confidence_steps256_")
 
     def test_an_answer_need_not_fit_the_model_and_wrong_values_are_refused_still(self, checkpoint):
-        text = f"--model_alias llada --llada_ckpt '{checkpoint}' --task arc_easy --max_length 300"
-        assert parse_run(text).max_length == 300
+        def text(task="arc_easy", max_length=300):
+            return f"--model_alias llada --llada_ckpt '{checkpoint}' --task {task} --max_length {max_length}"
+
+        assert parse_run(text()).max_length == 300
         with pytest.raises(ValueError, match="`--max_length 0` must be 1 or more"):
-            parse_run(text.replace("300", "0"))
+            parse_run(text(max_length=0))
         with pytest.raises(ValueError, match="must be more than `--gen_length 512`"):
-            parse_run(text.replace("arc_easy", "gsm8k"))
+            parse_run(text(task="gsm8k"))
         with pytest.raises(ValueError, match="`temperature=-1"):
-            parse_run(f"{text} --temperature -1")
+            parse_run(f"{text()} --temperature -1")
 
     @pytest.mark.parametrize("steps", [256, 64])
     def test_what_an_older_version_finished_under_the_rule_and_steps_is_found(self, tmp_path, steps):
