@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from lm_eval_codd import __version__
-from lm_eval_codd.clean_text import one_line
-from lm_eval_codd.columns import aligned
-from lm_eval_codd.errors import ends_in_one_line
 from lm_eval_codd.names import unknown_name
 from lm_eval_codd.registration import tasks_dir
+from lm_eval_codd.terminal.clean_text import one_line
+from lm_eval_codd.terminal.columns import aligned
+from lm_eval_codd.terminal.errors import ends_in_one_line
 
 PROG: Final = "lm-eval-codd"
 
@@ -30,11 +30,15 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = {
-    "run": Command("lm_eval_codd.harness:run", "lm-eval itself, with this package's models and tasks in place"),
+    "run": Command(
+        "lm_eval_codd.commands.harness:run", "lm-eval itself, with this package's models and tasks in place"
+    ),
     "launch": Command("lm_eval_codd.launch:main", "several evaluations over GPUs or CPU slots, and the demo"),
     "report": Command("lm_eval_codd.reporting.cli:report_main", "tables, plots and a page of the runs in a folder"),
     "check": Command("lm_eval_codd.reporting.cli:check_main", "compare runs with published tables or own references"),
-    "inspect": Command("lm_eval_codd.inspection:main", "what a checkpoint is, and whether it can be evaluated"),
+    "inspect": Command(
+        "lm_eval_codd.commands.inspection:main", "what a checkpoint is, and whether it can be evaluated"
+    ),
     "gap": Command("lm_eval_codd.gap.cli:main", "what parallel predictions lose, and a circuit wins back"),
     "train": Command("lm_eval_codd.training.fine_tuning_cli:main", "fine-tune a checkpoint with an objective"),
     "train-circuit": Command("lm_eval_codd.training.cli:main", "train a circuit for a backbone"),
@@ -44,7 +48,7 @@ COMMANDS: Final = {
     "dit": Command("lm_eval_codd.dit.cli:main", "DUO, MDLM, SEDD, D3PM and AR: convert, train, distil"),
     "crb": Command("lm_eval_codd.code_revision.cli:main", "corrupted programs for the Code Revision Benchmark"),
     "trace": Command("lm_eval_codd.trace.cli:main", "one prompt decoded step by step, in the terminal or as a page"),
-    "tasks": Command("lm_eval_codd.harness:tasks", "the folder of the tasks, for lm-eval's --include_path"),
+    "tasks": Command("lm_eval_codd.commands.harness:tasks", "the folder of the tasks, for lm-eval's --include_path"),
 }
 
 

@@ -7,8 +7,8 @@ import inspect
 from pathlib import Path
 from typing import Any, Final
 
-from lm_eval_codd.errors import end_quietly_in_lm_eval
-from lm_eval_codd.host_errors import explained
+from lm_eval_codd.terminal.errors import end_quietly_in_lm_eval
+from lm_eval_codd.terminal.host_errors import explained
 
 # Each value is the module and class where the model is defined, not a re-export: lm-eval compares the two.
 MODELS: Final = {

@@ -38,7 +38,7 @@ import lm_eval_codd as codd
 from lm_eval_codd.coupling_tasks.items import prompt, score, training_items
 from lm_eval_codd.coupling_tasks.registry import COUPLED_TASKS
 from lm_eval_codd.coupling_tasks.words import NAMES, THINGS
-from lm_eval_codd.packaged import CHECKPOINTS, CIRCUITS
+from lm_eval_codd.demo.packaged import CHECKPOINTS, CIRCUITS
 
 NAME: Final = "demo_coupling"
 CHECKPOINT: Final = CHECKPOINTS[NAME]

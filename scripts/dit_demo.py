@@ -42,7 +42,7 @@ from dit_measures import (
 from lm_eval_codd.dit.training.distil import distil_dit
 from lm_eval_codd.dit.training.run import train_dit
 from lm_eval_codd.dit.training.settings import DistillationConfig, DiTTrainingConfig
-from lm_eval_codd.outputs import write_text
+from lm_eval_codd.files.outputs import write_text
 
 ALGOS: Final = ("duo", "mdlm", "sedd", "d3pm", "ar")
 

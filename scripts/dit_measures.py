@@ -19,7 +19,7 @@ from lm_eval_codd.dit import DiT, curriculum_loss, log_likelihood_bounds
 from lm_eval_codd.dit.training.learning import new_dit
 from lm_eval_codd.dit.training.noise import bound_of_batch, gaussian_noise, spread_times
 from lm_eval_codd.dit.transform import alpha_of
-from lm_eval_codd.outputs import write_text
+from lm_eval_codd.files.outputs import write_text
 
 # Of each model: (name, predictor, noise removal). sedd's published sampler is the analytic one.
 SAMPLERS: Final = {

@@ -6,8 +6,8 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 import lm_eval_codd
-from lm_eval_codd.errors import ends_in_one_line
 from lm_eval_codd.registration import tasks_dir
+from lm_eval_codd.terminal.errors import ends_in_one_line
 
 _HOMES = (Path(lm_eval_codd.__file__).resolve().parent, tasks_dir())
 

@@ -13,12 +13,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 import lm_eval_codd as codd
-from lm_eval_codd import cuda_graphs, fused
 from lm_eval_codd.backbones import elementwise
 from lm_eval_codd.backbones.backbone import Backbone
 from lm_eval_codd.backbones.families.llada import LLADA
 from lm_eval_codd.backbones.token_ids import TokenIds
 from lm_eval_codd.circuits import HMM
+from lm_eval_codd.tensors import cuda_graphs, fused
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from lm_eval_codd import __main__ as command_line
-from lm_eval_codd import harness, host_errors
-from lm_eval_codd.command_line import filled
+from lm_eval_codd.commands import harness
 from lm_eval_codd.registration import register, tasks_dir
+from lm_eval_codd.terminal import host_errors
+from lm_eval_codd.terminal.parser import filled
 
 
 def fail_with(error: BaseException):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_codd.clean_text import without_homes
+from lm_eval_codd.terminal.clean_text import without_homes
 
 ROOT = Path(__file__).parents[1]
 SECRETS = {

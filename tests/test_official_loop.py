@@ -8,7 +8,7 @@ import torch
 
 import lm_eval_codd as codd
 from lm_eval_codd.circuits import HMM, load_circuit
-from lm_eval_codd.noise import Stream, row_keys, uniforms
+from lm_eval_codd.tensors.noise import Stream, row_keys, uniforms
 from tests import official_loop as reference
 from tests.decoding.goldens import cases
 

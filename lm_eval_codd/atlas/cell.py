@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lm_eval_codd.clean_text import shortened
+from lm_eval_codd.terminal.clean_text import shortened
 
 __all__ = ["COMPLETE", "PERCENT", "UP_TO_METRIC", "Cell", "Remeasured", "make_cell"]
 

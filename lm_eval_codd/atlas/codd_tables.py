@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from lm_eval_codd.atlas.cell import COMPLETE, INCOMPLETE, Cell
 from lm_eval_codd.catalogue import BASE, DEFAULT_CHECKPOINTS, TASKS, task_name
-from lm_eval_codd.clean_text import one_line, shortened
 from lm_eval_codd.runs.paper import table_sweeps
 from lm_eval_codd.runs.yaml_file import read_yaml
+from lm_eval_codd.terminal.clean_text import one_line, shortened
 
 __all__ = ["PublishedCell", "cells_of_tables", "read_published"]
 

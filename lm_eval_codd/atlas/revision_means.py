@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from lm_eval_codd.atlas.cell import COMPLETE, Cell
 from lm_eval_codd.catalogue import TASK_PREFIX
-from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.code_revision.scopes import FILTER, METRICS, SCOPES, Scope
 from lm_eval_codd.runs.yaml_file import read_yaml
+from lm_eval_codd.terminal.clean_text import one_line
 
 __all__ = ["PublishedMeans", "cells_of_means", "is_revision", "read_revision"]
 

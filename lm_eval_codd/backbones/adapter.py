@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError, find_checkpoint
-from lm_eval_codd.clean_text import last_line, shortened
+from lm_eval_codd.terminal.clean_text import last_line, shortened
 
 if TYPE_CHECKING:
     from peft import LoraConfig

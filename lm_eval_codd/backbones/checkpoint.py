@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from lm_eval_codd.hub_ids import is_hub_id
-from lm_eval_codd.packaged import CHECKPOINTS
-from lm_eval_codd.stored_files import StoredTensor, read_object, read_safetensors_header, shard_names
+from lm_eval_codd.demo.packaged import CHECKPOINTS
+from lm_eval_codd.files.hub_ids import is_hub_id
+from lm_eval_codd.files.untrusted import StoredTensor, read_object, read_safetensors_header, shard_names
 
 CONFIG_FILES: Final = ("*.json", "*.jinja", "merges.txt")
 WEIGHT_FILES: Final = ("*.safetensors",)

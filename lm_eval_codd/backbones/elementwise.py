@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from lm_eval_codd.fused import fused
+from lm_eval_codd.tensors.fused import fused
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

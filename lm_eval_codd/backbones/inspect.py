@@ -11,9 +11,9 @@ from lm_eval_codd.backbones.family_table import checked_of, decoding_of
 from lm_eval_codd.backbones.loading import load_backbone
 from lm_eval_codd.backbones.registry import find_layout
 from lm_eval_codd.backbones.tokenizer import load_tokenizer
-from lm_eval_codd.clean_text import one_line
-from lm_eval_codd.command_line import Parser
 from lm_eval_codd.settings import STATIC
+from lm_eval_codd.terminal.clean_text import one_line
+from lm_eval_codd.terminal.parser import Parser
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

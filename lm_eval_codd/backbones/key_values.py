@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lm_eval_codd.cuda_graphs import CudaGraphs
+from lm_eval_codd.tensors.cuda_graphs import CudaGraphs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError
 from lm_eval_codd.backbones.sizes import COUNTS, POSITIVE
-from lm_eval_codd.clean_text import shortened
+from lm_eval_codd.terminal.clean_text import shortened
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,7 +22,7 @@ from lm_eval_codd.backbones.registry import find_layout, recognised_by
 from lm_eval_codd.backbones.self_test import check_bidirectional, check_trunk
 from lm_eval_codd.backbones.sizes import refuse_beyond_weights
 from lm_eval_codd.backbones.token_ids import find_token_ids
-from lm_eval_codd.clean_text import last_line
+from lm_eval_codd.terminal.clean_text import last_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

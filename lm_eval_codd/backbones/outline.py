@@ -11,8 +11,8 @@ from lm_eval_codd.backbones.experts.routing import Routing, choose_routing, expe
 from lm_eval_codd.backbones.layout import ConfigReader, Layout
 from lm_eval_codd.backbones.registry import find_layout
 from lm_eval_codd.backbones.sizes import refuse_impossible_experts
-from lm_eval_codd.clean_text import last_line, shortened
 from lm_eval_codd.settings import refuse_shared_rows, unknown_value
+from lm_eval_codd.terminal.clean_text import last_line, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, CheckpointError, find_checkpoint
-from lm_eval_codd.hub_ids import with_owner
+from lm_eval_codd.files.hub_ids import with_owner
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

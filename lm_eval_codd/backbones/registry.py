@@ -18,8 +18,8 @@ from lm_eval_codd.backbones.families.modernbert import MODERNBERT
 from lm_eval_codd.backbones.families.open_dllm import OPEN_DLLM_QWEN2, OPEN_DLLM_QWEN3
 from lm_eval_codd.backbones.families.qwen3_moe import OPEN_DLLM_QWEN3_MOE, QWEN3_MOE
 from lm_eval_codd.backbones.families.sdar import SDAR, SDAR_MOE
+from lm_eval_codd.files.special_tokens import find_mask
 from lm_eval_codd.settings import unknown_value
-from lm_eval_codd.token_files import find_mask
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.layout import Layout

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, Checkpoint, CheckpointError, find_checkpoint
 from lm_eval_codd.backbones.placement import default_dtype
 from lm_eval_codd.backbones.registry import find_layout
-from lm_eval_codd.tensor_files import save_tensors
+from lm_eval_codd.tensors.saving import save_tensors
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.backbone import Backbone

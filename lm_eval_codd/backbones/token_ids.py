@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lm_eval_codd import token_files
 from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError
-from lm_eval_codd.clean_text import shortened
+from lm_eval_codd.files import special_tokens
+from lm_eval_codd.terminal.clean_text import shortened
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.layout import Layout
@@ -82,22 +82,22 @@ def _find_mask_id(checkpoint: Checkpoint, layout: Layout) -> tuple[int | None, s
     configured = _configured(checkpoint, "mask_token_id")
     if configured:
         return configured[0], "mask_token_id of config.json"
-    found = token_files.find_mask(checkpoint.read_json, layout.mask_tokens)
+    found = special_tokens.find_mask(checkpoint.read_json, layout.mask_tokens)
     if found is not None:
         return found.id, f"the mask token of {found.file}"
     # Under the family's own model_type only: to another model its training has added none.
     if layout.mask_is_first_free and checkpoint.config.get("model_type") == layout.model_type:
-        return token_files.first_free_id(checkpoint.read_json), "the first id that the tokenizer leaves free"
+        return special_tokens.first_free_id(checkpoint.read_json), "the first id that the tokenizer leaves free"
     return None, ""
 
 
 def _end_of_text(checkpoint: Checkpoint) -> int | None:
-    found = token_files.end_of_text(checkpoint.read_json)
+    found = special_tokens.end_of_text(checkpoint.read_json)
     return None if found is None else found.id
 
 
 def _id_of(checkpoint: Checkpoint, token: str) -> int | None:
-    found = token_files.find_token(checkpoint.read_json, token)
+    found = special_tokens.find_token(checkpoint.read_json, token)
     return None if found is None else found.id
 
 

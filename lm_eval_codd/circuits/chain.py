@@ -18,7 +18,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from lm_eval_codd.fused import fused
+from lm_eval_codd.tensors.fused import fused
 
 # A running sum that a device adds up as a tree may end a few roundings above where the last positive weight left it.
 # This share of its end is passed there all the same.

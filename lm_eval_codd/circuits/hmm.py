@@ -23,7 +23,7 @@ from lm_eval_codd.circuits import chain
 from lm_eval_codd.circuits.chain import widest
 from lm_eval_codd.circuits.emissions import exact_leaves, leaves, log_emission
 from lm_eval_codd.circuits.posterior import Posterior, masked_places, no_mass
-from lm_eval_codd.cuda_graphs import CudaGraphs
+from lm_eval_codd.tensors.cuda_graphs import CudaGraphs
 
 
 class HMM:

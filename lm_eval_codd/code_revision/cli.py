@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from lm_eval_codd.code_revision.cells import CELLS, DATASETS, ERROR_TYPES, NUMBERS, SEED, VARIANTS, Cell
-from lm_eval_codd.command_line import Parser
-from lm_eval_codd.outputs import check_file, write_text
+from lm_eval_codd.files.outputs import check_file, write_text
+from lm_eval_codd.terminal.parser import Parser
 
 __all__ = ["main"]
 

@@ -15,7 +15,7 @@ from lm_eval_codd.backbones.full_pass import FullPass, Head, splits
 from lm_eval_codd.decoding.logits import Logits, guided
 from lm_eval_codd.decoding.slots import Slots
 from lm_eval_codd.settings import SHIFTED
-from lm_eval_codd.transfer import to_device
+from lm_eval_codd.tensors.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas

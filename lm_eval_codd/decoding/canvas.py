@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lm_eval_codd.noise import row_keys
-from lm_eval_codd.transfer import to_device
+from lm_eval_codd.tensors.noise import row_keys
+from lm_eval_codd.tensors.transfer import to_device
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lm_eval_codd.backbones.full_pass import Head, splits
 from lm_eval_codd.decoding.logits import Logits
-from lm_eval_codd.transfer import to_device
+from lm_eval_codd.tensors.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd.transfer import to_device
+from lm_eval_codd.tensors.transfer import to_device
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Final
 
-from lm_eval_codd.command_line import Parser
+from lm_eval_codd.terminal.parser import Parser
 
 _COMMANDS: Final = {
     "convert": "a Lightning .ckpt as a folder in safetensors",

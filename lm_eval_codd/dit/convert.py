@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lm_eval_codd.command_line import Parser
-from lm_eval_codd.outputs import check_folder
+from lm_eval_codd.files.outputs import check_folder
+from lm_eval_codd.terminal.parser import Parser
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lm_eval_codd.command_line import Parser
 from lm_eval_codd.dit.lightning import is_lightning
 from lm_eval_codd.dit.loading import load_dit
+from lm_eval_codd.terminal.parser import Parser
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -21,8 +21,8 @@ from torch import Tensor
 from lm_eval_codd.dit.processes.d3pm import D3PM, on_grid
 from lm_eval_codd.dit.samplers.greedy import likeliest
 from lm_eval_codd.dit.schedules import LEAST_TIME, sigma
-from lm_eval_codd.noise import Stream, row_keys, uniforms
 from lm_eval_codd.settings import targets_with_mask, unknown_value
+from lm_eval_codd.tensors.noise import Stream, row_keys, uniforms
 
 if TYPE_CHECKING:
     from lm_eval_codd.dit.model import DiT

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import torch
 
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, WEIGHT_FILES, CheckpointError, find_checkpoint
-from lm_eval_codd.hub_ids import with_owner
+from lm_eval_codd.files.hub_ids import with_owner
 from lm_eval_codd.settings import unknown_value
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from lm_eval_codd.dit.samplers.draws import by_inverse, by_race, float32_numbers
 from lm_eval_codd.dit.samplers.greedy import likeliest
 from lm_eval_codd.dit.samplers.predictor import Predictor, Step, one_hot
 from lm_eval_codd.dit.schedules import sampling_times, sigma
-from lm_eval_codd.noise import Stream, row_keys, uniforms
+from lm_eval_codd.tensors.noise import Stream, row_keys, uniforms
 
 if TYPE_CHECKING:
     from lm_eval_codd.circuits import HMM

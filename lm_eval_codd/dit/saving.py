@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_eval_codd.dit.loading import PREFIX
-from lm_eval_codd.outputs import write_text
-from lm_eval_codd.tensor_files import save_tensors
+from lm_eval_codd.files.outputs import write_text
+from lm_eval_codd.tensors.saving import save_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd.columns import aligned
-from lm_eval_codd.command_line import Parser
-from lm_eval_codd.outputs import check_file, write_text
+from lm_eval_codd.files.outputs import check_file, write_text
 from lm_eval_codd.settings import LikelihoodConfig, RouterOptions, facts_of
+from lm_eval_codd.terminal.columns import aligned
+from lm_eval_codd.terminal.parser import Parser
 
 if TYPE_CHECKING:
     from lm_eval_codd.gap.measure import Gap

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lm_eval_codd.command_line import Parser
 from lm_eval_codd.latent.loading import load_coupling
 from lm_eval_codd.latent.networks.sizes import StageASizes
 from lm_eval_codd.settings.coupling import read_by
+from lm_eval_codd.terminal.parser import Parser
 
 if TYPE_CHECKING:
     from pathlib import Path

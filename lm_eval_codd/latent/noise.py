@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.decoding.candidates import invert_cdf
-from lm_eval_codd.noise import Stream, row_keys, uniforms
+from lm_eval_codd.tensors.noise import Stream, row_keys, uniforms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from lm_eval_codd.files.outputs import check_folder
 from lm_eval_codd.launch.closing import show_demo, show_runs
 from lm_eval_codd.launch.command import RUNNER
 from lm_eval_codd.launch.demos import DEMOS
@@ -25,7 +26,6 @@ from lm_eval_codd.launch.published import LIST, permitted, show_cells, show_sour
 from lm_eval_codd.launch.schedule import StopRequest, run_all
 from lm_eval_codd.launch.slurm.start import FLAGS as SLURM_FLAGS
 from lm_eval_codd.launch.slurm.start import describe_array, on_slurm, read_request, slot_of_task
-from lm_eval_codd.outputs import check_folder
 from lm_eval_codd.runs.estimate import from_past, read_past, stated
 from lm_eval_codd.runs.flags import parse
 from lm_eval_codd.runs.naming import labels

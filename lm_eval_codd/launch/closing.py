@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd.program import command, shown_path
 from lm_eval_codd.reporting.runs import Folder, read_folder
 from lm_eval_codd.reporting.summary import format_table, read_rows
+from lm_eval_codd.terminal.invocation import command, shown_path
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.demo import Demo

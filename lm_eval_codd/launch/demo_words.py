@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from lm_eval_codd import packaged
+from lm_eval_codd.demo import packaged
 from lm_eval_codd.launch.demo import REFERENCES, Demo, difference, percent
 from lm_eval_codd.reporting.cells import BASE, Cell, CellKey, Group
 from lm_eval_codd.reporting.decoder_table import against_fixed_steps

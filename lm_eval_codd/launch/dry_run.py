@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd import packaged
-from lm_eval_codd.columns import aligned
+from lm_eval_codd.demo import packaged
 from lm_eval_codd.launch.execute import command_of
 from lm_eval_codd.launch.schedule import plan
 from lm_eval_codd.runs.checkpoints import folder_of
 from lm_eval_codd.runs.naming import other_parts
+from lm_eval_codd.terminal.columns import aligned
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.devices import Slot

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.catalogue import PROGRESS_FILE
-from lm_eval_codd.disk import explained, full_disk
+from lm_eval_codd.files.disk import explained, full_disk
 from lm_eval_codd.launch.cause import find_cause
 from lm_eval_codd.launch.command import JOURNAL, RUNNER, build_command, model_args
 from lm_eval_codd.launch.environment import of_one_process

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lm_eval_codd.disk import explained
+from lm_eval_codd.files.disk import explained
 from lm_eval_codd.launch import lock
 from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.names import as_typed

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from lm_eval_codd.command_line import filled
 from lm_eval_codd.launch.demos import DEMOS
 from lm_eval_codd.launch.slurm.start import FLAGS as SLURM_FLAGS
 from lm_eval_codd.runs.flags import Flag, format_help, help_width
 from lm_eval_codd.runs.paper import SELECT
 from lm_eval_codd.runs.run_flags import GROUPS
 from lm_eval_codd.runs.sweep import FIXED
+from lm_eval_codd.terminal.parser import filled
 
 FLAGS: Final = (
     Flag("run", "str", "the flags of one run, in quotes; as often as there are runs", repeat=True),

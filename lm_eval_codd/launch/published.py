@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from lm_eval_codd.atlas.plan import Plan, all_sources, assumable, count_cells, plan_cells
 from lm_eval_codd.atlas.source import is_source, source_names
 from lm_eval_codd.atlas.unstated import parse_assumed
-from lm_eval_codd.columns import aligned
 from lm_eval_codd.launch.fetch import needs
-from lm_eval_codd.program import command
 from lm_eval_codd.runs.paper import TABLES
 from lm_eval_codd.runs.run import is_own_task
 from lm_eval_codd.settings import unknown_value
 from lm_eval_codd.task_files import task_files
+from lm_eval_codd.terminal.columns import aligned
+from lm_eval_codd.terminal.invocation import command
 
 if TYPE_CHECKING:
     from lm_eval_codd.atlas.plan import Planned

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from lm_eval_codd.disk import explained
+from lm_eval_codd.files.disk import explained
 from lm_eval_codd.launch import lock
 from lm_eval_codd.launch.command import RUNNER
 from lm_eval_codd.launch.execute import Execution, Job, Outcome

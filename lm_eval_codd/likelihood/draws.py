@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.likelihood.asking import Ask, Estimate, Told
-from lm_eval_codd.noise import Stream, uniforms
+from lm_eval_codd.tensors.noise import Stream, uniforms
 
 if TYPE_CHECKING:
     from lm_eval_codd.likelihood.asking import Target

@@ -23,7 +23,7 @@ from lm_eval_codd.likelihood.one_forward import one_forward
 from lm_eval_codd.likelihood.requirements import Pair, check_call, check_pairs, warn_of_masks
 from lm_eval_codd.likelihood.results import Finished, Likelihood
 from lm_eval_codd.likelihood.scoring import Alone, Canvas, Question, Scoring
-from lm_eval_codd.noise import row_keys
+from lm_eval_codd.tensors.noise import row_keys
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.protocols import Backbone

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd.older_records import filled_settings
+from lm_eval_codd.settings.older_records import filled_settings
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import lm_eval_codd
-from lm_eval_codd.code_version import code_version
+from lm_eval_codd.models.code_version import code_version
 from lm_eval_codd.models.lacking import Unrouted, Unscored
 from lm_eval_codd.settings.coupling import CouplingSettings
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from lm_eval_codd.disk import explained
+from lm_eval_codd.files.disk import explained
 
 eval_logger = logging.getLogger("lm_eval.codd")
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import lm_eval_codd
 from lm_eval_codd.backbones.routed import ALL_MASKS
-from lm_eval_codd.code_version import code_version
+from lm_eval_codd.models.code_version import code_version
 from lm_eval_codd.models.record import not_defaults
-from lm_eval_codd.older_records import DECODING_VERSION
 from lm_eval_codd.settings import LikelihoodConfig, departures_of, extensions_of
+from lm_eval_codd.settings.older_records import DECODING_VERSION
 
 if TYPE_CHECKING:
     import torch

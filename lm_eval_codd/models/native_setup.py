@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import lm_eval_codd
 from lm_eval_codd.backbones.native import MODEL_TYPE
-from lm_eval_codd.code_version import code_version
+from lm_eval_codd.models.code_version import code_version
 from lm_eval_codd.models.lacking import Unrouted, Unscored
 
 if TYPE_CHECKING:

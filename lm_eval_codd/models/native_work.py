@@ -11,7 +11,7 @@ import torch
 from lm_eval_codd.decoding import Generation
 from lm_eval_codd.models.journal import Journal, Kept, Keys, take_journalled
 from lm_eval_codd.models.native_setup import made_by
-from lm_eval_codd.noise import row_keys
+from lm_eval_codd.tensors.noise import row_keys
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.native import Native

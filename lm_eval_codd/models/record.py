@@ -15,7 +15,7 @@ import transformers
 
 import lm_eval_codd
 from lm_eval_codd.backbones.experts.tally import RoutingTotals
-from lm_eval_codd.device_load import Watch
+from lm_eval_codd.models.device_load import Watch
 from lm_eval_codd.models.likelihood_record import LikelihoodTotals
 
 if TYPE_CHECKING:

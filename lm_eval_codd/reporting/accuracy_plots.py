@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.cells import BASE, CellKey, Column, Group
 from lm_eval_codd.settings import ALGS, REVISING
+from lm_eval_codd.terminal.clean_text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

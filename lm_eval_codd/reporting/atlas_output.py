@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree
 
-from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.atlas_verdict import DIFFERS, NOT_COMPARABLE, NOT_RUN, REPRODUCED
 from lm_eval_codd.reporting.check_parts import count_cases, folded, seen_from, suite_of, xml_text
 from lm_eval_codd.reporting.formats import markdown_line, to_markdown
 from lm_eval_codd.reporting.stats import DetectableChange
 from lm_eval_codd.reporting.table import Table
+from lm_eval_codd.terminal.clean_text import one_line
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.atlas_verdict import AtlasCheck, Judged, Reading

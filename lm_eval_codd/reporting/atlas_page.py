@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.atlas.plan import assumable
 from lm_eval_codd.atlas.source import read_source, source_names
-from lm_eval_codd.clean_text import one_line, without_homes
 from lm_eval_codd.reporting.against_atlas import check_against_atlas
 from lm_eval_codd.reporting.atlas_output import seen_of
 from lm_eval_codd.reporting.atlas_verdict import VERDICTS
 from lm_eval_codd.reporting.frame import framed
 from lm_eval_codd.reporting.page import cut
 from lm_eval_codd.reporting.samples import read_items, read_outcomes
+from lm_eval_codd.terminal.clean_text import one_line, without_homes
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.atlas_verdict import Judged

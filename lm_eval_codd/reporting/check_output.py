@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.check_parts import count_cases, folded, seen_from, suite_of, xml_text
 from lm_eval_codd.reporting.formats import markdown_line, to_markdown
 from lm_eval_codd.reporting.table import Table, probability
+from lm_eval_codd.terminal.clean_text import one_line
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.verdict import Check, Comparison

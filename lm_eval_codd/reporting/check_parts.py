@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.terminal.clean_text import one_line
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.stats import DetectableChange

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from lm_eval_codd.atlas.source import is_source, source_names
 from lm_eval_codd.atlas.unstated import parse_assumed
-from lm_eval_codd.clean_text import one_line
-from lm_eval_codd.command_line import Parser
-from lm_eval_codd.outputs import check_file, check_folder, write_text
+from lm_eval_codd.files.outputs import check_file, check_folder, write_text
 from lm_eval_codd.reporting.equivalence import DEFAULT_MARGIN
 from lm_eval_codd.reporting.runs import Folder, read_folder
 from lm_eval_codd.reporting.samples import without_contradicted
+from lm_eval_codd.terminal.clean_text import one_line
+from lm_eval_codd.terminal.parser import Parser
 
 __all__ = ["check_main", "report_main"]
 

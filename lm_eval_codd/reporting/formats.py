@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Final
 
-from lm_eval_codd.clean_text import one_line
-from lm_eval_codd.columns import padded, widths_of
 from lm_eval_codd.reporting.cells import BASE, Cell, Group
 from lm_eval_codd.reporting.samples import count_unreadable
 from lm_eval_codd.reporting.stats import wilson
 from lm_eval_codd.reporting.table import Table, paired
+from lm_eval_codd.terminal.clean_text import one_line
+from lm_eval_codd.terminal.columns import padded, widths_of
 
 __all__ = ["FORMATS", "cells_as_csv", "join", "markdown_line", "to_html", "to_latex", "to_markdown"]
 

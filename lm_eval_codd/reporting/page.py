@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd.clean_text import one_line, without_homes
 from lm_eval_codd.reporting.cells import Group, key_of, system_of
 from lm_eval_codd.reporting.frame import framed
 from lm_eval_codd.reporting.plots import draw, to_svg
 from lm_eval_codd.reporting.samples import Key, count_unreadable, read_items, read_outcomes, read_sizes
 from lm_eval_codd.settings import CIRCUIT_SETTINGS, DecodingConfig, only_read
+from lm_eval_codd.terminal.clean_text import one_line, without_homes
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.report import Report

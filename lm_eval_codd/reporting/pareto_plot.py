@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.accuracy_plots import (
     COLOURS,
     MARKERS,
@@ -21,6 +20,7 @@ from lm_eval_codd.reporting.accuracy_plots import (
 )
 from lm_eval_codd.reporting.cells import BASE
 from lm_eval_codd.reporting.table import in_order, paired
+from lm_eval_codd.terminal.clean_text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.accuracy_plots import accuracy_pictures, draw_accuracy
 from lm_eval_codd.reporting.coupling_plot import coupling_figure
 from lm_eval_codd.reporting.pareto_plot import draw_fronts, fronts
 from lm_eval_codd.reporting.repeated_plot import stability_figures
 from lm_eval_codd.reporting.tables import Point, grid_points
+from lm_eval_codd.terminal.clean_text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

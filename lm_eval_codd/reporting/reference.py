@@ -18,13 +18,13 @@ from typing import Any, Final
 
 import yaml
 
-from lm_eval_codd.clean_text import one_line, shortened
 from lm_eval_codd.reporting.cells import BASE, CellKey, key_of, system_of
 from lm_eval_codd.reporting.protocol import short_name
 from lm_eval_codd.reporting.run import Run
 from lm_eval_codd.reporting.samples import Key, Outcomes, read_outcomes
 from lm_eval_codd.runs.yaml_file import read_yaml
 from lm_eval_codd.settings import CIRCUIT_SETTINGS, FAMILIES, DecodingConfig, steps_follow_confidence
+from lm_eval_codd.terminal.clean_text import one_line, shortened
 
 __all__ = [
     "FORMAT",

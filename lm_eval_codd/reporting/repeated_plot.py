@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd.clean_text import one_line
 from lm_eval_codd.reporting.accuracy_plots import COLOURS
 from lm_eval_codd.reporting.cells import BASE
 from lm_eval_codd.reporting.repeated import families, ranks
 from lm_eval_codd.reporting.repeated_table import method_name, place_of, ranking
+from lm_eval_codd.terminal.clean_text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from lm_eval_codd.grading import UNREADABLE
-from lm_eval_codd.older_records import decodes_otherwise, filled_settings
 from lm_eval_codd.reporting.likelihoods import likelihood_arguments, likelihood_notes, read_by_likelihoods
 from lm_eval_codd.reporting.metrics import invalid_mark, is_mean, number, task_arguments
 from lm_eval_codd.reporting.run import Run
 from lm_eval_codd.reporting.unconditional import ROW, in_terms_of_others
+from lm_eval_codd.settings.older_records import decodes_otherwise, filled_settings
 
 __all__ = ["from_results", "mapping_at", "unfinished"]
 

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lm_eval_codd.clean_text import shortened
 from lm_eval_codd.reporting.metrics import shown_metrics
 from lm_eval_codd.reporting.result import from_results, mapping_at, unfinished
 from lm_eval_codd.reporting.schema import OF_FILE, OF_RECORD, check_fields, check_settings, of_task
 from lm_eval_codd.reporting.values import is_value, values_of
+from lm_eval_codd.terminal.clean_text import shortened
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.run import Run

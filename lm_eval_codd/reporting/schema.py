@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final, NamedTuple
 
-from lm_eval_codd.clean_text import shortened
 from lm_eval_codd.settings import DecodingConfig
+from lm_eval_codd.terminal.clean_text import shortened
 
 __all__ = ["OF_FILE", "OF_RECORD", "check_fields", "check_settings", "of_task"]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd.clean_text import one_line
-from lm_eval_codd.columns import aligned
 from lm_eval_codd.reporting.runs import read_runs
+from lm_eval_codd.terminal.clean_text import one_line
+from lm_eval_codd.terminal.columns import aligned
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.run import Run

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from lm_eval_codd import hub_ids, packaged
-from lm_eval_codd.stored_files import read_object
+from lm_eval_codd.demo import packaged
+from lm_eval_codd.files import hub_ids
+from lm_eval_codd.files.untrusted import read_object
 
 # What a checkpoint, an adapter or a circuit is read from.
 _READ: Final = (".safetensors", ".json", ".jinja", ".jpc", ".model", ".txt")

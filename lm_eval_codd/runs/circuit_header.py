@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lm_eval_codd.pickled_arrays import RefusedPickleError, StoredArray, load_arrays
-from lm_eval_codd.stored_files import num_positions, read_safetensors_header
+from lm_eval_codd.files.pickled_arrays import RefusedPickleError, StoredArray, load_arrays
+from lm_eval_codd.files.untrusted import num_positions, read_safetensors_header
 
 # Names of a circuit in a folder or repository, as `circuits` looks for them.
 FILE_NAMES: Final = ("circuit.safetensors", "pc_model.jpc", "model.jpc")

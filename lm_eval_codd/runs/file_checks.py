@@ -10,8 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd import packaged, token_files
 from lm_eval_codd.catalogue import DATA_DIR
+from lm_eval_codd.demo import packaged
+from lm_eval_codd.files import special_tokens
+from lm_eval_codd.files.untrusted import read_safetensors_header, shard_names
 from lm_eval_codd.names import unknown_name
 from lm_eval_codd.registration import tasks_dir
 from lm_eval_codd.runs import checkpoints
@@ -20,7 +22,6 @@ from lm_eval_codd.runs.recognition import mask_token, reader
 from lm_eval_codd.runs.run import Run, is_own_task
 from lm_eval_codd.runs.unconditional import UnconditionalRun
 from lm_eval_codd.settings import TILED
-from lm_eval_codd.stored_files import read_safetensors_header, shard_names
 from lm_eval_codd.task_files import read_task_file, task_files
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _check_folder(run: Run) -> None:
 def _by_tokenizer(folder: Path, name: str, family: Family) -> int | None:
     if name == "mask_id":
         return mask_token(folder, family)
-    found = token_files.end_of_text(reader(folder))
+    found = special_tokens.end_of_text(reader(folder))
     return None if found is None else found.id
 
 

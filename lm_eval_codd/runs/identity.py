@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lm_eval_codd.older_records import filled_settings
 from lm_eval_codd.runs.run import Run, decodes_nothing, defaults_of
 from lm_eval_codd.runs.unconditional import KINDS, UnconditionalRun
 from lm_eval_codd.settings import READ_BY_LIKELIHOODS, DecodingConfig
+from lm_eval_codd.settings.older_records import filled_settings
 
 
 def filled(identity: Mapping[str, Any]) -> dict[str, Any]:

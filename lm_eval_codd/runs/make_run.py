@@ -8,8 +8,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from lm_eval_codd import packaged
 from lm_eval_codd.catalogue import CHECKPOINT_FLAGS, DIT_MODELS, GEN_PPL, MASKED_LM, MODEL_ALIASES, members
+from lm_eval_codd.demo import packaged
 from lm_eval_codd.names import ReadAs, as_typed, translate
 from lm_eval_codd.registration import MODELS
 from lm_eval_codd.runs import checkpoints

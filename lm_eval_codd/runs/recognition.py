@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from lm_eval_codd import packaged, token_files
 from lm_eval_codd.catalogue import NATIVE
+from lm_eval_codd.demo import packaged
+from lm_eval_codd.files import special_tokens
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.settings import FAMILIES, either, unknown_value
 
@@ -161,13 +162,13 @@ def mask_token(folder: Path, family: Family) -> int | None:
     config = checkpoints.read_json(folder / "config.json")
     if config.get("mask_token_id") is not None:
         return cast("int", config["mask_token_id"])
-    found = token_files.find_mask(reader(folder))
+    found = special_tokens.find_mask(reader(folder))
     if found is not None:
         return found.id
     is_a2d = family == "a2d" and str(config.get("model_type")).lower().startswith("a2d-")
-    return token_files.first_free_id(reader(folder)) if is_a2d else None
+    return special_tokens.first_free_id(reader(folder)) if is_a2d else None
 
 
-def reader(folder: Path) -> token_files.Read:
-    """How `token_files` reads a checkpoint."""
+def reader(folder: Path) -> special_tokens.Read:
+    """How `special_tokens` reads a checkpoint."""
     return lambda name: checkpoints.read_json(folder / name)

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd import __version__
-from lm_eval_codd.disk import explained
-from lm_eval_codd.older_records import DECODING_VERSION, decodes_otherwise
+from lm_eval_codd.files.disk import explained
 from lm_eval_codd.runs import progress
 from lm_eval_codd.runs.identity import filled
 from lm_eval_codd.settings import DecodingConfig
+from lm_eval_codd.settings.older_records import DECODING_VERSION, decodes_otherwise
 
 if TYPE_CHECKING:
     from lm_eval_codd.runs.run import Run

@@ -8,7 +8,6 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lm_eval_codd import packaged
 from lm_eval_codd.catalogue import (
     DEFAULT_CHECKPOINTS,
     GROUPS,
@@ -19,6 +18,7 @@ from lm_eval_codd.catalogue import (
     TASKS,
     short_name,
 )
+from lm_eval_codd.demo import packaged
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.settings import (
     CIRCUIT_SETTINGS,

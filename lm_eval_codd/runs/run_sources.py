@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lm_eval_codd import hub_ids
 from lm_eval_codd.catalogue import CHECKPOINT_FLAGS, COUPLING, DEFAULT_CHECKPOINTS
+from lm_eval_codd.files import hub_ids
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.unconditional import KINDS
 from lm_eval_codd.settings import CIRCUIT_SETTINGS, TAKE_NO_CIRCUIT, TAKE_PLANNERS, DecodingConfig, either

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from lm_eval_codd import packaged
 from lm_eval_codd.catalogue import TASKS, Task, short_name
 from lm_eval_codd.catalogue import task_name as own_task_name
+from lm_eval_codd.demo import packaged
 from lm_eval_codd.names import check_names
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.run import is_own_task, num_documents

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from lm_eval_codd import packaged
 from lm_eval_codd.catalogue import COUPLING, DIT_MODELS, GEN_PPL, GEN_PPL_SAMPLES
+from lm_eval_codd.demo import packaged
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.run import Run
 from lm_eval_codd.settings import DiTSettings

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.terminal.clean_text import one_line
 
 __all__ = ["load_yaml", "read_yaml"]
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from lm_eval_codd.command_line import Parser
-from lm_eval_codd.outputs import check_file, write_text
+from lm_eval_codd.files.outputs import check_file, write_text
 from lm_eval_codd.registration import MODELS
+from lm_eval_codd.terminal.parser import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,8 +6,8 @@ import math
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from lm_eval_codd.clean_text import without_homes
 from lm_eval_codd.reporting.frame import as_script_data
+from lm_eval_codd.terminal.clean_text import without_homes
 
 if TYPE_CHECKING:
     from lm_eval_codd.trace.comparison import Comparison

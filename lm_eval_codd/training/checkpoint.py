@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_eval_codd.circuits import HMM
-from lm_eval_codd.tensor_files import save_tensors
+from lm_eval_codd.tensors.saving import save_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,8 +7,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Final
 
-from lm_eval_codd.command_line import Parser
-from lm_eval_codd.outputs import check_folder
+from lm_eval_codd.files.outputs import check_folder
+from lm_eval_codd.terminal.parser import Parser
 from lm_eval_codd.training.settings import ML_UPDATES, OBJECTIVES, TrainingConfig
 
 _EXAMPLE: Final = """\

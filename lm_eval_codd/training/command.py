@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from lm_eval_codd.outputs import check_folder
+from lm_eval_codd.files.outputs import check_folder
 from lm_eval_codd.settings.fields import facts_of
 from lm_eval_codd.training.cli import make_parser
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.backbones.score import read_canvases
-from lm_eval_codd.tensor_files import save_tensors
+from lm_eval_codd.tensors.saving import save_tensors
 from lm_eval_codd.training.noise import draw_mask
 
 if TYPE_CHECKING:

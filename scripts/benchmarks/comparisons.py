@@ -13,7 +13,7 @@ from benchmarks.model import make_sure, random_prompts
 from benchmarks.parts import Parts, watched
 from benchmarks.table import Row, say
 from benchmarks.workload import Run, Workload, timed
-from lm_eval_codd.noise import Stream, row_keys, uniforms
+from lm_eval_codd.tensors.noise import Stream, row_keys, uniforms
 from tests.official_loop import reference_decode
 
 if TYPE_CHECKING:

@@ -83,7 +83,7 @@ def _evaluate(
     for name in ("lm_eval.evaluator", "lm_eval.loggers", "lm_eval.tasks", "lm_eval_codd.models.dream"):
         import_module(name)
     _ = import_module("transformers").Qwen2ForCausalLM
-    from lm_eval_codd import harness
+    from lm_eval_codd.commands import harness
     from lm_eval_codd.models import answering
     from lm_eval_codd.models.diffusion_lm import DiffusionLM
 

@@ -16,7 +16,7 @@ from benchmarks.table import Row, say
 from lm_eval_codd.likelihood.asking import Target
 from lm_eval_codd.likelihood.draws import of_counts, of_positions
 from lm_eval_codd.likelihood.mc import official_ladder, side_by_side
-from lm_eval_codd.noise import row_keys
+from lm_eval_codd.tensors.noise import row_keys
 from tests.official_likelihood import reference_likelihood
 
 if TYPE_CHECKING:

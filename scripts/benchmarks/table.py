@@ -15,8 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from lm_eval_codd.code_version import code_version
-from lm_eval_codd.columns import aligned
+from lm_eval_codd.models.code_version import code_version
+from lm_eval_codd.terminal.columns import aligned
 
 _COMPARISONS: Final = {">=": operator.ge, "<=": operator.le, "=": operator.eq}
 _DIGITS: Final = 4

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.stopwatch import Stopwatch
-from lm_eval_codd import harness
+from lm_eval_codd.commands import harness
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from lm_eval_codd.catalogue import GEN_PPL_SAMPLES
 from lm_eval_codd.corpora.arguments import Arguments
 from lm_eval_codd.corpora.perplexity import perplexity, perplexity_stderr
 from lm_eval_codd.dit.metrics import PROTOCOLS, Scorer, unigram_entropy
-from lm_eval_codd.hub_ids import with_owner
+from lm_eval_codd.files.hub_ids import with_owner
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -15,7 +15,7 @@ from lm_eval_codd.corpora.arguments import Arguments
 from lm_eval_codd.corpora.detokenise import VERSION
 from lm_eval_codd.corpora.perplexity import perplexity, perplexity_stderr
 from lm_eval_codd.corpora.tokenise import tokenise
-from lm_eval_codd.packing import pack
+from lm_eval_codd.dit.packing import pack
 
 __all__ = ["PackedTask", "perplexity", "perplexity_stderr", "process_results"]
 

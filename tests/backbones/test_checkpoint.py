@@ -9,7 +9,7 @@ from huggingface_hub import errors
 from lm_eval_codd.backbones import CheckpointError, load_backbone
 from lm_eval_codd.backbones import checkpoint as checkpoints
 from lm_eval_codd.backbones.checkpoint import find_checkpoint
-from lm_eval_codd.packaged import CHECKPOINTS
+from lm_eval_codd.demo.packaged import CHECKPOINTS
 
 
 class TestFolders:

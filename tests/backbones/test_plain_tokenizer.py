@@ -7,7 +7,7 @@ import pytest
 
 from lm_eval_codd.backbones.checkpoint import CheckpointError
 from lm_eval_codd.backbones.plain_tokenizer import load_plain_tokenizer
-from lm_eval_codd.hub_ids import with_owner
+from lm_eval_codd.files.hub_ids import with_owner
 
 
 @pytest.fixture

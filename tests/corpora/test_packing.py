@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lm_eval_codd.backbones.plain_tokenizer import load_plain_tokenizer
 from lm_eval_codd.corpora.tokenise import tokenise
-from lm_eval_codd.packing import GROUP, pack
+from lm_eval_codd.dit.packing import GROUP, pack
 
 BOS, EOS = 29, 28
 

@@ -139,7 +139,7 @@ class TestDrafts:
             ([1, 2, 3, 4], 0, None, None),
         ]
         assert len({keys.of(*one) for one in asked}) == len(asked)
-        from lm_eval_codd.noise import row_keys
+        from lm_eval_codd.tensors.noise import row_keys
 
         cpu = torch.device("cpu")
         drawn = [row_keys(0, [[1, 2]], [0], cpu, drafts=drafts).item() for drafts in (None, [[3]], [[4]], [[]])]

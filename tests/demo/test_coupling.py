@@ -11,7 +11,7 @@ import torch
 import lm_eval_codd as codd
 from lm_eval_codd.coupling_tasks.items import prompt, score, test_items, training_items
 from lm_eval_codd.coupling_tasks.registry import COUPLED_TASKS
-from lm_eval_codd.packaged import CHECKPOINTS, CIRCUITS
+from lm_eval_codd.demo.packaged import CHECKPOINTS, CIRCUITS
 
 CHECKPOINT, CIRCUIT = CHECKPOINTS["demo_coupling"], CIRCUITS["demo_coupling"]
 test_items.__test__ = False

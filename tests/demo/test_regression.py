@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_codd import harness
+from lm_eval_codd.commands import harness
 from lm_eval_codd.models.codd import CoddLLaDA
 from lm_eval_codd.reporting.cli import check_main
 from tests.forked import start

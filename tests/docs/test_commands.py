@@ -16,7 +16,6 @@ from lm_eval._cli.harness import HarnessCLI
 
 from lm_eval_codd import __main__ as command_line
 from lm_eval_codd.backbones.checkpoint import CheckpointError
-from lm_eval_codd.command_line import Parser
 from lm_eval_codd.launch import main as launch
 from lm_eval_codd.launch.options import FLAGS
 from lm_eval_codd.launch.slurm.start import FLAGS as SLURM_FLAGS
@@ -26,6 +25,7 @@ from lm_eval_codd.models.dit_lm import DLM
 from lm_eval_codd.models.recognition import Recognised, of_family
 from lm_eval_codd.registration import MODELS, tasks_dir
 from lm_eval_codd.task_files import TaskFiles, stock_tasks_dir
+from lm_eval_codd.terminal.parser import Parser
 from lm_eval_codd.training.fine_tuning_settings import FineTuningConfig
 from lm_eval_codd.training.settings import TrainingConfig
 from tests.docs.pages import PAGES, commands

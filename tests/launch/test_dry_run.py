@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from lm_eval_codd import packaged
+from lm_eval_codd.demo import packaged
 from lm_eval_codd.launch.demos import DEMOS
 from lm_eval_codd.launch.jobs import select
 from lm_eval_codd.runs.gates import block_gates

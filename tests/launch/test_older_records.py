@@ -49,7 +49,7 @@ class TestAFinishedFolder:
         assert not any(remark.startswith("older  ") for remark in selected("best window", tmp_path).remarks)
 
     def test_of_the_demo_needs_no_defaults_that_came_later(self, tmp_path, monkeypatch):
-        from lm_eval_codd import packaged
+        from lm_eval_codd.demo import packaged
 
         then = tmp_path / "then"
         then.mkdir()

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from lm_eval_codd.older_records import DECODING_VERSION
 from lm_eval_codd.reporting.cells import group_runs
 from lm_eval_codd.reporting.runs import read_folder, read_runs
 from lm_eval_codd.settings import DecodingConfig
+from lm_eval_codd.settings.older_records import DECODING_VERSION
 from tests.records import FLAGS, change, copied
 from tests.reporting.synthetic import STAMP, write_run
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from lm_eval_codd.backbones.families.qwen import qwen2_config, qwen3_config
 from lm_eval_codd.backbones.layout import Layout
-from lm_eval_codd.token_files import MASK_SPELLINGS
+from lm_eval_codd.files.special_tokens import MASK_SPELLINGS
 
 OPEN_DLLM_QWEN2: Final = Layout(
     model_type="qwen2",

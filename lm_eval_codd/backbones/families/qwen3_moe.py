@@ -11,7 +11,7 @@ from typing import Final
 
 from lm_eval_codd.backbones.families.qwen import qwen3_moe_config
 from lm_eval_codd.backbones.layout import Layout
-from lm_eval_codd.token_files import MASK_SPELLINGS
+from lm_eval_codd.files.special_tokens import MASK_SPELLINGS
 
 QWEN3_MOE: Final = Layout(
     model_type="qwen3_moe",

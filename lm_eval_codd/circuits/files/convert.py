@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from lm_eval_codd.command_line import Parser
-from lm_eval_codd.outputs import check_file
+from lm_eval_codd.files.outputs import check_file
+from lm_eval_codd.terminal.parser import Parser
 
 
 def main(argv: list[str] | None = None) -> int:

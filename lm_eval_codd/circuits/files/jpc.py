@@ -19,7 +19,7 @@ import torch
 
 from lm_eval_codd.circuits.files.leaf_class import class_name, leaf_blob
 from lm_eval_codd.circuits.hmm import HMM
-from lm_eval_codd.pickled_arrays import RefusedPickleError, StoredArray, load_arrays, shown
+from lm_eval_codd.files.pickled_arrays import RefusedPickleError, StoredArray, load_arrays, shown
 
 # Leaves whose parameters are one row of token probabilities for each latent, whatever PyJuice computes with them.
 _LEAF_CLASSES: Final = ("ExternProductCategorical", "SoftEvidenceCategorical", "Categorical")

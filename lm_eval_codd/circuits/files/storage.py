@@ -10,11 +10,11 @@ import torch
 
 from lm_eval_codd.circuits.files.jpc import read_jpc, write_jpc
 from lm_eval_codd.circuits.hmm import HMM
-from lm_eval_codd.hub_ids import is_hub_id
-from lm_eval_codd.outputs import replacing
-from lm_eval_codd.packaged import CIRCUITS
-from lm_eval_codd.stored_files import num_positions
-from lm_eval_codd.tensor_files import save_tensors
+from lm_eval_codd.demo.packaged import CIRCUITS
+from lm_eval_codd.files.hub_ids import is_hub_id
+from lm_eval_codd.files.outputs import replacing
+from lm_eval_codd.files.untrusted import num_positions
+from lm_eval_codd.tensors.saving import save_tensors
 
 SAFETENSORS_NAME: Final = "circuit.safetensors"
 # Names of a circuit in a folder or repository, first match wins: ours, and the official code's for a unified

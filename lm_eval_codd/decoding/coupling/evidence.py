@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.decoding.candidates import rows_at_a_time
-from lm_eval_codd.noise import Stream, uniforms
+from lm_eval_codd.tensors.noise import Stream, uniforms
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas

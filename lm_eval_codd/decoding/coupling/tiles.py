@@ -15,7 +15,7 @@ from torch import Tensor
 from lm_eval_codd.decoding.coupling.evidence import Evidence
 from lm_eval_codd.decoding.coupling.sampling import COUPLED_LOGITS
 from lm_eval_codd.decoding.coupling.windows import Gate, Windows
-from lm_eval_codd.transfer import to_device
+from lm_eval_codd.tensors.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas

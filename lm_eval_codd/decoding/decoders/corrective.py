@@ -21,7 +21,7 @@ from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import low_confidence
 from lm_eval_codd.decoding.decoders.revision import Revising, revision
 from lm_eval_codd.decoding.step import Decision, Look, Step
-from lm_eval_codd.noise import Stream
+from lm_eval_codd.tensors.noise import Stream
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas

@@ -17,7 +17,7 @@ from lm_eval_codd.decoding.commitment import ranked, surest
 from lm_eval_codd.decoding.confidence import RULES
 from lm_eval_codd.decoding.decoders.open_block import Blocks
 from lm_eval_codd.decoding.step import Decision, Look, Step
-from lm_eval_codd.noise import Stream
+from lm_eval_codd.tensors.noise import Stream
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids

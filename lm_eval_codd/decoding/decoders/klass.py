@@ -18,9 +18,9 @@ from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.confidence import low_confidence
 from lm_eval_codd.decoding.decoders.open_block import Blocks
 from lm_eval_codd.decoding.step import Decision, Look, Step
-from lm_eval_codd.noise import Stream
 from lm_eval_codd.settings import SCORE_WHAT_IS_DRAWN
-from lm_eval_codd.transfer import to_device
+from lm_eval_codd.tensors.noise import Stream
+from lm_eval_codd.tensors.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids

@@ -9,7 +9,7 @@ import torch
 
 from lm_eval_codd.decoding.coupling import make_tiles
 from lm_eval_codd.decoding.step import Decision, Step
-from lm_eval_codd.transfer import to_device
+from lm_eval_codd.tensors.transfer import to_device
 
 if TYPE_CHECKING:
     from torch import Tensor

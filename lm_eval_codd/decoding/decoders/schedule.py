@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from lm_eval_codd.noise import Stream, uniforms
 from lm_eval_codd.settings import SHIFTED
-from lm_eval_codd.transfer import to_device
+from lm_eval_codd.tensors.noise import Stream, uniforms
+from lm_eval_codd.tensors.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas

@@ -18,8 +18,8 @@ from lm_eval_codd.decoding.confidence import RULES
 from lm_eval_codd.decoding.coupling import make_coupling
 from lm_eval_codd.decoding.decoders.schedule import make_schedule
 from lm_eval_codd.decoding.step import Decision, Look, Step
-from lm_eval_codd.noise import Stream, gumbel
 from lm_eval_codd.settings import SCORE_WHAT_IS_DRAWN
+from lm_eval_codd.tensors.noise import Stream, gumbel
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids

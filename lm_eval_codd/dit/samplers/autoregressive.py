@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lm_eval_codd.dit.network import Cache
 from lm_eval_codd.dit.samplers.draws import by_inverse, float32_numbers
-from lm_eval_codd.noise import Stream, gumbel, uniforms
+from lm_eval_codd.tensors.noise import Stream, gumbel, uniforms
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lm_eval_codd.decoding.coupling.windows import Gate
 from lm_eval_codd.dit.samplers.draws import by_inverse
-from lm_eval_codd.noise import Stream, uniforms
 from lm_eval_codd.settings import DecodingConfig
+from lm_eval_codd.tensors.noise import Stream, uniforms
 
 if TYPE_CHECKING:
     from lm_eval_codd.circuits import HMM

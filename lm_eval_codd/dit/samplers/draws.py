@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lm_eval_codd.noise import Stream, uniforms
+from lm_eval_codd.tensors.noise import Stream, uniforms
 
 # Of the official draw, for u = 0 and u = 1.
 _TINY = 1e-10

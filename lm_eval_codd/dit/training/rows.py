@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lm_eval_codd.packing import pack
+from lm_eval_codd.dit.packing import pack
 from lm_eval_codd.training.data import read_rows
 from lm_eval_codd.training.noise import generator_for
 

@@ -18,8 +18,8 @@ from lm_eval_codd.launch.slurm.parts import Part, of_run, set_aside, split
 from lm_eval_codd.launch.slurm.script import as_script
 from lm_eval_codd.launch.slurm.submit import MakeExecutor, make_executor, submit
 from lm_eval_codd.launch.slurm.watch import Followed, Following, all_jobs, tasks_of
-from lm_eval_codd.program import command, shown_path
 from lm_eval_codd.runs.flags import Flag
+from lm_eval_codd.terminal.invocation import command, shown_path
 
 if TYPE_CHECKING:
     from lm_eval_codd.launch.execute import Job, Outcome

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from lm_eval_codd.circuits import load_circuit
 from lm_eval_codd.circuits.files.jpc import JpcError, read_jpc
-from lm_eval_codd.pickled_arrays.machine import MAX_OPCODES
+from lm_eval_codd.files.pickled_arrays.machine import MAX_OPCODES
 from lm_eval_codd.runs.circuit_header import read_header
 from tests.circuits.files import strangers
 

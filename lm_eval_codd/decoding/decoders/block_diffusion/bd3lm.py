@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lm_eval_codd.decoding.commitment import surest
 from lm_eval_codd.decoding.decoders.block_diffusion.rule import Extent, Rule, Stand
 from lm_eval_codd.decoding.decoders.schedule import rounded_table
-from lm_eval_codd.transfer import to_device
+from lm_eval_codd.tensors.transfer import to_device
 
 if TYPE_CHECKING:
     import torch

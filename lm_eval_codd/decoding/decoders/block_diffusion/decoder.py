@@ -14,8 +14,8 @@ from lm_eval_codd.decoding.confidence import low_confidence
 from lm_eval_codd.decoding.coupling import make_coupling
 from lm_eval_codd.decoding.decoders.block_diffusion.rule import Rule, Stand
 from lm_eval_codd.decoding.step import Decision, Look, Step
-from lm_eval_codd.noise import Stream
-from lm_eval_codd.transfer import to_device
+from lm_eval_codd.tensors.noise import Stream
+from lm_eval_codd.tensors.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lm_eval_codd.decoding.candidates import Support
 from lm_eval_codd.decoding.commitment import surest
-from lm_eval_codd.transfer import to_device
+from lm_eval_codd.tensors.transfer import to_device
 
 if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas

@@ -5,8 +5,8 @@ import torch
 from accelerate import cpu_offload
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from lm_eval_codd import fused
 from lm_eval_codd.backbones.elementwise import normed, normed_sum
+from lm_eval_codd.tensors import fused
 
 
 class OnGpu(torch.Tensor):

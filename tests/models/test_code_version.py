@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_codd import code_version
+from lm_eval_codd.models import code_version
 
 VERSION = code_version.code_version.__wrapped__
 
@@ -14,7 +14,7 @@ VERSION = code_version.code_version.__wrapped__
 def package(tmp_path, monkeypatch) -> Path:
     """A copy of the package, which the hash is taken of."""
     copy = tmp_path / "lm_eval_codd"
-    here = Path(code_version.__file__).parent
+    here = Path(code_version.__file__).parents[1]
     shutil.copytree(here, copy, ignore=shutil.ignore_patterns("demo", "__pycache__"))
     monkeypatch.setattr(code_version, "_PACKAGE", copy)
     return copy

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from lm_eval_codd.noise import Stream, gumbel, row_keys, uniforms
+from lm_eval_codd.tensors.noise import Stream, gumbel, row_keys, uniforms
 
 CPU = torch.device("cpu")
 

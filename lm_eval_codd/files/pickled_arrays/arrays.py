@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Final
 
-from lm_eval_codd.clean_text import shortened
+from lm_eval_codd.terminal.clean_text import shortened
 
 _MAX_DIMENSIONS: Final = 4
 _ITEM_BYTES: Final = {"b1": 1, "f4": 4, "f8": 8, "i4": 4, "i8": 8}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lm_eval_codd.outputs import replacing
+from lm_eval_codd.files.outputs import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from lm_eval_codd import cuda_graphs
-from lm_eval_codd.cuda_graphs import CudaGraphs
+from lm_eval_codd.tensors import cuda_graphs
+from lm_eval_codd.tensors.cuda_graphs import CudaGraphs
 
 
 class TestFilling:

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from lm_eval_codd import disk
+from lm_eval_codd.files import disk
 
 
 def error(number):

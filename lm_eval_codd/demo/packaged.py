@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from lm_eval_codd.demo import CHECKPOINT, CIRCUIT, HERE
+
 __all__ = ["CHECKPOINTS", "CIRCUITS"]
 
-_DEMO: Final = Path(__file__).parent / "demo"
-
 CHECKPOINTS: Final[Mapping[str, Path]] = {
-    "demo": _DEMO / "checkpoint",
-    "demo_coupling": _DEMO / "coupling" / "checkpoint",
+    "demo": CHECKPOINT,
+    "demo_coupling": HERE / "coupling" / "checkpoint",
 }
 CIRCUITS: Final[Mapping[str, Path]] = {
-    "demo": _DEMO / "circuit",
-    "demo_coupling": _DEMO / "coupling" / "circuit",
+    "demo": CIRCUIT,
+    "demo_coupling": HERE / "coupling" / "circuit",
 }

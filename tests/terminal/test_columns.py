@@ -1,6 +1,6 @@
 """Tables of plain text."""
 
-from lm_eval_codd.columns import aligned
+from lm_eval_codd.terminal.columns import aligned
 
 
 def test_columns_stand_below_each_other_without_blanks_at_the_end():

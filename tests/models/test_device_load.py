@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lm_eval_codd import device_load
-from lm_eval_codd.device_load import Watch
+from lm_eval_codd.models import device_load
+from lm_eval_codd.models.device_load import Watch
 
 # What /proc/stat says of two cores, in ticks: user, nice, system, idle, iowait, irq, softirq, steal, guest.
 STAT = "cpu  9 9 9 9 9 9 9 9 9\ncpu0 {} 0 0 {} 0 0 0 0 0\ncpu1 0 0 0 {} 0 0 0 0 0\nintr 5\n"

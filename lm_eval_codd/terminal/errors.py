@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from lm_eval_codd.clean_text import one_line
+from lm_eval_codd.terminal.clean_text import one_line
 
 _HOST_COMMAND: Final = "cli_evaluate"
 _HOST_PACKAGE: Final = "lm_eval"

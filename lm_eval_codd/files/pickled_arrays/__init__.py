@@ -15,8 +15,8 @@ import mmap
 import os
 from typing import Any
 
-from lm_eval_codd.pickled_arrays.arrays import RefusedPickleError, StoredArray, damaged, shown
-from lm_eval_codd.pickled_arrays.machine import run
+from lm_eval_codd.files.pickled_arrays.arrays import RefusedPickleError, StoredArray, damaged, shown
+from lm_eval_codd.files.pickled_arrays.machine import run
 
 __all__ = ["RefusedPickleError", "StoredArray", "load_arrays", "shown"]
 

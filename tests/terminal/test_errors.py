@@ -10,9 +10,10 @@ from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.tasks import TaskManager
 
 import lm_eval_codd
-from lm_eval_codd import host_errors, registration
-from lm_eval_codd.errors import end_quietly_in_lm_eval
+from lm_eval_codd import registration
 from lm_eval_codd.settings import DecodingConfig
+from lm_eval_codd.terminal import host_errors
+from lm_eval_codd.terminal.errors import end_quietly_in_lm_eval
 
 HOMES = (Path(lm_eval_codd.__file__).resolve().parent,)
 COMMAND = "/site-packages/lm_eval/__main__.py"
@@ -79,7 +80,7 @@ def test_the_debug_level_shows_where_it_comes_from(before, monkeypatch):
 
 
 def test_a_fault_of_its_own_hides_no_error(before, monkeypatch):
-    monkeypatch.setattr("lm_eval_codd.errors.ends_in_one_line", lambda *_: 1 / 0)
+    monkeypatch.setattr("lm_eval_codd.terminal.errors.ends_in_one_line", lambda *_: 1 / 0)
     error = run(ours)
     end_with(error)
     assert before == [error]

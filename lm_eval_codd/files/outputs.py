@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lm_eval_codd.disk import explained
+from lm_eval_codd.files.disk import explained
 
 __all__ = ["check_file", "check_folder", "replacing", "write_text"]
 

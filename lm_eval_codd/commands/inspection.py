@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, CheckpointError, find_checkpoint
-from lm_eval_codd.command_line import Parser
+from lm_eval_codd.terminal.parser import Parser
 
 
 def main(argv: list[str] | None = None) -> int:

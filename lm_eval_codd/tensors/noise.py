@@ -14,7 +14,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from lm_eval_codd.transfer import to_device
+from lm_eval_codd.tensors.transfer import to_device
 
 
 class Stream(IntEnum):

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from lm_eval_codd.pickled_arrays.arrays import Arrays, RefusedPickleError, damaged
+from lm_eval_codd.files.pickled_arrays.arrays import Arrays, RefusedPickleError, damaged
 
 # A circuit of 32 positions has 3,375 of them (PyJuice 2.6.3), so these are 900 positions or more.
 MAX_OPCODES: Final = 1 << 17

@@ -2,7 +2,7 @@ import pytest
 
 from lm_eval_codd.backbones import load_backbone
 from lm_eval_codd.circuits import load_circuit
-from lm_eval_codd.hub_ids import is_hub_id, is_pinned_hub_id
+from lm_eval_codd.files.hub_ids import is_hub_id, is_pinned_hub_id
 from lm_eval_codd.runs.checkpoints import resolve
 
 NOT_HUB_IDS = ["", "name", "/owner/name", "./name", "../name", ".owner/name", "~/name", "owner/", "a/b/c", "a b/c"]

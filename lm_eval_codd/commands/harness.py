@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from lm_eval_codd.command_line import Parser
-from lm_eval_codd.host_errors import explained
 from lm_eval_codd.registration import MODELS, register, task_names, tasks_dir
+from lm_eval_codd.terminal.host_errors import explained
+from lm_eval_codd.terminal.parser import Parser
 
 
 def run(argv: list[str]) -> None:

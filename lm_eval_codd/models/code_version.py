@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-_PACKAGE: Final = Path(__file__).parent
+_PACKAGE: Final = Path(__file__).parents[1]
 _NAME: Final = "lm_eval_codd"
 # A backbone and a circuit reach the rooms below as arguments, so no import leads from there to what loads them.
 _LOADED: Final = (f"{_NAME}.backbones", f"{_NAME}.circuits")

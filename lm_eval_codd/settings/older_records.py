@@ -29,7 +29,7 @@ class Change:
 
 
 def _have_a_best_window(settings: Settings) -> bool:
-    return settings["paradigm"] == "full" and settings["cache"] == "none" and settings["pc_windows"] == "best"
+    return (settings["paradigm"], settings["cache"], settings["pc_windows"]) == ("full", "none", "best")
 
 
 def _topprob_would_differ(settings: Settings) -> bool:

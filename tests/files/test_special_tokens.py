@@ -2,7 +2,7 @@
 
 import pytest
 
-from lm_eval_codd.token_files import Found, end_of_text, find_mask, find_token, first_free_id
+from lm_eval_codd.files.special_tokens import Found, end_of_text, find_mask, find_token, first_free_id
 
 
 def reader(**files: dict):

@@ -6,7 +6,7 @@ import safetensors.torch
 import torch
 from safetensors.torch import load_file
 
-from lm_eval_codd.tensor_files import save_tensors
+from lm_eval_codd.tensors.saving import save_tensors
 
 
 class TestSaveTensors:

@@ -1,0 +1,1 @@
+"""What is on disks: written whole or not at all, and read without trusting it."""

@@ -1,0 +1,1 @@
+"""What rooms of tensor maths share."""

@@ -1,0 +1,1 @@
+"""What commands read from and say to the one who typed them."""
