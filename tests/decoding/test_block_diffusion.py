@@ -113,6 +113,17 @@ class TestOfficialDecodes:
                 wrong.append(case["name"])
         assert len(rows) >= 14 and not wrong
 
+    def test_fast_dllm_v2s_whole_answer_where_gen_length_has_room_for_its_last_token(self, load, golden_dir):
+        longer = 0
+        for case in cases(golden_dir, "fast_dllm_v2"):
+            config, prompt, answer = settings_of("fast_dllm_v2", case)
+            longer += len(answer) > config.gen_length
+            config = dataclasses.replace(config, gen_length=config.gen_length + 1)
+            (got,) = codd.generate(load("fast_dllm_v2"), [prompt], config)
+            filled = answer + [config.eos_id] * (config.gen_length - len(answer))
+            assert (got.tokens, got.num_forward) == (filled, case["num_forward"]), case["name"]
+        assert longer == 3
+
     def test_fast_dllm_v2s_block_cache_too_which_approximates(self, load, golden_dir):
         rows = cases(golden_dir, "fast_dllm_v2", block_cache=True)
         for case in rows:
@@ -281,6 +292,28 @@ class TestWhatIsNotCopied:
             (got,) = codd.generate(backbone, [row], config)
             assert all(fed[0, : len(row)].tolist() == row[: fed.shape[1]] for fed in backbone.fed)
             assert MASK not in got.tokens
+
+    def test_sdar_from_the_left_never_writes_over_a_token_beyond_a_predicted_mask(self, load):
+        # Officially a step writes its share of adjoining positions, from the first mask on, whatever stands there.
+        backbone, (row,) = Recomputing(load("sdar", 8), favours_mask=-100.0), prompts((8,))
+        logits = backbone.logits
+
+        def masking_the_first(tokens, attention_mask=None, positions=None):
+            scores = logits(tokens, attention_mask, positions)
+            if (tokens[:, 8:16] == MASK).all():
+                scores[..., MASK] += torch.where(positions == 8, 200.0, 0.0)
+            return scores
+
+        backbone.logits = masking_the_first
+        config = config_of("sdar", block_length=8, gen_length=8, num_steps=4, remask="sequential", threshold=None)
+        written = []
+        (got,) = codd.generate(
+            backbone, [row], config, on_step=lambda event: written.append(event.columns[event.commit])
+        )
+        assert [columns.tolist() for columns in written if len(columns)] == [[0, 1], [0, 2], [3, 4], [5, 6]]
+        assert (got.tokens.index(MASK), got.num_capped) == (7, 1)
+        after_first = next(fed for fed in backbone.fed if fed.shape[1] > 9 and fed[0, 9] != MASK)
+        assert got.tokens[1] == after_first[0, 9]
 
     def test_fast_dllm_v2_reads_a_prompt_of_exactly_one_block(self, load):
         first, second = prompts((8, 8))

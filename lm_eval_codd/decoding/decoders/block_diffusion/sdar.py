@@ -1,7 +1,8 @@
 """SDAR's rule (github.com/JetAstra/SDAR): small blocks, each filled in `num_steps` steps and stored.
 
 As officially, but for what is an error there: a step commits no more than is masked, so that no token of the prompt is
-overwritten, and a block that has had its steps is stored whatever is left in it. `rule=sdar_greedy` is this one
+overwritten, nor one that `sequential` decided beyond a mask that was predicted; and a block that has had its steps is
+stored whatever is left in it. `rule=sdar_greedy` is this one
 without a temperature: the authors' greedy is a draw from one token, which has probability 1 whatever the model thinks.
 """
 
