@@ -13,7 +13,7 @@ _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?")
 _STATED: Final = re.compile(r"the answer is[:\s]*(-?\d+(?:\.\d+)?)", re.IGNORECASE)
 _TOLERANCE: Final = 1e-6
 
-_LETTER: Final = re.compile(r"the correct answer is \(([^)]+)\)", re.IGNORECASE)
+_LETTER: Final = re.compile(r"the correct answer is \(", re.IGNORECASE)
 
 _FENCE: Final = "```"
 # Where MBPP's program is, in this order: from the first of an opening to the last of a closing behind it.
@@ -64,8 +64,13 @@ def is_number(answer: str | None, gold: str) -> bool:
 
 def stated_letter(text: str) -> str | None:
     """What stands in the first "The correct answer is (X)", a letter or not; None where there is no such text."""
-    stated = _LETTER.search(text)
-    return None if stated is None else stated.group(1).strip()
+    for stated in _LETTER.finditer(text):
+        end = text.find(")", stated.end())
+        if end < 0:
+            break
+        if end > stated.end():
+            return text[stated.end() : end].strip()
+    return None
 
 
 def filled_in(values: Mapping[str, str]) -> dict[str, str]:

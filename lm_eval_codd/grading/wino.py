@@ -16,7 +16,7 @@ from lm_eval_codd.grading.d1_puzzles import sudoku_places
 
 __all__ = ["gsm8k_answer", "is_number", "letter", "mbpp_code", "sudoku_answer", "sudoku_cells"]
 
-_BOX: Final = re.compile(r"\\boxed\{(.*)\}")
+_OPENING: Final = "\\boxed{"
 # Digits in groups of three or not grouped, with a sign, and with decimals or nothing but decimals.
 _NUMBER: Final = re.compile(r"[+-]?(?=\.?[0-9])(?:[1-9]\d{0,2}(?:,\d{3})*|\d*)(?:\.\d*)?(?!\d)")
 _TOLERANCE: Final = 1e-5
@@ -26,8 +26,8 @@ _TESTED: Final = re.compile(r"assert\s+([a-zA-Z0-9_]+)\s*\(")
 
 def gsm8k_answer(text: str) -> float | None:
     """The last number of the first line's box that has one, else of the text."""
-    box = _BOX.search(text)
-    in_box = _NUMBER.findall(box.group(1).replace(",", "").replace("+", "").strip()) if box else []
+    box = _first_box(text)
+    in_box = [] if box is None else _NUMBER.findall(box.replace(",", "").replace("+", "").strip())
     numbers = in_box or _NUMBER.findall(text)
     return float(numbers[-1].replace(",", "")) if numbers else None
 
@@ -43,7 +43,7 @@ def letter(text: str) -> str | None:
     Labels that are numbers, which some questions have, are never read.
     """
     answer = text.split("<answer>")[-1].split("</answer>")[0].strip()
-    answer = answer.split("\\boxed{")[-1].split("}")[0].strip()
+    answer = answer.split(_OPENING)[-1].split("}")[0].strip()
     answer = answer.split("\n")[-1].strip().split(".")[0]
     return answer.upper() if answer.isalpha() else None
 
@@ -74,3 +74,12 @@ def mbpp_code(text: str, test: str) -> str:
         if end >= 0:
             return text[start.start() : end].rstrip()
     return textwrap.indent(text, " " * 4)
+
+
+def _first_box(text: str) -> str | None:
+    r"""From the first `\boxed{` that has a brace behind it on its line, up to the last of these."""
+    for line in text.split("\n"):
+        inside, closed, _ = line.partition(_OPENING)[2].rpartition("}")
+        if closed:
+            return inside
+    return None

@@ -1,6 +1,7 @@
 """GPQA, ARC, HellaSwag, MMLU and BIG-Bench Hard as LLaDA's copy of OpenCompass asks and grades them."""
 
 import random
+import re
 
 import pytest
 
@@ -51,6 +52,26 @@ class TestGpqa:
     )
     def test_the_first_stated_letter_counts(self, text, letter):
         assert opencompass.stated_letter(text) == letter
+
+    def test_a_letter_among_any_marks_is_read_as_by_the_regular_expression(self, times):
+        expression = re.compile(r"the correct answer is \(([^)]+)\)", re.IGNORECASE)
+        marks = (
+            "the correct answer is (",
+            "The Correct An\u017fwer is (",
+            "THE correct",
+            "(",
+            ")",
+            "()",
+            "A",
+            "\n",
+            " ",
+            "x",
+        )
+        draw = random.Random(0)
+        for _ in range(times(5000, 100_000)):
+            text = "".join(draw.choices(marks, k=draw.randrange(14)))
+            found = expression.search(text)
+            assert opencompass.stated_letter(text) == (found and found.group(1).strip()), text
 
     def test_scores(self, load_task, score, invented_dir):
         task = load_task("codd_gpqa_llada", invented_dir)
