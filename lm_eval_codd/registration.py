@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
+from lm_eval_codd.names import near_names
 from lm_eval_codd.terminal.errors import end_quietly_in_lm_eval
 from lm_eval_codd.terminal.host_errors import explained
 
@@ -49,10 +51,17 @@ def _end_quietly() -> None:
 
 
 def _about_names(error: BaseException, model: str) -> str | None:
-    """What to do about lm-eval's own error, where it was to evaluate a model of this package."""
-    if model not in MODELS or not isinstance(error, ValueError):
+    """What to do about lm-eval's own error, where it was to evaluate a model of this package, or of nearly its name."""
+    if not isinstance(error, ValueError):
         return None
-    return explained(str(error), model, models=MODELS, tasks=task_names(), command="lm-eval")
+    models: Collection[str] = MODELS
+    if model not in MODELS:
+        from lm_eval.api.registry import model_registry
+
+        models = set(model_registry.keys())
+        if model in models or not MODELS.keys() & near_names(model, models, most=1):
+            return None
+    return explained(str(error), model, models=models, tasks=task_names(), command="lm-eval")
 
 
 def register_tasks() -> None:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "terminal": {"catalogue", "names", "settings"},
     "files": {"terminal"},
     "tensors": {"files"},
-    "registration": {"terminal"},
+    "registration": {"names", "terminal"},
     "task_files": {"registration"},
     "templates": {"catalogue", "registration"},
     "demo": set(),

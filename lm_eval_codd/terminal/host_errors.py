@@ -1,4 +1,4 @@
-"""lm-eval's errors about a name that a user typed, in one line that says what to do. Imports nothing heavy."""
+"""lm-eval's errors about what a user typed, in one line that says what to do. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from lm_eval_codd.names import near_names, unknown_name
 UNKNOWN_TASKS: Final = "Tasks not found: "
 NO_TASKS: Final = "No tasks specified"
 UNKNOWN_MODEL: Final = "Attempted to load model "
+NO_DOCUMENTS: Final = "task.build_requests() did not find any docs"
+NEGATIVE_LIMIT: Final = "Indices for islice() must be None or an integer"  # Python's own, of a slice of the documents
 
 
 def explained(error: str, model: str, *, models: Collection[str], tasks: Collection[str], command: str) -> str | None:
-    """What to do about an error of lm-eval's; None for one that is about no name.
+    """What to do about an error of lm-eval's; None for one that is about nothing of these.
 
     Args:
         error: lm-eval's message.
@@ -32,4 +34,6 @@ def explained(error: str, model: str, *, models: Collection[str], tasks: Collect
         return f"`--tasks` is missing; `{command} ls tasks` lists them all"
     if error.startswith(UNKNOWN_MODEL):
         return unknown_name(model, models, kind="model")
+    if error.startswith((NO_DOCUMENTS, NEGATIVE_LIMIT)):
+        return "no document is left to evaluate; use a `--limit` of 1 or more (or a share between 0 and 1), or none"
     return None

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from lm_eval._cli.run import Run
+from lm_eval.api.registry import get_model
 from lm_eval.config.evaluate_config import EvaluatorConfig
+from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
 import lm_eval_codd
@@ -117,6 +119,33 @@ class TestOfLmEvalItself:
             assert before == []
         else:
             assert (before, said) == ([error], "")
+
+    @pytest.mark.usefixtures("hook")
+    @pytest.mark.parametrize(("model", "near"), [("codd_lada", "`codd_llada` or "), ("hff", None), ("dumy", None)])
+    def test_says_which_model_of_ours_a_misspelt_one_may_be(self, before, capsys, model, near):
+        def execute():
+            cfg = EvaluatorConfig(model=model)
+            get_model(cfg.model)
+
+        registration.register()
+        end_with(run(execute))
+        said = capsys.readouterr().err
+        if near is None:
+            assert (len(before), said) == (1, "")
+        else:
+            assert said.startswith(f"lm_eval: unknown model `{model}`; did you mean {near}")
+
+    @pytest.mark.usefixtures("hook")
+    @pytest.mark.parametrize("limit", [0, -3])
+    def test_says_that_a_limit_leaves_no_document(self, capsys, limit):
+        def execute():
+            cfg = EvaluatorConfig(model="llada")  # noqa: F841 - read from the frame
+            simple_evaluate("dummy", tasks=["codd_demo"], limit=limit, bootstrap_iters=0, task_manager=tasks)
+
+        tasks = TaskManager(include_path=str(registration.tasks_dir()), include_defaults=False)
+        end_with(run(execute))
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith("lm_eval: no document is left to evaluate; use a `--limit` of 1 or more ")
 
     def test_is_raised_where_it_is_looked_for(self):
         assert "cfg" in Run._execute.__code__.co_varnames
