@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "training": {"backbones", "circuits", "files", "settings", "tensors", "terminal"},
     "dit": {"backbones", "circuits", "decoding", "files", "names", "settings", "tensors", "terminal", "training"},
     "latent": {"backbones", "decoding", "settings", "tensors", "terminal"},
-    "corpora": {"backbones", "benchmarks", "dit", "latent"},
+    "corpora": {"backbones", "benchmarks", "dit", "latent", "models"},
     "gap": {"backbones", "circuits", "files", "likelihood", "settings", "terminal", "training"},
     "models": {
         "backbones",

@@ -56,6 +56,7 @@ class CouplingLM(WritingLM[CouplingSettings]):
         "--metadata protocol=coupling"
     )
     _texts: CouplingTexts
+    has_token_ids = True
     _samples_by_document = True
 
     def __init__(

@@ -73,6 +73,7 @@ class DLM(GenerationLM, LikelihoodLM):
     """
 
     algo: ClassVar[str | None] = None
+    has_token_ids = True
     _samples_by_document = True
     _answering: DiTSampling
     _settings: DiTChoices

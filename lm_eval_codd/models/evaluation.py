@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import lm_eval
 from lm_eval import evaluator
+from lm_eval.api.model import CachingLM
 from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.utils import simple_parse_args_string
 
@@ -103,6 +104,13 @@ def applied_chat_template() -> bool | str | None:
         if frame is not None:
             return _argument(frame, function, "apply_chat_template") or False
     return None
+
+
+def running_model() -> object | None:
+    """The model that the running evaluation asks, without lm-eval's store of answers around it; None outside of one."""
+    frame = _frame_of(_EVALUATE)
+    model = None if frame is None else _argument(frame, _EVALUATE, "lm")
+    return model.lm if isinstance(model, CachingLM) else model
 
 
 def _frame_of(function: str) -> FrameType | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from lm_eval.api.model import CacheHook, TemplateLM
 from lm_eval.utils import simple_parse_args_string
@@ -40,8 +40,10 @@ class HarnessLM(TemplateLM):
     Attributes:
         tokenizer: of prompts and answers.
         has_applied_chat_template: whether the evaluation's prompts went through a chat template.
+        has_token_ids: whether it reads and writes `TokenText`, for tasks that are measured on token ids.
     """
 
+    has_token_ids: ClassVar[bool] = False
     tokenizer: PreTrainedTokenizerBase
     _texts: Texts
     _max_length: int

@@ -13,9 +13,10 @@ from lm_eval_codd.backbones.checkpoint import find_checkpoint
 from lm_eval_codd.backbones.plain_tokenizer import load_plain_tokenizer
 from lm_eval_codd.benchmarks import HAS_OUTPUT_TYPES, BenchmarkTask, DataError
 from lm_eval_codd.carried import TokenText
-from lm_eval_codd.catalogue import GEN_PPL_SAMPLES
+from lm_eval_codd.catalogue import COUPLING, DIT_MODELS, GEN_PPL_SAMPLES
 from lm_eval_codd.corpora.arguments import Arguments
 from lm_eval_codd.corpora.perplexity import perplexity, perplexity_stderr
+from lm_eval_codd.corpora.token_tasks import TokensTask
 from lm_eval_codd.dit.metrics import PROTOCOLS, Scorer, unigram_entropy
 from lm_eval_codd.files.hub_ids import with_owner
 
@@ -27,8 +28,10 @@ __all__ = ["SamplesTask", "perplexity", "perplexity_stderr", "process_results"]
 _SCORER: Final = "gpt2-large"
 
 
-class SamplesTask(BenchmarkTask):
+class SamplesTask(TokensTask, BenchmarkTask):
     """Samples by number, each with how it is judged. See tasks/README.md for the arguments."""
+
+    models = (*DIT_MODELS.values(), "dlm", COUPLING)
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Called by lm-eval once, to fill `dataset`. Raises `DataError` for a scorer or tokenizer that is not there."""
@@ -63,7 +66,7 @@ def process_results(doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str,
     if not isinstance(answer, TokenText) or answer.num_forward is None:
         raise ValueError(
             "dlm_gen_ppl: the model's answer is a text without its token ids; evaluate a model that makes samples "
-            "without a prompt: duo, mdlm, sedd, d3pm, dit_ar, dlm, coupling"
+            f"without a prompt: {', '.join(SamplesTask.models)}"
         )
     tokenizer, is_duo = _tokenizer(doc["tokenizer"], doc["tokenizer_revision"]), doc["protocol"] == "duo"
     beyond = [one for one in answer.ids if one >= len(tokenizer)]

@@ -11,17 +11,21 @@ import pyarrow
 
 from lm_eval_codd.benchmarks import HAS_OUTPUT_TYPES, DataError, RollingTask, Rows, RowsTask, read_lines
 from lm_eval_codd.carried import Nats, TokenText
+from lm_eval_codd.catalogue import DIT_MODELS
 from lm_eval_codd.corpora.arguments import Arguments
 from lm_eval_codd.corpora.detokenise import VERSION
 from lm_eval_codd.corpora.perplexity import perplexity, perplexity_stderr
+from lm_eval_codd.corpora.token_tasks import TokensTask
 from lm_eval_codd.corpora.tokenise import tokenise
 from lm_eval_codd.dit.packing import pack
 
 __all__ = ["PackedTask", "perplexity", "perplexity_stderr", "process_results"]
 
 
-class PackedTask(RowsTask, RollingTask):
+class PackedTask(TokensTask, RowsTask, RollingTask):
     """A corpus as windows of token ids, which reach the model as they are. See tasks/README.md for its arguments."""
+
+    models = (*DIT_MODELS.values(), "dlm")
 
     def read_rows(self, wanted: Rows) -> tuple[str, Iterable[dict[str, Any]], bool]:
         """From the file that `data` names; else as any benchmark's."""
@@ -91,7 +95,7 @@ def process_results(doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str,
     if not isinstance(nats, Nats):
         raise ValueError(
             f"dlm_ppl: the model scored a text and not the {len(doc['ids'])} token ids that it stands for; evaluate "
-            "one of duo, mdlm, sedd, d3pm, dit_ar, dlm"
+            f"one of {', '.join(PackedTask.models)}"
         )
     measured = {
         "token_perplexity": (float(nats), nats.num_tokens),

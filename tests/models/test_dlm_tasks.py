@@ -2,15 +2,19 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
+from lm_eval import evaluate
 from lm_eval.api.instance import Instance
+from lm_eval.tasks import TaskManager
 
 import lm_eval_codd as codd
 from lm_eval_codd.carried import TokenText
 from lm_eval_codd.dit.likelihood import stream
 from lm_eval_codd.models.dit_lm import MDLM
+from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.models.pairs import windows_of
 from lm_eval_codd.reporting.runs import read_folder
 from lm_eval_codd.runs import record
@@ -20,6 +24,7 @@ from tests.dlm_results import NUM_SAMPLES, SETTINGS
 from tests.models.processes import start_ranks
 
 PPL, GEN = dlm_results.TASKS
+TASKS_DIR = Path(__file__).parents[2] / "tasks"
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +107,21 @@ class TestMDLM:
         one, eight = run(), run(given={"workers": 8})
         assert one["configs"][PPL]["metadata"]["packing"] == eight["configs"][PPL]["metadata"]["packing"]
         assert answers(one) == answers(eight)
+
+
+@pytest.mark.parametrize("task", dlm_results.TASKS)
+def test_a_masked_model_is_refused_before_its_first_answer(
+    checkpoints, golden_dir, word_tokenizer, tmp_path, monkeypatch, task
+):
+    monkeypatch.setenv("CODD_DATA_DIR", str(dlm_results.write_corpus(tmp_path)))
+    scorer, words = str(golden_dir / "dit" / "tiny-gpt2"), str(word_tokenizer)
+    metadata = {"tokenizer": words, "scorer": scorer, "length": 12, "samples": 2}
+    manager = TaskManager(include_defaults=False, include_path=str(TASKS_DIR), metadata=metadata)
+    model = LLaDA(checkpoints["llada"], num_steps=4, gen_length=16, block_length=16, device="cpu")
+    for method in ("generate_until", "loglikelihood_rolling"):
+        monkeypatch.setattr(model, method, lambda requests: pytest.fail("it was asked"))
+    with pytest.raises(ValueError, match=rf"^{task}: it measures token ids, and this model \(LLaDA\) reads and"):
+        evaluate(lm=model, task_dict=manager.load([task]), bootstrap_iters=0)
 
 
 @pytest.mark.parametrize("model", ["mdlm", "duo", "dit_ar"])

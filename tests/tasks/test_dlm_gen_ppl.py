@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 from lm_eval import evaluate
-from lm_eval.api.model import LM
+from lm_eval.api.model import LM, CachingLM
+from lm_eval.models.dummy import DummyLM
 from lm_eval.tasks import TaskManager
 
 from lm_eval_codd.carried import TokenText
@@ -133,6 +134,23 @@ def test_another_models_answers_and_ids_are_refused(load):
         scores_of(Texts([]), load())
     with pytest.raises(ValueError, match="token 77 of a sample is none of the 32"):
         scores_of(Drawing([[1, 77]] * 5), load())
+
+
+@pytest.mark.parametrize("kind", ["of this package", "of lm-eval", "behind a store of answers"])
+def test_a_model_of_text_is_refused_before_it_is_asked(load, kind, monkeypatch, tmp_path):
+    class Text(Drawing):
+        has_token_ids = False
+
+    model = {"of this package": Text([]), "of lm-eval": DummyLM(), "behind a store of answers": DummyLM()}[kind]
+    name = type(model).__name__
+    monkeypatch.setattr(type(model), "generate_until", lambda self, requests: pytest.fail("it was asked"))
+    if kind == "behind a store of answers":
+        model = CachingLM(model, str(tmp_path / "answers.db"))
+    said = (
+        rf"^dlm_gen_ppl: it measures token ids, .* \({name}\) reads and writes text; evaluate one of duo, .*, coupling$"
+    )
+    with pytest.raises(ValueError, match=said):
+        scores_of(model, load())
 
 
 def test_samples_can_be_logged(load, official):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from lm_eval import evaluate
 from lm_eval.api.model import LM
+from lm_eval.models.dummy import DummyLM
 from lm_eval.tasks import TaskManager
 
 from lm_eval_codd.benchmarks import HAS_OUTPUT_TYPES
@@ -120,6 +121,13 @@ def test_tokens_are_those_that_the_model_scored(load):
 def test_a_model_that_scores_the_text_is_refused(load):
     with pytest.raises(ValueError, match=r"scored a text and not the 12 token ids"):
         evaluate(lm=Counting(lambda ids: -3.0), task_dict=load("ptb"), bootstrap_iters=0)
+
+
+def test_a_model_of_text_is_refused_before_it_is_asked(load, monkeypatch):
+    monkeypatch.setattr(DummyLM, "loglikelihood_rolling", lambda self, requests: pytest.fail("it was asked"))
+    said = r"^dlm_ppl_ptb: it measures token ids, .* \(DummyLM\) reads and writes text; evaluate one of duo, .*, dlm$"
+    with pytest.raises(ValueError, match=said):
+        evaluate(lm=DummyLM(), task_dict=load("ptb"), bootstrap_iters=0)
 
 
 class TestArguments:
