@@ -221,8 +221,10 @@ def _bound(row: _Row, values: Sequence[tuple[_Pass, Tensor]], algo: str, is_gree
         log_p, all_likely = by_kind["chain"][0].tolist()
         return Bound(log_p, 0.0, 1, len(row.target), bool(all_likely) if is_greedy else None)
     draws = torch.stack(by_kind["draw"])
-    stderr = None if len(draws) == 1 else float(draws.std()) / math.sqrt(len(draws))
     value = float(draws.mean()) + sum(map(float, by_kind["clean"]))
+    stderr = None if len(draws) == 1 else float(draws.std()) / math.sqrt(len(draws))
+    if value == -math.inf:  # a token that is ruled out under one noise: no other noise changes that
+        stderr = 0.0
     greedy = None if not is_greedy else algo != "duo" and bool(by_kind["greedy"][0])
     return Bound(value, stderr, len(values), len(row.tokens) - row.first, greedy)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.dit.processes import AR, Level, Process, make_process
-from lm_eval_codd.dit.processes.d3pm import D3PM
+from lm_eval_codd.dit.processes.d3pm import D3PM, NUM_STEPS
 from lm_eval_codd.dit.processes.process import by_pieces
 from lm_eval_codd.dit.schedules import Schedule, sigma
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lm_eval_codd.dit.config import DiTConfig
     from lm_eval_codd.dit.network import Network
 
+# Of times in float32.
+_MARGIN: Final = 1 + 1e-6
 # Of float64 numbers that stand beside each other for one piece of the positions.
 _PIECE_BYTES: Final = 1 << 27
 
@@ -131,7 +133,14 @@ class DiT:
             raise ValueError(f"`z` and `t` are needed: the bound of {self.algo} is at given noisy ids and times")
         if z.shape != x0.shape:
             raise ValueError(f"`z` has shape {list(z.shape)}, and `x0` {list(x0.shape)}; give noisy ids of these rows")
-        nats = self.nelbo_of_noise(x0, self.checked(z), one_a_row("t", t, x0))
+        t = one_a_row("t", t, x0)
+        first = 1 / NUM_STEPS if isinstance(self.process, D3PM) else 0.0
+        if not bool(((t > first * _MARGIN) & (t <= 1)).all()):
+            raise ValueError(
+                f"`t` holds {float(t.min()):g} to {float(t.max()):g}; the times of {self.algo} are above {first:g} and "
+                "at most 1"
+            )
+        nats = self.nelbo_of_noise(x0, self.checked(z), t)
         return nats + self.reconstruction(x0) if isinstance(self.process, D3PM) else nats
 
     def nelbo_of_noise(self, x0: Tensor, z: Tensor, t: Tensor) -> Tensor:

@@ -75,6 +75,12 @@ def check_rows(
         raise ValueError(f"`prompts` hold id {beyond[0]}; the vocabulary of `{dit.source}` has {dit.vocab_size}")
 
 
+def check_finite(dit: DiT, finite: Tensor) -> None:
+    """Raise `ValueError` where ids were drawn from what is no numbers; `finite` has no dimension, and is waited for."""
+    if not bool(finite):
+        raise ValueError(f"logits of `{dit.source}` are not finite in {dit.dtype}; use dtype=float32")
+
+
 def _check_autoregressive(
     dit: DiT, predictor: str, noise_removal: str, p_nucleus: float, prior: Tensor | None, num_samples: int
 ) -> None:
@@ -118,8 +124,11 @@ def _check_diffusion(
             raise ValueError(
                 f"`psi` has {list(times.shape)} times and {list(kappas.shape)} shares; both are [T + 1] for T steps"
             )
-        if not bool((times[1:] <= times[:-1]).all()) or not bool(((kappas >= 0) & (kappas <= 1)).all()):
-            raise ValueError("`psi` must have times that do not rise, and shares of the posterior between 0 and 1")
+        is_back = (times[1:] <= times[:-1]).all() & (times[0] <= 1) & (times[-1] >= 0)
+        if not bool(is_back) or not bool(((kappas >= 0) & (kappas <= 1)).all()):
+            raise ValueError(
+                "`psi` must have times between 0 and 1 that do not rise, and shares of the posterior between 0 and 1"
+            )
 
 
 def check_goes_with_circuit(

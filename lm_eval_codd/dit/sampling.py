@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from lm_eval_codd.dit.requirements import check_call, check_goes_with_circuit, check_rows
+from lm_eval_codd.dit.requirements import check_call, check_finite, check_goes_with_circuit, check_rows
 from lm_eval_codd.dit.samplers import make_predictor
 from lm_eval_codd.dit.samplers.autoregressive import left_to_right
 from lm_eval_codd.dit.samplers.clamp import Clamp
@@ -203,8 +203,7 @@ class _Sampler:
             tokens = self.clamp(tokens)
             stale = (tokens != before).any(dim=1) if is_cached else every
             self.on_pass()
-        if not bool(finite):
-            raise ValueError(f"logits of `{dit.source}` are not finite in {dit.dtype}; use dtype=float32")
+        check_finite(dit, finite)
         return tokens, num_forward, num_circuit
 
     def _steps(self, times: Tensor, kappas: Tensor | None, removal: str) -> list[Step]:

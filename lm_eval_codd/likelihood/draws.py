@@ -57,11 +57,13 @@ def mean_of_draws(
         together = torch.cat(masks)
         told = yield Ask(together, together)
         samples += (told.together * torch.cat(weights)).split([len(each) for each in some])
-        number = some[-1].stop
+        number, mean = some[-1].stop, float(torch.cat(samples).mean())
+        if mean == -math.inf:  # a token that is ruled out under one mask: no other mask changes that
+            return Estimate(mean, 0.0)
         stderr = math.sqrt(variance_of_sum(samples)) / number if number > 1 else None
         if stderr is not None and config.target_stderr is not None and stderr <= config.target_stderr:
             break
-    return Estimate(float(torch.cat(samples).mean()), stderr)
+    return Estimate(mean, stderr)
 
 
 def rounds(config: LikelihoodConfig, size: int) -> list[range]:

@@ -117,6 +117,22 @@ def test_a_position_without_noise_costs_nothing_under_a_mask_process(of_algo):
 
 
 @pytest.mark.parametrize("algo", GOLDENS)
+@pytest.mark.parametrize("t", [-0.1, 0.0, 1.1, torch.nan])
+def test_times_that_are_none_are_refused(of_algo, algo, t):
+    x0 = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    with pytest.raises(ValueError, match=rf"`t` holds .*; the times of {algo} are above 0(.001)? and at most 1$"):
+        of_algo(algo).nelbo(x0, x0, torch.tensor([0.5, t]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_d3pm_has_a_bound_from_its_second_step_on(of_algo, dtype):
+    x0, z = torch.tensor([[1, 2, 3]]), torch.tensor([[1, 30, 3]])
+    assert of_algo("d3pm").nelbo(x0, z, torch.tensor([0.002], dtype=dtype)).isfinite().all()
+    with pytest.raises(ValueError, match=r"`t` holds 0.001 to 0.001; the times of d3pm are above 0.001"):
+        of_algo("d3pm").nelbo(x0, z, torch.tensor([0.001], dtype=dtype))
+
+
+@pytest.mark.parametrize("algo", GOLDENS)
 def test_noise_and_times_of_other_rows_are_refused(of_algo, algo):
     model, x0, two = of_algo(algo), torch.tensor([[1, 2, 3], [4, 5, 6]]), torch.tensor([0.2, 0.4])
     for call, said in (

@@ -176,6 +176,12 @@ class TestCounts:
         assert suffix.num_forward == 5  # four draws, and the clean row once
         assert log_likelihood_bounds(model, [([0], [1, 2])], num_samples=1)[0].stderr is None
 
+    def test_a_token_that_is_ruled_out_has_no_likelihood_for_certain(self):
+        model = random_dit("mdlm", vocab_size=6, length=5)
+        model.network.output_layer.linear.bias[3] = -torch.inf
+        (bound,) = log_likelihood_bounds(model, [([0], [1, 3])], num_samples=16)
+        assert (bound.value, bound.stderr) == (-math.inf, 0.0)
+
     def test_the_usual_mode_is_of_the_algorithm(self):
         for algo, mode in (("duo", "joint"), ("mdlm", "suffix"), ("sedd", "suffix"), ("d3pm", "suffix")):
             model = random_dit(algo, vocab_size=6, length=5)

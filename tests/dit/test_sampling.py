@@ -33,6 +33,7 @@ UNSCALED = ("sample_mdlm_ch1_float32", "sample_d3pm", "sample_d3pm_original_repo
 # The chance to leave the mask is another one there (t for 1 - alpha), by 1e-3.
 OTHER_CHANCE = "ddpm_cache"
 MASK = 30
+FIRST = torch.tensor([[1], [3]])
 
 
 def settings(file: str, name: str) -> tuple[str, dict]:
@@ -275,11 +276,18 @@ class TestResults:
         samples = codd.sample_dit(random_dit("mdlm", vocab_size=5, length=2), 8, 2, 64)
         assert all(2 <= sample.num_forward <= 3 for sample in samples)
 
-    def test_logits_that_are_not_finite_are_an_error(self):
-        model = random_dit("duo", vocab_size=5, length=2)
+    @pytest.mark.parametrize("use_float64", [True, False])
+    @pytest.mark.parametrize("algo", ["duo", "mdlm", "sedd", "d3pm", "ar"])
+    def test_logits_that_are_not_finite_are_an_error(self, algo, use_float64):
+        model = random_dit(algo, vocab_size=5, length=3)
         model.network.output_layer.linear.bias[2] = torch.nan
         with pytest.raises(ValueError, match="not finite"):
-            codd.sample_dit(model, 2, 2, 2)
+            codd.sample_dit(model, 2, 3, 2, prior=FIRST if algo == "ar" else None, use_float64=use_float64)
+
+    def test_logits_that_rule_tokens_out_are_none(self):
+        model = random_dit("ar", vocab_size=5, length=3)
+        model.network.output_layer.linear.bias[[0, 2]] = -torch.inf
+        assert all({*one.tokens[1:]} <= {1, 3} for one in codd.sample_dit(model, 2, 3, prior=FIRST))
 
 
 class TestPrompts:
@@ -326,6 +334,8 @@ class TestMistakes:
             ("mdlm", {"predictor": "psi"}, "`psi`"),
             ("mdlm", {"psi": (torch.ones(3), torch.ones(3))}, "belong together"),
             ("duo", {"predictor": "psi", "psi": (torch.ones(3), torch.ones(2))}, "both are [T + 1]"),
+            ("duo", {"predictor": "psi", "psi": (torch.tensor([1.5, 1, 0]), torch.ones(3))}, "times between 0 and 1"),
+            ("duo", {"predictor": "psi", "psi": (torch.tensor([1, 0, -0.1]), torch.ones(3))}, "times between 0 and 1"),
             ("sedd", {"predictor": "analytic", "noise_removal": "greedy"}, "does not go with predictor=analytic"),
             ("sedd", {"predictor": "analytic", "p_nucleus": 0.5}, "use predictor=ancestral"),
             ("mdlm", {"prior": torch.zeros(2, 3)}, "`prior` has shape [2, 3]"),

@@ -80,6 +80,16 @@ class TestMonteCarlo:
             assert likelihood.value == pytest.approx(expected, abs=1e-5)
             assert likelihood.stderr == 0 and likelihood.num_forward == 1
 
+    @pytest.mark.parametrize("settings", [{}, {"target_stderr": 1.0}, {"ladder": "official"}])
+    @pytest.mark.parametrize("estimator", ["mc", "mc_bernoulli"])
+    def test_a_token_that_is_ruled_out_has_no_likelihood_for_certain(self, make_tiny, estimator, settings):
+        model = make_tiny()
+        model._own[:, 2] = -torch.inf
+        if estimator == "mc_bernoulli" and "ladder" in settings:
+            settings = {"ladder_size": 8}
+        (one,) = codd.log_likelihood(model, [([0], [2, 1, 3])], config(estimator=estimator, num_samples=64, **settings))
+        assert (one.value, one.stderr) == (-math.inf, 0.0)
+
     def test_the_official_ladder_has_the_official_numbers_of_masks(self):
         for case in json.loads(GOLDEN.read_text())["cases"]:
             if "official_l_distribution" not in case:

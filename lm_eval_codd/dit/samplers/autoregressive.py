@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_codd.dit.network import Cache
+from lm_eval_codd.dit.requirements import check_finite
 from lm_eval_codd.dit.samplers.draws import by_inverse, float32_numbers
 from lm_eval_codd.tensors.noise import Stream, gumbel, uniforms
 
@@ -45,10 +46,11 @@ def left_to_right(
     assert dit.autoregressive is not None
     tokens = clamp.column(first, 0)[:, None]
     cache = Cache(dit.config, len(first), length, dit.network.vocab_embed.embedding)
-    column = torch.zeros_like(first)
+    column, summed = torch.zeros_like(first), torch.zeros_like(first, dtype=torch.float64)
     for step in range(length - 1):
         hidden = dit.network.hidden(tokens[:, -1:], None, cache)[:, 0]
         log_next = dit.autoregressive.log_next(dit.head(hidden))
+        summed += log_next[:, 0]  # no number where any of the row's logits was none
         number = torch.full_like(first, step)
         if noise is not None:
             given = noise(step).to(dit.device)
@@ -63,4 +65,5 @@ def left_to_right(
         on_pass()
         if on_step is not None:
             on_step(step, log_next.exp(), tokens)
+    check_finite(dit, ~summed.isnan().any())
     return tokens

@@ -34,7 +34,8 @@ def by_inverse(weights: Tensor, uniform: Tensor, last: int | None) -> tuple[Tens
     ids = torch.searchsorted(cumulative, point[:, None], right=True)[:, 0]
     if last is None:
         return ids.clamp(max=weights.shape[-1] - 1), total
-    return ids.masked_fill(point >= cumulative[:, -1], last), total
+    # Also where they are no numbers, which have no place among others.
+    return torch.where(point < cumulative[:, -1], ids, last), total
 
 
 def by_race(weights: Tensor, uniform: Tensor) -> Tensor:
