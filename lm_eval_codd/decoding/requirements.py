@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lm_eval_codd.decoding.canvas import Drafts, Ids
 from lm_eval_codd.decoding.coupling import check_vocabulary
-from lm_eval_codd.settings import TAKE_PLANNERS, either, refuse_attention, refuse_shared_rows
+from lm_eval_codd.settings import DECODERS, either, refuse_attention, refuse_shared_rows
 
 _logger = logging.getLogger("lm_eval.codd")
 
@@ -126,8 +126,8 @@ def no_likelihoods(family: str) -> str:
 
 def check_takes_planner(config: DecodingConfig) -> None:
     """Raise `ValueError` where the decoder does not take a planner."""
-    if config.decoder not in TAKE_PLANNERS:
-        readers = either(f"decoder={name}" for name in TAKE_PLANNERS)
+    if not DECODERS[config.decoder].takes_planner:
+        readers = either(f"decoder={name}" for name, facts in DECODERS.items() if facts.takes_planner)
         raise ValueError(f"`planner` is read by {readers}, not by `decoder={config.decoder}`; leave out one of them")
 
 

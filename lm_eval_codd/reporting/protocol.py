@@ -30,7 +30,8 @@ PARADIGM_NAMES: Final = {"block": "block diffusion", "full": "full diffusion", R
 FACTS: Final = {field.name: facts_of(field) for field in dataclasses.fields(DecodingConfig)}
 # The axes of a table; every other setting is its protocol. The options of the other decoders, and of a router, are part
 # of the rule, which is a row.
-_OF_OTHER_DECODERS: Final = {name for names in DECODERS.values() for name in names} - set(DECODERS["unmasking"])
+_USUAL: Final = DECODERS["unmasking"].settings
+_OF_OTHER_DECODERS: Final = {name for facts in DECODERS.values() for name in facts.settings} - {*_USUAL}
 _AXES: Final = (
     tuple(name for name, facts in FACTS.items() if facts.is_axis or name in _OF_OTHER_DECODERS) + SAMPLER_AXES
 )

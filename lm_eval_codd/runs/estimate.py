@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +12,13 @@ from typing import Any, Final, Protocol
 from lm_eval_codd.runs import record
 from lm_eval_codd.runs.run import Run
 from lm_eval_codd.settings import DECODERS, DecodingConfig, steps_follow_confidence
-from lm_eval_codd.settings.decoders import OPTIONS
 
 # What should be alike for one run's time to tell another's, beside the number of steps.
 _ALIKE: Final = ("task", "peft", "dtype", "batch_size", "num_shot", "protocol")
 _ALIKE_SETTINGS: Final = ("gen_length", "block_length", "paradigm", "alg", "pc_sampling", "pc_windows", "stop_at_eos")
-_BY_CONFIDENCE: Final = ("cad", "klass", "eb", "wino")
-_OPTIONS: Final = tuple(field.name for name in _BY_CONFIDENCE for field in dataclasses.fields(OPTIONS[name]))
+_BY_CONFIDENCE: Final = [name for facts in DECODERS.values() if facts.by_confidence for name in facts.own]
 # What decides how much a step computes and commits; past seconds count as they are only where all of it is alike.
-_APPROXIMATIONS: Final = ("cache", "threshold", "factor", "decoder", *DECODERS["cad"], *_OPTIONS)
+_APPROXIMATIONS: Final = ("cache", "threshold", "factor", "decoder", *DECODERS["cad"].settings, *_BY_CONFIDENCE)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from lm_eval_codd.runs.circuit_header import CircuitHeader, find_circuit, read_h
 from lm_eval_codd.runs.recognition import mask_token, reader
 from lm_eval_codd.runs.run import Run, is_own_task
 from lm_eval_codd.runs.unconditional import UnconditionalRun
-from lm_eval_codd.settings import TILED
+from lm_eval_codd.settings import DECODERS
 from lm_eval_codd.task_files import read_task_file, task_files
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _check_window(run: Run, header: CircuitHeader) -> None:
     window, config = header.num_positions, run.config
     if isinstance(run, UnconditionalRun):  # there is no block, and a row's windows may be of any length
         return
-    if window is None or config.decoder in TILED or run.decodes_nothing:
+    if window is None or DECODERS[config.decoder].circuits == "tiles" or run.decodes_nothing:
         return
     if config.goes_by_blocks and config.block_length != window:
         raise ValueError(

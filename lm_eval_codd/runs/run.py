@@ -22,8 +22,8 @@ from lm_eval_codd.demo import packaged
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.settings import (
     CIRCUIT_SETTINGS,
+    DECODERS,
     READ_BY_LIKELIHOODS,
-    REVISING,
     SHARED_WITH_DECODING,
     DecodingConfig,
     Family,
@@ -189,8 +189,8 @@ class Run:
     @property
     def is_bound(self) -> bool:
         """Whether `num_forward` is only the most that a row takes, or a guess at it."""
-        follows = self.config.steps_follow_confidence or self.config.decoder in ("block_diffusion", "klass")
-        return follows or bool(self.likelihoods_asked)
+        by_confidence = DECODERS[self.config.decoder].by_confidence or self.config.steps_follow_confidence
+        return by_confidence or bool(self.likelihoods_asked)
 
     @property
     def metadata_of_task(self) -> str | None:
@@ -248,7 +248,7 @@ class Run:
             return most + config.num_blocks
         if config.steps_follow_confidence:
             return most
-        if config.decoder in REVISING:
+        if DECODERS[config.decoder].revises:
             return config.steps
         rounded = config.has_rounded_counts(self.family)
         return min(config.steps_of_block * config.num_blocks if rounded else config.steps, most)

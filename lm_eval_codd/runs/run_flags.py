@@ -22,7 +22,7 @@ from lm_eval_codd.settings import (
     LikelihoodConfig,
     facts_of,
 )
-from lm_eval_codd.settings.decoders import DECODERS, OPTIONS, TAKE_PLANNERS
+from lm_eval_codd.settings.decoders import DECODERS
 
 ATTENTIONS: Final = ("full", "block")
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
@@ -30,7 +30,7 @@ PROTOCOLS: Final = ("paper", "official")
 # Words of `--chat_template`; any other is the name of one of the tokenizer's templates.
 TEMPLATE_WORDS: Final = ("auto", "true", "false")
 SETTINGS: Final = tuple(field.name for field in dataclasses.fields(DecodingConfig))
-_OPTIONS: Final = {decoder: [field.name for field in dataclasses.fields(kind)] for decoder, kind in OPTIONS.items()}
+_OPTIONS: Final = {decoder: facts.own for decoder, facts in DECODERS.items() if facts.own}
 
 
 def _setting(field: dataclasses.Field) -> Flag:
@@ -158,7 +158,7 @@ GROUPS: Final[Mapping[str, Sequence[Flag]]] = {
     **{
         f"a run: decoder {decoder}": (
             *(flag for flag in _ALL_SETTINGS if flag.name in names),
-            *([_PLANNER] if decoder in TAKE_PLANNERS else []),
+            *([_PLANNER] if DECODERS[decoder].takes_planner else []),
         )
         for decoder, names in _OPTIONS.items()
     },

@@ -12,7 +12,7 @@ from lm_eval_codd.catalogue import CHECKPOINT_FLAGS, COUPLING, DEFAULT_CHECKPOIN
 from lm_eval_codd.files import hub_ids
 from lm_eval_codd.runs import checkpoints
 from lm_eval_codd.runs.unconditional import KINDS
-from lm_eval_codd.settings import CIRCUIT_SETTINGS, TAKE_NO_CIRCUIT, TAKE_PLANNERS, DecodingConfig, either
+from lm_eval_codd.settings import CIRCUIT_SETTINGS, DECODERS, DecodingConfig, either
 
 
 def read_checkpoint(alias: str, given: Mapping[str, Any]) -> tuple[str, str]:
@@ -46,7 +46,7 @@ def read_adapter(given: Mapping[str, Any]) -> str | None:
 def read_circuit(given: Mapping[str, Any], config: DecodingConfig) -> str | None:
     """The circuit."""
     value = given.get("pc_ckpt", "none")
-    if value != "none" and config.decoder in TAKE_NO_CIRCUIT:
+    if value != "none" and DECODERS[config.decoder].circuits is None:
         raise ValueError(f"`--pc_ckpt {value}` does not go with `--decoder {config.decoder}`; leave out one of them")
     return None if value == "none" else checkpoints.resolve("pc_ckpt", value, file_allowed=True)
 
@@ -55,8 +55,8 @@ def read_planner(given: Mapping[str, Any], config: DecodingConfig) -> str | None
     """The model that scores what is decided."""
     if "planner_ckpt" not in given:
         return None
-    if config.decoder not in TAKE_PLANNERS:
-        readers = either(f"--decoder {name}" for name in TAKE_PLANNERS)
+    if not DECODERS[config.decoder].takes_planner:
+        readers = either(f"--decoder {name}" for name, facts in DECODERS.items() if facts.takes_planner)
         raise ValueError(f"`--planner_ckpt {given['planner_ckpt']}` is read by {readers}; add that, or leave it out")
     return checkpoints.resolve("planner_ckpt", given["planner_ckpt"])
 

@@ -13,7 +13,7 @@ from lm_eval_codd.settings.config import (
     Family,
     usual_decoder,
 )
-from lm_eval_codd.settings.decoders import DECODERS, REVISING, TAKE_NO_CIRCUIT, TAKE_PLANNERS, TILED, only_read, reads
+from lm_eval_codd.settings.decoders import DECODERS, REVISING, TILED, DecoderFacts, only_read, reads
 from lm_eval_codd.settings.decoding_fields import ALGS, CIRCUIT_SETTINGS, DEFAULT_NUM_STEPS, PARADIGMS, PC_SAMPLING
 from lm_eval_codd.settings.derived import (
     approximations_of,
@@ -68,9 +68,8 @@ __all__ = [
     "SHARED_WITH_DECODING",
     "SHIFTED",
     "STATIC",
-    "TAKE_NO_CIRCUIT",
-    "TAKE_PLANNERS",
     "TILED",
+    "DecoderFacts",
     "DecodingConfig",
     "DiTSettings",
     "Family",

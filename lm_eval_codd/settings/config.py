@@ -11,15 +11,13 @@ from lm_eval_codd.names import check_names, explains_unknown_names
 from lm_eval_codd.settings.decoder_options import RULES, checked_schedule
 from lm_eval_codd.settings.decoders import (
     DECODERS,
-    OWN_DEFAULTS,
-    OWN_RANGES,
     only_read,
     own_defaults,
     reads,
 )
 from lm_eval_codd.settings.decoding_fields import ALG_ALIASES, DecodingFields
 from lm_eval_codd.settings.derived import approximations_of, steps_follow_confidence
-from lm_eval_codd.settings.fields import checked, either, unknown_value
+from lm_eval_codd.settings.fields import AT_LEAST_0, checked, either, unknown_value
 from lm_eval_codd.settings.refusals import (
     refuse_approximations,
     refuse_blocks,
@@ -127,7 +125,7 @@ class DecodingConfig(DecodingFields):
         if self.decoder not in DECODERS:
             raise ValueError(unknown_value("decoder", self.decoder, DECODERS))
         self._set("alg", ALG_ALIASES.get(self.alg, self.alg))
-        ranges = OWN_RANGES.get(self.decoder, {})
+        ranges = {} if DECODERS[self.decoder].threshold is None else {"threshold": AT_LEAST_0}
         for field in dataclasses.fields(self):
             # One spelling of each value, so that two runs that decode alike also have the same settings.
             self._set(field.name, checked(field, getattr(self, field.name), ranges))
@@ -208,8 +206,8 @@ class DecodingConfig(DecodingFields):
 
         A default of the decoder's that another setting has taken the place of is None, as it is here.
         """
-        kept = own_defaults(self.decoder, vars(self))
-        replaced = {name: None for name in OWN_DEFAULTS.get(self.decoder, {}) if name not in kept}
+        is_off = DECODERS[self.decoder].threshold is not None and not own_defaults(self.decoder, vars(self))
+        replaced = {"threshold": None} if is_off else {}
         of_rule = {} if self.rule is None else {"rule": self.rule}
         usual = vars(DecodingConfig.for_family(family, decoder=self.decoder, **of_rule))
         return {**usual, "rule": FAMILY_DEFAULTS[family].get("rule"), **replaced}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 from lm_eval_codd.settings.decoder_options import (
     BlockOptions,
@@ -20,63 +21,102 @@ from lm_eval_codd.settings.decoder_options import (
     P2Options,
     WinoOptions,
 )
-from lm_eval_codd.settings.fields import AT_LEAST_0, Range
 from lm_eval_codd.settings.routing import ROUTER_SETTINGS
 
-# What each decoder reads beside that which all of them read.
-DECODERS: Final[dict[str, tuple[str, ...]]] = {
-    "unmasking": (
-        *("alg", "num_steps", "tokens_per_step", "block_length", "paradigm", "counts", "top_p", "top_k", "alg_temp"),
-        *("eps", "logits_eos_inf", "confidence_eos_eot_inf", "pc_windows", "cache", "threshold", "factor"),
+Circuits = Literal["windows", "tiles", "blocks"]
+
+
+@dataclass(frozen=True)
+class DecoderFacts:
+    """What launcher, checks and reports know of a decoder without its code.
+
+    Attributes:
+        shared: what it reads beside that which all decoders read and `options`.
+        options: a dataclass of the options that no other decoder has.
+        unread: what it alone does not read.
+        threshold: its default of `threshold`, which may be any number >= 0 then; None: off, and at most 1.
+        one_of: settings of which it takes one; the others are None.
+        revises: whether it may mask again what it has written (`Decoder.revises`), in its block or anywhere.
+        circuits: where a circuit looks: at `windows`, at blocks of any length, or at `tiles` of the answer. The last
+            two are extensions of this project's, without a reference. None: no circuit goes with it.
+        takes_planner: whether a second model may score what the first predicts.
+        by_confidence: whether an answer may need fewer steps than are allowed, by how sure the network is.
+    """
+
+    shared: tuple[str, ...]
+    options: type | None = None
+    unread: tuple[str, ...] = ()
+    threshold: float | None = None
+    one_of: tuple[str, ...] = ()
+    revises: bool = False
+    circuits: Circuits | None = "windows"
+    takes_planner: bool = False
+    by_confidence: bool = False
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Names of its options."""
+        return () if self.options is None else tuple(field.name for field in dataclasses.fields(self.options))
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What it reads beside that which all decoders read."""
+        return (*self.shared, *self.own)
+
+
+DECODERS: Final[dict[str, DecoderFacts]] = {
+    "unmasking": DecoderFacts(
+        (
+            *("alg", "num_steps", "tokens_per_step", "block_length", "paradigm", "counts", "top_p", "top_k"),
+            *("alg_temp", "eps", "logits_eos_inf", "confidence_eos_eot_inf", "pc_windows"),
+            *("cache", "threshold", "factor"),
+        ),
     ),
-    "cad": (
-        *("block_length", "cache", "threshold", "compat"),
-        *(field.name for field in dataclasses.fields(CadOptions)),
+    "cad": DecoderFacts(
+        ("block_length", "cache", "threshold", "compat"), CadOptions, threshold=0.95, by_confidence=True
     ),
-    "klass": (
-        *("num_steps", "tokens_per_step", "block_length", "paradigm", "top_p", "top_k", "threshold"),
-        *(field.name for field in dataclasses.fields(KlassOptions)),
+    # Coupled logits of one step are no distribution to hold the next step's against.
+    "klass": DecoderFacts(
+        ("num_steps", "tokens_per_step", "block_length", "paradigm", "top_p", "top_k", "threshold"),
+        KlassOptions,
+        threshold=0.9,
+        circuits=None,
+        by_confidence=True,
     ),
-    "eb": ("block_length", "paradigm", "top_p", "top_k", *(field.name for field in dataclasses.fields(EbOptions))),
-    "wino": ("block_length", "threshold", *(field.name for field in dataclasses.fields(WinoOptions))),
-    "p2": ("num_steps", "compat", *(field.name for field in dataclasses.fields(P2Options))),
-    "open_dllm": (
-        *("num_steps", "top_p", "top_k", "compat"),
-        *(field.name for field in dataclasses.fields(OpenDllmOptions)),
+    # A bound on what independent draws lose means nothing for joint ones.
+    "eb": DecoderFacts(("block_length", "paradigm", "top_p", "top_k"), EbOptions, circuits=None, by_confidence=True),
+    # Coupled logits are no verdict of the backbone's on what was written. Its second copy of a block would compete with
+    # the block for experts.
+    "wino": DecoderFacts(
+        ("block_length", "threshold"),
+        WinoOptions,
+        unread=(*ROUTER_SETTINGS, "cfg_scale"),
+        threshold=0.6,
+        revises=True,
+        circuits=None,
+        by_confidence=True,
     ),
-    "corrective": (
-        *("num_steps", "top_p", "top_k", "threshold", "compat"),
-        *(field.name for field in dataclasses.fields(CorrectiveOptions)),
+    "p2": DecoderFacts(("num_steps", "compat"), P2Options, revises=True, circuits="tiles", takes_planner=True),
+    "open_dllm": DecoderFacts(
+        ("num_steps", "top_p", "top_k", "compat"), OpenDllmOptions, revises=True, circuits="tiles"
     ),
-    "block_diffusion": (
-        *("num_steps", "block_length", "top_p", "top_k", "threshold", "cache"),
-        *(field.name for field in dataclasses.fields(BlockOptions)),
+    "corrective": DecoderFacts(
+        ("num_steps", "top_p", "top_k", "threshold", "compat"),
+        CorrectiveOptions,
+        threshold=0.9,
+        one_of=("threshold", "remask_schedule", "mad_k"),
+        revises=True,
+        circuits="tiles",
+    ),
+    "block_diffusion": DecoderFacts(
+        ("num_steps", "block_length", "top_p", "top_k", "threshold", "cache"),
+        BlockOptions,
+        circuits="blocks",
+        by_confidence=True,
     ),
 }
-
-# What one decoder alone does not read. Its second copy of a block would compete with the block for experts.
-UNREAD: Final[Mapping[str, tuple[str, ...]]] = {"wino": (*ROUTER_SETTINGS, "cfg_scale")}
-
-# Each decoder's options that no other one has.
-OPTIONS: Final[Mapping[str, type]] = {
-    "cad": CadOptions,
-    "klass": KlassOptions,
-    "eb": EbOptions,
-    "wino": WinoOptions,
-    "p2": P2Options,
-    "open_dllm": OpenDllmOptions,
-    "corrective": CorrectiveOptions,
-    "block_diffusion": BlockOptions,
-}
-
-# Those that may mask again what they have written (`Decoder.revises`), in the block that they are in or anywhere. In
-# the second case a circuit's windows tile the answer, which is an extension of this project's, without a reference.
-REVISING: Final = ("wino", "p2", "open_dllm", "corrective")
-TILED: Final = ("p2", "open_dllm", "corrective")
-
-# Those that no circuit goes with: coupled logits of one step are no distribution to hold the next step's against, and
-# no verdict of the backbone's on what was written; a bound on what independent draws lose means nothing for joint ones.
-TAKE_NO_CIRCUIT: Final = ("klass", "eb", "wino")
+REVISING: Final = tuple(name for name, facts in DECODERS.items() if facts.revises)
+TILED: Final = tuple(name for name, facts in DECODERS.items() if facts.circuits == "tiles")
 
 # Of the block decoder's settings, those that each rule reads beside `rule` and `block_length`.
 READ_BY_RULE: Final[Mapping[str, tuple[str, ...]]] = {
@@ -96,46 +136,25 @@ RULE_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "fast_dllm_v2": {"threshold": 0.9, "small_block_length": 8},
 }
 
-# Those that take a second model, which scores what the first predicts.
-TAKE_PLANNERS: Final = ("p2",)
-
-# Where a decoder has a default or a range of its own for a setting that it shares.
-OWN_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "cad": {"threshold": 0.95},
-    "klass": {"threshold": 0.9},
-    "wino": {"threshold": 0.6},
-    "corrective": {"threshold": 0.9},
-}
-OWN_RANGES: Final[Mapping[str, Mapping[str, Range]]] = {
-    "cad": {"threshold": AT_LEAST_0},
-    "klass": {"threshold": AT_LEAST_0},
-    "wino": {"threshold": AT_LEAST_0},
-    "corrective": {"threshold": AT_LEAST_0},
-}
-# Settings of which a decoder takes one; the others are None.
-ONE_OF: Final[Mapping[str, tuple[str, ...]]] = {"corrective": ("threshold", "remask_schedule", "mad_k")}
-
 
 def own_defaults(decoder: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`OWN_DEFAULTS`, but for those in whose place another setting (`ONE_OF`) is given; of a rule, `RULE_DEFAULTS`."""
+    """What a decoder, or the rule of the block decoder, has in place of a default; not where `one_of` gives another."""
     if decoder == "block_diffusion":
         of_rule = dict(RULE_DEFAULTS.get(settings.get("rule") or "", {}))
         if settings.get("remask") not in (None, "dynamic"):  # what is not dynamic has no threshold
             of_rule.pop("threshold", None)
         return of_rule
-    one_of = ONE_OF.get(decoder, ())
-    return {
-        name: default
-        for name, default in OWN_DEFAULTS.get(decoder, {}).items()
-        if not (name in one_of and any(settings.get(other) is not None for other in one_of if other != name))
-    }
+    facts = DECODERS[decoder]
+    replaced = any(settings.get(other) is not None for other in facts.one_of if other != "threshold")
+    return {} if facts.threshold is None or replaced else {"threshold": facts.threshold}
 
 
 def reads(decoder: str, name: str) -> bool:
     """Whether a decoder reads a setting."""
-    if name in UNREAD.get(decoder, ()):
+    facts = DECODERS[decoder]
+    if name in facts.unread:
         return False
-    return name in DECODERS[decoder] or not any(name in names for names in DECODERS.values())
+    return name in facts.settings or not any(name in other.settings for other in DECODERS.values())
 
 
 def only_read(decoder: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,7 @@ from typing import Any, Final
 
 from lm_eval_codd.settings.decoders import (
     DECODERS,
-    OWN_DEFAULTS,
     READ_BY_RULE,
-    TILED,
     own_defaults,
     reads,
 )
@@ -31,7 +29,7 @@ def approximations_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def extensions_of(settings: Mapping[str, Any], *, coupled: bool) -> tuple[str, ...]:
     """What of a decode is this project's own and has no reference, with a circuit (`coupled`) or without."""
     decoder = _decoder(settings)
-    has_no_reference = decoder in TILED or decoder == "block_diffusion"
+    has_no_reference = decoder in DECODERS and DECODERS[decoder].circuits in ("tiles", "blocks")
     of_circuit = (f"circuit with decoder={decoder}",) if coupled and has_no_reference else ()
     return (*of_circuit, *routing_of(settings)[:1])
 
@@ -72,10 +70,10 @@ def _own_rule(settings: Mapping[str, Any]) -> str:
         return settings["alg"] if decoder == "unmasking" else decoder
     own = own_defaults(decoder, settings)
     usual = {**vars(DecodingFields()), **own}
-    shared = DECODERS["unmasking"]
+    shared = DECODERS["unmasking"].settings
     # A threshold of these decoders is told by nothing else, whether it has a default yet or not (a rule's has).
-    has_own = {*OWN_DEFAULTS.get(decoder, own), "threshold"}
-    names = [name for name in DECODERS[decoder] if name not in shared or name in has_own]
+    has_own = {*own, "threshold"}
+    names = [name for name in DECODERS[decoder].settings if name not in shared or name in has_own]
     given = {name: value for name in names if (value := settings.get(name, usual[name])) != usual[name]}
     return " ".join([decoder, *(f"{name}={shown(value)}" for name, value in given.items())])
 

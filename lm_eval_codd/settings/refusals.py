@@ -7,10 +7,7 @@ from typing import Any
 from lm_eval_codd.settings.decoder_options import CadOptions
 from lm_eval_codd.settings.decoders import (
     DECODERS,
-    ONE_OF,
-    OWN_DEFAULTS,
     READ_BY_RULE,
-    REVISING,
     reads,
 )
 from lm_eval_codd.settings.decoding_fields import CONFIDENCE_ALGS, DEFAULT_NUM_STEPS, PC_SAMPLING, DecodingFields
@@ -48,7 +45,7 @@ def refuse_unread_by_rule(config: DecodingFields) -> None:
 
 def refuse_two_of_one(config: DecodingFields) -> None:
     """Refuse two of the settings of which the decoder takes one."""
-    names = [name for name in ONE_OF.get(config.decoder, ()) if getattr(config, name) is not None]
+    names = [name for name in DECODERS[config.decoder].one_of if getattr(config, name) is not None]
     if len(names) > 1:
         given = [f"`{name}={shown(getattr(config, name))}`" for name in names]
         raise ValueError(f"{' and '.join(given)} both say what is masked again; leave out one of them")
@@ -76,7 +73,7 @@ def refuse_options(config: DecodingFields) -> None:
         _refuse_bounds(config)
     if config.decoder == "block_diffusion":
         _refuse_beside_blocks(config)
-    if config.decoder in REVISING and config.pc_sampling == "any_order":
+    if DECODERS[config.decoder].revises and config.pc_sampling == "any_order":
         raise ValueError(
             f"`pc_sampling=any_order` commits a step's tokens one by one, and `decoder={config.decoder}` writes them "
             f"at once; use pc_sampling={either(way for way in PC_SAMPLING if way != 'any_order')}"
@@ -159,7 +156,7 @@ def _refuse_bounds(config: DecodingFields) -> None:
             "(with compat=True the most wins, as officially)"
         )
     unread = "entropy_threshold" if config.selection != "entropy" else "threshold"
-    default = {**vars(CadOptions()), **OWN_DEFAULTS["cad"]}[unread]
+    default = {**vars(CadOptions()), "threshold": DECODERS["cad"].threshold}[unread]
     if (value := getattr(config, unread)) != default:
         raise ValueError(f"`{unread}={value:g}` is not read with `selection={config.selection}`; leave out one of them")
 

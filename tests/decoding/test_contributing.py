@@ -12,7 +12,7 @@ import torch
 import lm_eval_codd as codd
 from lm_eval_codd.decoding import decoders
 from lm_eval_codd.models.journal import Keys
-from lm_eval_codd.settings import DECODERS
+from lm_eval_codd.settings import DECODERS, DecoderFacts
 from lm_eval_codd.trace import record
 from tests.decoding.test_coupling import random_circuit
 from tests.decoding.test_loop import PROMPTS
@@ -35,7 +35,7 @@ def second_thoughts(monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for registry, line in zip((decoders.DECODERS, DECODERS), lines, strict=True):
         monkeypatch.setitem(registry, "second_thoughts", None)
-        exec(line, {"DECODERS": registry})
+        exec(line, {"DECODERS": registry, "DecoderFacts": DecoderFacts})
     return module.SecondThoughts
 
 
@@ -83,7 +83,7 @@ class TestAnswers:
         assert operations.num_waits == 0
 
     def test_a_cache_would_keep_what_it_takes_back(self, backbone, monkeypatch):
-        monkeypatch.setitem(DECODERS, "second_thoughts", ("num_steps", "cache"))
+        monkeypatch.setitem(DECODERS, "second_thoughts", DecoderFacts(("num_steps", "cache")))
         with pytest.raises(ValueError, match="`cache=dual` would keep what `decoder=second_thoughts` takes back"):
             codd.generate(backbone, PROMPTS, codd.DecodingConfig(cache="dual", **SETTINGS))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lm_eval_codd.decoding.coupling.sampling import COUPLED_LOGITS, AnyOrder, Coupling, Independent, OneShot
 from lm_eval_codd.decoding.coupling.tiles import Tiles
 from lm_eval_codd.decoding.coupling.windows import BestWindow, BlockWindow, CoveringWindows, Members, WindowRule
-from lm_eval_codd.settings import TAKE_NO_CIRCUIT, TILED
+from lm_eval_codd.settings import DECODERS
 
 if TYPE_CHECKING:
     from lm_eval_codd.backbones.outline import Outline
@@ -44,16 +44,17 @@ def check_window(config: DecodingConfig, num_positions: int) -> None:
 
     So with a decoder that no circuit goes with.
     """
-    if config.decoder in TAKE_NO_CIRCUIT:
+    looks_at = DECODERS[config.decoder].circuits
+    if looks_at is None:
         raise ValueError(f"a circuit does not go with `decoder={config.decoder}`; leave out one of them")
-    if config.decoder in TILED:  # a tile may be longer than the answer
+    if looks_at == "tiles":  # a tile may be longer than the answer
         return
     if config.goes_by_blocks and config.block_length != num_positions:
         raise ValueError(
             f"`block_length={config.block_length}` must equal the circuit's window of {num_positions} positions; "
             f"set block_length={num_positions} or use another circuit"
         )
-    if config.decoder == "block_diffusion":  # whose last block may pass the end, or be shorter
+    if looks_at == "blocks":  # whose last block may pass the end, or be shorter
         return
     if config.goes_by_blocks and config.gen_length % num_positions:
         raise ValueError(
