@@ -237,15 +237,15 @@ class HMM:
         return log_beta.to(self.dtype), log_masses
 
     def log_partition(self, log_evidence: Tensor, observed: Tensor | None = None) -> Tensor:
-        """[B]: log Z, the evidence's total mass, with hard evidence at observed positions."""
+        """[B]: log Z, the total mass of evidence [B, T, V]; arguments and errors here and below are `evaluate`'s."""
         return self.evaluate(log_evidence, observed).log_partition
 
     def latent_posterior(self, log_evidence: Tensor, observed: Tensor | None = None) -> Tensor:
-        """[B, T, H]: p(z_t | evidence)."""
+        """[B, T, H]: p(z_t | evidence), of evidence [B, T, V]."""
         return self.evaluate(log_evidence, observed).latent_posterior()
 
     def token_marginals(self, log_evidence: Tensor, observed: Tensor | None = None) -> Tensor:
-        """[B, T, V]: exact p(x_t | evidence), one-hot where observed."""
+        """[B, T, V]: exact p(x_t | evidence), of evidence [B, T, V]; one-hot where observed."""
         return self.evaluate(log_evidence, observed).token_marginals()
 
     def sample_latents(
@@ -256,11 +256,11 @@ class HMM:
         *,
         uniforms: Tensor | None = None,
     ) -> Tensor:
-        """[B, T] int64: one joint latent path a row, drawn from p(z | evidence); see `Posterior.sample`."""
+        """[B, T] int64: one joint latent path a row, drawn from p(z | evidence [B, T, V]); see `Posterior.sample`."""
         return self.evaluate(log_evidence, observed).sample(generator, uniforms=uniforms)
 
     def max_latents(self, log_evidence: Tensor, observed: Tensor | None = None) -> Tensor:
-        """[B, T] int64: the most likely latent path of each row (Viterbi)."""
+        """[B, T] int64: the most likely latent path of each row (Viterbi), under evidence [B, T, V]."""
         return self.evaluate(log_evidence, observed).max()
 
     def couple(self, log_evidence: Tensor, latents: Tensor) -> Tensor:

@@ -98,6 +98,9 @@ class DiT:
         Args:
             tokens: as for `logits`; soft ones for duo and d3pm alone.
             sigma: as for `logits`; sedd always needs it.
+
+        Raises:
+            ValueError: one line, as for `logits`, and for soft tokens of an algorithm that needs ids.
         """
         if sigma is not None:
             sigma = one_a_row("sigma", sigma, tokens)
@@ -123,6 +126,10 @@ class DiT:
             x0: [B, L] clean ids.
             z: [B, L] noisy ids. Not for ar.
             t: [B] times; d3pm's on its grid of 1/1000. Not for ar.
+
+        Raises:
+            ValueError: one line: ids outside of the vocabulary, shapes that do not fit, or `z` and `t` given for ar
+                or missing for the others.
         """
         x0 = self.checked(x0)
         if self.autoregressive is not None:
@@ -144,7 +151,7 @@ class DiT:
         return nats + self.reconstruction(x0) if isinstance(self.process, D3PM) else nats
 
     def nelbo_of_noise(self, x0: Tensor, z: Tensor, t: Tensor) -> Tensor:
-        """`nelbo` without what the clean row alone costs (`reconstruction`, of d3pm)."""
+        """[B, L] float64 nats: `nelbo` of x0, z [B, L], without what x0 alone costs (`reconstruction`, of d3pm)."""
         t = t.to(self.device).double()
         level = Level(t, self.schedule.alpha(t), self.schedule.slope(t))
         process, levels = self.diffusion, Level(*(each.repeat_interleave(x0.shape[1]) for each in level))
@@ -158,7 +165,7 @@ class DiT:
         return self.of_places(process.may_change(noisy).nonzero()[:, 0], bound, x0)
 
     def hidden(self, tokens: Tensor, sigma: Tensor | None) -> Tensor:
-        """[B, L, d] of `Network.hidden`, with the conditioning value that the algorithm has."""
+        """[B, L, d] of `Network.hidden`, told `sigma` [B] as the algorithm is. Raises `ValueError` where it lacks."""
         if self.config.causal:
             return self.network.hidden(tokens, None)
         if not self.config.time_conditioning:
