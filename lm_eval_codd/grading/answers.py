@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["between_marks", "braced_fraction", "last_box", "unboxed"]
+__all__ = ["between_marks", "braced_fraction", "last_box", "slashed_fraction", "unboxed"]
 
 _BOXED: Final = "\\boxed"
 _FBOX: Final = "\\fbox"
@@ -50,3 +50,12 @@ def braced_fraction(rest: str) -> str:
         return rest
     above, below = rest[0], rest[1]
     return f"{{{above}}}{rest[1:]}" if below == "{" else f"{{{above}}}{{{below}}}{rest[2:]}"
+
+
+def slashed_fraction(text: str) -> str:
+    r"""`a/b` of two whole numbers as `\frac{a}{b}`. Raises `ValueError` where one of the two is none."""
+    parts = text.split("/")
+    if len(parts) != 2:
+        return text
+    above, below = (int(part) for part in parts)
+    return f"\\frac{{{above}}}{{{below}}}" if text == f"{above}/{below}" else text

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from lm_eval_codd.grading.answers import between_marks, braced_fraction, last_box, unboxed
+from lm_eval_codd.grading.answers import between_marks, braced_fraction, last_box, slashed_fraction, unboxed
 
 __all__ = ["gsm8k_answer", "gsm8k_target", "math500_answer", "math500_is_correct", "normalised"]
 
@@ -79,7 +79,7 @@ def normalised(text: str) -> str:
     if len(value) == 1 and len(name) <= _LONGEST_NAME:
         text = value[0]
     text = _braced_fractions(_braced_roots(text).replace(" ", ""))
-    return _slashed_fraction("\\frac{1}{2}" if text == "0.5" else text)
+    return slashed_fraction("\\frac{1}{2}" if text == "0.5" else text)
 
 
 def _boxes(text: str) -> Iterator[str]:
@@ -112,12 +112,3 @@ def _braced_fractions(text: str) -> str:
     if any(len(rest) == 1 for rest in fractions if rest[0] != "{"):
         return text
     return before + "".join(f"\\frac{braced_fraction(rest)}" for rest in fractions)
-
-
-def _slashed_fraction(text: str) -> str:
-    r"""`a/b` of two whole numbers as `\frac{a}{b}`. Raises `ValueError` where one of the two is none."""
-    parts = text.split("/")
-    if len(parts) != 2:
-        return text
-    above, below = (int(part) for part in parts)
-    return f"\\frac{{{above}}}{{{below}}}" if text == f"{above}/{below}" else text

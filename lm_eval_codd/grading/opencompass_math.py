@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from lm_eval_codd.grading.answers import slashed_fraction
+
 __all__ = ["boxed", "is_equal", "math_answer", "verified"]
 
 _BOXED: Final = "\\boxed"
@@ -147,7 +149,7 @@ def _stripped(text: str) -> str:
     text = f"0{text}" if text.startswith(".") else text
     sides = text.split("=")
     text = sides[1] if len(sides) == 2 and len(sides[0]) <= 2 else text
-    return _slashed(_braced(_ROOT.sub(r"\\sqrt{\1}", text).replace(" ", "")))
+    return slashed_fraction(_braced(_ROOT.sub(r"\\sqrt{\1}", text).replace(" ", "")))
 
 
 def _pieces(text: str, opening: str, closing: str) -> list[str]:
@@ -189,12 +191,3 @@ def _fraction(rest: str) -> str:
         return rest
     above, below = rest[0], rest[1]
     return f"{{{above}}}{rest[1:]}" if below == "{" else f"{{{above}}}{{{below}}}{rest[2:]}"
-
-
-def _slashed(text: str) -> str:
-    r"""`a/b` of two whole numbers as `\frac{a}{b}`; raises `ValueError` where they are none."""
-    parts = text.split("/")
-    if len(parts) != 2:
-        return text
-    above, below = (int(part) for part in parts)
-    return f"\\frac{{{above}}}{{{below}}}" if text == f"{above}/{below}" else text

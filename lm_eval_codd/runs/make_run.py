@@ -112,36 +112,11 @@ def _flags(text: str) -> tuple[dict[str, Any], list[ReadAs], list[ReadAs]]:
 
 def make_run(given: Mapping[str, Any]) -> Run:
     """A checked run from the values of its flags (`run_flags.FLAGS`); raises `ValueError` like `parse_run`."""
-    for name in ("model_alias", "task"):
-        if not given.get(name):
-            raise ValueError(f"`--{name}` is missing")
-    alias = given["model_alias"]
-    if alias == "dlm":
-        names = ", ".join(DIT_MODELS.values())
-        raise ValueError(f"`--model_alias dlm` leaves the algorithm to the checkpoint; name it: {names}")
-    if alias in MODELS and alias not in MODEL_ALIASES and not alias.startswith("codd_"):
-        raise ValueError(
-            f"`--model_alias {alias}` is none of the launcher's, which are {', '.join(MODEL_ALIASES)}; evaluate it "
-            f"with lm_eval --model {alias}"
-        )
-    if alias not in MODEL_ALIASES:
-        raise ValueError(unknown_value("model_alias", alias, MODEL_ALIASES))
-    for name, allowed in (("dtype", DTYPES), ("protocol", PROTOCOLS)):
-        if name in given and given[name] not in allowed:
-            raise ValueError(unknown_value(name, given[name], allowed))
+    alias = _model_alias(given)
     if alias in KINDS:
         return make_unconditional(alias, given)
-    for name in ONLY_UNCONDITIONAL:
-        if name in given:
-            raise ValueError(
-                f"`--{name}` is of models without prompts and not read with --model_alias {alias}; leave it out"
-            )
     task = task_name(given["task"])
-    if task == GEN_PPL or task.startswith(_WINDOWS):
-        raise ValueError(
-            f"`--task {given['task']}` measures token ids, and --model_alias {alias} answers with text; use one of "
-            f"{', '.join(KINDS if task == GEN_PPL else DIT_MODELS.values())}"
-        )
+    _refuse_what_others_read(given, alias, task)
     own = own_task(task)
     if own is not None and own.gen_length is not None:
         given = {"gen_length": own.gen_length, **given}
@@ -198,6 +173,42 @@ def make_run(given: Mapping[str, Any]) -> Run:
         tag=given.get("tag") or None,
         confirm_run_unsafe_code=given.get("confirm_run_unsafe_code", False),
     )
+
+
+def _model_alias(given: Mapping[str, Any]) -> str:
+    """Which model a run is of; what it and the run's words may be is checked here."""
+    for name in ("model_alias", "task"):
+        if not given.get(name):
+            raise ValueError(f"`--{name}` is missing")
+    alias = given["model_alias"]
+    if alias == "dlm":
+        names = ", ".join(DIT_MODELS.values())
+        raise ValueError(f"`--model_alias dlm` leaves the algorithm to the checkpoint; name it: {names}")
+    if alias in MODELS and alias not in MODEL_ALIASES and not alias.startswith("codd_"):
+        raise ValueError(
+            f"`--model_alias {alias}` is none of the launcher's, which are {', '.join(MODEL_ALIASES)}; evaluate it "
+            f"with lm_eval --model {alias}"
+        )
+    if alias not in MODEL_ALIASES:
+        raise ValueError(unknown_value("model_alias", alias, MODEL_ALIASES))
+    for name, allowed in (("dtype", DTYPES), ("protocol", PROTOCOLS)):
+        if name in given and given[name] not in allowed:
+            raise ValueError(unknown_value(name, given[name], allowed))
+    return str(alias)
+
+
+def _refuse_what_others_read(given: Mapping[str, Any], alias: str, task: str) -> None:
+    """Refuse flags and tasks of models without prompts."""
+    for name in ONLY_UNCONDITIONAL:
+        if name in given:
+            raise ValueError(
+                f"`--{name}` is of models without prompts and not read with --model_alias {alias}; leave it out"
+            )
+    if task == GEN_PPL or task.startswith(_WINDOWS):
+        raise ValueError(
+            f"`--task {given['task']}` measures token ids, and --model_alias {alias} answers with text; use one of "
+            f"{', '.join(KINDS if task == GEN_PPL else DIT_MODELS.values())}"
+        )
 
 
 def _family(alias: str, given: Mapping[str, Any]) -> Family:
