@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lm_eval_codd import decoding
-from lm_eval_codd.backbones import own_router
 from lm_eval_codd.code_revision.tokens import Tokens
 from lm_eval_codd.models.answering import Answering
 from lm_eval_codd.models.arguments import (
@@ -24,7 +23,7 @@ from lm_eval_codd.models.gen_kwargs import Settings, check_room, stop_strings
 from lm_eval_codd.models.generations import GenerationLM
 from lm_eval_codd.models.likelihoods import LikelihoodLM
 from lm_eval_codd.models.masked_setup import MaskedSetup
-from lm_eval_codd.models.own_defaults import read_own_defaults
+from lm_eval_codd.models.own_defaults import defaults_of
 from lm_eval_codd.models.parts import Sources, load_parts, load_tokenizer_of
 from lm_eval_codd.models.recognition import of_family, recognise, unseen_settings
 from lm_eval_codd.models.requests import Prompt
@@ -145,13 +144,7 @@ class DiffusionLM(GenerationLM, LikelihoodLM):
             else of_family(self.family, attention)
         )
         chat_template_args = {**recognised.template_args, **chat_template_args}
-        of_checkpoint, longest = read_own_defaults(pretrained, sources.revision)
-        trained_by = own_router(pretrained, recognised.layout, sources.revision)
-        of_checkpoint = {**trained_by, **of_checkpoint} if own_defaults else {}
-        if recognised.block_length is not None:
-            of_checkpoint = {"block_length": recognised.block_length, **of_checkpoint}
-        if recognised.rule is not None:
-            of_checkpoint = {"decoder": "block_diffusion", "rule": recognised.rule, **of_checkpoint}
+        of_checkpoint, longest = defaults_of(pretrained, sources.revision, recognised, own=own_defaults)
         longest = max_length if longest is None else choose_max_length(max_length, longest)
         evaluation = running_evaluation() or Evaluation()
         typed = {*settings, *evaluation.gen_kwargs}

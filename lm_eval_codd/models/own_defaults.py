@@ -4,16 +4,45 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from lm_eval_codd.backbones import own_router
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, CheckpointError, find_checkpoint
 from lm_eval_codd.models.gen_kwargs import SETTINGS
 from lm_eval_codd.names import check_names
+
+if TYPE_CHECKING:
+    from lm_eval_codd.models.recognition import Recognised
 
 eval_logger = logging.getLogger("lm_eval.codd")
 
 FILE: Final = "generation_config.json"
 KEY: Final = "lm_eval_codd"
+
+
+def defaults_of(
+    pretrained: str, revision: str | None, recognised: Recognised, *, own: bool
+) -> tuple[dict[str, Any], int | None]:
+    """What stands between a family's defaults and what a user types, and `max_length` as `read_own_defaults` has it.
+
+    Args:
+        pretrained: folder or hub id of the checkpoint.
+        revision: on the hub.
+        recognised: what it is; its blocks and its rule are defaults too.
+        own: whether what it was trained with, and what its generation_config.json says, count.
+
+    Raises:
+        ValueError: as `read_own_defaults`.
+    """
+    said, max_length = read_own_defaults(pretrained, revision)
+    defaults: dict[str, Any] = {}
+    if recognised.rule is not None:
+        defaults |= {"decoder": "block_diffusion", "rule": recognised.rule}
+    if recognised.block_length is not None:
+        defaults["block_length"] = recognised.block_length
+    if own:
+        defaults |= {**own_router(pretrained, recognised.layout, revision), **said}
+    return defaults, max_length
 
 
 def read_own_defaults(pretrained: str | Path, revision: str | None = None) -> tuple[dict[str, Any], int | None]:
