@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, cast, get_args
 
 from lm_eval_codd.names import check_names, explains_unknown_names
-from lm_eval_codd.settings.decoder_options import RULES, checked_schedule
+from lm_eval_codd.settings.block_rules import RULES
+from lm_eval_codd.settings.decoder_options import checked_schedule
 from lm_eval_codd.settings.decoders import (
     DECODERS,
     only_read,

@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Final
 
+from lm_eval_codd.settings.block_rules import RULES
 from lm_eval_codd.settings.fields import AT_LEAST_0, AT_LEAST_1, Range, either, setting
 
 SELECTIONS: Final = ("confidence", "entropy", "random")
@@ -131,7 +132,6 @@ class CorrectiveOptions:
     )
 
 
-RULES: Final = ("sdar", "sdar_greedy", "llada2", "llada21", "fast_dllm_v2", "bd3lm")
 REMASKS: Final = ("dynamic", "static", "sequential")
 
 
@@ -140,11 +140,11 @@ class BlockOptions:
     """Block diffusion: blocks from left to right, of which the finished ones never change and are computed once.
 
     `num_steps` are those of a block here, `block_length` of them by default. An option that is None is the rule's own
-    (`RULE_DEFAULTS`).
+    (`RULES`).
     """
 
     rule: str | None = setting(
-        None, "block_diffusion: whose rule of a block is followed; the family's by default", choices=RULES
+        None, "block_diffusion: whose rule of a block is followed; the family's by default", choices=tuple(RULES)
     )
     minimal_per_step: int = setting(
         1, "block_diffusion, llada2: a block has no more steps than gen_length / minimal_per_step", range=AT_LEAST_1

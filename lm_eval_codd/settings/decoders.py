@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from lm_eval_codd.settings.block_rules import RULES
 from lm_eval_codd.settings.decoder_options import (
     BlockOptions,
     CadOptions,
@@ -118,29 +119,11 @@ DECODERS: Final[dict[str, DecoderFacts]] = {
 REVISING: Final = tuple(name for name, facts in DECODERS.items() if facts.revises)
 TILED: Final = tuple(name for name, facts in DECODERS.items() if facts.circuits == "tiles")
 
-# Of the block decoder's settings, those that each rule reads beside `rule` and `block_length`.
-READ_BY_RULE: Final[Mapping[str, tuple[str, ...]]] = {
-    "sdar": ("num_steps", "threshold", "temperature", "top_k", "top_p", "remask"),
-    "sdar_greedy": ("num_steps", "threshold", "remask"),
-    "llada2": ("num_steps", "threshold", "temperature", "top_k", "top_p", "minimal_per_step"),
-    "llada21": ("threshold", "temperature", "top_k", "top_p", "editing_threshold", "max_post_steps"),
-    "fast_dllm_v2": ("threshold", "temperature", "top_p", "small_block_length", "cache"),
-    "bd3lm": ("num_steps", "temperature"),
-}
-# Where a rule has a default for a setting that is None; those of the authors' evaluations.
-RULE_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "sdar": {"remask": "dynamic", "threshold": 0.85},
-    "sdar_greedy": {"remask": "dynamic", "threshold": 0.85},
-    "llada2": {"threshold": 0.95},
-    "llada21": {"threshold": 0.95, "editing_threshold": 0.9, "max_post_steps": 16},
-    "fast_dllm_v2": {"threshold": 0.9, "small_block_length": 8},
-}
-
 
 def own_defaults(decoder: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a decoder, or the rule of the block decoder, has in place of a default; not where `one_of` gives another."""
     if decoder == "block_diffusion":
-        of_rule = dict(RULE_DEFAULTS.get(settings.get("rule") or "", {}))
+        of_rule = dict(RULES[settings["rule"]].defaults) if settings.get("rule") in RULES else {}
         if settings.get("remask") not in (None, "dynamic"):  # what is not dynamic has no threshold
             of_rule.pop("threshold", None)
         return of_rule

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from lm_eval_codd.settings.block_rules import has_steps
 from lm_eval_codd.settings.decoders import (
     DECODERS,
-    READ_BY_RULE,
     own_defaults,
     reads,
 )
@@ -43,7 +43,7 @@ def steps_follow_confidence(settings: Mapping[str, Any]) -> bool:
     """`DecodingConfig.steps_follow_confidence` of settings as plain data."""
     decoder = _decoder(settings)
     if decoder == "block_diffusion":
-        return "num_steps" not in READ_BY_RULE.get(settings.get("rule") or "", ("num_steps",))
+        return not has_steps(settings.get("rule"))
     if decoder != "unmasking":
         return decoder in DECODERS and not reads(decoder, "num_steps")
     return settings.get("threshold") is not None or settings.get("factor") is not None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from lm_eval_codd.settings.block_rules import RULES, has_steps
 from lm_eval_codd.settings.decoder_options import CadOptions
 from lm_eval_codd.settings.decoders import (
     DECODERS,
-    READ_BY_RULE,
     reads,
 )
 from lm_eval_codd.settings.decoding_fields import CONFIDENCE_ALGS, DEFAULT_NUM_STEPS, PC_SAMPLING, DecodingFields
@@ -29,9 +29,9 @@ def refuse_unread_by_rule(config: DecodingFields) -> None:
     if config.rule is None:
         return
     usual = vars(DecodingFields())
-    for name in dict.fromkeys(name for names in READ_BY_RULE.values() for name in names):
-        if name not in READ_BY_RULE[config.rule] and getattr(config, name) != usual[name]:
-            readers = [f"rule={rule}" for rule, names in READ_BY_RULE.items() if name in names]
+    for name in dict.fromkeys(name for facts in RULES.values() for name in facts.reads):
+        if name not in RULES[config.rule].reads and getattr(config, name) != usual[name]:
+            readers = [f"rule={rule}" for rule, facts in RULES.items() if name in facts.reads]
             raise ValueError(
                 f"`{name}={shown(getattr(config, name))}` is read by {either(readers)}, not by `rule={config.rule}`; "
                 "leave out one of them"
@@ -114,8 +114,8 @@ def resolved_steps(config: DecodingFields) -> int | None:
     Of the block decoder they are the steps of a block.
     """
     if config.decoder == "block_diffusion":
-        has_none = config.rule is None or "num_steps" not in READ_BY_RULE[config.rule]
-        return config.num_steps if has_none or config.num_steps is not None else config.block_length
+        is_unsaid = config.num_steps is None and config.rule is not None and has_steps(config.rule)
+        return config.block_length if is_unsaid else config.num_steps
     if config.tokens_per_step is None:
         return DEFAULT_NUM_STEPS if config.num_steps is None else config.num_steps
     if config.gen_length % config.tokens_per_step:

@@ -15,7 +15,7 @@ from lm_eval_codd.runs.naming import run_name
 from lm_eval_codd.runs.run_flags import FLAGS, NAMES_HERE
 from lm_eval_codd.runs.sweep import parse_sweep, typed
 from lm_eval_codd.settings import DECODERS, DecodingConfig, facts_of, reads
-from lm_eval_codd.settings.decoders import READ_BY_RULE, RULE_DEFAULTS
+from lm_eval_codd.settings.block_rules import RULES
 from tests.run_files import checkpoint_folder
 
 RUN = "--model_alias llada --task demo --gen_length 32"
@@ -69,7 +69,7 @@ def another(field: dataclasses.Field) -> tuple[str, object]:
                 )
             except ValueError:
                 continue
-            usual = {defaults.get(field.name) for defaults in RULE_DEFAULTS.values()}
+            usual = {facts.defaults.get(field.name) for facts in RULES.values()}
             if value not in {
                 field.default,
                 getattr(DecodingConfig(decoder=decoder, gen_length=32), field.name),
@@ -91,7 +91,7 @@ class TestSettings:
         circuit = {"pc_ckpt": "demo"} if facts_of(field).is_circuits else {}
         model = {"model_alias": "llada", "llada_ckpt": "demo"}
         if given["decoder"] == "block_diffusion":  # the demo's attention is full
-            rule = next((rule for rule, names in READ_BY_RULE.items() if field.name in names), "llada2")
+            rule = next((rule for rule, facts in RULES.items() if field.name in facts.reads), "llada2")
             model = {"model_alias": "masked_lm", **OF_RULE[rule]}
         words = {**model, "task": "demo", **given, **circuit}
         by_flags = parse_run(" ".join(f"--{name} {text}" for name, text in words.items()))
