@@ -36,12 +36,7 @@ class Adaptive:
     revises = False
 
     def __init__(
-        self,
-        config: DecodingConfig,
-        family: str,
-        ids: Ids,
-        device: torch.device,
-        circuit: Circuit | None = None,
+        self, config: DecodingConfig, family: str, ids: Ids, device: torch.device, circuit: Circuit | None = None
     ) -> None:
         self._config = config
         self._ends = _OFFICIAL_ENDS if config.compat else ids.ends

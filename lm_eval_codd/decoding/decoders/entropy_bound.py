@@ -33,12 +33,7 @@ class EntropyBound:
     revises = False
 
     def __init__(
-        self,
-        config: DecodingConfig,
-        family: str,
-        ids: Ids,
-        device: torch.device,
-        circuit: Circuit | None = None,
+        self, config: DecodingConfig, family: str, ids: Ids, device: torch.device, circuit: Circuit | None = None
     ) -> None:
         self._config = config
         self._blocks = Blocks(config, device)

@@ -42,12 +42,7 @@ class Klass:
     revises = False
 
     def __init__(
-        self,
-        config: DecodingConfig,
-        family: str,
-        ids: Ids,
-        device: torch.device,
-        circuit: Circuit | None = None,
+        self, config: DecodingConfig, family: str, ids: Ids, device: torch.device, circuit: Circuit | None = None
     ) -> None:
         self._config = config
         self._is_dreams = family in SCORE_WHAT_IS_DRAWN

@@ -46,12 +46,7 @@ class Wino:
     takes_pieces = True
 
     def __init__(
-        self,
-        config: DecodingConfig,
-        family: str,
-        ids: Ids,
-        device: torch.device,
-        circuit: Circuit | None = None,
+        self, config: DecodingConfig, family: str, ids: Ids, device: torch.device, circuit: Circuit | None = None
     ) -> None:
         self._config, self._mask = config, ids.mask
 

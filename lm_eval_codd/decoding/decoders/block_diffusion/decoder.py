@@ -56,12 +56,7 @@ class BlockDiffusion:
     revises = False
 
     def __init__(
-        self,
-        config: DecodingConfig,
-        family: str,
-        ids: Ids,
-        device: torch.device,
-        circuit: Circuit | None = None,
+        self, config: DecodingConfig, family: str, ids: Ids, device: torch.device, circuit: Circuit | None = None
     ) -> None:
         self._config, self._device = config, device
         self._rule = make_rule(config, device)
