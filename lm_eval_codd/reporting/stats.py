@@ -83,20 +83,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def paired_interval(better: int, worse: int, n: int, *, coverage: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile interval of a paired bootstrap of (better - worse) / n.
+def paired_interval(better: int, worse: int, n: int) -> tuple[float, float]:
+    """Percentile interval (95%) of a paired bootstrap of (better - worse) / n.
 
     Drawing n items with replacement and counting the two kinds is one draw of a multinomial.
     """
-    return _percentiles(_resampled(better, worse, n, np.random.default_rng(seed)), coverage)
+    return _percentiles(_resampled(better, worse, n, np.random.default_rng(0)))
 
 
-def interval_between(
-    first: tuple[int, int, int], second: tuple[int, int, int], *, coverage: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile interval of the first gain less the second, each (better, worse, n) over items of its own."""
-    generator = np.random.default_rng(seed)
-    return _percentiles(_resampled(*first, generator) - _resampled(*second, generator), coverage)
+def interval_between(first: tuple[int, int, int], second: tuple[int, int, int]) -> tuple[float, float]:
+    """Percentile interval (95%) of the first gain less the second, each (better, worse, n) over items of its own."""
+    generator = np.random.default_rng(0)
+    return _percentiles(_resampled(*first, generator) - _resampled(*second, generator))
 
 
 def wilson(correct: int, n: int, *, coverage: float = 0.95) -> tuple[float, float]:
@@ -135,9 +133,8 @@ def _resampled(better: int, worse: int, n: int, generator: np.random.Generator) 
     return (draws[:, 0] - draws[:, 1]) / n
 
 
-def _percentiles(draws: np.ndarray, coverage: float) -> tuple[float, float]:
-    tail = 100 * (1 - coverage) / 2
-    low, high = np.percentile(draws, [tail, 100 - tail])
+def _percentiles(draws: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -125,11 +125,7 @@ def read_rows(source: str, limit: int | None = None) -> Iterable[dict]:
 
 
 def encode(
-    pairs: Sequence[tuple[str, str]],
-    tokenizer: PreTrainedTokenizerFast,
-    backbone: Backbone,
-    window: int,
-    gen_length: int | None = None,
+    pairs: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerFast, backbone: Backbone, window: int
 ) -> list[Example]:
     """Tokens of questions and answers.
 

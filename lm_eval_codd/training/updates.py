@@ -63,10 +63,10 @@ def without_frequencies(circuit: HMM) -> HMM:
     return HMM(circuit.initial, circuit.transition, emission / emission.sum(-1, keepdim=True), circuit.num_positions)
 
 
-def known_windows(circuit: HMM, tokens: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Counts]:
+def known_windows(circuit: HMM, tokens: Tensor) -> tuple[Tensor, Counts]:
     """Log-likelihoods [N] of windows of tokens [N, T], and the counts that EM needs."""
     posterior = circuit.evaluate(circuit.initial.new_empty(0, circuit.vocab_size), tokens)
-    return posterior.log_partition, expected_counts(posterior, weights)
+    return posterior.log_partition, expected_counts(posterior)
 
 
 def em_update(circuit: HMM, counts: Counts, step_size: float = 1.0, pseudocount: float = 0.0) -> HMM:

@@ -95,19 +95,16 @@ def entry(values: Tensor, ids: Tensor) -> Tensor:
     return values.gather(-1, ids[:, None])[:, 0].double()
 
 
-def by_pieces(
-    positions: Tensor, size: int, compute: Callable[[Tensor], Tensor], like: Tensor, fill: float = 0.0
-) -> Tensor:
-    """A tensor like `like` that is `fill` but at some of its positions.
+def by_pieces(positions: Tensor, size: int, compute: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
+    """A tensor like `like` that is 0 but at some of its positions.
 
     Args:
         positions: [M] int64, of the flattened tensor.
         size: positions at a time.
         compute: from at most `size` positions to their values.
         like: for shape, dtype and device.
-        fill: elsewhere.
     """
-    full = torch.full_like(like, fill).flatten()
+    full = torch.zeros_like(like).flatten()
     if len(positions):
         full = full.index_put((positions,), torch.cat([compute(piece) for piece in positions.split(size)]))
     return full.view_as(like)
