@@ -26,33 +26,7 @@ example:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure the gap; the exit status."""
-    parser = Parser(
-        prog="lm-eval-codd gap",
-        description="Log-likelihood per masked token of given answers, against the share that is masked: predicted one "
-        "after the other, all at once, and all at once with a circuit.",
-        epilog=_EPILOG,
-    )
-    parser.add_argument("--model", required=True, help="folder or hub id of the checkpoint")
-    parser.add_argument("--family", help="of the checkpoint, where its files do not say it")
-    parser.add_argument("--data", required=True, help="a .jsonl file with a question and an answer on each line")
-    parser.add_argument("--circuit", help="a file, a folder or a hub id")
-    parser.add_argument("--ratios", default="0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0", help="shares of masked tokens")
-    parser.add_argument("--limit", type=int, help="only the first N rows")
-    parser.add_argument("--question_column", default="question")
-    parser.add_argument("--answer_column", default="answer")
-    parser.add_argument("--pc_temperature", type=float, help="of the circuit's evidence (default 1)")
-    for field in dataclasses.fields(RouterOptions):
-        kind = {"int": int, "float": float}.get(str(field.type).partition(" ")[0], str)
-        help = facts_of(field).help
-        parser.add_argument(f"--{field.name}", type=kind, default=argparse.SUPPRESS, help=help)
-    parser.add_argument("--seed", type=int, default=1234, help="of masks and bands (default 1234)")
-    parser.add_argument("--batch_size", type=int, default=32, help="canvases in a pass (default 32)")
-    parser.add_argument("--dtype", help="of the weights (default: as stored)")
-    parser.add_argument("--device", help="such as cuda:1 (default: a GPU when there is one)")
-    parser.add_argument("--json", help="write every figure to this file")
-    parser.add_argument("--plot", help="draw to this file, .png or .svg")
-    parser.add_argument("--suggest", action="store_true", help="say a pc_frac: up to where the circuit helps")
-    given = parser.parse_args(argv)
+    given = _parser().parse_args(argv)
     ratios = _ratios(given.ratios)
     _check(given)
     given.pc_temperature = 1.0 if given.pc_temperature is None else given.pc_temperature
@@ -88,6 +62,36 @@ def main(argv: list[str] | None = None) -> int:
     if given.plot:
         draw(gap, Path(given.plot))
     return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="lm-eval-codd gap",
+        description="Log-likelihood per masked token of given answers, against the share that is masked: predicted one "
+        "after the other, all at once, and all at once with a circuit.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--model", required=True, help="folder or hub id of the checkpoint")
+    parser.add_argument("--family", help="of the checkpoint, where its files do not say it")
+    parser.add_argument("--data", required=True, help="a .jsonl file with a question and an answer on each line")
+    parser.add_argument("--circuit", help="a file, a folder or a hub id")
+    parser.add_argument("--ratios", default="0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0", help="shares of masked tokens")
+    parser.add_argument("--limit", type=int, help="only the first N rows")
+    parser.add_argument("--question_column", default="question")
+    parser.add_argument("--answer_column", default="answer")
+    parser.add_argument("--pc_temperature", type=float, help="of the circuit's evidence (default 1)")
+    for field in dataclasses.fields(RouterOptions):
+        kind = {"int": int, "float": float}.get(str(field.type).partition(" ")[0], str)
+        help = facts_of(field).help
+        parser.add_argument(f"--{field.name}", type=kind, default=argparse.SUPPRESS, help=help)
+    parser.add_argument("--seed", type=int, default=1234, help="of masks and bands (default 1234)")
+    parser.add_argument("--batch_size", type=int, default=32, help="canvases in a pass (default 32)")
+    parser.add_argument("--dtype", help="of the weights (default: as stored)")
+    parser.add_argument("--device", help="such as cuda:1 (default: a GPU when there is one)")
+    parser.add_argument("--json", help="write every figure to this file")
+    parser.add_argument("--plot", help="draw to this file, .png or .svg")
+    parser.add_argument("--suggest", action="store_true", help="say a pc_frac: up to where the circuit helps")
+    return parser
 
 
 def _check(given: argparse.Namespace) -> None:

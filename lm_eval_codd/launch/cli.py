@@ -42,6 +42,7 @@ from lm_eval_codd.runs.unconditional import UnconditionalRun
 from lm_eval_codd.settings import unknown_value
 
 if TYPE_CHECKING:
+    from lm_eval_codd.launch.slurm.start import Request
     from lm_eval_codd.runs.run import Run
 
 DONE, FAILED, REFUSED = 0, 1, 2
@@ -93,15 +94,9 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
             raise ValueError("`--commands` shows the commands of a dry run; add --dry-run, or leave it out")
         if is_dry:
             check_folder("--output_dir", output_dir)
-            figure = options.get("seconds_per_forward")
-            estimate = from_past(read_past(output_dir)) if figure is None else stated(figure)
             for remark in _remarks(options, selection, tables):
                 print(remark)
-            commands, jobs = options.get("commands", False), _jobs(selection, output_dir, {})
-            places = slots if request is None else [slot_of_task(request)]
-            show_plan(jobs, places, estimate, runner, commands=commands)
-            if request is not None and jobs:
-                print(describe_array(jobs, request))
+            _show_plan(options, _jobs(selection, output_dir, {}), slots, request, runner, output_dir)
             show_cells(published, selection.waiting)
             return DONE
         warning = prepare_folder(output_dir)
@@ -118,6 +113,23 @@ def main(argv: Sequence[str] | None = None, *, runner: Sequence[str] = RUNNER) -
     if options.get("prefetch"):
         execute = None
     return _launch(selection, choose, execute, output_dir, show, anew=options.get("force", False))
+
+
+def _show_plan(
+    options: Mapping[str, Any],
+    jobs: Sequence[Job],
+    slots: Sequence[Slot],
+    request: Request | None,
+    runner: Sequence[str],
+    output_dir: Path,
+) -> None:
+    """What a dry run says of its jobs."""
+    figure = options.get("seconds_per_forward")
+    estimate = from_past(read_past(output_dir)) if figure is None else stated(figure)
+    places = slots if request is None else [slot_of_task(request)]
+    show_plan(jobs, places, estimate, runner, commands=options.get("commands", False))
+    if request is not None and jobs:
+        print(describe_array(jobs, request))
 
 
 def _on_slots(
