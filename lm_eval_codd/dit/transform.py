@@ -23,7 +23,7 @@ Probability = Callable[[Tensor], Tensor]
 def diffusion_transform(gamma: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
     """(p, dp / dgamma) of log noise-to-signal ratios, float64 of the shape of `gamma`; by the integral, with no table.
 
-    p = E[Phi(mu + u)^(K - 1)] for u ~ N(0, 1) and mu = exp(-gamma / 2), by the trapezoidal rule.
+    p = E[Phi(mu + u)^(K - 1)] for u ~ N(0, 1), mu = exp(-gamma / 2) and K = `vocab_size`, by the trapezoidal rule.
     """
     gamma = gamma.double()
     u = torch.linspace(-_FARTHEST, _FARTHEST, _NUM_POINTS, dtype=torch.float64, device=gamma.device)
