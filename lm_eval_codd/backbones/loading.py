@@ -15,13 +15,11 @@ from transformers.utils import logging as transformers_logging
 
 from lm_eval_codd.backbones.adapter import add_adapter, find_adapter
 from lm_eval_codd.backbones.backbone import Backbone
-from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError, find_checkpoint
-from lm_eval_codd.backbones.outline import Attention, build_config, choose_blocks, own_routing_of
+from lm_eval_codd.backbones.checkpoint import Checkpoint, CheckpointError
+from lm_eval_codd.backbones.outline import Attention, plan_backbone
 from lm_eval_codd.backbones.placement import default_dtype, parse_dtype, place
-from lm_eval_codd.backbones.registry import find_layout, recognised_by
+from lm_eval_codd.backbones.registry import recognised_by
 from lm_eval_codd.backbones.self_test import check_bidirectional, check_trunk
-from lm_eval_codd.backbones.sizes import refuse_beyond_weights
-from lm_eval_codd.backbones.token_ids import find_token_ids
 from lm_eval_codd.terminal.clean_text import last_line
 
 if TYPE_CHECKING:
@@ -78,14 +76,17 @@ def load_backbone(
     """
     dtype = parse_dtype(dtype)
     placement = place(device, device_map)
-    checkpoint = find_checkpoint(path_or_hub_id, revision)
-    layout = find_layout(checkpoint, family)
-    config, own_routing = build_config(checkpoint, layout), own_routing_of(checkpoint, layout)
-    checkpoint.refuse_unusable_weights()  # pickles and missing shards too, before anything is loaded
-    layout.refuse_foreign_weights(checkpoint)
-    refuse_beyond_weights(checkpoint, config)
-    token_ids = find_token_ids(checkpoint, layout, config.vocab_size, mask_id=mask_id, eos_id=eos_id, eot_id=eot_id)
-    block_length = choose_blocks(checkpoint, layout, attention, block_length)
+    plan = plan_backbone(
+        path_or_hub_id,
+        family,
+        revision,
+        attention=attention,
+        block_length=block_length,
+        mask_id=mask_id,
+        eos_id=eos_id,
+        eot_id=eot_id,
+    )
+    checkpoint, layout, config = plan.checkpoint, plan.layout, plan.config
     adapter = None if peft is None else find_adapter(peft, peft_revision, layout)
     config.is_causal = False  # for whoever calls `Backbone.model` itself; `forward` masks only what it is told to
     model = _load_model(checkpoint, layout, config, dtype or default_dtype(checkpoint), placement)
@@ -98,13 +99,13 @@ def load_backbone(
     backbone = Backbone(
         model,
         layout,
-        token_ids,
+        plan.token_ids,
         num_parameters=num_parameters,
         source=checkpoint.source,
         identity=identity,
-        block_length=block_length,
+        block_length=plan.block_length,
         recognised_by=recognised_by(checkpoint, layout, family),
-        own_routing=own_routing,
+        own_routing=plan.own_routing,
     )
     check_bidirectional(backbone)
     check_trunk(backbone)

@@ -10,7 +10,8 @@ from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, Checkpoint, Checkpoi
 from lm_eval_codd.backbones.experts.routing import Routing, choose_routing, experts_of, no_experts_with_blocks
 from lm_eval_codd.backbones.layout import ConfigReader, Layout
 from lm_eval_codd.backbones.registry import find_layout
-from lm_eval_codd.backbones.sizes import refuse_impossible_experts
+from lm_eval_codd.backbones.sizes import refuse_beyond_weights, refuse_impossible_experts
+from lm_eval_codd.backbones.token_ids import TokenIds, find_token_ids
 from lm_eval_codd.settings import refuse_shared_rows, unknown_value
 from lm_eval_codd.terminal.clean_text import last_line, shortened
 
@@ -69,6 +70,50 @@ def read_outline(
         is_encoder=layout.is_encoder,
         block_length=block_length,
         vocab_size=config.vocab_size,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a `Backbone` is built by, whose files all fit, as far as can be said before a weight is read."""
+
+    checkpoint: Checkpoint
+    layout: Layout
+    config: transformers.PreTrainedConfig
+    own_routing: Routing | None
+    token_ids: TokenIds
+    block_length: int | None
+
+
+def plan_backbone(
+    path_or_hub_id: str | Path,
+    family: str | None = None,
+    revision: str | None = None,
+    *,
+    attention: str | None = None,
+    block_length: int | None = None,
+    mask_id: int | None = None,
+    eos_id: int | None = None,
+    eot_id: int | None = None,
+) -> Plan:
+    """Find all files of a checkpoint and read of the weights' the headers alone; arguments as for `load_backbone`.
+
+    Raises:
+        CheckpointError: one line that says what does not fit, such as weights that are pickles, or lack a shard.
+    """
+    checkpoint = find_checkpoint(path_or_hub_id, revision)
+    layout = find_layout(checkpoint, family)
+    config, own_routing = build_config(checkpoint, layout), own_routing_of(checkpoint, layout)
+    checkpoint.refuse_unusable_weights()
+    layout.refuse_foreign_weights(checkpoint)
+    refuse_beyond_weights(checkpoint, config)
+    return Plan(
+        checkpoint=checkpoint,
+        layout=layout,
+        config=config,
+        own_routing=own_routing,
+        token_ids=find_token_ids(checkpoint, layout, config.vocab_size, mask_id=mask_id, eos_id=eos_id, eot_id=eot_id),
+        block_length=choose_blocks(checkpoint, layout, attention, block_length),
     )
 
 

@@ -95,9 +95,13 @@ def load_parts(
         if decodes:
             decoding.check_window(config, circuit.num_positions)
         decoding.check_vocabulary(outline, circuit)
+    # A planner is of the same vocabulary: ids that the one's files lack, the other's may lack too.
+    ids: dict[str, Any] = {"mask_id": config.mask_id, "eos_id": config.eos_id, "eot_id": config.eot_id}
     if sources.planner is not None:
         planner_outline = backbones.read_outline(sources.planner, revision=sources.planner_revision)
         decoding.check_planner(outline, planner_outline, config)
+        # Its weight files too: the backbone, whose weights are read first, would be loaded in vain.
+        backbones.plan_backbone(sources.planner, revision=sources.planner_revision, **ids)
     backbone = backbones.load_backbone(
         sources.pretrained,
         family=recognised.layout,
@@ -109,9 +113,7 @@ def load_parts(
         peft=sources.peft,
         peft_revision=sources.peft_revision,
         device_map=device_map,
-        mask_id=config.mask_id,
-        eos_id=config.eos_id,
-        eot_id=config.eot_id,
+        **ids,
     )
     if circuit is not None:
         circuit = circuit.to(device=backbone.device)
@@ -122,8 +124,6 @@ def load_parts(
             dtype=dtype,
             device=backbone.device,
             revision=sources.planner_revision,
-            mask_id=config.mask_id,  # of the same vocabulary: ids that one's files lack, the other's may lack too
-            eos_id=config.eos_id,
-            eot_id=config.eot_id,
+            **ids,
         )
     return Parts(backbone, circuit, planner)

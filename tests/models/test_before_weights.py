@@ -1,6 +1,8 @@
 """What the small files of a checkpoint say cannot work is refused before any weight is read."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -72,6 +74,27 @@ def test_a_setting_that_the_checkpoint_cannot_serve(folders, unread, name, given
     with pytest.raises(ValueError) as error:
         MaskedLM(folders[name], **given)
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"pytorch_model.bin": b""}, "has no model.safetensors, only pickle files, which are not read"),
+        ({"model.safetensors.index.json": b'{"weight_map": {"a": "1.safetensors"}}'}, "lacks 1 of its 1 shards"),
+        ({"model.safetensors": b"\x02" + bytes(7) + b"{}"}, "its weight files hold no tensors"),
+    ],
+    ids=["pickles", "no shard", "empty"],
+)
+def test_a_planner_whose_own_weights_cannot_be_used(folders, unread, tmp_path, weights, message):
+    for path in Path(folders["a2d"]).iterdir():
+        if path.suffix != ".safetensors":
+            shutil.copy(path, tmp_path)
+    for name, content in weights.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        MaskedLM(folders["a2d"], planner=str(tmp_path), **P2)
+    said = str(error.value)
+    assert said.startswith(f"checkpoint `{tmp_path}`") and message in said and "\n" not in said
 
 
 def test_an_adapter_that_is_missing_or_none(folders, unread):
