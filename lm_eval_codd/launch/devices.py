@@ -8,11 +8,22 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from itertools import takewhile
+from typing import Final, NamedTuple
 
 _QUERY: Final = ("nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader")
+# The only one that names the parts of a GPU that is divided.
+_LIST: Final = ("nvidia-smi", "-L")
 _QUERY_SECONDS: Final = 60
 _ID: Final = re.compile(r"cpu|\d+|(?:GPU|MIG)-[\w/-]+")
+_PART: Final = re.compile(r"\s+MIG (\S+).*\(UUID: (MIG-[^)]+)\)")
+# What CUDA, and Slurm for a task without GPUs, write in place of an id; CUDA reads nothing behind it.
+_NO_GPU: Final = ("", "-1", "NoDevFiles")
+
+
+class _Gpu(NamedTuple):
+    uuid: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -38,83 +49,113 @@ def make_slots(gpus: str | None, *, of_other_machine: bool = False, gpus_per_run
     """Slots for `--gpus`: ids of GPUs or `cpu`, separated by commas. None: every GPU that may be used, else the CPU.
 
     Args:
-        gpus: what was given.
+        gpus: what was given. A GPU that stands there twice has two runs at a time.
         of_other_machine: take the ids as they are, whatever this machine has.
         gpus_per_run: GPUs of a slot, over which a run's checkpoint is spread.
 
     Raises:
         ValueError: one line for an id that does not exist, or for GPUs on a machine without nvidia-smi.
     """
-    if gpus is None:
-        gpus = _default_gpus()
+    gpus, given = _default_gpus() if gpus is None else (gpus, f"`--gpus {gpus}`")
     names = [name.strip() for name in gpus.split(",")]
     if not all(names):
-        raise ValueError(f"`--gpus {gpus}` has an empty place; separate ids with single commas, as in 0,1 or cpu,cpu")
+        raise ValueError(f"{given} has an empty place; separate ids with single commas, as in 0,1 or cpu,cpu")
     for name in names:
         if not _ID.fullmatch(name):
-            raise ValueError(f"`--gpus {gpus}`: `{name}` is no id of a GPU; separate numbers or UUIDs by commas")
+            raise ValueError(f"{given}: `{name}` is no id of a GPU; separate numbers or UUIDs by commas")
     present = {} if set(names) == {"cpu"} else _present_gpus()
+    if present and any(name.startswith("MIG-") for name in names):
+        present |= _present_parts()
     if of_other_machine:
-        present = {**dict.fromkeys(names, ""), **(present or {})}
+        present = {**{name: _Gpu(name, "") for name in names}, **(present or {})}
     if present is None:
-        raise ValueError(f"`--gpus {gpus}`: this machine has no nvidia-smi, so no GPU can be used; use --gpus cpu")
-    num_cpu_slots = names.count("cpu")
+        raise ValueError(f"{given}: this machine has no nvidia-smi, so no GPU can be used; use --gpus cpu")
+    gpus_of_names = [None if name == "cpu" else _find(name, present, given) for name in names]
+    if gpus_per_run != 1:
+        return _joined(names, gpus_of_names, gpus, gpus_per_run)
     slots: list[Slot] = []
-    for name in names:
-        if name == "cpu":
-            slots.append(_cpu_slot(sum(slot.device == "cpu" for slot in slots), num_cpu_slots))
-        elif name in present:
-            slots.append(_gpu_slot(name, present[name]))
-        else:
-            ids = ", ".join(id_ for id_ in present if id_.isdecimal()) or "none"
-            raise ValueError(f"`--gpus {gpus}`: there is no GPU {name}; this machine has {ids}")
-    return slots if gpus_per_run == 1 else _joined(slots, gpus, gpus_per_run)
+    for place, (name, gpu) in enumerate(zip(names, gpus_of_names, strict=True)):
+        before = gpus_of_names[:place].count(gpu)
+        slots.append(_cpu_slot(before, names.count("cpu")) if gpu is None else _gpu_slot(name, gpu.name, before))
+    return slots
 
 
-def _joined(slots: Sequence[Slot], gpus: str, number: int) -> list[Slot]:
+def _find(name: str, present: Mapping[str, _Gpu], given: str) -> _Gpu:
+    """The GPU of an id: an index, a UUID, or the beginning of one, as CUDA takes them."""
+    if name in present:
+        return present[name]
+    begun = {gpu for id_, gpu in present.items() if id_.startswith(name)} if name.startswith("GPU-") else set()
+    if len(begun) == 1:
+        return begun.pop()
+    ids = ", ".join(id_ for id_ in present if id_.isdecimal() or id_.startswith("MIG-")) or "none"
+    what = f"{len(begun)} GPUs begin with {name}" if begun else f"there is no GPU {name}"
+    raise ValueError(f"{given}: {what}; this machine has {ids}")
+
+
+def _joined(names: Sequence[str], found: Sequence[_Gpu | None], gpus: str, number: int) -> list[Slot]:
     """Slots of several GPUs each, in the order given."""
-    if number < 1 or any(slot.device == "cpu" for slot in slots) or len(slots) % number:
-        kinds = "no GPUs" if any(slot.device == "cpu" for slot in slots) else f"{len(slots)} GPUs"
-        raise ValueError(f"`--gpus_per_run {number}` with --gpus {gpus}: {kinds}; give a multiple of it in --gpus")
-    joined = []
-    for first in range(0, len(slots), number):
-        names = ",".join(slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots[first : first + number])
-        hardware = f"{number} x {slots[first].hardware}" if slots[first].hardware else ""
-        joined.append(replace(_gpu_slot(names, hardware), is_spread=True))
-    return joined
+    told = f"`--gpus_per_run {number}` with --gpus {gpus}"
+    if number < 1 or None in found or len(found) % number:
+        kinds = "no GPUs" if None in found else f"{len(found)} GPUs"
+        raise ValueError(f"{told}: {kinds}; give a multiple of it in --gpus")
+    slots = []
+    for first in range(0, len(found), number):
+        one = [gpu for gpu in found[first : first + number] if gpu is not None]
+        if len(set(one)) < number:
+            raise ValueError(f"{told}: a GPU twice in one slot; give each slot GPUs of its own")
+        if any(gpu.uuid.startswith("MIG-") for gpu in one):
+            raise ValueError(f"{told}: CUDA gives a process one part (MIG) of a GPU; leave --gpus_per_run out")
+        hardware = f"{number} x {one[0].name}" if one[0].name else ""
+        slots.append(replace(_gpu_slot(",".join(names[first : first + number]), hardware), is_spread=True))
+    return slots
 
 
-def _default_gpus() -> str:
-    """All GPUs, or those that CUDA_VISIBLE_DEVICES leaves to this process, as a batch system sets it."""
+def _default_gpus() -> tuple[str, str]:
+    """All GPUs, or those that CUDA_VISIBLE_DEVICES leaves, as a batch system sets it; and who says so."""
     present = _present_gpus()
     if not present:
-        return "cpu"
+        return "cpu", "`--gpus cpu`"
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None:
-        return ",".join(id_ for id_ in present if id_.isdecimal())
-    return "cpu" if allowed.strip() in ("", "-1") else allowed
+        gpus = ",".join(id_ for id_ in present if id_.isdecimal())
+        return gpus, f"`--gpus {gpus}`"
+    names = [name.strip() for name in allowed.split(",")]
+    seen = list(takewhile(lambda name: name not in _NO_GPU, names))
+    return ",".join(seen) or "cpu", f"`CUDA_VISIBLE_DEVICES={allowed}`"
 
 
-def _present_gpus() -> dict[str, str] | None:
-    """Names of the GPUs by index and by UUID; None without nvidia-smi."""
+def _present_gpus() -> dict[str, _Gpu] | None:
+    """The GPUs by index and by UUID; None without nvidia-smi."""
     if shutil.which(_QUERY[0]) is None:
         return None
-    try:
-        answer = subprocess.run(_QUERY, capture_output=True, text=True, timeout=_QUERY_SECONDS, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    gpus: dict[str, str] = {}
-    for line in answer.splitlines():
+    gpus: dict[str, _Gpu] = {}
+    for line in _asked(_QUERY):
         fields = [part.strip() for part in line.split(",", 2)]
         if len(fields) == 3:
-            gpus[fields[0]] = gpus[fields[1]] = fields[2]
+            gpus[fields[0]] = gpus[fields[1]] = _Gpu(fields[1], fields[2])
     return gpus
 
 
-def _gpu_slot(name: str, hardware: str) -> Slot:
+def _present_parts() -> dict[str, _Gpu]:
+    """The parts (MIG) of GPUs that are divided, by UUID."""
+    found = filter(None, map(_PART.match, _asked(_LIST)))
+    return {part[2]: _Gpu(part[2], f"MIG {part[1]}") for part in found}
+
+
+def _asked(query: Sequence[str]) -> list[str]:
+    """The lines that nvidia-smi answers; none where it fails."""
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=_QUERY_SECONDS, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return answer.splitlines()
+
+
+def _gpu_slot(name: str, hardware: str, before: int = 0) -> Slot:
+    """The slot of a GPU, which so many others share that came before."""
     # CUDA counts GPUs by speed unless told otherwise; nvidia-smi, and therefore the user, counts by bus.
     environment = {"CUDA_VISIBLE_DEVICES": name, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    return Slot(f"gpu {name}", "cuda:0", environment, hardware)
+    return Slot(f"gpu {name}{f' again ({before + 1})' if before else ''}", "cuda:0", environment, hardware)
 
 
 def _cpu_slot(index: int, num_slots: int) -> Slot:

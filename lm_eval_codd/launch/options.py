@@ -39,7 +39,13 @@ FLAGS: Final = (
         choices=tuple(DEMOS),
         alone="words",
     ),
-    Flag("gpus", "str", "slots, one run each at a time: GPU ids, or cpu", default="all GPUs, else cpu"),
+    Flag(
+        "gpus",
+        "str",
+        "slots, one run each at a time: GPU ids (of parts, MIG, too), or cpu; an id twice is two runs at a time there, "
+        "whose times are marked as no speed",
+        default="all GPUs, else cpu",
+    ),
     Flag("gpus_per_run", "int", "GPUs of a slot, over which a checkpoint too large for one is spread", default="1"),
     Flag("output_dir", "str", "where every run gets its folder", default="results"),
     Flag("tag", "str", "a word for the name of every run that has no tag of its own"),
