@@ -41,8 +41,18 @@ class Estimate:
 
     @property
     def p(self) -> float:
-        """Of the mean being 0, two-sided; 1 where nothing varies and it is."""
-        return min(1.0, 2 * self.p_above(abs(self.mean)))
+        """Of the mean being 0, two-sided; 1 where nothing varies and it is.
+
+        Never below the least that an exact test of the clusters' signs can give: two of two are no proof, however
+        alike they are.
+        """
+        return min(1.0, 2 * max(self.p_above(abs(self.mean)), 0.5**self.clusters))
+
+    def seen_from(self, level: float) -> float | None:
+        """The smallest mean that could have been significant at a level; None where nothing varies, or none could."""
+        if not self.stderr or 2 * 0.5**self.clusters >= level:
+            return None
+        return quantile_of_t(1 - level / 2, self.clusters - 1) * self.stderr
 
     def p_above(self, shift: float) -> float:
         """One side of a test: how likely Student's t is above a `shift` of the mean, which is divided by its error."""

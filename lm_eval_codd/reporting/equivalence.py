@@ -3,7 +3,8 @@
 "Not significant" is no evidence that nothing was lost: with few items nothing is significant. A claim of no loss is
 that the difference lies within a margin, and needs a test of its own (Schuirmann 1987). For items that score 0 or 1
 both tests are the score test of a paired difference (Tango 1998): its variance is that of the hypothesis, so that no
-item turning over few items is no proof. For graded items they are paired t-tests.
+item turning over few items is no proof. For graded items they are paired t-tests, unless none of them changed: that
+has no spread, and is tested as if they scored 0 or 1.
 """
 
 from __future__ import annotations
@@ -88,14 +89,14 @@ def score_statistic(better: int, worse: int, n: int, shift: float) -> float:
 
 def _p_above(pair: Pair, shift: float) -> float:
     """The one-sided p-value of the difference being `shift` or less, against more."""
-    if pair.is_graded:
+    if _has_spread(pair):
         return _estimate(pair).p_above(pair.difference - shift)
     return 1 - _NORMAL.cdf(score_statistic(pair.better, pair.worse, pair.n, shift))
 
 
 def _bound(pair: Pair, level: float) -> float:
     """The shift of which `_p_above` is 1 - `level`: a bound of the interval."""
-    if pair.is_graded:
+    if _has_spread(pair):
         low, high = _estimate(pair).interval(1 - 2 * LEVEL)
         return low if level > 0.5 else high
     low, high = -1.0, 1.0
@@ -109,6 +110,11 @@ def _bound(pair: Pair, level: float) -> float:
     return (low + high) / 2
 
 
+def _has_spread(pair: Pair) -> bool:
+    """Whether it is one of graded items, some of which changed."""
+    return pair.is_graded and pair.better + pair.worse > 0
+
+
 def _estimate(pair: Pair) -> Estimate:
     return Estimate(pair.difference, pair.stderr, pair.n, pair.n)
 
@@ -119,9 +125,9 @@ def _needed(pair: Pair, margin: float) -> int:
     Where there are that many already: to say it, or `worse` or `better`, where the difference is the one measured.
     """
     z, of_power = _NORMAL.inv_cdf(1 - LEVEL), _NORMAL.inv_cdf(POWER)
-    spread = pair.stderr**2 * pair.n if pair.is_graded else (pair.better + pair.worse) / pair.n
+    spread = pair.stderr**2 * pair.n if _has_spread(pair) else (pair.better + pair.worse) / pair.n
     # Over fewer, no item turning is no proof either.
-    least = z**2 * (1 - margin) / margin if not pair.is_graded else 2.0
+    least = 2.0 if _has_spread(pair) else z**2 * (1 - margin) / margin
     number = math.ceil(max(least, spread * ((z + _NORMAL.inv_cdf((1 + POWER) / 2)) / margin) ** 2))
     if number > pair.n:
         return number

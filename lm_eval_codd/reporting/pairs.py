@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from lm_eval_codd.reporting.clustered import clustered_mean, quantile_of_t
+from lm_eval_codd.reporting.clustered import clustered_mean
 from lm_eval_codd.reporting.samples import Outcomes, different_items, read_outcomes
 from lm_eval_codd.reporting.stats import mcnemar, paired_interval, smallest_net_change
 
@@ -92,7 +92,7 @@ def _graded(first: Outcomes, second: Outcomes) -> Pair:
     found = clustered_mean([change] for change in changes)
     if found.clusters < 2:
         raise ValueError("a single item has no spread")
-    seen_from = quantile_of_t(1 - LEVEL / 2, found.clusters - 1) * found.stderr
     better, worse = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
     low, high = found.interval()
-    return Pair(found.n, better, worse, found.mean, found.p, low, high, seen_from, found.stderr, is_graded=True)
+    seen_from, stderr = found.seen_from(LEVEL), found.stderr
+    return Pair(found.n, better, worse, found.mean, found.p, low, high, seen_from, stderr, is_graded=True)

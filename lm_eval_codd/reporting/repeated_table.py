@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.reporting.cells import BASE
-from lm_eval_codd.reporting.clustered import Estimate, clustered_mean, quantile_of_t
+from lm_eval_codd.reporting.clustered import Estimate, clustered_mean
 from lm_eval_codd.reporting.pairs import LEVEL
 from lm_eval_codd.reporting.repeated import AXES, Family, Method, Versus, compare, families, ranks
 from lm_eval_codd.reporting.samples import read_outcomes
@@ -82,12 +82,13 @@ def _comparisons(family: Family, found: Sequence[Versus]) -> Table:
             answer = f"cannot tell whether {asked}: not under all {axes} could they be compared"
         else:
             p = next(adjusted)
-            seen_from = 100 * quantile_of_t(1 - LEVEL / 2, max(1, over_all.clusters - 1)) * over_all.stderr
-            interval = " to ".join(map(points, over_all.interval()))
+            interval = " to ".join(map(points, over_all.interval())) if over_all.clusters > 1 else MISSING
+            seen_from = MISSING if (least := over_all.seen_from(LEVEL)) is None else f"{100 * least:.2f}"
             tests = [probability(over_all.p), probability(p)]
-            rows.append([*row, points(over_all.mean), interval, f"{seen_from:.2f}", *tests])
-            answer = _answer(asked, over_all.mean, p, versus.wins == len(family.values), f"{seen_from:.2f}")
-            answer += f": {points(over_all.mean)} points over all ({interval}), ahead in {row[1]} {axes}"
+            rows.append([*row, points(over_all.mean), interval, seen_from, *tests])
+            answer = _answer(asked, over_all, p, versus.wins == len(family.values), seen_from)
+            within = "" if interval == MISSING else f" ({interval})"
+            answer += f": {points(over_all.mean)} points over all{within}, ahead in {row[1]} {axes}"
         if len(found) == 1 or (versus.first[0] == versus.second[0] and BASE in (versus.first[1], versus.second[1])):
             answers.append(answer)
     header = ["ahead", f"in {axes}", *(f"{axis} {value}" for value in family.values)]
@@ -97,11 +98,14 @@ def _comparisons(family: Family, found: Sequence[Versus]) -> Table:
     return Table(title, header, rows, 1, [*legend_of([family.column]), *answers, legend, *notes.lines()])
 
 
-def _answer(asked: str, mean: float, p: float, is_ahead_in_each: bool, seen_from: str) -> str:
+def _answer(asked: str, over_all: Estimate, p: float, is_ahead_in_each: bool, seen_from: str) -> str:
     """The title's question answered in a sentence, of a comparison whose p is Holm's."""
+    if p >= LEVEL and seen_from == MISSING:
+        documents = "1 document" if over_all.clusters == 1 else f"{over_all.clusters} documents"
+        return f"cannot tell whether {asked} from {documents}{'' if over_all.mean else ' that score alike'}"
     if p >= LEVEL:
         return f"cannot tell whether {asked}, where a difference from {seen_from} on would have been significant"
-    if mean < 0:
+    if over_all.mean < 0:
         return f"no, the other way round than {asked}"
     return f"yes, {asked} under each" if is_ahead_in_each else f"over all, but not under each, {asked}"
 
@@ -137,7 +141,7 @@ def _mean(family: Family, method: Method) -> str:
         for key, score in outcomes.items():
             clusters.setdefault((key.doc_id, key.doc_hash), []).append(score)
     found = clustered_mean(clusters.values())
-    return f"{100 * found.mean:.2f} ± {100 * found.stderr:.2f}"
+    return f"{100 * found.mean:.2f}" + (f" ± {100 * found.stderr:.2f}" if found.clusters > 1 else "")
 
 
 def _spread(family: Family, method: Method) -> str:

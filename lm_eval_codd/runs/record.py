@@ -129,16 +129,18 @@ def result_files(folder: Path) -> set[str]:
 
 
 def half_written(results: Path) -> str:
-    """What of lm-eval's results, or of the samples beside them, was cut short; nothing where all of it is whole."""
+    """What of lm-eval's results, or of the samples beside them, is missing or cut short; nothing where it is whole."""
     try:
         told = json.loads(results.read_text(encoding="utf-8"))
         stamp = results.stem.removeprefix("results_")
-        for samples in results.parent.glob(f"samples_*_{stamp}.jsonl"):
-            task = samples.name.removeprefix("samples_").removesuffix(f"_{stamp}.jsonl")
+        for task, counted in told["n-samples"].items():
+            samples = results.with_name(f"samples_{task}_{stamp}.jsonl")
+            if not samples.exists():
+                return f"{samples.name} was not written"
             text = samples.read_bytes()
-            if text.count(b"\n") < told["n-samples"][task]["effective"] or not text.endswith(b"\n"):
+            if text.count(b"\n") < counted["effective"] or not text.endswith(b"\n"):
                 return f"{samples.name} is cut short"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"{results.name} is cut short"
     return ""
 

@@ -81,6 +81,8 @@ if not todo.get("mute"):
     text = json.dumps(results)
     try:
         (args.output_path.parent / f"results_{stamp}.json").write_text(text[: -9 if todo.get("torn") else None])
+        samples = args.output_path.parent / f"samples_{args.tasks}_{stamp}.jsonl"
+        samples.write_text("{}\n" * results["n-samples"][args.tasks]["effective"])
     except OSError:
         if not todo.get("hush"):  # as lm-eval, which logs it and ends well
             raise

@@ -57,9 +57,16 @@ class TestClusteredMean:
         with pytest.raises(ValueError, match="no values"):
             clustered_mean([[]])
 
-    def test_that_never_varies_is_certain(self):
-        assert clustered_mean([[1.0]] * 3).p == 0
-        assert clustered_mean([[0.0]] * 3).p == 1
+    @pytest.mark.parametrize("n", [2, 3, 8])
+    def test_is_no_surer_than_an_exact_test_of_the_documents_signs(self, n):
+        wanted = scipy_stats.binomtest(n, n).pvalue
+        assert clustered_mean([[1.0]] * n).p == pytest.approx(wanted, rel=1e-12)
+        assert clustered_mean([[1.0, 1.0, 0.99]] * (n - 1) + [[1.0]]).p == pytest.approx(wanted, rel=1e-12)
+        assert clustered_mean([[0.0]] * n).p == 1
+
+    @pytest.mark.parametrize("clusters", [[[0.0]] * 40, [[1.0]] * 40, [[0.5], [0.6], [0.4], [0.5], [0.4]]])
+    def test_says_no_smallest_difference_where_nothing_varies_or_documents_are_too_few(self, clusters):
+        assert clustered_mean(clusters).seen_from(0.05) is None
 
     def test_quantiles_are_scipys(self):
         assert quantile_of_t(0.975, 9) == pytest.approx(scipy_stats.t.ppf(0.975, 9), rel=1e-12)
@@ -104,6 +111,12 @@ class TestSeveralAnswers:
         scale = pair.difference / pair.seen_from
         error = (pair.high - pair.difference) / scipy_stats.t.ppf(0.975, 9)
         assert 2 * scipy_stats.t.sf(pair.difference / scale / error, 9) == pytest.approx(0.05, rel=1e-9)
+
+    def test_none_of_which_changed_could_have_shown_nothing(self, tmp_path):
+        for circuit in (None, "il18/llada-mbpp-pc"):
+            write_run(tmp_path, [0.5, 0.25] * 20, benchmark="mbpp", circuit=circuit)
+        pair = compare_runs(*read_folder(tmp_path).runs)
+        assert (pair.is_graded, pair.p, pair.seen_from) == (True, 1, None)
 
 
 class TestPassAtK:

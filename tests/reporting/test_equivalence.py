@@ -7,7 +7,7 @@ import pytest
 from lm_eval_codd.__main__ import main
 from lm_eval_codd.reporting.equivalence import LEVEL, equivalence_of, score_statistic
 from lm_eval_codd.reporting.formats import to_markdown
-from lm_eval_codd.reporting.pairs import compare_outcomes, compare_runs
+from lm_eval_codd.reporting.pairs import Pair, compare_outcomes, compare_runs
 from lm_eval_codd.reporting.report import build_report
 from lm_eval_codd.reporting.runs import read_folder
 from lm_eval_codd.reporting.samples import Key
@@ -114,6 +114,13 @@ class TestTheVerdict:
         for margin in (0.01, 0.03, 0.1):
             wanted, *_ = weightstats.ttost_paired(second, first, -margin, margin)
             assert equivalence_of(compared, margin).p == pytest.approx(wanted, rel=1e-6)
+
+    @pytest.mark.parametrize("n", [2, 267, 268])
+    def test_of_graded_items_none_of_which_changed_is_that_of_items_that_score_0_or_1(self, n):
+        graded = Pair(n, 0, 0, 0.0, 1.0, 0.0, 0.0, None, 0.0, is_graded=True)
+        found, wanted = equivalence_of(graded, 0.01), equivalence_of(pair(0, 0, n), 0.01)
+        assert found == wanted
+        assert str(found) == ("equivalent" if n == 268 else "cannot tell (needs n = 268)")
 
 
 class TestTheTable:

@@ -52,6 +52,33 @@ class TestTemplates:
         assert list(compared.header[:2]) == ["ahead", "in templates"]
 
     @pytest.mark.parametrize(
+        ("base", "codd", "answer", "figures"),
+        [
+            ([0], [1], "from 1 document: +100.00 points over all, ahead in 2 of 2", ["-", "-", "1.00"]),
+            (
+                [0, 0],
+                [1, 1],
+                "from 2 documents: +100.00 points over all (+100.00 to +100.00), ahead in 2 of 2",
+                ["+100.00 to +100.00", "-", "0.50"],
+            ),
+            (
+                [1, 0] * 20,
+                [1, 0] * 20,
+                "from 40 documents that score alike: +0.00 points over all (+0.00 to +0.00), ahead in 0 of 2",
+                ["+0.00 to +0.00", "-", "1.00"],
+            ),
+        ],
+    )
+    def test_of_too_few_documents_or_of_none_that_changed_tell_nothing(self, tmp_path, base, codd, answer, figures):
+        for template in ("paper", "stock"):
+            under(tmp_path, template, base)
+            under(tmp_path, template, codd, circuit=PC)
+        scores, compared = tables(tmp_path)
+        assert f"cannot tell whether CoDD (low_confidence) beats base {answer} templates" in compared.notes
+        assert compared.rows[0][-4:-1] == figures
+        assert not any("inf" in cell for row in (*scores.rows, *compared.rows) for cell in row)
+
+    @pytest.mark.parametrize(
         ("codd", "answer"),
         [
             ((60, 60, 60), "yes, CoDD (low_confidence) beats base under each: +20.00 points over all ("),

@@ -37,6 +37,11 @@ class TestResults:
         path.write_text(samples)
         assert record.half_written(results) == f"{path.name} is cut short"
 
+    def test_are_not_where_the_samples_of_a_task_are_missing(self, results):
+        path = results.with_name(f"samples_codd_gsm8k_{STAMP}.jsonl")
+        path.unlink()
+        assert record.half_written(results) == f"{path.name} was not written"
+
 
 class TestAClockThatGoesBackwards:
     def test_or_stands_still_writes_over_nothing_that_was_set_aside(self, tmp_path, monkeypatch):
