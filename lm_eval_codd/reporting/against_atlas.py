@@ -124,11 +124,18 @@ def _compared(planned: Planned, measured: Iterable[Measured], benchmarks: Mappin
     for one in measured:
         is_near = one.task == _task(planned) or benchmarks.get(one.task) == cell.benchmark
         if is_near and is_same_checkpoint(cell.model, one.run.checkpoint):
-            others = (
-                differences(recipe.run, one) if recipe.run and not recipe.lm_eval else _other_arguments(planned, one)
-            )
+            if recipe.run and not recipe.lm_eval:
+                others = differences(recipe.run, one) or _other_number(cell, one)
+            else:
+                others = _other_arguments(planned, one)
             found.append(_Near(others, one))
     return sorted(reversed(found), key=lambda near: len(near.differences))
+
+
+def _other_number(cell: Cell, measured: Measured) -> list[str]:
+    """That a whole task had more documents than the published one, or less: another version of its rows."""
+    is_other = cell.unit == PERCENT and cell.n not in (None, measured.n) and not cell.tasks
+    return [f"{measured.n} documents (published {cell.n})"] if is_other else []
 
 
 def _outcome(planned: Planned, nearest: Sequence[_Near]) -> Judged:
@@ -164,7 +171,7 @@ def _other_arguments(planned: Planned, measured: Measured) -> list[str]:
     # Draws of noise change an error, and what is said of the rows beyond them changes the figure.
     unnamed = [name for name in run.task_arguments if name not in (*named, *ONLY_LIKELIHOODS)]
     found += [f"{name}={run.task_arguments[name]}" for name in unnamed]
-    if run.is_partial or run.limit is not None:
+    if run.is_partial or (run.limit is not None and run.n != run.total):
         found.append(f"{run.n} of {run.total} documents")
     if run.has_other_rows:
         found.append(NO_ROWS)

@@ -131,7 +131,7 @@ def differences(wanted: PlannedRun, measured: Measured) -> list[str]:
         names, beyond = [], []
     found = [f"{name}={_said(here.get(name))} (published {_said(published[name])})" for name in names]
     found += [f"{name}={_said(here[name])}" for name in beyond]
-    if any(one.is_partial or one.limit is not None for one in measured.runs):
+    if any(one.is_partial or (one.limit is not None and one.n != one.total) for one in measured.runs):
         found.append(f"{measured.n} of {sum({one.task: one.total or 0 for one in measured.runs}.values())} documents")
     if any(one.has_other_rows for one in measured.runs):
         found.append(NO_ROWS)

@@ -103,6 +103,10 @@ class TestNotComparable:
             ({"change": {"chat_template_sha": "1" * 64}}, "chat template=yes (published no)"),
             ({"change": {"n-shot": {"gsm8k": 3}}}, "num_fewshot=3 (published 5)"),
             ({"change": {"n-samples": {"gsm8k": {"original": 1319, "effective": 100}}}}, "100 of 1319 documents"),
+            (
+                {"change": {"n-samples": {"gsm8k": {"original": 500, "effective": 500}}}},
+                "500 documents (published 1319)",
+            ),
         ],
     )
     def test_names_the_setting_that_differs(self, how, said, tmp_path):
@@ -110,6 +114,14 @@ class TestNotComparable:
         judged = one(tmp_path / "results")
         assert judged.verdict == "not comparable"
         assert said in judged.reasons[0]
+
+    def test_a_limit_beyond_the_last_document_is_none(self, tmp_path):
+        folder = write_cell(tmp_path / "results", planned())
+        path = folder / "results_2026.json"
+        data = json.loads(path.read_text())
+        data["config"]["limit"] = 2000.0
+        path.write_text(json.dumps(data))
+        assert one(tmp_path / "results").verdict == "reproduced"
 
     @pytest.mark.parametrize(("shots", "said"), [(None, "shots=none (published 4)"), ('{"shots": 5}', "shots=5")])
     def test_names_another_number_of_examples_in_a_tasks_own_prompts(self, tmp_path, shots, said):
