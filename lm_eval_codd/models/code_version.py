@@ -27,22 +27,29 @@ def code_version(room: str = "decoding") -> str:
     whoever tries a change, and old answers would pass for new ones.
     """
     digest = hashlib.sha256()
-    for path, tree in sorted(_reachable(room).items()):
+    for path, code in sorted(_reachable(room).items()):
         digest.update(f"{path.relative_to(_PACKAGE).as_posix()}\0".encode())
-        digest.update(ast.dump(_without_docstrings(tree)).encode())
+        digest.update(code)
     return digest.hexdigest()[:16]
 
 
-def _reachable(room: str) -> dict[Path, ast.Module]:
-    """The files of the modules that a room can reach, parsed."""
-    found: dict[Path, ast.Module] = {}
+def _reachable(room: str) -> dict[Path, bytes]:
+    """The files of the modules that a room can reach, and what each one does."""
+    found: dict[Path, bytes] = {}
     waiting = [f"{_NAME}.{room}", *_LOADED]
     while waiting:
         for path in _files(waiting.pop()):
             if path not in found:
-                found[path] = ast.parse(path.read_text(encoding="utf-8"))
-                waiting += _imported(found[path])
+                imported, found[path] = _read(path.read_text(encoding="utf-8"))
+                waiting += imported
     return found
+
+
+@cache
+def _read(text: str) -> tuple[tuple[str, ...], bytes]:
+    """What a module's text imports of this package, and what it does: its syntax tree. Rooms share most modules."""
+    tree = ast.parse(text)
+    return tuple(_imported(tree)), ast.dump(_without_docstrings(tree)).encode()
 
 
 def _files(module: str) -> Iterator[Path]:
