@@ -1,5 +1,6 @@
 """Shared fixtures: where the goldens are, and the larger data beside the project when there is one."""
 
+import gc
 import json
 import logging
 import os
@@ -32,6 +33,17 @@ def pytest_configure(config):
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     hypothesis.settings.load_profile("here")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Import what tests import without the garbage collector: it takes a third of the time, and there is no garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,13 @@
 """The demo, really evaluated, killed and preempted at random: the answers and tables of an undisturbed run."""
 
+import contextlib
+import io
 import json
+import logging
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_codd.registration import tasks_dir
+from lm_eval_codd.commands import harness
+from lm_eval_codd.reporting.cli import report_main
+from tests.forked import start
 from tests.launch.kills import children, journalled, kill, kill_all
 
 DOCUMENTS = 16
@@ -56,9 +62,9 @@ class Sweep:
     @cached_property
     def tables(self) -> str:
         """Of finished runs, everything that `report` prints but the tables of seconds and what is said of these."""
-        command = [sys.executable, "-m", "lm_eval_codd", "report", str(self.results)]
-        said = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True).stdout
-        said = re.sub(r"\*\*[^\n]*seconds a sample[^\n]*\*\*\n\n(?:\|[^\n]*\n)+", "", said)
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            assert not report_main([str(self.results)])
+        said = re.sub(r"\*\*[^\n]*seconds a sample[^\n]*\*\*\n\n(?:\|[^\n]*\n)+", "", said.getvalue())
         return re.sub(r"\n\[\w+\] not [^\n]*a speed[^\n]*\n", "", said)
 
 
@@ -125,6 +131,14 @@ class TestKilledAtRandomMoments:
         assert_equal(sweep, undisturbed)
 
 
+def evaluate(folder: Path) -> None:
+    """lm-eval's own command line on the demo, with a journal; what it logs goes to `said.txt`."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    logging.getLogger("lm_eval").addHandler(logging.FileHandler(folder / "said.txt"))
+    settings = f"pretrained=demo,num_steps=32,block_length=32,journal={folder / 'run' / 'journal'}"
+    harness.run(["--model", "llada", "--model_args", settings, "--tasks", "codd_demo", "--apply_chat_template"])
+
+
 class TestSIGTERM:
     def test_preempts_the_launcher_and_its_runs_and_the_same_command_goes_on(self, undisturbed, tmp_path):
         sweep = Sweep(tmp_path)
@@ -143,16 +157,14 @@ class TestSIGTERM:
         assert_equal(sweep, undisturbed)
 
     def test_preempts_lm_eval_itself(self, tmp_path):
-        model_args = f"pretrained=demo,num_steps=32,block_length=32,journal={tmp_path / 'run' / 'journal'}"
-        task = ("--tasks", "codd_demo", "--include_path", str(tasks_dir()), "--apply_chat_template")
-        command = [sys.executable, "-m", "lm_eval", "run", "--model", "llada", "--model_args", model_args, *task]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment())
+        process = start(evaluate, tmp_path)
         while not journalled(tmp_path):
-            assert process.poll() is None, process.communicate()
+            assert process.is_alive()
             time.sleep(0.005)
         process.terminate()
-        _, said = process.communicate(timeout=900)
-        assert process.returncode == 143
-        assert b"preempted (SIGTERM): the answers so far are journalled in " in said
+        process.join(900)
+        assert process.exitcode == 143
+        said = (tmp_path / "said.txt").read_text()
+        assert "preempted (SIGTERM): the answers so far are journalled in " in said
         lines = b"".join(path.read_bytes() for path in tmp_path.glob("run/journal/*"))
         assert lines.endswith(b'"}\n')

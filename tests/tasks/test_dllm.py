@@ -197,7 +197,7 @@ class TestRealRows:
         ("name", "failed"),
         [
             ("humaneval_dllm_llada", {"extract_code": set(), "sanitize": {"HumanEval/50"}}),
-            ("mbpp_dllm_dream", {"extract_code": {123, 367}}),
+            ("mbpp_dllm_dream", {"extract_code": {367}}),
         ],
     )
     def test_reference_solutions_pass_but_those_that_no_answer_can(
@@ -206,8 +206,9 @@ class TestRealRows:
         """Every tenth and those that fail; all of them in the long form."""
         task = load_task(name, shared_dir / "data")
         docs = list(task.eval_docs)
-        chosen = {row for rows in failed.values() for row in rows}
-        rows = [row for row, doc in enumerate(docs) if row % times(10, 1) == 0 or doc["task_id"] in chosen]
+        # The reference of MBPP's 123 takes seconds: a fast machine passes it.
+        chosen = {doc["task_id"] for doc in docs[:: times(10, 1)]} - {123} | set().union(*failed.values())
+        rows = [row for row, doc in enumerate(docs) if doc["task_id"] in chosen]
         is_mbpp = name.startswith("mbpp")
         of_rows = [docs[row] for row in rows]
         score(
@@ -218,4 +219,4 @@ class TestRealRows:
         for filter_name, wanted in failed.items():
             ended = {i.doc["task_id"]: i.filtered_resps[filter_name][0][1] for i in task._instances}
             found = {row for row, status in ended.items() if status != "passed"}
-            assert found - {123} == wanted - {123}  # a machine fast enough passes it
+            assert found == wanted

@@ -109,6 +109,9 @@ class TestRealRows:
         assert score(task, [answer(name, task.eval_docs[row]) for row in rows], rows)["accuracy,none"] == 1.0
 
     @pytest.mark.slow
-    def test_all_reference_solutions_of_humaneval_pass(self, load_task, score, shared_dir):
+    def test_all_reference_solutions_of_humaneval_pass(self, load_task, score, shared_dir, times):
+        """Every fourth, all of them in the long form."""
         task = load_task("humaneval_klass", shared_dir / "data")
-        assert score(task, [answer("humaneval_klass", doc) for doc in task.eval_docs])["pass_at_1,extract_code"] == 1.0
+        docs = dict(list(enumerate(task.eval_docs))[:: times(4, 1)])
+        answers = [answer("humaneval_klass", doc) for doc in docs.values()]
+        assert score(task, answers, list(docs))["pass_at_1,extract_code"] == 1.0

@@ -6,7 +6,8 @@ from lm_eval_codd.grading import opencompass
 from tests.tasks.opencompass_tasks import CODE, messages_of, text_of
 
 # Task 367 cannot pass without its row's `test_setup_code`; of programs that end with a quotation mark it is taken for
-# the one behind the program, where `[DONE]` follows.
+# the one behind the program, where `[DONE]` follows. The reference of 123 takes seconds: a fast machine passes it.
+SLOW = 123
 UNPASSABLE = {"codd_mbpp_llada": {44, 217, 337, 367}, "codd_mbpp_llada_base": {367}}
 
 
@@ -89,8 +90,9 @@ class TestCode:
         task, failing = load_task(name, shared_dir / "data"), UNPASSABLE.get(name, set())
         assert task.config.metadata["data"]["is_published_set"]
         docs, every = list(task.eval_docs), times(8, 1)
-        rows = [row for row, doc in enumerate(docs) if row % every == 0 or doc["task_id"] in failing]
+        chosen = {doc["task_id"] for doc in docs[::every]} - {SLOW} | failing
+        rows = [row for row, doc in enumerate(docs) if doc["task_id"] in chosen]
         score(task, [reference(name, docs[row]) for row in rows], rows)
         ended = {i.doc["task_id"]: i.filtered_resps["extract_code"][0][1] for i in task._instances}
         assert len(ended) == len(rows)
-        assert {row for row, status in ended.items() if status != "passed"} - {123} == failing
+        assert {row for row, status in ended.items() if status != "passed"} == failing

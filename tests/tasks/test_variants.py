@@ -17,14 +17,15 @@ FORM = (
     "<reasoning>\nYour reasoning here\n</reasoning>\n<answer>\n```python\nThe complete implementation{}\n```\n</answer>"
 )
 # Rows whose reference solutions the official graders fail: sanitizing drops a function that only the tests call
-# (HumanEval/50); 123 needs more than 3 s, 367 its row's `test_setup_code`; and CD4LM keeps what the first function of
-# an MBPP answer needs, which in the others is a helper.
+# (HumanEval/50); 367 needs its row's `test_setup_code`; and CD4LM keeps what the first function of an MBPP answer
+# needs, which in the others is a helper. The reference of 123 takes seconds: a fast machine passes it.
+SLOW = 123
 FIRST_IS_A_HELPER = {18, 30, 45, 56, 70, 148, 151, 152, 164, 181, 323, 338, 348, 364, 466, 485, 486, 501}
 UNPASSABLE = {
     "humaneval_opendllm": {"HumanEval/50"},
     "humaneval_cd4lm": {"HumanEval/50"},
-    "mbpp_opendllm": {123, 367},
-    "mbpp_cd4lm": {123, 367, *FIRST_IS_A_HELPER},
+    "mbpp_opendllm": {367},
+    "mbpp_cd4lm": {367, *FIRST_IS_A_HELPER},
 }
 
 
@@ -171,7 +172,8 @@ class TestRealRows:
     def test_reference_programs_pass(self, load_task, score, shared_dir, name):
         task = load_task(name, shared_dir / "data")
         docs = list(task.eval_docs)
-        rows = [row for row in range(0, len(docs), len(docs) // 16) if docs[row]["task_id"] not in UNPASSABLE[name]]
+        left_out = {SLOW, *UNPASSABLE[name]}
+        rows = [row for row in range(0, len(docs), len(docs) // 16) if docs[row]["task_id"] not in left_out]
         answers = [reference(name, docs[row]) for row in rows for _ in range(TASKS[name].repeats)]
         assert score(task, answers, rows)["pass_at_1,extract_code"] == 1.0
 
@@ -182,11 +184,12 @@ class TestRealRows:
     ):
         task = load_task(name, shared_dir / "data")
         docs, every = list(task.eval_docs), times(8, 1)
-        rows = [row for row, doc in enumerate(docs) if row % every == 0 or doc["task_id"] in UNPASSABLE[name]]
+        chosen = {doc["task_id"] for doc in docs[::every]} - {SLOW} | UNPASSABLE[name]
+        rows = [row for row, doc in enumerate(docs) if doc["task_id"] in chosen]
         score(task, [reference(name, docs[row]) for row in rows for _ in range(TASKS[name].repeats)], rows)
         statuses = {i.doc["task_id"]: i.filtered_resps["extract_code"][0][1] for i in task._instances}
         failed = {row for row, status in statuses.items() if status != "passed"}
-        assert failed - {123} == UNPASSABLE[name] - {123}  # a machine fast enough passes it
+        assert failed == UNPASSABLE[name]
 
 
 class TestReadme:
