@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lm_eval_codd.benchmarks import DataError, read_lines, select
 from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.code_revision.cells import DATASETS, Cell
 from lm_eval_codd.code_revision.make import read_dataset
+from lm_eval_codd.rows import DataError, read_lines, select
 
 __all__ = ["COLUMNS", "Inputs", "Tests", "read_inputs", "tests_of"]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd import sandbox
-from lm_eval_codd.benchmarks import Rows, rows_of, select
 from lm_eval_codd.code_revision.cells import DATASETS, SEED, VARIANTS, Cell
 from lm_eval_codd.code_revision.operators import Corruption, corrupt_operators
 from lm_eval_codd.code_revision.words import corrupt_words
+from lm_eval_codd.rows import Rows, rows_of, select
 
 if TYPE_CHECKING:
     from lm_eval_codd.code_revision.tokens import Tokens

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, CheckpointError, find_checkpoint
 from lm_eval_codd.backbones.plain_tokenizer import load_plain_tokenizer
-from lm_eval_codd.benchmarks import DataError
 from lm_eval_codd.dit.lightning import is_lightning, read_lightning
 from lm_eval_codd.dit.packing import GROUP
 from lm_eval_codd.latent.loading import is_coupling
+from lm_eval_codd.rows import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from lm_eval_codd.benchmarks import BenchmarkTask, Rows
+from lm_eval_codd.benchmarks import BenchmarkTask
 from lm_eval_codd.grading.opencompass import filled_in
 from lm_eval_codd.grading.opencompass_options import first_option
 
 if TYPE_CHECKING:
     import datasets
+
+    from lm_eval_codd.rows import Rows
 
 LETTERS = "ABCD"
 

@@ -7,8 +7,9 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from lm_eval_codd.benchmarks import PART, BenchmarkTask, DataError
+from lm_eval_codd.benchmarks import BenchmarkTask
 from lm_eval_codd.grading.opencompass import bbh_choice, bbh_text
+from lm_eval_codd.rows import PART, DataError
 from lm_eval_codd.subjects import scores_of_subject
 from lm_eval_codd.task_files import read_task_file, stock_tasks_dir
 

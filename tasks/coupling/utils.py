@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lm_eval_codd.benchmarks import BenchmarkTask, Rows
+from lm_eval_codd.benchmarks import BenchmarkTask
 from lm_eval_codd.coupling_tasks.items import prompt, score, test_items
 from lm_eval_codd.coupling_tasks.task import Item
+
+if TYPE_CHECKING:
+    from lm_eval_codd.rows import Rows
 
 
 class CoupledTokensTask(BenchmarkTask):

@@ -11,11 +11,11 @@ from typing import Any
 import datasets
 
 from lm_eval_codd import sandbox
-from lm_eval_codd.benchmarks import DataError
 from lm_eval_codd.code_revision.cells import Cell
 from lm_eval_codd.code_revision.inputs import read_inputs, tests_of
 from lm_eval_codd.code_revision.make import TIMEOUT_SECONDS
 from lm_eval_codd.programs import ProgramTask
+from lm_eval_codd.rows import DataError
 
 # A decode of one more step has the program after 1 to 4 rounds of correction.
 ROUNDS = 4

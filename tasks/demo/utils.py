@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lm_eval_codd.benchmarks import BenchmarkTask, Rows
+from lm_eval_codd.benchmarks import BenchmarkTask
 from lm_eval_codd.demo import load_split
+
+if TYPE_CHECKING:
+    from lm_eval_codd.rows import Rows
 
 
 class DemoTask(BenchmarkTask):

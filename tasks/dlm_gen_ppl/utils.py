@@ -11,7 +11,7 @@ import datasets
 
 from lm_eval_codd.backbones.checkpoint import find_checkpoint
 from lm_eval_codd.backbones.plain_tokenizer import load_plain_tokenizer
-from lm_eval_codd.benchmarks import HAS_OUTPUT_TYPES, BenchmarkTask, DataError
+from lm_eval_codd.benchmarks import HAS_OUTPUT_TYPES, BenchmarkTask
 from lm_eval_codd.carried import TokenText
 from lm_eval_codd.catalogue import COUPLING, DIT_MODELS, GEN_PPL_SAMPLES
 from lm_eval_codd.corpora.arguments import Arguments
@@ -19,6 +19,7 @@ from lm_eval_codd.corpora.perplexity import perplexity, perplexity_stderr
 from lm_eval_codd.corpora.token_tasks import TokensTask
 from lm_eval_codd.dit.metrics import PROTOCOLS, Scorer, unigram_entropy
 from lm_eval_codd.files.hub_ids import with_owner
+from lm_eval_codd.rows import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

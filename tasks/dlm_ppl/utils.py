@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import pyarrow
 
-from lm_eval_codd.benchmarks import HAS_OUTPUT_TYPES, DataError, RollingTask, Rows, RowsTask, read_lines
+from lm_eval_codd.benchmarks import HAS_OUTPUT_TYPES, RollingTask, RowsTask
 from lm_eval_codd.carried import Nats, TokenText
 from lm_eval_codd.catalogue import DIT_MODELS
 from lm_eval_codd.corpora.arguments import Arguments
@@ -18,6 +18,7 @@ from lm_eval_codd.corpora.perplexity import perplexity, perplexity_stderr
 from lm_eval_codd.corpora.token_tasks import TokensTask
 from lm_eval_codd.corpora.tokenise import tokenise
 from lm_eval_codd.dit.packing import pack
+from lm_eval_codd.rows import DataError, Rows, read_lines
 
 __all__ = ["PackedTask", "perplexity", "perplexity_stderr", "process_results"]
 

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from lm_eval_codd.benchmarks import BenchmarkTask, DataError, Rows, rows_of, select
+from lm_eval_codd.benchmarks import BenchmarkTask
+from lm_eval_codd.rows import DataError, Rows, rows_of, select
 
 if TYPE_CHECKING:
     import datasets

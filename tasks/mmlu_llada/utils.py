@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lm_eval_codd.benchmarks import DataError, Rows, rows_of, select
 from lm_eval_codd.grading.opencompass import filled_in
 from lm_eval_codd.grading.opencompass_options import first_option
 from lm_eval_codd.rounds import RoundsTask
+from lm_eval_codd.rows import DataError, Rows, rows_of, select
 from lm_eval_codd.subjects import scores_of_subject
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import pytest
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from lm_eval_codd.benchmarks import DataError
 from lm_eval_codd.code_revision import inputs as inputs_module
 from lm_eval_codd.code_revision.cells import CELLS, NUMBERS, Cell
+from lm_eval_codd.rows import DataError
 from lm_eval_codd.templates import templates_of
 
 NAME = "codd_crb_humaneval_operator_1"

@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
-from lm_eval_codd.benchmarks import DataError
 from lm_eval_codd.catalogue import TASKS
+from lm_eval_codd.rows import DataError
 from tests.tasks.test_prompts import render, tokenizer_with_template
 
 OF_MATH = ("gsm8k_d1", "math500_d1")

@@ -9,8 +9,8 @@ import json
 import pytest
 from lm_eval.tasks import TaskManager
 
-from lm_eval_codd.benchmarks import DataError
 from lm_eval_codd.catalogue import TASKS
+from lm_eval_codd.rows import DataError
 
 NAMES = ("hellaswag_dllm", "mmlu_dllm_llada", "mmlu_dllm_dream", "humaneval_dllm_llada", "mbpp_dllm_dream")
 OF_CODE = NAMES[3:]

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from lm_eval_codd.benchmarks import DataError
 from lm_eval_codd.grading import opencompass
+from lm_eval_codd.rows import DataError
 from tests.tasks.opencompass_tasks import CHOICES, messages_of
 
 

@@ -7,7 +7,7 @@ from lm_eval import evaluate
 from lm_eval.api.registry import get_model
 from lm_eval.tasks import TaskManager
 
-from lm_eval_codd.benchmarks import DataError, content_hash
+from lm_eval_codd.rows import DataError, content_hash
 
 QUESTION = {"question": "1 + 1?", "answer": "#### 2"}
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lm_eval_codd.benchmarks import DataError
 from lm_eval_codd.grading import wino
+from lm_eval_codd.rows import DataError
 from tests.tasks.test_d1 import TURNS, boxed, messages
 
 ARC = ("arc_easy_wino", "arc_challenge_wino")
