@@ -175,7 +175,7 @@ class Block(nn.Module):
     ) -> Tensor:
         # [3, B, h, L, d / h]
         parts = self.attn_qkv(states).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        queries, keys, values = _rotated(parts[0], rotation), _rotated(parts[1], rotation), parts[2]
+        (queries, keys), values = _rotated(parts[:2], rotation), parts[2]
         if cache is not None:
             keys, values = cache[0].extended(cache[1], keys, values)
         # A cache is fed one position at a time, which sees all that is there.
@@ -210,7 +210,7 @@ def _zeros(inputs: int, outputs: int) -> nn.Linear:
 
 
 def _rotated(heads: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """[B, h, L, d / h] with its halves rotated."""
+    """[..., L, d / h] with its halves rotated."""
     cos, sin = rotation
     first, second = heads.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

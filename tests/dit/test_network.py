@@ -3,11 +3,12 @@
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lm_eval_codd.dit.config import read_config
 from lm_eval_codd.dit.network import Cache, Network
 
-from .conftest import distance
+from .conftest import distance, random_dit
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -27,6 +28,22 @@ def test_rows_do_not_see_each_other(golden, load):
     together = model.logits(data["ids"], data["sigma"])
     alone = torch.cat([model.logits(data["ids"][row : row + 1], data["sigma"][row : row + 1]) for row in range(4)])
     assert torch.allclose(together, alone, atol=1e-12)
+
+
+def test_a_block_rotates_queries_and_keys_in_one_go():
+    """Each further operation of a block is one of twelve of a step."""
+
+    class Joins(TorchDispatchMode):
+        number = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.number += func.overloadpacket is torch.ops.aten.cat
+            return func(*args, **(kwargs or {}))
+
+    network = random_dit("ar", vocab_size=5, length=4).network
+    with Joins() as joins, torch.inference_mode():
+        network.hidden(torch.tensor([[1, 2, 3]]), None)
+    assert joins.number == len(network.blocks) == 1
 
 
 def test_soft_input_that_is_sure_is_an_id(golden, load):

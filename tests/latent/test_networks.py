@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import lm_eval_codd as codd
 from lm_eval_codd.latent.networks.flow import Flow, flow_nll
 from lm_eval_codd.latent.networks.sizes import StageASizes
 
@@ -15,6 +16,17 @@ def distance(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 def test_logits_of_generators(load, golden, kind, name):
     tokens = golden.get(f"{name}.xt")
     assert distance(load(kind).logits(golden[f"{name}.z"], tokens), golden[f"{name}.logits"]) < 5e-6
+
+
+@pytest.mark.parametrize("kind", ["v3", "latent_mdm"])
+def test_norms_are_those_of_float32_in_float64_too(path, kind):
+    network = codd.load_coupling(path(kind), "float64", "cpu").network
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.RMSNorm)]
+    assert len(norms) == 2 * len(network.blocks) + 1
+    for norm in norms:
+        small = torch.full_like(norm.weight, 1e-4)
+        expected = small / (small.square() + 2**-23).sqrt() * norm.weight
+        torch.testing.assert_close(norm(small), expected, rtol=1e-12, atol=0)
 
 
 def test_the_training_head_of_lm1b(load, golden):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from torch.nn import functional
 
 if TYPE_CHECKING:
     from lm_eval_codd.latent.networks.sizes import GeneratorSizes
+
+# torch's own of the float32 that these models are trained in; in float64 it would be another.
+_EPS: Final = torch.finfo(torch.float32).eps
 
 
 class Transformer(nn.Module):
@@ -27,7 +30,7 @@ class Transformer(nn.Module):
             self.token_embed = nn.Embedding(sizes.vocab_size, sizes.width)
         self.z_proj = nn.Linear(sizes.latent_dim, sizes.width)
         self.blocks = nn.ModuleList(_Block(sizes) for _ in range(sizes.depth))
-        self.norm = nn.RMSNorm(sizes.width)
+        self.norm = nn.RMSNorm(sizes.width, eps=_EPS)
         self.out_proj = nn.Linear(sizes.width, sizes.vocab_size)
         self.sees_tokens = sees_tokens
 
@@ -47,10 +50,10 @@ class _Block(nn.Module):
     def __init__(self, sizes: GeneratorSizes) -> None:
         super().__init__()
         self.num_heads = sizes.num_heads
-        self.attn_norm = nn.RMSNorm(sizes.width)
+        self.attn_norm = nn.RMSNorm(sizes.width, eps=_EPS)
         self.qkv_proj = nn.Linear(sizes.width, 3 * sizes.width)
         self.out_proj = nn.Linear(sizes.width, sizes.width)
-        self.ffn_norm = nn.RMSNorm(sizes.width)
+        self.ffn_norm = nn.RMSNorm(sizes.width, eps=_EPS)
         self.ffn = _GatedMLP(sizes.width, sizes.ffn_dim)
 
     def forward(self, states: Tensor) -> Tensor:
