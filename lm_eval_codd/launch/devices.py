@@ -64,13 +64,15 @@ def make_slots(gpus: str | None, *, of_other_machine: bool = False, gpus_per_run
         if not _ID.fullmatch(name):
             raise ValueError(f"{given}: `{name}` is no id of a GPU; separate numbers or UUIDs by commas")
     present = {} if set(names) == {"cpu"} else _present_gpus()
-    if present and any(name.startswith("MIG-") for name in names):
+    if present and "MIG-" in gpus + os.environ.get("CUDA_VISIBLE_DEVICES", ""):
         present |= _present_parts()
     if of_other_machine:
         present = {**{name: _Gpu(name, "") for name in names}, **(present or {})}
     if present is None:
         raise ValueError(f"{given}: this machine has no nvidia-smi, so no GPU can be used; use --gpus cpu")
     gpus_of_names = [None if name == "cpu" else _find(name, present, given) for name in names]
+    if not of_other_machine:
+        _check_allowed(names, gpus_of_names, present, given)
     if gpus_per_run != 1:
         return _joined(names, gpus_of_names, gpus, gpus_per_run)
     slots: list[Slot] = []
@@ -82,14 +84,33 @@ def make_slots(gpus: str | None, *, of_other_machine: bool = False, gpus_per_run
 
 def _find(name: str, present: Mapping[str, _Gpu], given: str) -> _Gpu:
     """The GPU of an id: an index, a UUID, or the beginning of one, as CUDA takes them."""
-    if name in present:
-        return present[name]
-    begun = {gpu for id_, gpu in present.items() if id_.startswith(name)} if name.startswith("GPU-") else set()
-    if len(begun) == 1:
-        return begun.pop()
+    meant = _meant(name, present)
+    if len(meant) == 1:
+        return meant.pop()
     ids = ", ".join(id_ for id_ in present if id_.isdecimal() or id_.startswith("MIG-")) or "none"
-    what = f"{len(begun)} GPUs begin with {name}" if begun else f"there is no GPU {name}"
+    what = f"{len(meant)} GPUs begin with {name}" if meant else f"there is no GPU {name}"
     raise ValueError(f"{given}: {what}; this machine has {ids}")
+
+
+def _meant(name: str, present: Mapping[str, _Gpu]) -> set[_Gpu]:
+    if name in present:
+        return {present[name]}
+    return {gpu for id_, gpu in present.items() if id_.startswith(name)} if name.startswith("GPU-") else set()
+
+
+def _check_allowed(names: Sequence[str], found: Sequence[_Gpu | None], present: Mapping[str, _Gpu], given: str) -> None:
+    """Raise `ValueError` for a GPU that CUDA_VISIBLE_DEVICES does not leave to this process: it is somebody else's.
+
+    Where none that it names is known here, it counts otherwise than nvidia-smi, and says nothing.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    allowed = {gpu for name in _read_by_cuda(visible) for gpu in _meant(name, present)}
+    for name, gpu in zip(names, found, strict=True):
+        if gpu is not None and allowed and gpu not in allowed:
+            raise ValueError(
+                f"{given}: GPU {name} is none of CUDA_VISIBLE_DEVICES={visible}; ids are nvidia-smi's, so give some of "
+                "these, or unset the variable"
+            )
 
 
 def _joined(names: Sequence[str], found: Sequence[_Gpu | None], gpus: str, number: int) -> list[Slot]:
@@ -119,9 +140,12 @@ def _default_gpus() -> tuple[str, str]:
     if allowed is None:
         gpus = ",".join(id_ for id_ in present if id_.isdecimal())
         return gpus, f"`--gpus {gpus}`"
-    names = [name.strip() for name in allowed.split(",")]
-    seen = list(takewhile(lambda name: name not in _NO_GPU, names))
-    return ",".join(seen) or "cpu", f"`CUDA_VISIBLE_DEVICES={allowed}`"
+    return ",".join(_read_by_cuda(allowed)) or "cpu", f"`CUDA_VISIBLE_DEVICES={allowed}`"
+
+
+def _read_by_cuda(visible: str) -> list[str]:
+    """The ids in CUDA_VISIBLE_DEVICES, up to the first that is none."""
+    return list(takewhile(lambda name: name not in _NO_GPU, (name.strip() for name in visible.split(","))))
 
 
 def _present_gpus() -> dict[str, _Gpu] | None:

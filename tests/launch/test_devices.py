@@ -67,6 +67,23 @@ class TestGpus:
         with pytest.raises(ValueError, match="has an empty place"):
             make_slots("0,,1")
 
+    def test_that_was_left_to_others_is_refused(self, two_gpus, monkeypatch):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-bbb")
+        assert [slot.label for slot in make_slots("1,cpu")] == ["gpu 1", "cpu"]
+        with pytest.raises(ValueError, match=r"^`--gpus 0`: GPU 0 is none of CUDA_VISIBLE_DEVICES=GPU-bbb; ids are"):
+            make_slots("0")
+        assert [slot.label for slot in make_slots("0", of_other_machine=True)] == ["gpu 0"]
+        assert [slot.label for slot in make_slots("cpu")] == ["cpu"]
+
+    def test_that_shares_its_number_with_one_of_another_count_is_taken(self, two_gpus, monkeypatch):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
+        assert [slot.label for slot in make_slots("0")] == ["gpu 0"]
+
+    def test_that_is_whole_is_refused_beside_a_part(self, a_divided_gpu, monkeypatch):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1a2b-3c")
+        with pytest.raises(ValueError, match=r"^`--gpus 1`: GPU 1 is none of CUDA_VISIBLE_DEVICES=MIG-1a2b-3c; ids"):
+            make_slots("1")
+
     def test_an_id_twice_is_two_runs_at_a_time_there(self, two_gpus):
         slots = make_slots("0,1,GPU-aaa")
         assert [slot.label for slot in slots] == ["gpu 0", "gpu 1", "gpu GPU-aaa again (2)"]
