@@ -1,5 +1,8 @@
 """Shared fixtures: where the goldens are, and the larger data beside the project when there is one."""
 
+# Before anything that reads variables.
+from tests import surroundings  # isort: split
+
 import gc
 import json
 import logging
@@ -33,6 +36,7 @@ def pytest_configure(config):
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     hypothesis.settings.load_profile("here")
+    config.add_cleanup(surroundings.remove)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -140,7 +140,7 @@ class TestEnvironment:
         start()
         done = start()
         assert done.stderr == ""
-        assert "pip" not in calls.read_text()
+        assert "|pip|" not in calls.read_text()
 
     @pytest.mark.parametrize("name", ["setup.cfg", "constraints.txt"])
     def test_it_is_brought_up_to_date_when_the_requirements_change(self, start, checkout, calls, name):

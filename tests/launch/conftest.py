@@ -11,6 +11,8 @@ from tests.run_files import checkpoint_folder, data_folder
 
 FAKE_RUN = Path(__file__).parent / "fake_run.py"
 RUNNER = (sys.executable, str(FAKE_RUN))
+# Seconds, on a machine that has much else to do: only what hangs takes so long.
+PATIENCE = 300.0
 PROGRAM = f"import sys; from lm_eval_codd.launch import main; sys.exit(main(sys.argv[1:], runner={RUNNER!r}))"
 
 
@@ -52,7 +54,7 @@ class Launcher:
 
     def __call__(self, runs: list[str], *more: str, gpus: str = "cpu", fake: dict | None = None) -> tuple[int, str]:
         process = self.start(runs, *more, gpus=gpus, fake=fake)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE)
         return process.returncode, output
 
     def order(self) -> list[str]:

@@ -1,21 +1,24 @@
 """Stands in for `python -m lm_eval_codd run`: does what FAKE_RUN says for its number of steps, then writes results.
 
-FAKE_RUN is JSON, `{"64": {"seconds": 1, "fail": 3, "print": "text", "mute": true}}`; a run that is not named succeeds.
+FAKE_RUN is JSON, `{"64": {"fail": 3, "print": "text", "mute": true}}`; a run that is not named succeeds.
 `"kill"`: a signal that it sends itself; `"hangs": N`: the first N runs of the folder say so in `hanging.txt` and hang.
 `"fill": PATH` takes the disk's room but `"free"` bytes; with `"hush"` results that cannot be written are no error.
 `"torn"`: its results lack their end.
 With `"answers": N` it makes N answers, a file each in its journal, which it does not make again; one takes `"each": S`
 seconds. `computed.txt` gets a line for each that was made. With `"until": PATH` it first waits for that file; with
-`"environment": NAMES` it prints these variables.
+`"environment": NAMES` it prints these variables. `"shown": PATH`: when its answers are made, it waits for that file.
+It ends itself after a quarter of an hour, should nobody else do so.
 """
 
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
+signal.alarm(900)
 parser = argparse.ArgumentParser()
 parser.add_argument("--model")
 parser.add_argument("--model_args", type=json.loads)
@@ -35,7 +38,7 @@ if names := todo.get("environment"):
 if todo.get("grandchild"):
     import subprocess
 
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     (args.output_path.parent / "grandchild.pid").write_text(str(child.pid))
 with open(args.output_path.parent.parent / "hanging.txt", "a+") as hanging:
     hanging.seek(0)
@@ -44,7 +47,6 @@ with open(args.output_path.parent.parent / "hanging.txt", "a+") as hanging:
         hanging.write(f"{steps}\n")
 while hangs:
     time.sleep(1)
-time.sleep(todo.get("seconds", 0))
 while "until" in todo and not Path(todo["until"]).exists():
     time.sleep(0.02)
 if "fill" in todo:
@@ -63,6 +65,8 @@ if "answers" in todo:
                 computed.write(f"{steps} {number}\n")
         said = {"done": number + 1, "total": todo["answers"], "tokens_per_second": 12.5, "step": 3}
         Path(os.environ["CODD_PROGRESS_FILE"]).write_text(json.dumps(said))
+while "shown" in todo and not Path(todo["shown"]).exists():
+    time.sleep(0.02)
 with open(args.output_path.parent.parent / "order.txt", "a") as order:
     order.write(f"end {steps}\n")
 if todo.get("kill"):

@@ -9,6 +9,7 @@ from lm_eval_codd.launch.demos import DEMOS
 from lm_eval_codd.launch.jobs import select
 from lm_eval_codd.runs.gates import block_gates
 from lm_eval_codd.runs.sweep import parse_sweep
+from tests.launch.conftest import PATIENCE
 from tests.run_files import circuit_file
 
 
@@ -100,7 +101,7 @@ class TestDryRun:
 
     def test_of_the_demo_alone_uses_the_cpu_whatever_gpus_there_are(self, launcher):
         program = [sys.executable, "-m", "lm_eval_codd.launch", "--demo", "--dry-run"]
-        process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=60)
+        process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=PATIENCE)
         slots = process.stdout.splitlines()[0].split("slots: ")[1].split(";")[0].split(", ")
         assert len(slots) == min(12 if packaged.CIRCUITS["demo"].exists() else 6, len(os.sched_getaffinity(0)))
         assert all(slot.startswith("cpu") for slot in slots)

@@ -7,18 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.launch.conftest import PATIENCE
 
-def wait_for(path: Path, seconds: float = 20) -> str:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if path.exists() and path.read_text().strip():
-            return path.read_text()
+
+def wait_for(condition: Callable[[], object]) -> object:
+    """What the condition gives as soon as it gives something."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
-    raise AssertionError(f"{path} did not appear")
+    return found
 
 
 def is_alive(pid: int) -> bool:
@@ -36,11 +39,11 @@ class TestScheduling:
         assert launcher.order() == ["start 64", "end 64", "start 32", "end 32", "start 16", "end 16"]
 
     def test_two_slots_work_side_by_side_and_the_next_run_starts_as_one_frees(self, launcher):
-        fake = {"64": {"seconds": 1.5}, "32": {"seconds": 0.2}}
+        # The longest does not end before the shortest, which is started last, has answered.
+        fake = {"64": {"until": str(launcher.results / "computed.txt")}, "16": {"answers": 1}}
         code, _ = launcher([launcher.run_text(steps=steps) for steps in (16, 64, 32)], gpus="cpu,cpu", fake=fake)
         assert code == 0
         order = launcher.order()
-        assert set(order[:2]) == {"start 64", "start 32"}
         assert order.index("end 32") < order.index("start 16") < order.index("end 64")
 
     def test_a_cpu_slot_hides_the_gpus_and_holds_its_share_of_the_cores(self, launcher):
@@ -83,8 +86,7 @@ class TestAFailedRun:
     def test_leaves_no_process_behind(self, launcher):
         launcher([launcher.run_text(steps=16)], fake={"16": {"fail": 1, "grandchild": True}})
         pid = int(next(launcher.results.glob("*/grandchild.pid")).read_text())
-        time.sleep(0.2)
-        assert not is_alive(pid)
+        wait_for(lambda: not is_alive(pid))
 
 
 class TestOutput:
@@ -159,7 +161,7 @@ class TestChecksBeforeTheFirstRun:
     )
     def test_a_wrong_command_line_is_one_line(self, launcher, arguments, message):
         program = [sys.executable, "-m", "lm_eval_codd.launch", *arguments]
-        process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=60)
+        process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=PATIENCE)
         assert process.returncode == 2
         assert process.stdout == ""
         assert process.stderr.startswith(f"lm-eval-codd launch: {message}")
@@ -211,18 +213,19 @@ class TestInterrupts:
     @pytest.mark.parametrize(
         ("number", "status", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "preempted", 143)]
     )
-    def test_end_every_child_and_name_what_is_not_finished(self, launcher, number, status, code):
-        fake = {"64": {"seconds": 60, "grandchild": True}, "32": {"seconds": 60, "grandchild": True}}
+    def test_end_every_child_and_name_what_is_not_finished(self, launcher, tmp_path, number, status, code):
+        endless = {"until": str(tmp_path / "never"), "grandchild": True}
+        fake = {"64": endless, "32": endless}
         runs = [launcher.run_text(steps=steps) for steps in (64, 32, 16)]
         process = launcher.start(runs, gpus="cpu,cpu", fake=fake)
         while len(list(launcher.results.glob("*/grandchild.pid"))) < 2:
             assert process.poll() is None
             time.sleep(0.02)
-        pids = [int(wait_for(path)) for path in launcher.results.glob("*/grandchild.pid")]
+        pids = [int(wait_for(path.read_text)) for path in launcher.results.glob("*/grandchild.pid")]
         process.send_signal(number)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == code
-        assert not any(is_alive(pid) for pid in pids)
+        wait_for(lambda: not any(map(is_alive, pids)))
         last = output.splitlines()[-1]
         assert f"{status}; not finished: " in last and last.endswith("; the same command goes on")
         assert all(f"steps{steps}_" in last for steps in (64, 32, 16))
@@ -245,18 +248,19 @@ class TestInterrupts:
         assert code == 0 and output.count("skipped  ") == 1
 
     def test_a_reader_that_goes_away_ends_every_child_too(self, launcher, tmp_path):
-        fake = {"64": {"seconds": 60, "grandchild": True}, "32": {"seconds": 60, "grandchild": True}}
+        endless = {"until": str(tmp_path / "never"), "grandchild": True}
+        fake = {"64": endless, "32": endless, "16": {"until": str(tmp_path / "gone")}}
         runs = [launcher.run_text(steps=steps) for steps in (64, 32, 16)]
-        process = launcher.start(runs, gpus="cpu,cpu,cpu", fake={**fake, "16": {"until": str(tmp_path / "gone")}})
+        process = launcher.start(runs, gpus="cpu,cpu,cpu", fake=fake)
         assert all("started" in process.stdout.readline() for _ in runs)
         while len(list(launcher.results.glob("*/grandchild.pid"))) < 2:
             assert process.poll() is None
             time.sleep(0.02)
-        pids = [int(wait_for(path)) for path in launcher.results.glob("*/grandchild.pid")]
+        pids = [int(wait_for(path.read_text)) for path in launcher.results.glob("*/grandchild.pid")]
         process.stdout.close()
         (tmp_path / "gone").touch()  # the next line, which cannot be written, is that this run has finished
-        assert process.wait(timeout=20) != 0
-        assert not any(is_alive(pid) for pid in pids)
+        assert process.wait(timeout=PATIENCE) != 0
+        wait_for(lambda: not any(map(is_alive, pids)))
         statuses = {steps: record["status"] for steps, record in launcher.records().items()}
         assert statuses == {64: "interrupted", 32: "interrupted", 16: "finished"}
 
@@ -265,5 +269,5 @@ class TestImports:
     def test_the_launcher_imports_no_heavy_library(self, launcher):
         heavy = "[m for m in ('torch', 'lm_eval', 'transformers', 'datasets') if m in sys.modules]"
         program = [sys.executable, "-c", f"import sys, lm_eval_codd.launch; print({heavy})"]
-        process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=60)
+        process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=PATIENCE)
         assert process.stdout.strip() == "[]"

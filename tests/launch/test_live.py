@@ -15,6 +15,7 @@ from lm_eval_codd.launch.devices import Slot
 from lm_eval_codd.launch.execute import Job, Outcome
 from lm_eval_codd.runs import progress
 from lm_eval_codd.runs.make_run import parse_run
+from tests.launch.conftest import PATIENCE
 
 
 @pytest.fixture
@@ -129,8 +130,10 @@ class TestWithoutATerminal:
 
 
 class TestOnATerminal:
-    def run(self, launcher, terminal: str, fake: dict) -> tuple[int, str]:
-        """The launcher's output on a terminal of its own."""
+    def run(self, launcher, terminal: str, fake: dict, until: bytes = b"") -> tuple[int, str]:
+        """The launcher's output on a terminal of its own; its run does not end before `until` is seen there."""
+        shown = launcher.results.parent / "shown"
+        fake = {"16": {**fake, "shown": str(shown)}}
         ours, theirs = pty.openpty()
         environment = {**launcher.environment, "FAKE_RUN": json.dumps(fake), "TERM": terminal, "COLUMNS": "120"}
         process = subprocess.Popen(
@@ -146,18 +149,20 @@ class TestOnATerminal:
             if not part:
                 break
             output += part
+            if until in output:
+                shown.touch()
         os.close(ours)
-        return process.wait(timeout=30), output.decode()
+        return process.wait(timeout=PATIENCE), output.decode()
 
     def test_the_picture_is_drawn_over_itself_and_events_stay(self, launcher):
-        code, output = self.run(launcher, "xterm", {"16": {"answers": 8, "each": 0.25}})
+        code, output = self.run(launcher, "xterm", {"answers": 8}, until=b"12.5 tokens/s")
         assert code == 0
         assert "0/1 runs" in output and re.search(r"[1-8]/8", output) and "12.5 tokens/s" in output
         assert "\x1b[1A" in output
         assert output.index("started  llada") < output.index("finished llada") < output.index("Results are in")
 
     def test_a_dumb_one_gets_plain_lines(self, launcher):
-        code, output = self.run(launcher, "dumb", {"16": {"answers": 3, "each": 0.25}})
+        code, output = self.run(launcher, "dumb", {"answers": 3})
         assert code == 0
         assert "\x1b" not in output and "finished llada" in output
 

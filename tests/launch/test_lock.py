@@ -44,7 +44,7 @@ class TestALock:
         taken.release()
 
     def test_is_kept_by_a_child_that_outlives_its_launcher(self, tmp_path):
-        child = "[sys.executable, '-c', 'import time; time.sleep(30)']"
+        child = "[sys.executable, '-c', 'import time; time.sleep(600)']"
         start = f"import subprocess; print(subprocess.Popen({child}, pass_fds=(held.handle,)).pid, flush=True)"
         process = hold(tmp_path, start)
         pid = int(process.stdout.readline())

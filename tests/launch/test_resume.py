@@ -18,6 +18,7 @@ from lm_eval_codd.launch.errors import NotStarted
 from lm_eval_codd.runs import record
 from lm_eval_codd.runs.make_run import parse_run
 from lm_eval_codd.runs.naming import former_name, run_name
+from tests.launch.conftest import PATIENCE
 from tests.launch.kills import kill_all
 from tests.run_files import circuit_file, header_alone
 
@@ -69,7 +70,7 @@ class TestAfterAKill:
             assert line, output
             output += line
         second_has_seen_it.touch()
-        output += second.communicate(timeout=300)[0]
+        output += second.communicate(timeout=PATIENCE)[0]
         assert second.returncode == 0
         assert f"a run whose launcher (process {first.pid} on " in output
         assert set(computed(launcher.results).values()) == {1}
@@ -83,7 +84,7 @@ class TestAfterAKill:
         second = launcher.start([text], fake=fake)
         assert "waiting  " in second.stdout.readline()
         kill_all(first)
-        output, _ = second.communicate(timeout=300)
+        output, _ = second.communicate(timeout=PATIENCE)
         assert second.returncode == 0, output
         assert launcher.order() == ["start 16", "start 16", "end 16"]
         assert set(computed(launcher.results).values()) == {1}
@@ -204,7 +205,7 @@ class TestTwoLaunchers:
             assert line, said
             said += line
         second_has_seen_it.touch()
-        outputs = [process.communicate(timeout=300)[0] for process in (first, second)]
+        outputs = [process.communicate(timeout=PATIENCE)[0] for process in (first, second)]
         outputs[1] = said + outputs[1]
         assert (first.returncode, second.returncode) == (0, 0)
         assert sorted(launcher.order()) == sorted(f"{what} {steps}" for what in ("start", "end") for steps in STEPS)
@@ -215,18 +216,18 @@ class TestTwoLaunchers:
         assert any("steps64 " in line and "by another launcher: " in line for line in outputs[1].splitlines())
         assert not list(launcher.results.glob("*/.lock"))
 
-    def test_the_second_can_be_interrupted_while_it_waits(self, launcher):
-        text, fake = launcher.run_text(steps=16), {"16": {"seconds": 30}}
+    def test_the_second_can_be_interrupted_while_it_waits(self, launcher, tmp_path):
+        text, fake = launcher.run_text(steps=16), {"16": {"until": str(tmp_path / "never")}}
         first = launcher.start([text], fake=fake)
         while not (launcher.results / "order.txt").exists():
             time.sleep(0.02)
         second = launcher.start([text], fake=fake)
         assert "waiting  " in second.stdout.readline()
         second.send_signal(signal.SIGINT)
-        output, _ = second.communicate(timeout=20)
+        output, _ = second.communicate(timeout=PATIENCE)
         assert second.returncode == 130 and "interrupted; not finished" in output
         first.send_signal(signal.SIGINT)
-        first.communicate(timeout=20)
+        first.communicate(timeout=PATIENCE)
 
 
 class TestFilesThatAreNotWhatTheyShouldBe:
@@ -316,7 +317,7 @@ class TestWrongSweepsOnTheCommandLine:
     )
     def test_are_one_line_each(self, launcher, arguments, message):
         program = [sys.executable, "-m", "lm_eval_codd.launch", "--gpus", "cpu", *arguments]
-        process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=60)
+        process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=PATIENCE)
         assert (process.returncode, process.stdout) == (2, "")
         lines = process.stderr.splitlines()
         assert message in lines[0]

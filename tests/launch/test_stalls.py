@@ -17,7 +17,7 @@ from lm_eval_codd.launch.schedule import StopRequest, run_all
 from lm_eval_codd.runs import record
 from lm_eval_codd.runs.make_run import parse_run
 from lm_eval_codd.runs.naming import run_name
-from tests.launch.conftest import RUNNER
+from tests.launch.conftest import PATIENCE, RUNNER
 from tests.run_files import data_folder
 
 LIMIT = 3600.0
@@ -149,7 +149,7 @@ class TestWhatIsSaid:
     def test_of_a_limit_that_cannot_be_is_one_line(self, launcher, arguments, message):
         command = [sys.executable, "-m", "lm_eval_codd.launch", "--run", launcher.run_text(steps=16)]
         done = subprocess.run(
-            [*command, *arguments], capture_output=True, text=True, env=launcher.environment, timeout=60
+            [*command, *arguments], capture_output=True, text=True, env=launcher.environment, timeout=PATIENCE
         )
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
         assert message in done.stderr

@@ -43,7 +43,7 @@ def left(name):
 
 @pytest.mark.parametrize("mess", MESSES)
 def test_a_mess_is_cleaned_up(evaluation, mess):
-    name = f"attack{evaluation.process.pid}"
+    name = f"attack-{evaluation.process.pid}-"
     code = MESSES[mess].replace("attack", name)
     assert evaluation.run(f"{code}\nraise ValueError('to the end')", "") == ("failed", "ValueError: to the end")
     assert list(evaluation.temporary.glob("*/*")) == []

@@ -120,6 +120,11 @@ ATTACKS = {
 REFUSED = ("PermissionError", "ProcessLookupError", "FileNotFoundError", "OSError")
 
 
+def goes_on(pid):
+    """Whether a process is there, neither stopped nor traced; on a busy machine it may not be asleep yet."""
+    return state(pid)[0] in "SRD"
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
 class TestOthers:
     def test_are_neither_signalled_nor_changed(self, evaluation, attack):
@@ -128,7 +133,7 @@ class TestOthers:
             for pid in (bystander.pid, evaluation.process.pid):
                 status, detail = evaluation.run(HELPERS + ATTACKS[attack].format(pid=pid), "")
                 assert (status, detail.split(":")[0] in REFUSED) == ("failed", True), (status, detail)
-                assert state(bystander.pid).startswith("S")
+                assert goes_on(bystander.pid)
                 assert evaluation.process.poll() is None
         finally:
             bystander.kill()
@@ -151,7 +156,7 @@ def test_other_kinds_of_system_calls_are_no_way_round(evaluation, attack):
     try:
         status, _ = evaluation.run(OTHER_CALLS[attack].format(pid=bystander.pid), "")
         assert status == ("crashed" if attack == "i386" else "failed")
-        assert state(bystander.pid).startswith("S")
+        assert goes_on(bystander.pid)
     finally:
         bystander.kill()
         bystander.wait()

@@ -15,7 +15,7 @@ from lm_eval_codd.launch.slurm import plan as plans
 from lm_eval_codd.launch.slurm.events import Ended, Reader, Started
 from lm_eval_codd.launch.slurm.parts import Part, split
 from lm_eval_codd.launch.slurm.task import Task, run_task
-from tests.launch.conftest import RUNNER
+from tests.launch.conftest import PATIENCE, RUNNER
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ class TestATask:
         while not (plan.output_dir / "computed.txt").exists():
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 143
+        assert process.wait(timeout=PATIENCE) == 143
         assert len(order(plan)) == 1
         os.environ["FAKE_RUN"] = json.dumps({"16": {"answers": 300}, "32": {"answers": 300}})
         assert run_task(plan.folder, 0) == 0
