@@ -79,6 +79,16 @@ class Checkpoint:
         lengths = (self.config.get(name) for name in ("max_sequence_length", "max_position_embeddings"))
         return next((length for length in lengths if type(length) is int and length > 0), None)
 
+    def tokenizer_files(self) -> dict[str, Any]:
+        """Arguments for `from_pretrained` with which a tokenizer is made of the folder's files alone.
+
+        Older releases of transformers go by names in tokenizer_config.json, of files outside of the folder too.
+
+        Raises:
+            CheckpointError: that file is no JSON.
+        """
+        return {name: None for name in self.read_json("tokenizer_config.json") if name.endswith("_file")}
+
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the checkpoint; empty when it is not there."""
         path = self.folder / name

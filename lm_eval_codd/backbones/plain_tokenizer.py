@@ -36,8 +36,9 @@ def load_plain_tokenizer(path_or_hub_id: str | Path, revision: str | None = None
     says_its_class = "tokenizer_class" in checkpoint.read_json("tokenizer_config.json")
     is_known = says_its_class or checkpoint.read_json("config.json").get("model_type") in CONFIG_MAPPING
     kind = transformers.AutoTokenizer if is_known else transformers.PreTrainedTokenizerFast
+    files = checkpoint.tokenizer_files()
     try:
-        tokenizer = kind.from_pretrained(checkpoint.folder, trust_remote_code=False)
+        tokenizer = kind.from_pretrained(checkpoint.folder, trust_remote_code=False, **files)
     except Exception as error:  # transformers raises many kinds for files that do not fit
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lm_eval_codd.backbones.checkpoint import CONFIG_FILES, CheckpointError, find_checkpoint
 from lm_eval_codd.backbones.registry import LAYOUTS, find_layout
@@ -49,11 +49,9 @@ def load_tokenizer(
             f"{what} `{checkpoint.source}` has neither tokenizer.json nor {' and '.join(ingredients)}; "
             "add its tokenizer's files"
         )
-    checkpoint.read_json("tokenizer_config.json")  # says by itself where that is no JSON
+    files = checkpoint.tokenizer_files()
     try:
-        # Older releases of transformers take these names from tokenizer_config.json, files outside of the folder too.
-        folders_own: dict[str, Any] = dict.fromkeys(kind.vocab_files_names)
-        return kind.from_pretrained(checkpoint.folder, **folders_own)
+        return kind.from_pretrained(checkpoint.folder, **files)
     except Exception as error:  # the libraries raise nothing narrower for a damaged file
         first: BaseException = error  # transformers may raise another one over it, of a library that it tries next
         while first.__context__ is not None and not first.__suppress_context__:

@@ -119,8 +119,9 @@ def _load_scorer(scorer: str | Path) -> tuple[Any, Any]:
     import transformers
 
     checkpoint = find_checkpoint(with_owner(str(scorer)), files=(*CONFIG_FILES, *WEIGHT_FILES), kind="scorer")
+    files = checkpoint.tokenizer_files()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.folder, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.folder, trust_remote_code=False, **files)
         model = transformers.AutoModelForCausalLM.from_pretrained(
             checkpoint.folder, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
         )

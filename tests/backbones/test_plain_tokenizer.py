@@ -40,6 +40,14 @@ def test_a_folder_of_a_model_that_transformers_does_not_know(edited):
     assert load_plain_tokenizer(folder).eos_token_id == 29
 
 
+@pytest.mark.parametrize("config", [{}, {"model_type": "gpt2"}], ids=["a tokenizer's class", "a model's"])
+def test_files_are_those_of_the_folder(edited, config):
+    elsewhere = dict.fromkeys(("tokenizer_file", "vocab_file", "merges_file"), "/etc/passwd")
+    folder = edited(bos_token="w1", eos_token="w2", **elsewhere)
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load_plain_tokenizer(folder).convert_tokens_to_ids("w3") == 3
+
+
 def test_mistakes_are_one_line(edited, tmp_path):
     for folder, said in (
         (edited(), "has neither bos_token nor cls_token"),

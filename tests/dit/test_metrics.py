@@ -78,6 +78,14 @@ def test_mistakes_are_one_line(texts, scorer, tmp_path):
         assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_files_of_a_scorers_tokenizer_are_those_of_its_folder(texts, scorer, tmp_path):
+    folder = shutil.copytree(scorer, tmp_path / "scorer")
+    path = folder / "tokenizer_config.json"
+    elsewhere = dict.fromkeys(("tokenizer_file", "vocab_file", "merges_file"), "/etc/passwd")
+    path.write_text(json.dumps(json.loads(path.read_text()) | elsewhere))
+    assert codd.generative_perplexity(texts, folder) == codd.generative_perplexity(texts, scorer)
+
+
 def test_no_code_of_a_scorer_is_run_even_where_the_user_would_say_yes(texts, scorer, tmp_path, monkeypatch):
     folder = shutil.copytree(scorer, tmp_path / "scorer")
     facts = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
