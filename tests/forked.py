@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+# Seconds to join one in, on a machine that has much else to do: only what hangs takes so long.
+PATIENCE = 600.0
 _FORKED = multiprocessing.get_context("fork")
 
 

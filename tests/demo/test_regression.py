@@ -8,7 +8,7 @@ import pytest
 from lm_eval_codd.commands import harness
 from lm_eval_codd.models.codd import CoddLLaDA
 from lm_eval_codd.reporting.cli import check_main
-from tests.forked import start
+from tests.forked import PATIENCE, start
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "demo" / "reference.yaml"
@@ -70,6 +70,6 @@ def evaluate(change, cell, folder):
 def test_the_paired_check(change, cell, status, tmp_path, capsys):
     assert CoddLLaDA  # imported here, once for all
     process = start(evaluate, change, cell, tmp_path)
-    process.join(120)
+    process.join(PATIENCE)
     assert process.exitcode == 0
     assert check_main([str(tmp_path), "--against", str(REFERENCE)]) == status, capsys.readouterr().out

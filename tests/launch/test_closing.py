@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import statistics
 from pathlib import Path
 
@@ -114,7 +115,7 @@ class TestTheDemosEnd:
         show_demo(WORDS, [folder.name for folder in tmp_path.iterdir()], tmp_path)
         out = capsys.readouterr().out
         assert f"every answer:  {tmp_path / 'report.html'}\n" in out
-        assert re.search(rf"'\./my eval\.sh' report {tmp_path}\n", out)
+        assert f"'./my eval.sh' report {shlex.quote(str(tmp_path))}\n" in out
         assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
         assert len(list((tmp_path / "plots").glob("*.png"))) == 4
         assert "decoder, n = 300" not in out

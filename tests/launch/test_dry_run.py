@@ -74,7 +74,7 @@ class TestDryRun:
 
     def test_names_what_is_an_extension(self, launcher, tmp_path):
         circuit = circuit_file(tmp_path / "circuit.safetensors")
-        texts = [launcher.run_text(steps=16), launcher.run_text(steps=16, more=f"--decoder p2 --pc_ckpt {circuit}")]
+        texts = [launcher.run_text(steps=16), launcher.run_text(steps=16, more=f"--decoder p2 --pc_ckpt '{circuit}'")]
         code, output = launcher(texts, "--dry-run")
         assert code == 0
         assert output.count("extension, without a reference: circuit with decoder=p2  [run 2]\n") == 1

@@ -151,7 +151,7 @@ class TestAFinishedRun:
     def test_of_another_circuit_file_is_run_again(self, tmp_path):
         circuit = tmp_path / "c.jpc"
         circuit.write_bytes(b"1")
-        run = parse_run(f"--model_alias llada --task gsm8k --pc_ckpt {circuit}")
+        run = parse_run(f"--model_alias llada --task gsm8k --pc_ckpt '{circuit}'")
         before = {"fingerprints": run.fingerprints()}
         assert record.changed(before, run) == []
         circuit.write_bytes(b"22")
@@ -179,7 +179,7 @@ class TestAFinishedRun:
 
     def test_is_enough_for_others_that_are_provably_the_same(self, launcher):
         def sweep(fractions):
-            text = f"model_alias=llada 'llada_ckpt={launcher.checkpoint}' task=gsm8k num_steps=64 pc_ckpt={circuit}"
+            text = f"model_alias=llada 'llada_ckpt={launcher.checkpoint}' task=gsm8k num_steps=64 'pc_ckpt={circuit}'"
             return "--sweep", f"{text} pc_frac={fractions}"
 
         circuit = circuit_file(launcher.results.parent / "c.safetensors")

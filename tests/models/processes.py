@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import socket
 from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
@@ -24,11 +26,17 @@ from tests.models import stock_tasks
 
 def start_ranks(number: int, function: Callable[..., None], *arguments: Any) -> list[BaseProcess]:
     """As many processes, which find in their environment what torchrun announces."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": number, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared = {"WORLD_SIZE": number, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
     ranks = [shared | {"RANK": rank, "LOCAL_RANK": rank} for rank in range(number)]
     return [start(_announced, rank, function, *arguments) for rank in ranks]
+
+
+def _free_port() -> int:
+    """One that nobody has, below those of connections: who calls one of these before it is open may reach itself."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_768)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _announced(rank: dict[str, Any], function: Callable[..., None], *arguments: Any) -> None:

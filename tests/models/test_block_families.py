@@ -8,6 +8,7 @@ import pytest
 from lm_eval.api.instance import Instance
 
 from lm_eval_codd.models.masked_lm import MaskedLM
+from tests.forked import PATIENCE
 from tests.models.block_folders import BLOCK_LENGTH, FAMILIES, write_block_checkpoint
 from tests.models.processes import answer_as, start_ranks
 from tests.models.real_rows import TASKS, answers_of, evaluate
@@ -88,7 +89,7 @@ def test_two_processes_answer_as_one(folders, ask, tmp_path, rule):
     ranks = start_ranks(2, answer_as, "masked_lm", checkpoint, decoders, PROMPTS, tmp_path)
     alone = [ask(MaskedLM(checkpoint, **settings), PROMPTS) for settings in decoders]
     for rank in ranks:
-        rank.join(240)
+        rank.join(PATIENCE)
     assert [rank.exitcode for rank in ranks] == [0, 0]
     assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)] == [alone, alone]
 

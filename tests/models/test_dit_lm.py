@@ -13,6 +13,7 @@ from lm_eval.tasks import TaskManager
 
 import lm_eval_codd as codd
 from lm_eval_codd.models.dit_lm import DLM, DUO, MDLM, DiTAR
+from tests.forked import PATIENCE
 from tests.models import tiny_dit
 from tests.models.processes import evaluate_as, start_ranks
 from tests.models.tiny_dit import NAMES, SETTINGS, asked, drawn, of
@@ -64,7 +65,7 @@ class TestThroughLmEval:
             out = tmp_path / "out.json"
             ranks = start_ranks(2, evaluate_as, name, dit_folders[name], of(name), tasks, TASKS, out)
             for rank in ranks:
-                rank.join(120)
+                rank.join(PATIENCE)
             assert [rank.exitcode for rank in ranks] == [0, 0]
             two = json.loads(out.read_text())
             assert responses(two) == responses(one)

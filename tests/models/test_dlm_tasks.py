@@ -21,6 +21,7 @@ from lm_eval_codd.runs import record
 from lm_eval_codd.runs.make_run import parse_run
 from tests import dlm_results
 from tests.dlm_results import NUM_SAMPLES, SETTINGS
+from tests.forked import PATIENCE
 from tests.models.processes import start_ranks
 
 PPL, GEN = dlm_results.TASKS
@@ -58,7 +59,7 @@ def run(golden_dir, word_tokenizer, tmp_path_factory):
 def _on_ranks(number, arguments, out, given, settings):
     started = start_ranks(number, dlm_results.evaluate, *arguments, out, given, settings)
     for one in started:
-        one.join(180)
+        one.join(PATIENCE)
     assert [one.exitcode for one in started] == [0] * number
     (results,) = out.glob("*/results_*.json")
     samples = {

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from lm_eval_codd.models.masked_lm import MaskedLM
 from tests.backbones.experts.goldens import MODEL, megatron_folder
 from tests.backbones.moe_folders import merged_llada2_folder, qwen3_moe_folder
+from tests.forked import PATIENCE
 from tests.models.block_folders import EOS, VOCAB_SIZE, write_block_checkpoint, write_checkpoint
 from tests.models.processes import answer_as, start_ranks
 from tests.models.real_rows import TASKS, evaluate
@@ -85,7 +86,7 @@ def test_two_processes_answer_as_one_and_as_a_batch_of_7(folders, ask, tmp_path)
         alone[kind] = ask(MaskedLM(folders[family], batch_size=7, **given), PROMPTS)
     for kind, processes in ranks.items():
         for number, process in enumerate(processes):
-            process.join(240)
+            process.join(PATIENCE)
             assert process.exitcode == 0, kind
             assert json.loads((tmp_path / kind / f"{number}.json").read_text()) == [alone[kind]], kind
     assert alone["lladamoe"] != alone["lladamoe-ec"] and alone["llada2_moe_veomni"] != alone["llada2-ec"]

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from lm_eval_codd.models.masked_lm import MaskedLM
+from tests.forked import PATIENCE
 from tests.models.block_folders import EOS, write_checkpoint
 from tests.models.processes import answer_as, start_ranks
 from tests.models.real_rows import TASKS, answers_of, evaluate
@@ -58,7 +59,7 @@ def test_two_processes_answer_as_one_and_as_a_batch_of_7(folders, ask, tmp_path)
         alone[family] = [ask(MaskedLM(folder, batch_size=7, device="cpu", **given), PROMPTS) for given in settings]
     for family, processes in ranks.items():
         for number, process in enumerate(processes):
-            process.join(240)
+            process.join(PATIENCE)
             assert process.exitcode == 0, family
             assert json.loads((tmp_path / family / f"{number}.json").read_text()) == alone[family], family
         assert alone[family][0] != alone[family][1], family

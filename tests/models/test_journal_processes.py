@@ -6,7 +6,7 @@ import signal
 import time
 
 from lm_eval_codd.models.llada import LLaDA
-from tests.forked import start
+from tests.forked import PATIENCE, start
 from tests.models.processes import answer
 
 SHORT = {"num_steps": 4, "gen_length": 16, "block_length": 8, "device": "cpu", "batch_size": 2}
@@ -36,12 +36,12 @@ class TestProcesses:
                 assert worker.is_alive()
                 time.sleep(0.001)
             worker.kill()
-            worker.join(60)
+            worker.join(PATIENCE)
             assert worker.exitcode == -signal.SIGKILL
             assert not (tmp_path / "out").exists(), "it was not killed in time"
             journalled.append(num_whole_answers(tmp_path / "journal"))
         worker = start(answer, checkpoints["llada"], settings, self.PROMPTS, tmp_path / "out")
-        worker.join(120)
+        worker.join(PATIENCE)
         assert worker.exitcode == 0
         answers, info = json.loads((tmp_path / "out").read_text())
         undisturbed = LLaDA(checkpoints["llada"], **{**settings, "journal": None})
@@ -55,7 +55,7 @@ class TestProcesses:
         asked = (answer, checkpoints["llada"], settings, self.PROMPTS)
         workers = [start(*asked, tmp_path / f"out{index}") for index in range(2)]
         for worker in workers:
-            worker.join(120)
+            worker.join(PATIENCE)
         assert [worker.exitcode for worker in workers] == [0, 0]
         first, second = (json.loads((tmp_path / f"out{index}").read_text())[0] for index in range(2))
         assert ask(LLaDA(checkpoints["llada"], **settings), list(self.PROMPTS)) == first == second

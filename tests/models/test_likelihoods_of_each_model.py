@@ -14,6 +14,7 @@ from lm_eval_codd.circuits.files import save_circuit
 from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.models.pairs import pair_of, windows_of
 from tests.conftest import random_circuit
+from tests.forked import PATIENCE
 from tests.models import stock_tasks, tiny_qwen
 from tests.models.processes import score_stock_tasks, start_ranks
 from tests.models.stock_tasks import same, values
@@ -75,7 +76,7 @@ def test_two_ranks_score_like_one(arguments, run_stock, tmp_path, name):
     out = tmp_path / "out.json"
     ranks = start_ranks(2, score_stock_tasks, name, checkpoint, settings, stock_tasks.TASKS, out)
     for rank in ranks:
-        rank.join(120)
+        rank.join(PATIENCE)
     assert [rank.exitcode for rank in ranks] == [0, 0]
     two = json.loads(out.read_text())
     assert same(values(one), values(two))

@@ -18,6 +18,7 @@ from lm_eval_codd.models.dream import Dream
 from lm_eval_codd.models.llada import LLaDA
 from lm_eval_codd.models.masked_lm import MaskedLM
 from lm_eval_codd.settings import TILED
+from tests.forked import PATIENCE
 from tests.models.processes import answer_as, start_ranks
 from tests.models.tiny_qwen import ENDS, KINDS, SPECIAL, TEMPLATE, VOCAB_SIZE, write_checkpoint
 
@@ -71,7 +72,7 @@ class TestDecoders:
         settings = [{**settings_of(decoder), "batch_size": 2} for decoder in DECODERS]
         ranks = start_ranks(2, answer_as, "masked_lm", checkpoint, settings, PROMPTS, tmp_path)
         for rank in ranks:
-            rank.join(240)
+            rank.join(PATIENCE)
         assert [rank.exitcode for rank in ranks] == [0, 0]
         expected = [ask(MaskedLM(checkpoint, **settings_of(decoder)), PROMPTS) for decoder in DECODERS]
         for number in range(2):

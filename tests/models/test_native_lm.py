@@ -15,6 +15,7 @@ from lm_eval_codd.models.masked_lm import MaskedLM
 from lm_eval_codd.models.native_lm import DiffusionGemma
 from lm_eval_codd.reporting.unconditional import in_terms_of_others
 from lm_eval_codd.settings.native import NativeSettings
+from tests.forked import PATIENCE
 from tests.models.block_folders import write_tokenizer
 from tests.models.processes import answer_as, start_ranks
 from tests.models.real_rows import TASKS, answers_of, evaluate
@@ -115,7 +116,7 @@ class TestAnswers:
     def test_of_two_processes_are_those_of_one(self, model, folder, ask, tmp_path):
         ranks = start_ranks(2, answer_as, "diffusion_gemma", folder, [SHORT], PROMPTS, tmp_path)
         for rank in ranks:
-            rank.join(240)
+            rank.join(PATIENCE)
         assert [rank.exitcode for rank in ranks] == [0, 0]
         alone = [ask(model, PROMPTS)]
         assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)] == [alone, alone]

@@ -10,6 +10,7 @@ from lm_eval_codd.models.dream import Dream
 from lm_eval_codd.models.evaluation import Evaluation
 from lm_eval_codd.models.front_door import refuse_idle_ranks
 from lm_eval_codd.models.ranks import Ranks
+from tests.forked import PATIENCE
 from tests.models.processes import evaluate_in_four_ways, start_ranks
 
 SETTINGS = {"num_steps": 8, "gen_length": 16, "temperature": 1.0, "batch_size": 2, "device": "cpu"}
@@ -52,7 +53,7 @@ def test_two_processes_share_the_work_and_answer_like_one(checkpoints, make_task
     asked = (checkpoints["dream"], SETTINGS, str(make_tasks(**rows)), out, journal)
     ranks = start_ranks(2, evaluate_in_four_ways, *asked)
     for rank in ranks:
-        rank.join(120)
+        rank.join(PATIENCE)
     assert [rank.exitcode for rank in ranks] == [0, 0]
     two, filled, from_cache, resumed = map(json.loads, out.read_text().splitlines())
 

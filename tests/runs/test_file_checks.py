@@ -37,7 +37,7 @@ class TestTasks:
         assert "unknown task `mine`" in problem(mine)
         (tmp_path / "own").mkdir()
         (tmp_path / "own" / "mine.yaml").write_text("task: mine\noutput_type: generate_until\n")
-        assert not problem(f"{mine} --include_path {tmp_path}/own")
+        assert not problem(f"{mine} --include_path '{tmp_path}/own'")
 
     def test_that_ask_for_likelihoods_have_no_fault(self, text):
         assert not problem(text.replace("gsm8k", "arc_easy"))
@@ -138,22 +138,22 @@ class TestCircuits:
     )
     def test_that_are_none_are_refused(self, text, tmp_path, content, message):
         (tmp_path / "c.jpc").write_bytes(content)
-        assert message in problem(f"{text} --pc_ckpt {tmp_path}/c.jpc")
+        assert message in problem(f"{text} --pc_ckpt '{tmp_path}/c.jpc'")
 
     def test_cut_short_are_refused(self, text, tmp_path):
         (tmp_path / "c.jpc").write_bytes(JPC.read_bytes()[:-40])
-        assert "damaged or cut short" in problem(f"{text} --pc_ckpt {tmp_path}/c.jpc")
+        assert "damaged or cut short" in problem(f"{text} --pc_ckpt '{tmp_path}/c.jpc'")
 
     def test_a_folder_without_one_is_refused(self, text, tmp_path):
         (tmp_path / "none").mkdir()
         assert "it holds no circuit; it must have one of circuit.safetensors" in problem(
-            f"{text} --pc_ckpt {tmp_path}/none"
+            f"{text} --pc_ckpt '{tmp_path}/none'"
         )
 
     def test_must_fit_the_blocks_and_the_vocabulary(self, text, tmp_path):
         header = read_header(JPC)
         shutil.copy(JPC, tmp_path / "c.jpc")
-        text = f"{text} --pc_ckpt {tmp_path}/c.jpc"
+        text = f"{text} --pc_ckpt '{tmp_path}/c.jpc'"
         assert f"`--block_length 32` must equal the window of {header.num_positions} positions" in problem(text)
         window = header.num_positions
         fitting = f"{text} --block_length {window} --gen_length {8 * window} --num_steps 8"

@@ -325,10 +325,10 @@ class TestCircuits:
 
     def test_a_circuit_is_a_file_a_folder_or_a_hub_id(self, tmp_path):
         (tmp_path / "c.jpc").touch()
-        assert llada(f"--pc_ckpt {tmp_path}/c.jpc --pc_frac 0.5").circuit == f"{tmp_path}/c.jpc"
+        assert llada(f"--pc_ckpt '{tmp_path}/c.jpc' --pc_frac 0.5").circuit == f"{tmp_path}/c.jpc"
         assert llada("--pc_ckpt il18/llada-math-pc").circuit == "il18/llada-math-pc"
         with pytest.raises(ValueError, match="there is no such file or folder"):
-            llada(f"--pc_ckpt {tmp_path}/d.jpc")
+            llada(f"--pc_ckpt '{tmp_path}/d.jpc'")
 
 
 @pytest.mark.parametrize("word", ["yes", "no", "None", "on", "0"])

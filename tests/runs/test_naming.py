@@ -134,7 +134,7 @@ class TestUniqueness:
             "--tag 'a b'",
             "--tag a_limit8",
             "--tag a --limit 8",
-            *(f"--llada_ckpt {folder}" for folder in folders),
+            *(f"--llada_ckpt '{folder}'" for folder in folders),
             "--llada_ckpt GSAI-ML/LLaDA-1.5",
             "--llada_ckpt GSAI-ML/LLaDA-1.5_limit8",
             "--llada_ckpt GSAI-ML/LLaDA-1.5 --limit 8",

@@ -122,7 +122,7 @@ class TestFamilies:
         folder, remarks = make("a2d-qwen2", EOS), []
         (one,) = parse_runs(f"--model masked_lm --task gsm8k --pretrained '{folder}'", None, remarks)
         assert one == run(folder)
-        (point,) = parse_sweep(f"model=masked_lm masked_lm_ckpt={folder} task=gsm8k").points()
+        (point,) = parse_sweep(f"model=masked_lm 'masked_lm_ckpt={folder}' task=gsm8k").points()
         assert make_run(typed(point)) == one
 
     def test_family_and_mask_id_make_a_diffusion_model_of_an_ordinary_one(self, make):
