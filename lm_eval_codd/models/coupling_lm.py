@@ -121,8 +121,3 @@ class CouplingLM(WritingLM[CouplingSettings]):
     def max_gen_toks(self) -> int:
         """Tokens of a sample."""
         return self.model.length
-
-    @property
-    def batch_sizes(self) -> dict[str, int]:
-        """The batch size in use, for lm-eval's report: what `auto` found, or what was left after a halving."""
-        return {} if self._batch_size.now is None else {"generate_until": self._batch_size.now}

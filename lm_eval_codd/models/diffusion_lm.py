@@ -251,9 +251,3 @@ class DiffusionLM(GenerationLM, LikelihoodLM):
     def max_gen_toks(self) -> int:
         """Tokens of an answer: `gen_length`."""
         return self.config.gen_length
-
-    @property
-    def batch_sizes(self) -> dict[str, int]:
-        """The batch size in use, for lm-eval's report: what `auto` found, or what was left after a halving."""
-        sizes = {"generate_until": self._batch_size.now, "loglikelihood": self._scoring.batch_size}
-        return {name: size for name, size in sizes.items() if size is not None}

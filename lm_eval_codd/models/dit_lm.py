@@ -263,12 +263,6 @@ class DLM(GenerationLM, LikelihoodLM):
         """Tokens of a sample."""
         return self.config.gen_length or self.max_length
 
-    @property
-    def batch_sizes(self) -> dict[str, int]:
-        """The batch size in use, for lm-eval's report: what `auto` found, or what was left after a halving."""
-        sizes = {"generate_until": self._batch_size.now, "loglikelihood": self._scoring.batch_size}
-        return {name: size for name, size in sizes.items() if size is not None}
-
 
 class DUO(DLM):
     """Uniform noise: every token may be wrong until the end."""

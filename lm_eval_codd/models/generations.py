@@ -62,6 +62,12 @@ class GenerationLM(HarnessLM):
         """What is to be said of requests, by their settings, before they are answered."""
         return ()
 
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """See `HarnessLM`."""
+        own = {} if self._batch_size.now is None else {"generate_until": self._batch_size.now}
+        return own | super().batch_sizes
+
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Decode an answer to every request.
 

@@ -152,6 +152,11 @@ class HarnessLM(TemplateLM):
         """Tokens of prompt and answer together."""
         return self._max_length
 
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """Those in use by kind of request, for lm-eval's report: what `auto` found, or what a halving left."""
+        return {}
+
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
         """Token ids of a text.
 

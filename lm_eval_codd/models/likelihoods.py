@@ -61,6 +61,12 @@ class LikelihoodLM(HarnessLM):
     _settings: Choices
     _scoring: Scores
 
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """See `HarnessLM`."""
+        own = {} if self._scoring.batch_size is None else {"loglikelihood": self._scoring.batch_size}
+        return own | super().batch_sizes
+
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """What the model thinks of each continuation after its context.
 
