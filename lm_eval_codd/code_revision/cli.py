@@ -35,9 +35,10 @@ def main(argv: Sequence[str]) -> int:
     datasets = _chosen("datasets", args.datasets, tuple(DATASETS))
     error_types = _chosen("error_types", args.error_types, ERROR_TYPES)
     numbers = _chosen("numbers", args.numbers, NUMBERS)
-    for name in ("variants", "limit"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise ValueError(f"`--{name} {getattr(args, name)}` must be at least 1")
+    # Python's generator draws from -1 what it draws from 1.
+    for name, least in (("variants", 1), ("limit", 1), ("seed", 0)):
+        if getattr(args, name) is not None and getattr(args, name) < least:
+            raise ValueError(f"`--{name} {getattr(args, name)}` must be at least {least}")
     check_file("--output", args.output)
     cells = [cell for cell in CELLS if cell.dataset in datasets and cell.error_type in error_types]
     _make([cell for cell in cells if cell.number in numbers], args)

@@ -1,5 +1,6 @@
 """Heads, comments and corrupted bodies against what the benchmark's authors' own code made of them."""
 
+import itertools
 import json
 import os
 import random
@@ -90,6 +91,43 @@ def check_words():
         rng, tokens = random.Random(case["seed"]), Tokens(StubTokenizer(), "stub")
         check(case, corrupt_words(case["body"], case["n_replace"], case["error_type"], tokens, rng), rng)
     print(len(found))
+
+
+class TestAnyCorruption:
+    """Of the goldens' bodies, each kind with each number of tokens."""
+
+    @pytest.mark.parametrize("kind", ["operator", "var", "literal"])
+    def test_replaces_so_many_tokens_and_can_be_taken_back(self, kind, times):
+        made = 0
+        for body in sorted({case["body"] for case in CORRUPTED}):
+            tokens = Tokens(StubTokenizer(), "stub")
+            before = tokens.ids(body)
+            for number, seed in itertools.product(range(1, 6), range(times(3, 50))):
+                corruption = corrupted(body, number, kind, tokens, seed)
+                assert corruption == corrupted(body, number, kind, tokens, seed)
+                if corruption is None:
+                    continue
+                made += 1
+                after = tokens.ids(corruption.body)
+                differing = {place for place, pair in enumerate(zip(before, after, strict=True)) if len(set(pair)) > 1}
+                assert differing
+                assert differing <= set(corruption.positions)
+                assert len(set(corruption.positions)) == len(corruption.positions) == number
+                if kind == "operator":  # several tokens may be one of them
+                    assert "".join(corruption.originals) == "".join(
+                        tokens.text([before[place]]).strip() for place in corruption.positions
+                    )
+                else:
+                    for place, text in zip(corruption.positions, corruption.originals, strict=True):
+                        (after[place],) = tokens.ids(text)
+                    assert tokens.text(after) == body
+        assert made
+
+
+def corrupted(body, number, kind, tokens, seed):
+    if kind == "operator":
+        return corrupt_operators(body, number, tokens, random.Random(seed))
+    return corrupt_words(body, number, kind, tokens, random.Random(seed))
 
 
 class TestOperators:

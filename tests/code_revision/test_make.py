@@ -160,6 +160,7 @@ class TestCommand:
             (("--datasets", "humaneval"), "humaneval is not one of human-eval, human-eval+, mbpp, mbpp+"),
             (("--numbers", "0"), "0 is not one of 1, 2, 3, 4, 5"),
             (("--limit", "0"), "`--limit 0` must be at least 1"),
+            (("--seed", "-1"), "`--seed -1` must be at least 0"),
             (("--datasets", "mbpp"), "no file"),
         ],
     )
