@@ -1,7 +1,9 @@
 """The command line: what it says, what it returns, and what it hands to lm-eval."""
 
+import argparse
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from lm_eval_codd import __main__ as command_line
 from lm_eval_codd.commands import harness
 from lm_eval_codd.registration import register, tasks_dir
 from lm_eval_codd.terminal import host_errors
-from lm_eval_codd.terminal.parser import filled
+from lm_eval_codd.terminal.parser import Parser, filled
 
 
 def fail_with(error: BaseException):
@@ -56,10 +58,14 @@ class TestCommands:
         assert command_line.main(["tasks", "one"]) == 1
 
 
+COMMANDS = [
+    *([name] for name in command_line.COMMANDS if name != "run"),
+    *(["crb", "make"], ["dit", "train"], ["dit", "convert"], ["dit", "distil"]),
+]
+
+
 class TestHelp:
-    @pytest.mark.parametrize(
-        "arguments", [[], *([name] for name in command_line.COMMANDS if name != "run"), ["crb", "make"]]
-    )
+    @pytest.mark.parametrize("arguments", [[], *COMMANDS])
     def test_fits_a_terminal_of_80_columns(self, arguments, monkeypatch, capsys):
         monkeypatch.setenv("COLUMNS", "80")
         try:
@@ -69,6 +75,26 @@ class TestHelp:
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) > 3
         assert [line for line in lines if len(line) > 80] == []
+
+    @pytest.mark.parametrize("arguments", [command for command in COMMANDS if command not in (["launch"], ["dit"])])
+    def test_explains_every_flag_and_gives_an_example(self, arguments, monkeypatch):
+        """The launcher has no argparse; `dit` has its commands alone, which are here themselves."""
+        parsers: list[Parser] = []
+
+        def parse_args(parser, argv):
+            parsers.append(parser)
+            raise SystemExit
+
+        monkeypatch.setattr(Parser, "parse_args", parse_args)
+        with pytest.raises(SystemExit):
+            command_line.main(arguments)
+        (parser,) = parsers
+        subcommands = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        below = [part for action in subcommands for part in action.choices.values()]
+        flags = [flag for part in [parser, *below] for flag in part._actions if flag not in subcommands]
+        assert [flag.dest for flag in flags if not flag.help] == []
+        said = f"{parser.description}\n{parser.epilog or ''}"
+        assert re.search(r"^  lm[-_]eval", said, re.MULTILINE)
 
     def test_fills_paragraphs_and_breaks_commands_before_flags(self):
         text = "One\ntwo three.\n\n  do --this 'a --b c' --that\n  do\n\nEnd."
@@ -236,7 +262,7 @@ class TestRun:
 
 
 MISTAKES = {
-    "inspect": [["nowhere"], [], ["demo", "--mask_id", "x"]],
+    "inspect": [["nowhere"], [], ["demo", "--mask_id", "x"], ["circuit.jpc"]],
     "report": [["nowhere"], [], [".", "--formt", "csv"], [".", "--table", "9"]],
     "check": [["nowhere", "--against", "nowhere.yaml"], [], ["."], [".", "--level", "x"]],
     "train-circuit": [

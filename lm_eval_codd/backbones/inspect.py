@@ -91,7 +91,11 @@ def describe_checkpoint(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a checkpoint's description; the exit status. Raises `CheckpointError`, one line, where it has none."""
-    parser = Parser(prog="lm-eval-codd inspect", description="Say what a checkpoint is, and check that it works.")
+    parser = Parser(
+        prog="lm-eval-codd inspect",
+        description="Say what a checkpoint is, and check that it works.",
+        epilog="example:\n  lm-eval-codd inspect GSAI-ML/LLaDA-8B-Instruct",
+    )
     parser.add_argument("checkpoint", help="a folder, a hub id, or demo")
     parser.add_argument("--family", help="the layout of a checkpoint under another model_type")
     parser.add_argument("--revision", help="branch, tag or commit on the hub")

@@ -88,7 +88,8 @@ def tasks(argv: list[str]) -> None:
     """Print the folder of the tasks."""
     parser = Parser(
         prog="lm-eval-codd tasks",
-        description='Print the folder of the tasks: lm_eval --include_path "$(python -m lm_eval_codd tasks)" ...',
+        description="Print the folder of the tasks. Without the start-up hook lm-eval finds them by it:\n\n"
+        '  lm_eval --include_path "$(python -m lm_eval_codd tasks)" --tasks codd_gsm8k ...',
     )
     parser.parse_args(argv)
     print(tasks_dir())

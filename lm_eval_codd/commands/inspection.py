@@ -9,6 +9,10 @@ from lm_eval_codd.terminal.parser import Parser
 def main(argv: list[str] | None = None) -> int:
     """Print a checkpoint's description; the exit status. Raises `ValueError`, one line, where it has none."""
     named = _named(argv)
+    if named is not None and named[0].endswith(".jpc"):
+        raise ValueError(
+            f"`{named[0]}` is a circuit, not a checkpoint; `lm-eval-codd convert-circuit` says what it holds"
+        )
     if named is not None and _is_coupling(named[0]):
         from lm_eval_codd.latent.inspect import main as say
     elif named is not None and _is_dit(*named):

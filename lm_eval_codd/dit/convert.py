@@ -17,7 +17,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(
         prog="lm-eval-codd dit convert",
         description="Write a Lightning .ckpt of DUO, MDLM, SEDD, D3PM or AR as a folder that pretrained= reads: "
-        "config.json and model.safetensors, with the averaged (EMA) weights. Nothing of the file is run.",
+        "config.json and model.safetensors, with the averaged (EMA) weights. No code of the file is run.",
+        epilog="example:\n  lm-eval-codd dit convert duo.ckpt duo",
     )
     parser.add_argument("source", metavar="X.ckpt", help="a checkpoint of the training code")
     parser.add_argument("target", metavar="DIR", help="the folder to write")

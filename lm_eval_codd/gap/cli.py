@@ -73,12 +73,19 @@ def _parser() -> Parser:
     )
     parser.add_argument("--model", required=True, help="folder or hub id of the checkpoint")
     parser.add_argument("--family", help="of the checkpoint, where its files do not say it")
-    parser.add_argument("--data", required=True, help="a .jsonl file with a question and an answer on each line")
+    parser.add_argument(
+        "--data", required=True, metavar="FILE", help="a .jsonl file with a question and an answer on each line"
+    )
     parser.add_argument("--circuit", help="a file, a folder or a hub id")
-    parser.add_argument("--ratios", default="0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0", help="shares of masked tokens")
+    parser.add_argument(
+        "--ratios",
+        metavar="X,X",
+        default="0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,1.0",
+        help="shares of masked tokens (default: 0.1,0.2, ... 1.0)",
+    )
     parser.add_argument("--limit", type=int, help="only the first N rows")
-    parser.add_argument("--question_column", default="question")
-    parser.add_argument("--answer_column", default="answer")
+    parser.add_argument("--question_column", default="question", help="column with the prompt (default question)")
+    parser.add_argument("--answer_column", default="answer", help="column with the answer (default answer)")
     parser.add_argument("--pc_temperature", type=float, help="of the circuit's evidence (default 1)")
     for field in dataclasses.fields(RouterOptions):
         kind = {"int": int, "float": float}.get(str(field.type).partition(" ")[0], str)
@@ -88,9 +95,9 @@ def _parser() -> Parser:
     parser.add_argument("--batch_size", type=int, default=32, help="canvases in a pass (default 32)")
     parser.add_argument("--dtype", help="of the weights (default: as stored)")
     parser.add_argument("--device", help="such as cuda:1 (default: a GPU when there is one)")
-    parser.add_argument("--json", help="write every figure to this file")
-    parser.add_argument("--plot", help="draw to this file, .png or .svg")
-    parser.add_argument("--suggest", action="store_true", help="say a pc_frac: up to where the circuit helps")
+    parser.add_argument("--json", metavar="FILE", help="write every figure to this file")
+    parser.add_argument("--plot", metavar="FILE", help="draw to this file, .png, .svg or .pdf")
+    parser.add_argument("--suggest", action="store_true", help="name the pc_frac up to which the circuit helps")
     return parser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from lm_eval_codd.names import unknown_name
@@ -12,6 +13,7 @@ from lm_eval_codd.settings import unknown_value
 __all__ = ["Parser", "filled"]
 
 _UNKNOWN: Final = "unrecognized arguments: "
+_KINDS: Final[dict[Any, str]] = {int: "N", float: "X", Path: "FILE"}  # what a flag's value is called in --help
 
 
 def filled(text: str, width: int) -> str:
@@ -41,6 +43,9 @@ def _continued(line: str, width: int) -> list[str]:
 
 
 class _Formatter(argparse.HelpFormatter):
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return _KINDS.get(action.type, "NAME")
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return filled(text, width)
 

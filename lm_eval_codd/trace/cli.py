@@ -8,10 +8,16 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 from lm_eval_codd.files.outputs import check_file, write_text
 from lm_eval_codd.registration import MODELS
 from lm_eval_codd.terminal.parser import Parser
+
+_EPILOG: Final = """\
+example:
+  lm-eval-codd trace --model codd_llada --model_args pretrained=demo,pc=demo,num_steps=4 --prompt "Ann has 9 pens. Ann \
+sells 4. How many are left?\""""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="lm-eval-codd trace",
         description="Decode one prompt and show every step: the canvas, the confidences, what was committed and, with "
         "a codd_ model, what the circuit changed, beside a decode by the backbone alone.",
+        epilog=_EPILOG,
     )
     parser.add_argument(
         "--model", required=True, choices=MODELS, metavar="NAME", help=f"as for lm_eval: {', '.join(MODELS)}"
@@ -52,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         generation = trace.generation
         print(
             f"\n{decode}: {generation.num_answer_tokens} tokens, NFE {generation.num_forward}, "
-            f"{generation.num_circuit} circuit evaluations\n{comparison.answers[decode]}"
+            f"circuit evaluations {generation.num_circuit}\n{comparison.answers[decode]}"
         )
     return 0
 

@@ -31,7 +31,7 @@ LEGEND: Final = (
     (_MASK, FAINT, "masked"),
     ("token", NEW, "committed in this step"),
     (_MASK, TAKEN_BACK, "taken back in this step"),
-    ("token", PROMOTED, "before the backbone alone would have"),
+    ("token", PROMOTED, "sooner than by the backbone alone"),
     ("token", CHANGED, "not the backbone's token"),
 )
 
@@ -47,9 +47,11 @@ def frames(comparison: Comparison, width: int, *, colour: bool) -> Iterator[str]
     if not any(frame.taken_back for trace in comparison.traces.values() for frame in trace.frames):
         unused.append(TAKEN_BACK)
     settings = ", ".join(f"{name}={value}" for name, value in comparison.settings.items())
+    if not colour:  # which is all that tells these samples apart
+        unused += [NEW, PROMOTED, CHANGED, TAKEN_BACK]
     shown = [entry for entry in LEGEND if entry[1] not in unused]
-    legend = [cell for sample, style, meaning in shown for cell in ((sample, style), (f" {meaning}   ", PLAIN))]
-    head = [*_wrap([(settings, FAINT)], width), legend]
+    legend = [[(sample, style), (f" {meaning}   ", PLAIN)] for sample, style, meaning in shown]
+    head = [*_wrap([(settings, FAINT)], width), *_wrap_whole(legend, width)]
     yield "\n".join(_render(line, width, colour=colour).rstrip() for line in head)
     for index in range(comparison.num_frames):
         sides = [_side(comparison, name, index, share) for name in names]

@@ -20,6 +20,12 @@ class TestFrames:
         first = next(iter(frames(comparison, 200, colour=False)))
         assert all(f"{name}={value}" in first for name, value in comparison.settings.items())
 
+    def test_a_legend_of_colours_needs_colours(self, comparison):
+        for colour in (True, False):
+            first = CODES.sub("", next(iter(frames(comparison, 80, colour=colour))))
+            assert ("not the backbone's token" in first) is ("token committed in this step" in first) is colour
+            assert "· masked" in first
+
     def test_tokens_stand_apart_and_entries_whole(self, comparison):
         assert list(_apart([("a", "x"), ("b", "x"), (" c", "x"), ("·", "x"), ("·", "x"), ("", "x"), ("d", "x")])) == [
             *[("a", "x"), (" ", "plain"), ("b", "x"), (" c", "x")],
@@ -31,7 +37,8 @@ class TestFrames:
     @pytest.mark.parametrize("width", [60, 100, 161])
     @pytest.mark.parametrize("colour", [True, False])
     def test_no_line_is_wider_than_the_terminal(self, comparison, width, colour):
-        _, *shown = frames(comparison, width, colour=colour)
+        head, *shown = frames(comparison, width, colour=colour)
+        assert max(columns(CODES.sub("", line)) for line in head.splitlines()) <= width
         widths = [columns(CODES.sub("", line)) for frame in shown for line in frame.splitlines()]
         assert width - 3 <= max(widths) <= width
 
@@ -40,8 +47,8 @@ class TestFrames:
         assert "\x1b" not in "".join(frames(comparison, 100, colour=False))
 
     def test_colours_add_nothing_but_codes(self, comparison):
-        coloured = [CODES.sub("", frame) for frame in frames(comparison, 100, colour=True)]
-        plain = list(frames(comparison, 100, colour=False))
+        _, *coloured = [CODES.sub("", frame) for frame in frames(comparison, 100, colour=True)]
+        _, *plain = frames(comparison, 100, colour=False)
         # Trailing blanks may stand before a code's end.
         assert [[line.rstrip() for line in frame.splitlines()] for frame in coloured] == [
             [line.rstrip() for line in frame.splitlines()] for frame in plain

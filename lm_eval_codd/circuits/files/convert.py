@@ -16,10 +16,12 @@ def main(argv: list[str] | None = None) -> int:
         ValueError: one line: there is no circuit, or it cannot be written there.
     """
     parser = Parser(
-        prog="lm-eval-codd convert-circuit", description="Circuits between PyJuice's .jpc and .safetensors."
+        prog="lm-eval-codd convert-circuit",
+        description="Convert a circuit between PyJuice's .jpc and .safetensors, and say what it holds.",
+        epilog="example:\n  lm-eval-codd convert-circuit il18/llada-math-pc circuits/math.safetensors",
     )
     parser.add_argument("source", metavar="IN", help="a .jpc or .safetensors file, a folder, or a hub id")
-    parser.add_argument("target", metavar="OUT", help="a file that ends in .jpc or .safetensors")
+    parser.add_argument("target", metavar="OUT", help="a file that ends in .jpc or .safetensors, overwritten")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     arguments = parser.parse_args(argv)
     target = Path(arguments.target)
