@@ -153,7 +153,8 @@ def _outcome(planned: Planned, nearest: Sequence[_Near]) -> Judged:
     metrics = planned.candidates or tuple(filter(None, (one.run.metric,)))
     readings = [reading for metric in metrics if (reading := _read(cell, one, metric)) is not None]
     if not readings:
-        return Judged(planned, NOT_COMPARABLE, (f"{one.run.name} has no {' or '.join(metrics)}",), measured=one)
+        what = "standard error of " if any(metric in one.run.scores for metric in metrics) else ""
+        return Judged(planned, NOT_COMPARABLE, (f"{one.run.name} has no {what}{' or '.join(metrics)}",), measured=one)
     ordered = sorted(readings, key=lambda reading: abs(reading.value - cell.value))
     return Judged(planned, REPRODUCED, readings=tuple(ordered), measured=one, assumed=recipe.assumed)
 
@@ -183,13 +184,13 @@ def _is_same_tokenizer(name: str, published: object, here: object) -> bool:
 
 
 def _read(cell: Cell, measured: Measured, metric: str) -> Reading | None:
-    """A figure without its interval, which depends on how many there are."""
+    """A figure without its interval, which depends on how many there are; None where it is not there, or has none."""
     counts = measured.counts(metric) if cell.unit == PERCENT and not cell.tasks else None
     if counts is not None:
         value = 100 * counts[0] / counts[1]
         return Reading(metric, value, counts, value, value, DetectableChange(None, None))
     found = measured.mean(metric, cell.tasks) if cell.tasks else measured.value(metric)
-    if found is None:
+    if found is None or (cell.unit == PERCENT and found[1] is None):
         return None
     scale = 100 if cell.unit == PERCENT else 1
     value, error = scale * found[0], scale * (found[1] or 0.0)

@@ -115,6 +115,16 @@ class TestNotComparable:
         assert judged.verdict == "not comparable"
         assert said in judged.reasons[0]
 
+    def test_a_figure_without_an_error_is_neither_reproduced_nor_different(self, tmp_path):
+        folder = write_cell(tmp_path / "results", planned())
+        path = folder / "results_2026.json"
+        data = json.loads(path.read_text())
+        data["results"]["gsm8k"] = {"exact_match,strict-match": 0.12345, "exact_match_stderr,strict-match": "N/A"}
+        path.write_text(json.dumps(data))
+        judged = one(tmp_path / "results")
+        assert judged.verdict == "not comparable"
+        assert "has no standard error of exact_match,strict-match or exact_match,flexible-extract" in judged.reasons[0]
+
     def test_a_limit_beyond_the_last_document_is_none(self, tmp_path):
         folder = write_cell(tmp_path / "results", planned())
         path = folder / "results_2026.json"
