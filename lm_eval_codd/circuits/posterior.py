@@ -118,7 +118,7 @@ class Posterior:
         return chain.forward(*tables, self.log_leaf.to(wide), pass_on)
 
     def token_marginals(self) -> Tensor:
-        """[B, T, V]: p(x_t | evidence), one-hot where observed."""
+        """[B, T, V]: p(x_t | evidence), one-hot where observed; 0 where V leaves the circuit no token to emit."""
         known = self.observed[..., None]
         marginals = self.log_leaf.new_zeros(*self.observed.shape, self.evidence.shape[-1])
         marginals.scatter_(-1, known.clamp(min=0), (known >= 0).to(marginals.dtype))
@@ -143,6 +143,8 @@ class Posterior:
             marginals[part] = predicted.add_(self.masked_evidence(part).masked_fill(blank[part], 0)).softmax(-1)
         if not self.circuit.always_possible:
             self._redo_far_contexts(marginals, log_context, log_weight - log_weight.gather(-1, leading))
+            # Without evidence such a circuit may have none of the tokens that the evidence was of.
+            marginals.nan_to_num_(nan=0.0)
         return marginals
 
     def _redo_far_contexts(self, marginals: Tensor, log_context: Tensor, log_weight: Tensor) -> None:

@@ -142,7 +142,7 @@ class DiT:
             raise ValueError(f"`z` has shape {list(z.shape)}, and `x0` {list(x0.shape)}; give noisy ids of these rows")
         t = one_a_row("t", t, x0)
         first = 1 / NUM_STEPS if isinstance(self.process, D3PM) else 0.0
-        if not bool(((t > first * _MARGIN) & (t <= 1)).all()):
+        if not bool(((t > first * _MARGIN) & (t <= _MARGIN)).all()):
             raise ValueError(
                 f"`t` holds {float(t.min()):g} to {float(t.max()):g}; the times of {self.algo} are above {first:g} and "
                 "at most 1"

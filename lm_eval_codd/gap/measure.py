@@ -61,7 +61,7 @@ class Gap:
             return None
         helping = None
         for ratio, gain in sorted(zip(self.ratios, self.gain, strict=True), key=lambda pair: pair[0]):
-            if gain.low <= 0:
+            if not gain.low > 0:  # nor where it is no number: a token that both rule out
                 break
             helping = ratio
         return helping

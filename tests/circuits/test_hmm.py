@@ -266,6 +266,13 @@ class TestExtremes:
         prior = all_answers(circuit, torch.zeros(1, 5, 4), None)
         torch.testing.assert_close(spoiled["latent_posterior"][1:2], prior["latent_posterior"])
 
+    def test_evidence_of_none_of_the_tokens_that_a_circuit_has_gives_none_of_them(self):
+        emission = torch.tensor([[[0.4, 0.6], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])  # token 1 alone at the end
+        circuit = HMM(torch.tensor([0.5, 0.5]), torch.full((2, 2), 0.5), emission)
+        log_evidence = torch.zeros(1, 2, 1)  # of a model that has token 0 alone
+        assert circuit.evaluate(log_evidence).impossible
+        assert circuit.token_marginals(log_evidence)[0, :, 0].tolist() == [1, 0]
+
 
 class TestRowsAreAlone:
     def test_answers_do_not_depend_on_batch_mates(self, make_circuit):

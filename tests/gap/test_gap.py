@@ -69,6 +69,8 @@ class TestSuggestion:
             ((0.3, 0.1, -0.1), "helps up to 0.4 of the tokens masked, not surely at 0.6: pc_frac=0.6"),
             ((0.3, 0.1), "pc_frac=1.1"),
             ((-0.1, 0.2), "no pc_frac is suggested"),
+            ((math.nan, 0.2), "no pc_frac is suggested"),
+            ((0.3, math.nan), "helps up to 0.2 of the tokens masked, not surely at 0.4: pc_frac=0.4"),
         ],
     )
     def test_a_pc_frac_is_where_the_gain_ends(self, lows, said):
