@@ -198,3 +198,13 @@ def test_tasks_readme_says_which_templates_each_task_has(tasks_dir):
         assert len(found) == 1, name
         said = [*most, *found[0]] if found[0] == ["no_system"] else found[0]
         assert set(said) == set(templates_of(name)) - {"paper"}, name
+
+
+def test_tasks_readme_finds_every_task_by_its_benchmark(tasks_dir):
+    section = (tasks_dir / "README.md").read_text().partition("\n## Find a task\n")[2].partition("\n## ")[0]
+    listed = re.findall(r"`([^`]+)`", section.partition("|---|---|\n")[2].partition("\n\n")[0])
+    for name in map(task_name, TASKS):
+        assert sum(fnmatch(name, pattern) for pattern in listed) == 1, name
+    for pattern in listed:
+        known = any(fnmatch(name, pattern) for name in map(task_name, TASKS))
+        assert known or any(tasks_dir.rglob(f"{pattern}.yaml")), pattern
