@@ -10,7 +10,7 @@ from lm_eval_codd.catalogue import NATIVE
 from lm_eval_codd.demo import packaged
 from lm_eval_codd.files import special_tokens
 from lm_eval_codd.runs import checkpoints
-from lm_eval_codd.settings import FAMILIES, either, unknown_value
+from lm_eval_codd.settings import FAMILIES, RULE_IF_BLOCKS, either, unknown_value
 
 if TYPE_CHECKING:
     from lm_eval_codd.settings import Family
@@ -132,7 +132,7 @@ def _by_files(flag: str, checkpoint: str, folder: Path, given: Mapping[str, Any]
 
 def attention_of(checkpoint: str, family: Family, given: Mapping[str, Any]) -> str:
     """`full`, or `block` where a position sees its own block and those before it."""
-    if family != "a2d":
+    if family not in RULE_IF_BLOCKS:
         return "block" if family in BLOCK_FIELDS else "full"
     return given.get("attention") or ("block" if _BLOCKS in checkpoint.lower() else "full")
 
@@ -147,7 +147,9 @@ def block_settings(checkpoint: str, family: Family, given: Mapping[str, Any]) ->
     """Settings that follow from a checkpoint's blocks; none where its attention is full."""
     if attention_of(checkpoint, family, given) == "full":
         return {}
-    settings: dict[str, Any] = {"decoder": "block_diffusion", "rule": "bd3lm"} if family == "a2d" else {}
+    settings: dict[str, Any] = {}
+    if family in RULE_IF_BLOCKS:
+        settings = {"decoder": "block_diffusion", "rule": RULE_IF_BLOCKS[family]}
     for part, rule in RULES_IF_NAMED.get(family, {}).items():
         if part in checkpoint.lower():
             settings["rule"] = rule

@@ -7,6 +7,7 @@ setting costs a user one line and no download. Nothing here imports torch: the l
 from lm_eval_codd.settings.config import (
     FAMILIES,
     FAMILY_DEFAULTS,
+    RULE_IF_BLOCKS,
     SCORE_WHAT_IS_DRAWN,
     SHIFTED,
     DecodingConfig,
@@ -64,6 +65,7 @@ __all__ = [
     "READ_BY_LIKELIHOODS",
     "REVISING",
     "ROUTER_SETTINGS",
+    "RULE_IF_BLOCKS",
     "SCORE_WHAT_IS_DRAWN",
     "SHARED_WITH_DECODING",
     "SHIFTED",

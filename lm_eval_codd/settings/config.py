@@ -44,6 +44,8 @@ FAMILY_DEFAULTS: Final[Mapping[Family, Mapping[str, Any]]] = {
     "fast_dllm_v2": {"decoder": "block_diffusion", "rule": "fast_dllm_v2"},
 }
 
+# Of families that have checkpoints of either attention: the rule of the block-causal ones.
+RULE_IF_BLOCKS: Final[Mapping[str, str]] = {"a2d": "bd3lm"}
 # Families whose confidences are of the distribution that tokens are drawn from; of all others, the untempered one.
 SCORE_WHAT_IS_DRAWN: Final = ("dream", "open_dllm")
 # Families whose logits at a position are computed one position earlier.
@@ -143,7 +145,7 @@ class DecodingConfig(DecodingFields):
         refuse_approximations(self)
         if reads(self.decoder, "num_steps"):
             self._set("num_steps", resolved_steps(self))
-        if not self.has_rounded_counts("a2d"):
+        if not any(map(self.has_rounded_counts, FAMILIES)):
             self.check_blocks()
         refuse_options(self)
         refuse_routing(self)
@@ -157,7 +159,7 @@ class DecodingConfig(DecodingFields):
 
     def has_rounded_counts(self, family: str | None = None) -> bool:
         """Whether a step of a block commits a rounded share, in a family or whatever the family is."""
-        counts = self.counts or ("rounded" if family == "a2d" else "even")
+        counts = self.counts or FAMILY_DEFAULTS.get(cast("Family", family), {}).get("counts", "even")
         follows_a_plan = self.decoder == "unmasking" and self.paradigm == "block" and not self.steps_follow_confidence
         return follows_a_plan and counts == "rounded"
 
@@ -230,7 +232,7 @@ class DecodingConfig(DecodingFields):
         """
         if self.decoder != "block_diffusion" or self.rule is not None:
             return self
-        rule = "bd3lm" if family == "a2d" else FAMILY_DEFAULTS.get(cast("Family", family), {}).get("rule")
+        rule = RULE_IF_BLOCKS.get(family, FAMILY_DEFAULTS.get(cast("Family", family), {}).get("rule"))
         if rule is None:
             raise ValueError(
                 f"`decoder=block_diffusion` has no rule for {family} checkpoints; give rule={either(RULES)}"
