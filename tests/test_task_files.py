@@ -1,9 +1,11 @@
+import functools
 from pathlib import Path
 
 import pytest
 
+from lm_eval_codd import task_files as module
 from lm_eval_codd.registration import tasks_dir
-from lm_eval_codd.task_files import TaskFiles, task_files
+from lm_eval_codd.task_files import TaskFiles, asks_for_no_text, likelihoods_asked, task_files
 
 OWN = {
     "base_yaml": "tag: of_mine\noutput_type: generate_until\nnum_fewshot: 3\n",
@@ -69,3 +71,39 @@ class TestContent:
 
     def test_of_a_file_that_cannot_be_read_is_nothing(self, folder):
         assert list(TaskFiles(folder).configs("broken")) == [("broken", {})]
+
+
+class TestWhatATaskAsksFor:
+    @pytest.fixture
+    def read(self, monkeypatch):
+        """The folders whose names are read, in order; nothing is known of any before."""
+        folders = []
+        names = module._read_names
+        monkeypatch.setattr(module, "_read_names", lambda folder: folders.append(folder) or names(folder))
+        for function in (module.task_files, module._files_in, module._output_types):
+            monkeypatch.setattr(module, function.__name__, functools.cache(function.__wrapped__))
+        return folders
+
+    def test_is_read_without_lm_evals_folder_where_the_task_is_ours_or_the_users(self, folder, read):
+        assert not asks_for_no_text("codd_gsm8k") and not asks_for_no_text("codd_gsm8k", str(tasks_dir()))
+        assert asks_for_no_text("two", str(folder)) and not asks_for_no_text("one", str(folder))
+        assert {*read} == {tasks_dir(), folder}
+
+    def test_of_lm_evals_own_and_of_a_group_is_read_from_all(self, folder, read, monkeypatch, tmp_path_factory):
+        stock = tmp_path_factory.mktemp("stock")
+        monkeypatch.setattr(module, "stock_tasks_dir", lambda: stock)
+        (stock / "theirs.yaml").write_text("task: theirs\noutput_type: multiple_choice\n")
+        (stock / "mine.yaml").write_text("task: codd_gsm8k\noutput_type: multiple_choice\n")
+        (folder / "mixed.yaml").write_text("group: mixed\ntask: [two, theirs]\n")
+        (folder / "codd_gsm8k.yaml").write_text("group: codd_mbpp\ntask: [two]\n")
+        assert asks_for_no_text("theirs", str(folder)) and not asks_for_no_text("theirs_not", str(folder))
+        assert likelihoods_asked("mixed", str(folder)) == {"multiple_choice"}
+        assert asks_for_no_text("mixed", str(folder))
+        # The nearest folder wins: a group of the user's over our task, our task over lm-eval's.
+        assert asks_for_no_text("codd_mbpp", str(folder)) and not asks_for_no_text("codd_mbpp")
+        assert not asks_for_no_text("codd_gsm8k")
+
+    def test_is_what_the_index_of_all_folders_says(self):
+        for name in sorted(TaskFiles(tasks_dir()).names)[::9]:
+            kinds = {str(config.get("output_type")) for _, config in task_files().configs(name)}
+            assert module._output_types(name, None) == kinds
