@@ -52,7 +52,7 @@ def _end_quietly() -> None:
 
 def _about_names(error: BaseException, model: str) -> str | None:
     """What to do about lm-eval's own error, where it was to evaluate a model of this package, or of nearly its name."""
-    if not isinstance(error, ValueError):
+    if not isinstance(error, ValueError | ConnectionError):
         return None
     models: Collection[str] = MODELS
     if model not in MODELS:

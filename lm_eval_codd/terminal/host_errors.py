@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Final
 
@@ -12,6 +13,7 @@ UNKNOWN_TASKS: Final = "Tasks not found: "
 NO_TASKS: Final = "No tasks specified"
 UNKNOWN_MODEL: Final = "Attempted to load model "
 NO_DOCUMENTS: Final = "task.build_requests() did not find any docs"
+UNREACHABLE_ROWS: Final = r"Couldn't reach '([^']*)' on the Hub"  # of `datasets`
 NEGATIVE_LIMIT: Final = "Indices for islice() must be None or an integer"  # Python's own, of a slice of the documents
 
 
@@ -36,4 +38,9 @@ def explained(error: str, model: str, *, models: Collection[str], tasks: Collect
         return unknown_name(model, models, kind="model")
     if error.startswith((NO_DOCUMENTS, NEGATIVE_LIMIT)):
         return "no document is left to evaluate; use a `--limit` of 1 or more (or a share between 0 and 1), or none"
+    if unreachable := re.match(UNREACHABLE_ROWS, error):
+        return (
+            f"the rows of `{unreachable[1]}` are not on this machine, and the hub cannot be reached; run this once "
+            "with a network and without HF_HUB_OFFLINE, then they are in the cache"
+        )
     return None

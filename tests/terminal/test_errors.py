@@ -4,6 +4,7 @@ import inspect
 import sys
 from pathlib import Path
 
+import datasets.load
 import pytest
 from lm_eval._cli.run import Run
 from lm_eval.api.registry import get_model
@@ -146,6 +147,18 @@ class TestOfLmEvalItself:
         end_with(run(execute))
         said = capsys.readouterr().err.splitlines()[-1]
         assert said.startswith("lm_eval: no document is left to evaluate; use a `--limit` of 1 or more ")
+
+    @pytest.mark.usefixtures("hook")
+    def test_says_whose_rows_cannot_be_fetched(self, capsys):
+        def execute():
+            cfg = EvaluatorConfig(model="llada")  # noqa: F841 - read from the frame
+            raise ConnectionError("Couldn't reach 'nobody/nothing' on the Hub (OfflineModeIsEnabled)")
+
+        assert "Couldn't reach '{path}' on the Hub" in inspect.getsource(datasets.load)
+        end_with(run(execute))
+        said = capsys.readouterr().err
+        assert said.startswith("lm_eval: the rows of `nobody/nothing` are not on this machine, ")
+        assert said.count("\n") == 1
 
     def test_is_raised_where_it_is_looked_for(self):
         assert "cfg" in Run._execute.__code__.co_varnames

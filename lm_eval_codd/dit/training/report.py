@@ -25,7 +25,7 @@ def warn_of_warmup(config: RunSettings, total: int) -> None:
     """Say that a run is over before its learning rate is there, as with published defaults on little data."""
     if config.warmup >= total:
         logger.warning(
-            "`warmup=%d` is no shorter than the %d updates of this run, which never has its learning rate; give a "
+            "`warmup=%d` is not below the %d updates of this run, so its learning rate is never reached; give a "
             "smaller warmup",
             config.warmup,
             total,
