@@ -100,7 +100,8 @@ class TestDryRun:
             assert all(any(block_gates(run.config, "llada")) for run in fixed)
 
     def test_of_the_demo_alone_uses_the_cpu_whatever_gpus_there_are(self, launcher):
-        program = [sys.executable, "-m", "lm_eval_codd.launch", "--demo", "--dry-run"]
+        where = ["--output_dir", str(launcher.results)]  # a checkout may be another user's
+        program = [sys.executable, "-m", "lm_eval_codd.launch", "--demo", "--dry-run", *where]
         process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=PATIENCE)
         slots = process.stdout.splitlines()[0].split("slots: ")[1].split(";")[0].split(", ")
         assert len(slots) == min(12 if packaged.CIRCUITS["demo"].exists() else 6, len(os.sched_getaffinity(0)))

@@ -316,7 +316,8 @@ class TestWrongSweepsOnTheCommandLine:
         ],
     )
     def test_are_one_line_each(self, launcher, arguments, message):
-        program = [sys.executable, "-m", "lm_eval_codd.launch", "--gpus", "cpu", *arguments]
+        where = ["--gpus", "cpu", "--output_dir", str(launcher.results)]
+        program = [sys.executable, "-m", "lm_eval_codd.launch", *where, *arguments]
         process = subprocess.run(program, capture_output=True, text=True, env=launcher.environment, timeout=PATIENCE)
         assert (process.returncode, process.stdout) == (2, "")
         lines = process.stderr.splitlines()
