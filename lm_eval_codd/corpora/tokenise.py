@@ -40,7 +40,7 @@ def tokenise(
         batched=True,
         remove_columns=["text"],
         num_proc=min(workers, len(rows)) if workers > 1 else None,
-        features=datasets.Features({"ids": datasets.List(datasets.Value("int32"))}),
+        features=datasets.Features({"ids": datasets.Sequence(datasets.Value("int32"))}),
         keep_in_memory=True,
         # Nothing is looked up or kept, so nothing of it needs a name that is a hash of the tokenizer.
         load_from_cache_file=False,
