@@ -71,15 +71,15 @@ class TestStockTasks:
             run_stock(LLaDA(checkpoints["llada"], **SETTINGS, is_greedy=False), ["lambada_openai"])
 
     def test_other_projects_names(self, checkpoints, run_stock):
-        args = f"pretrained={checkpoints['llada']},device=cpu,gen_length=16,block_length=16,num_steps=4"
+        settings = "device=cpu,gen_length=16,block_length=16,num_steps=4"
+        args = f"pretrained={checkpoints['llada']},{settings}"
         official = run_stock("llada", ["arc_easy"], model_args=f"{args},mc_num=8,cfg=0.5,is_check_greedy=False,seed=3")
         own = LLaDA(checkpoints["llada"], **SETTINGS, cfg_scale=0.5, seed=3)
         assert same(values(official), values(run_stock(own, ["arc_easy"])))
         typed = run_stock("llada", ["arc_easy"], model_args=args, gen_kwargs="mc_num=8,cfg=0.5,seed=3")
         assert same(values(official), values(typed))
-        chain = run_stock(
-            "dream", ["arc_easy"], model_args=args.replace("llada", "dream") + ",nll_type=ar_ftb", limit=1
-        )
+        args = f"pretrained={checkpoints['dream']},{settings},nll_type=ar_ftb"
+        chain = run_stock("dream", ["arc_easy"], model_args=args, limit=1)
         assert chain["config"]["likelihoods"]["settings"]["estimator"] == "chain"
 
 
