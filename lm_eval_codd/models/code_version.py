@@ -22,9 +22,9 @@ _LAZY: Final = re.compile(rf"({_NAME}(?:\.\w+)+):\w+")
 def code_version(room: str = "decoding") -> str:
     """A hash of the code that turns prompts and settings into tokens, blind to comments, docstrings and layout.
 
-    It covers every module of this package that a room (`decoding`, `likelihood`) can reach by imports, those inside
-    functions and those that a registry names included, and no other. A number raised by hand would be forgotten by
-    whoever tries a change, and old answers would pass for new ones.
+    It covers every module of this package that a room (`decoding`, `likelihood`) or a module (`backbones.native`) can
+    reach by imports, those inside functions and those that a registry names included, and no other. A number raised by
+    hand would be forgotten by whoever tries a change, and old answers would pass for new ones.
     """
     digest = hashlib.sha256()
     for path, code in sorted(_reachable(room).items()):

@@ -103,5 +103,5 @@ def made_by(config: NativeSettings, native: Native) -> dict[str, Any]:
         "checkpoint": native.identity,
         "dtype": str(native.dtype).removeprefix("torch."),
         "transformers": transformers.__version__,  # whose `generate` it is
-        "code": code_version("backbones"),
+        "code": code_version("backbones.native"),
     }

@@ -97,12 +97,10 @@ DECODERS: Final[dict[str, DecoderFacts]] = {
         circuits=None,
         by_confidence=True,
     ),
-    "p2": DecoderFacts(("num_steps", "compat"), P2Options, revises=True, circuits="tiles", takes_planner=True),
-    "open_dllm": DecoderFacts(
-        ("num_steps", "top_p", "top_k", "compat"), OpenDllmOptions, revises=True, circuits="tiles"
-    ),
+    "p2": DecoderFacts(("num_steps",), P2Options, revises=True, circuits="tiles", takes_planner=True),
+    "open_dllm": DecoderFacts(("num_steps", "top_p", "top_k"), OpenDllmOptions, revises=True, circuits="tiles"),
     "corrective": DecoderFacts(
-        ("num_steps", "top_p", "top_k", "threshold", "compat"),
+        ("num_steps", "top_p", "top_k", "threshold"),
         CorrectiveOptions,
         threshold=0.9,
         one_of=("threshold", "remask_schedule", "mad_k"),

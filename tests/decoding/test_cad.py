@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import lm_eval_codd as codd
+from lm_eval_codd.settings import DECODERS
 from tests.decoding.stub_lm import StubLM
 from tests.decoding.test_batches import an_end
 from tests.decoding.test_coupling import random_circuit
@@ -248,6 +249,9 @@ class TestSettings:
             codd.DecodingConfig(max_per_step=8)
         with pytest.raises(ValueError, match="`compat=True` is read by decoder=cad"):
             codd.DecodingConfig(compat=True)
+        for name in set(DECODERS) - {"cad"}:
+            with pytest.raises(ValueError, match=f"not by `decoder={name}`"):
+                codd.DecodingConfig(decoder=name, compat=True)
         with pytest.raises(ValueError, match=r"use one of unmasking, cad, .*\(did you mean cad"):
             codd.DecodingConfig(decoder="cadd")
 
@@ -259,6 +263,5 @@ class TestSettings:
 
     def test_every_decoder_of_the_settings_exists_and_no_other(self):
         from lm_eval_codd.decoding import decoders
-        from lm_eval_codd.settings.decoders import DECODERS
 
         assert list(decoders.DECODERS) == list(DECODERS)

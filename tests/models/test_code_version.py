@@ -1,11 +1,12 @@
 """The hash that says whether a journalled answer was made by the code that is here now."""
 
 import shutil
+import types
 from pathlib import Path
 
 import pytest
 
-from lm_eval_codd.models import code_version
+from lm_eval_codd.models import code_version, native_setup
 
 VERSION = code_version.code_version.__wrapped__
 
@@ -64,6 +65,52 @@ class TestWhatChangesIt:
         before = VERSION()
         (package / "circuits" / "chain.py").rename(package / "circuits" / "chains.py")
         assert VERSION() != before
+
+
+# Of a room whose answers are journalled, what cannot change one; a folder stands for all of its modules.
+TYPES_ALONE = {"decoding": {"protocols.py"}, "circuits": {"tables.py"}}
+BESIDE_ANSWERS = {
+    "backbones": {"family_table.py", "inspect.py", "saving.py"},
+    "circuits": {"files/convert.py"},
+    "latent": {"inspect.py"},
+    "dit": {"cli.py", "convert.py", "distil.py", "inspect.py", "packing.py", "saving.py", "train.py", "training"},
+}
+# Texts and their ids, which a key holds.
+OF_PROMPTS = {"backbones": {"plain_tokenizer.py", "templates.py"}}
+# Room, and what else of its parts is not for it.
+JOURNALLED = {
+    "decoding": {"backbones": {"native.py", "score.py"}},
+    "likelihood": {"backbones": {"native.py"}},
+    "latent": {},
+    "dit": {},
+}
+
+
+class TestWhatItCovers:
+    @pytest.mark.parametrize("room", JOURNALLED)
+    def test_every_module_that_can_change_an_answer(self, room):
+        package = Path(code_version.__file__).parents[1]
+        covered = {path.relative_to(package).as_posix() for path in code_version._reachable(room)}
+        masked = ("backbones", "circuits", "decoding") if room in ("decoding", "likelihood") else ()
+        for part in {room, "tensors", *masked}:
+            others = [kind.get(part, set()) for kind in (TYPES_ALONE, BESIDE_ANSWERS, OF_PROMPTS, JOURNALLED[room])]
+            left_out = {f"{part}/{name}" for name in set().union(*others)}
+            modules = {path.relative_to(package).as_posix() for path in (package / part).rglob("*.py")}
+            lacking = {one for one in modules - covered if not {one, *map(str, Path(one).parents)} & left_out}
+            assert not lacking, f"code_version({room!r}) does not see that these change"
+            assert modules, part
+
+    def test_a_rule_of_the_block_decoder(self, package):
+        before = VERSION()
+        append(package / "decoding" / "decoders" / "block_diffusion" / "llada2.py", "CHANGED = True")
+        assert VERSION() != before
+
+    def test_diffusion_gemmas_own(self, package, monkeypatch):
+        monkeypatch.setattr(native_setup, "code_version", VERSION)
+        native = types.SimpleNamespace(resolved=lambda config: {}, ends=(1,), identity="it", dtype="torch.float32")
+        before = native_setup.made_by(None, native)
+        append(package / "backbones" / "native.py", "CHANGED = True")
+        assert native_setup.made_by(None, native)["code"] != before["code"]
 
 
 class TestWhatDoesNot:

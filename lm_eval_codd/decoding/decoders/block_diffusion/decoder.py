@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from lm_eval_codd.settings import DecodingConfig
 
 RULES: Final[dict[str, str]] = {
-    "sdar": "sdar:Sdar",
-    "sdar_greedy": "sdar:Sdar",
-    "llada2": "llada2:LLaDA2",
-    "llada21": "llada21:LLaDA21",
-    "fast_dllm_v2": "fast_dllm_v2:FastDllmV2",
-    "bd3lm": "bd3lm:Bd3lm",
+    "sdar": "lm_eval_codd.decoding.decoders.block_diffusion.sdar:Sdar",
+    "sdar_greedy": "lm_eval_codd.decoding.decoders.block_diffusion.sdar:Sdar",
+    "llada2": "lm_eval_codd.decoding.decoders.block_diffusion.llada2:LLaDA2",
+    "llada21": "lm_eval_codd.decoding.decoders.block_diffusion.llada21:LLaDA21",
+    "fast_dllm_v2": "lm_eval_codd.decoding.decoders.block_diffusion.fast_dllm_v2:FastDllmV2",
+    "bd3lm": "lm_eval_codd.decoding.decoders.block_diffusion.bd3lm:Bd3lm",
 }
 
 # Entries of `Canvas.state`: the block that a row is at, the step at which it began that, and how many there are.
@@ -46,7 +46,7 @@ def make_rule(config: DecodingConfig, device: torch.device) -> Rule:
     """The rule that the settings name."""
     assert config.rule is not None  # `DecodingConfig.with_rule`
     module, name = RULES[config.rule].split(":")
-    rule: Rule = getattr(import_module(f"{__package__}.{module}"), name)(config, device)
+    rule: Rule = getattr(import_module(module), name)(config, device)
     return rule
 
 
