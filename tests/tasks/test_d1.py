@@ -1,6 +1,5 @@
 """d1's tasks: their prompts, the beginning of an answer, and scores, on invented rows and on the real ones."""
 
-import json
 from functools import partial
 
 import pytest
@@ -31,7 +30,7 @@ TURNS = {
     "- Each 2x2 box must contain digits 1-4 exactly once\n\nImportant: Your solution must be a COMPLETE 16-character "
     "string with only the digits 1-4, representing your final solved grid.\n\nRespond in this exact format:\n"
     + REASONS.format("step-by-step solving process", "[16-character solution string with no spaces or separators]")
-    + "\n\n\nSolve the following Sudoku puzzle: 1234341243212140\n",
+    + "\n\n\nSolve the following Sudoku puzzle: 1000341221400321\n",
     "gsm8k_d1": EXPERT.format(" ", "\n\nA shelf holds 3 boxes with 12 pens each. 7 pens are sold. How many are left?"),
     "math500_d1": EXPERT.format("", '" \n\n\nWhat is $\\frac{3}{4} + \\frac{1}{2}$?'),
 }
@@ -94,8 +93,8 @@ class TestScores:
         task = load_task("sudoku_d1", invented_dir)
         solved = [f"<answer>\n{doc['Solution']}\n</answer>" for doc in task.eval_docs]
         assert score(task, solved) == {"accuracy,none": 1.0, "unreadable,none": 0.0}
-        assert [doc["Puzzle"].count("0") for doc in task.eval_docs] == [1, 7]
-        assert score(task, ["<answer>1234", "<answer>1234"])["accuracy,none"] == pytest.approx((0 + 2 / 7) / 2)
+        assert [doc["Puzzle"].count("0") for doc in task.eval_docs] == [5, 1]
+        assert score(task, ["<answer>2234", "<answer>2234"])["accuracy,none"] == pytest.approx((3 / 5 + 0) / 2)
 
 
 class TestRows:
@@ -113,9 +112,9 @@ class TestRows:
             assert "\n" not in str(caught.value) and "hub to read" not in str(caught.value)
 
     def test_of_sudoku_are_drawn_as_by_d1(self, load_task, tmp_path):
-        (tmp_path / "sudoku_4x4").mkdir()
-        rows = [{"Puzzle": f"{number:016d}", "Solution": "1234341243212143"} for number in range(500)]
-        (tmp_path / "sudoku_4x4" / "test.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        (tmp_path / "sudoku").mkdir()
+        rows = ["Puzzle,Solution", *(f"{number:016d},1234341243212143" for number in range(500))]
+        (tmp_path / "sudoku" / "4x4_test_sudoku.csv").write_text("\n".join(rows))
         task = load_task("sudoku_d1", tmp_path)
         drawn = [int(doc["Puzzle"]) for doc in task.eval_docs]
         assert len(set(drawn)) == 256 and drawn[:4] == [361, 73, 374, 155]
