@@ -1,1 +1,1 @@
-"""What rooms of tensor maths share."""
+"""Random numbers of a row, copies that do not wait, fused kernels, CUDA graphs, safetensors."""

@@ -1,1 +1,1 @@
-"""What commands read from and say to the one who typed them."""
+"""What commands read from who typed them, and say: flags, errors of one line, tables, their own name."""
