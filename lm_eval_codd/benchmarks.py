@@ -8,7 +8,7 @@ and a hash of their content go into the results, beside those of the published s
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +22,7 @@ except ModuleNotFoundError:  # lm-eval 0.4: one class for all
     from lm_eval.api.task import ConfigurableTask as RollingTask
 
 from lm_eval_codd.grading import INVALID
-from lm_eval_codd.rows import Rows, content_hash, rows_of, select
+from lm_eval_codd.rows import Read, Rows, content_hash, rows_of, select
 from lm_eval_codd.templates import PAPER, TEMPLATE, templates_of, under_template
 
 if TYPE_CHECKING:
@@ -91,16 +91,16 @@ class RowsTask:
         """
         name, split = self.config.task, self.config.test_split
         wanted = Rows(**dataset_kwargs or {})
-        source, raw, is_stand_in = self.read_rows(wanted)
-        rows = select(name, source, raw, wanted.columns)
+        read = self.read_rows(wanted)
+        rows = select(name, read.source, read.rows, wanted.columns)
         sha256 = content_hash(rows, wanted.columns)
         provenance = Provenance(
-            source=source,
+            source=read.source,
             rows=len(rows),
             sha256=sha256,
             expected_rows=wanted.rows,
             expected_sha256=wanted.sha256,
-            is_published_set=not is_stand_in and len(rows) == wanted.rows and wanted.sha256 in (None, sha256),
+            is_published_set=not read.is_stand_in and len(rows) == wanted.rows and wanted.sha256 in (None, sha256),
         )
         self.config.metadata = {**(self.config.metadata or {}), "data": asdict(provenance), **self.about(rows)}
         if not provenance.is_published_set:
@@ -108,7 +108,7 @@ class RowsTask:
             _logger.warning(
                 "%s: %s has %d rows that are not the published %d; their scores cannot be compared with published ones",
                 name,
-                source,
+                read.source,
                 len(rows),
                 wanted.rows,
             )
@@ -118,8 +118,8 @@ class RowsTask:
         """What is evaluated, of the rows."""
         return datasets.Dataset.from_list(rows)
 
-    def read_rows(self, wanted: Rows) -> tuple[str, Iterable[dict[str, Any]], bool]:
-        """Where the rows come from, the rows, and whether they are the stand-in; from CODD_DATA_DIR or the hub."""
+    def read_rows(self, wanted: Rows) -> Read:
+        """The rows from CODD_DATA_DIR, or from the hub; for tasks that have theirs from elsewhere."""
         config = self.config
         return rows_of(config.task, wanted, config.dataset_path, config.dataset_name, config.test_split)
 

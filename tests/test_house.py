@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "grading": set(),
     "sandbox": {"catalogue"},
     "coupling_tasks": set(),
-    "rows": {"catalogue"},
+    "rows": {"catalogue", "files"},
     "benchmarks": {"grading", "rows", "templates"},
     "programs": {"benchmarks", "grading", "sandbox"},
     "rounds": {"benchmarks", "programs"},

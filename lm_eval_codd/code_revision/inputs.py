@@ -14,7 +14,7 @@ from typing import Any, Final
 from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.code_revision.cells import DATASETS, Cell
 from lm_eval_codd.code_revision.make import read_dataset
-from lm_eval_codd.rows import DataError, read_lines, select
+from lm_eval_codd.rows import DataError, is_out_of_reach, read_lines, select
 
 __all__ = ["COLUMNS", "Inputs", "Tests", "read_inputs", "tests_of"]
 
@@ -168,8 +168,9 @@ def _from_hub(who: str, cell: Cell) -> Path:
         )
     except Exception as error:  # the hub's libraries raise a dozen unrelated kinds
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        advice = "go online, or " if is_out_of_reach(error) else ""
         raise DataError(
-            f"{who}: cannot load {HUB}: go online, or name a copy or a file of your own with "
+            f"{who}: cannot load {HUB}: {advice}name a copy or a file of your own with "
             f"`--metadata inputs=PATH` [{reason}]"
         ) from None
     return Path(path)

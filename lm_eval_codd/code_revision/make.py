@@ -28,8 +28,8 @@ def read_dataset(name: str, who: str = "crb") -> tuple[str, list[dict[str, Any]]
     """
     dataset = DATASETS[name]
     wanted = Rows(file=dataset.file, columns=dataset.columns, rows=dataset.rows)
-    source, raw, _ = rows_of(who, wanted, dataset.hub, dataset.configuration, "test", dataset.revision)
-    return source, select(who, source, raw, dataset.columns)
+    read = rows_of(who, wanted, dataset.hub, dataset.configuration, "test", dataset.revision)
+    return read.source, select(who, read.source, read.rows, dataset.columns)
 
 
 def make_cell(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from lm_eval_codd.benchmarks import BenchmarkTask
@@ -12,7 +11,7 @@ from lm_eval_codd.grading.opencompass_options import first_option
 if TYPE_CHECKING:
     import datasets
 
-    from lm_eval_codd.rows import Rows
+    from lm_eval_codd.rows import Read, Rows
 
 LETTERS = "ABCD"
 
@@ -20,10 +19,10 @@ LETTERS = "ABCD"
 class ArcTask(BenchmarkTask):
     """Leaves out rows with more or fewer choices."""
 
-    def read_rows(self, wanted: Rows) -> tuple[str, Iterable[dict[str, Any]], bool]:
+    def read_rows(self, wanted: Rows) -> Read:
         """As of any benchmark."""
-        source, rows, is_stand_in = super().read_rows(wanted)
-        return source, [row for row in rows if len(row["choices"]["text"]) == len(LETTERS)], is_stand_in
+        read = super().read_rows(wanted)
+        return read._replace(rows=[row for row in read.rows if len(row["choices"]["text"]) == len(LETTERS)])
 
 
 def process_docs(dataset: datasets.Dataset) -> datasets.Dataset:

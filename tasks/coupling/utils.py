@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lm_eval_codd.benchmarks import BenchmarkTask
 from lm_eval_codd.coupling_tasks.items import prompt, score, test_items
 from lm_eval_codd.coupling_tasks.task import Item
-
-if TYPE_CHECKING:
-    from lm_eval_codd.rows import Rows
+from lm_eval_codd.rows import Read, Rows
 
 
 class CoupledTokensTask(BenchmarkTask):
     """A `BenchmarkTask` whose rows are generated: they need neither the hub nor CODD_DATA_DIR."""
 
-    def read_rows(self, wanted: Rows) -> tuple[str, Iterable[dict[str, Any]], bool]:
+    def read_rows(self, wanted: Rows) -> Read:
         """The test items of the generator that `file` names; they are never a stand-in."""
         task = wanted.file
         rows = [{"task": task, "prompt": prompt(task, item), **asdict(item)} for item in test_items(task)]
-        return f"lm_eval_codd/coupling_tasks, {task} (generated)", rows, False
+        return Read(f"lm_eval_codd/coupling_tasks, {task} (generated)", rows)
 
 
 def process_results(doc: Mapping[str, Any], results: list[Any]) -> dict[str, float]:

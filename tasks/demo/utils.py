@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
-
 from lm_eval_codd.benchmarks import BenchmarkTask
 from lm_eval_codd.demo import load_split
-
-if TYPE_CHECKING:
-    from lm_eval_codd.rows import Rows
+from lm_eval_codd.rows import Read, Rows
 
 
 class DemoTask(BenchmarkTask):
     """A `BenchmarkTask` whose rows need neither the hub nor CODD_DATA_DIR."""
 
-    def read_rows(self, wanted: Rows) -> tuple[str, Iterable[dict[str, Any]], bool]:
+    def read_rows(self, wanted: Rows) -> Read:
         """The held-out problems; they are never a stand-in."""
-        return f"lm_eval_codd/demo/{wanted.file} (synthetic)", load_split("test"), False
+        return Read(f"lm_eval_codd/demo/{wanted.file} (synthetic)", load_split("test"))

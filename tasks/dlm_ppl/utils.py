@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -18,7 +18,7 @@ from lm_eval_codd.corpora.perplexity import perplexity, perplexity_stderr
 from lm_eval_codd.corpora.token_tasks import TokensTask
 from lm_eval_codd.corpora.tokenise import tokenise
 from lm_eval_codd.dit.packing import pack
-from lm_eval_codd.rows import DataError, Rows, read_lines
+from lm_eval_codd.rows import DataError, Read, Rows, read_lines, read_texts
 
 __all__ = ["PackedTask", "perplexity", "perplexity_stderr", "process_results"]
 
@@ -28,16 +28,15 @@ class PackedTask(TokensTask, RowsTask, RollingTask):
 
     models = (*DIT_MODELS.values(), "dlm")
 
-    def read_rows(self, wanted: Rows) -> tuple[str, Iterable[dict[str, Any]], bool]:
+    def read_rows(self, wanted: Rows) -> Read:
         """From the file that `data` names; else as any benchmark's."""
         path = self._arguments.path
         if path is None:
             return super().read_rows(wanted)
         if path.suffix != ".txt":
-            return str(path), read_lines(self.config.task, path), False
+            return Read(str(path), read_lines(self.config.task, path))
         (column,) = wanted.columns
-        with path.open(encoding="utf-8", newline="\n") as lines:
-            return str(path), [{column: line} for line in lines], False
+        return Read(str(path), [{column: line} for line in read_texts(self.config.task, path)])
 
     def documents(self, rows: list[dict[str, Any]]) -> datasets.Dataset:
         """The windows of all texts; the result's metadata says how they were made and what is not in them."""

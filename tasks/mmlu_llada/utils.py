@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lm_eval_codd.grading.opencompass import filled_in
 from lm_eval_codd.grading.opencompass_options import first_option
 from lm_eval_codd.rounds import RoundsTask
-from lm_eval_codd.rows import DataError, Rows, rows_of, select
+from lm_eval_codd.rows import DataError, Read, Rows, rows_of, select
 from lm_eval_codd.subjects import scores_of_subject
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ class MmluTask(RoundsTask):
 
     _by_subject: Mapping[str, Sequence[tuple[str, str]]]
 
-    def read_rows(self, wanted: Rows) -> tuple[str, Iterable[dict[str, Any]], bool]:
+    def read_rows(self, wanted: Rows) -> Read:
         """As of any benchmark, with the examples."""
         config = self.config
         of_dev = replace(wanted, file="mmlu/dev.jsonl")
-        source, rows, _ = rows_of(config.task, of_dev, config.dataset_path, config.dataset_name, "dev")
+        of_subjects = rows_of(config.task, of_dev, config.dataset_path, config.dataset_name, "dev")
         found = defaultdict(list)
-        for row in select(config.task, source, rows, wanted.columns):
+        for row in select(config.task, of_subjects.source, of_subjects.rows, wanted.columns):
             found[row["subject"]].append(example_of(row))
         self._by_subject = {subject: examples[:NUM_EXAMPLES] for subject, examples in found.items()}
         return super().read_rows(wanted)

@@ -1,15 +1,31 @@
+import errno
 import json
 import shutil
+from pathlib import Path
 
 import datasets
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from lm_eval import evaluate
 from lm_eval.api.registry import get_model
 from lm_eval.tasks import TaskManager
 
-from lm_eval_codd.rows import DataError, content_hash
+from lm_eval_codd.rows import DataError, content_hash, read_lines, read_texts
 
 QUESTION = {"question": "1 + 1?", "answer": "#### 2"}
+
+
+class TransportError(Exception):
+    """As in httpx, and in httpx2, of which huggingface_hub brings one or the other."""
+
+
+class ConnectTimeout(TransportError):
+    pass
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
 
 
 @pytest.fixture
@@ -136,6 +152,31 @@ class TestHub:
             load_task("codd_gsm8k", None)
         assert "\n" not in str(raised.value)
 
+    @pytest.mark.parametrize(
+        ("error", "is_said"),
+        [
+            (OfflineModeIsEnabled("Offline mode is enabled."), True),
+            (LocalEntryNotFoundError("not in the cache"), True),
+            (ConnectTimeout("timed out"), True),
+            (caused(RuntimeError("cannot build it"), ConnectionResetError("reset by peer")), True),
+            (ValueError("Couldn't find cache for openai/gsm8k for config 'main'"), True),
+            (RuntimeError("Dataset scripts are no longer supported, but found gsm8k.py"), False),
+            (ValueError("Unknown split 'test'"), False),
+            (FileNotFoundError("no data file"), False),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_to_go_online_is_said_only_where_it_helps(self, load_task, monkeypatch, error, is_said):
+        def load_dataset(*args, **kwargs):
+            raise error
+
+        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+        with pytest.raises(DataError) as raised:
+            load_task("codd_gsm8k", None)
+        advice = "name a folder with a copy in CODD_DATA_DIR"
+        said = f"{'go online, or ' if is_said else ''}{advice} [{error}]"
+        assert str(raised.value) == f"codd_gsm8k: cannot load openai/gsm8k (main): {said}"
+
 
 class TestLocalFiles:
     def test_a_missing_folder_is_named(self, load_task, tmp_path):
@@ -148,7 +189,7 @@ class TestLocalFiles:
 
     def test_a_missing_column_is_named(self, load_task, data_dir):
         (data_dir / "gsm8k" / "test.jsonl").write_text('{"question": "1 + 1?"}\n')
-        with pytest.raises(DataError, match=r"row 1 of .* has no answer"):
+        with pytest.raises(DataError, match=r"row 1 of .* has no answer; give rows with question, answer$"):
             load_task("codd_gsm8k", data_dir)
 
     def test_a_broken_line_is_named(self, load_task, data_dir):
@@ -164,10 +205,53 @@ class TestLocalFiles:
         with pytest.raises(DataError, match=rf"test.jsonl, line 1 .*{reason}"):
             load_task("codd_gsm8k", data_dir)
 
-    def test_an_empty_file_is_an_error(self, load_task, data_dir):
-        (data_dir / "gsm8k" / "test.jsonl").write_text("")
-        with pytest.raises(DataError, match="has no rows"):
+    @pytest.mark.parametrize("content", ["", "\n"])
+    def test_an_empty_file_is_an_error(self, load_task, data_dir, content):
+        (data_dir / "gsm8k" / "test.jsonl").write_text(content)
+        with pytest.raises(DataError, match=r"has no rows; copy the file again$"):
             load_task("codd_gsm8k", data_dir)
+
+    def test_blank_lines_are_no_rows(self, load_task, data_dir):
+        of_one = load_task("codd_gsm8k", data_dir).config.metadata["data"]
+        (data_dir / "gsm8k" / "test.jsonl").write_text(f"\n{json.dumps(QUESTION)}\n \t\r\n\n")
+        assert load_task("codd_gsm8k", data_dir).config.metadata["data"] == of_one
+
+    def test_a_line_is_numbered_as_an_editor_does(self, load_task, data_dir):
+        (data_dir / "gsm8k" / "test.jsonl").write_text(f"{json.dumps(QUESTION)}\n\n{{\n")
+        with pytest.raises(DataError, match=r"test.jsonl, line 3 is not JSON"):
+            load_task("codd_gsm8k", data_dir)
+
+    @pytest.mark.parametrize(
+        ("task", "file"), [("codd_gsm8k", "gsm8k/test.jsonl"), ("sudoku_wino", "sudoku/4x4_test_sudoku.csv")]
+    )
+    @pytest.mark.parametrize("function", ["is_file", "open"])
+    def test_one_that_may_not_be_read_is_said_in_one_line(self, load_task, tmp_path, monkeypatch, task, file, function):
+        """The tests may run as a user who may read everything."""
+        path, before = tmp_path / file, getattr(Path, function)
+        path.parent.mkdir()
+        path.touch()
+
+        def refuse(self, *args, **kwargs):
+            if self == path:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return before(self, *args, **kwargs)
+
+        monkeypatch.setattr(Path, function, refuse)
+        with pytest.raises(DataError, match=rf"^{task}: .* cannot be read: Permission denied: ") as raised:
+            load_task(task, tmp_path)
+        assert "\n" not in str(raised.value)
+
+    @pytest.mark.parametrize("read", [read_lines, read_texts])
+    def test_a_folder_in_place_of_a_file_is_said_in_one_line(self, tmp_path, read):
+        with pytest.raises(DataError, match=r"^a task: .* cannot be read: Is a directory$"):
+            read("a task", tmp_path)
+
+    def test_lines_of_text_in_another_encoding_are_refused(self, tmp_path):
+        (tmp_path / "corpus.txt").write_bytes(b"one\n\ntw\xff\n")
+        with pytest.raises(DataError, match=r"^a task: .*corpus.txt is no text in UTF-8: .*; copy the file again$"):
+            read_texts("a task", tmp_path / "corpus.txt")
+        (tmp_path / "corpus.txt").write_bytes(b"one\n\ntwo")
+        assert read_texts("a task", tmp_path / "corpus.txt") == ["one\n", "\n", "two"]
 
 
 class TestPlaces:

@@ -230,3 +230,11 @@ class TestRowsThatNoHubHas:
         (tmp_path / "sudoku" / "4x4_test_sudoku.csv").write_bytes(b"Puzzle,Solution\n\xff,1\n")
         with pytest.raises(DataError, match=r"4x4_test_sudoku.csv is no table in UTF-8: .*; copy the file again"):
             load_task("sudoku_wino", tmp_path)
+
+    @pytest.mark.parametrize("row", ["0123", "0123,4123,1", '"01'])
+    def test_are_refused_where_a_row_has_more_or_fewer_fields(self, load_task, tmp_path, row):
+        (tmp_path / "sudoku").mkdir()
+        (tmp_path / "sudoku" / "4x4_test_sudoku.csv").write_text(f"Puzzle,Solution\n0123,4123\n\n{row}\n")
+        said = r"4x4_test_sudoku.csv, line 4 has not as many fields as its heading; copy the file again$"
+        with pytest.raises(DataError, match=said):
+            load_task("sudoku_wino", tmp_path)
