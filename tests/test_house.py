@@ -97,7 +97,7 @@ MAY_IMPORT = {
         "task_files",
         "terminal",
     },
-    "commands": {"backbones", "dit", "latent", "registration", "terminal"},
+    "commands": {"backbones", "dit", "latent", "registration", "runs", "terminal"},
     "__main__": {"names", "registration", "settings", "terminal"},
 }
 WITHOUT_TENSORS = (

@@ -199,6 +199,33 @@ class TestRun:
         command_line.main(["run", "--config", str(config)])
         assert ("--include_path" in handed_over) is is_added
 
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (None, "`--config settings` does not exist; "),
+            ("a folder", "`--config settings` is a folder; "),
+            (b"", "`--config settings` holds no settings; "),
+            (b"[1]", "`--config settings` holds no settings; "),
+            (b"model: llada\ntasks: [x\n", "--config: `settings`, line 3, is no YAML: "),
+            (b"\xff", "--config: `settings` is not UTF-8 text; "),
+        ],
+    )
+    @pytest.mark.parametrize("flag", ["--config", "-C"])
+    def test_a_config_file_that_is_none_is_one_line(
+        self, handed_over, capsys, tmp_path, monkeypatch, content, said, flag
+    ):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("LMEVAL_LOG_LEVEL", raising=False)
+        if content == "a folder":
+            Path("settings").mkdir()
+        elif content is not None:
+            Path("settings").write_bytes(content)
+        assert command_line.main(["run", flag, "settings"]) == 2
+        seen = capsys.readouterr().err
+        assert seen.startswith(f"lm-eval-codd run: {said}")
+        assert seen.endswith("; give a YAML file of lm-eval's settings\n") and seen.count("\n") == 1
+        assert handed_over == []
+
     def test_our_models_are_registered(self, handed_over):
         from lm_eval.api.registry import model_registry
 

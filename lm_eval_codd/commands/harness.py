@@ -9,7 +9,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lm_eval_codd.registration import MODELS, register, task_names, tasks_dir
+from lm_eval_codd.runs.yaml_file import load_yaml
 from lm_eval_codd.terminal.host_errors import explained
 from lm_eval_codd.terminal.parser import Parser
 
@@ -18,6 +21,9 @@ def run(argv: list[str]) -> None:
     """Hand the arguments to lm-eval, whose `run` is meant when none of its commands comes first.
 
     Our tasks are found without `--include_path`; one that is given, here or in a `--config` file, replaces them.
+
+    Raises:
+        ValueError: one line: no such settings, or a name that lm-eval does not know; and lm-eval's own.
     """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--include_path")
@@ -26,12 +32,11 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--tasks", "-t", nargs="*", default=[])
     given, _ = parser.parse_known_args(argv)
 
+    config = _settings(given.config) if given.config else {}
     register()
     from lm_eval.__main__ import cli_evaluate
-    from lm_eval.config.evaluate_config import EvaluatorConfig
 
     command, rest = (argv[0], argv[1:]) if argv and argv[0] in ("run", "ls", "validate") else ("run", argv)
-    config = EvaluatorConfig.load_yaml_config(given.config) if given.config else {}
     include_path = given.include_path or config.get("include_path")
     if not include_path:
         include_path = str(tasks_dir())
@@ -57,6 +62,20 @@ def run(argv: list[str]) -> None:
         if said is None:
             raise
         raise ValueError(said) from None
+
+
+def _settings(written: str) -> dict[str, Any]:
+    """What the file of `--config` sets. lm-eval reads it once more, and shows its errors as faults of the program."""
+    path, advice = Path(written), "give a YAML file of lm-eval's settings"
+    if not path.is_file():
+        raise ValueError(f"`--config {written}` {'is a folder' if path.is_dir() else 'does not exist'}; {advice}")
+    try:
+        settings = load_yaml(path, yaml.SafeLoader)
+    except ValueError as error:
+        raise ValueError(f"--config: {error}; {advice}") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"`--config {written}` holds no settings; {advice}")
+    return settings
 
 
 def _leave_out_builtin_tasks() -> None:

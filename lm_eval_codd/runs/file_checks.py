@@ -6,13 +6,13 @@ import csv
 import json
 import os
 from collections.abc import Callable, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lm_eval_codd.catalogue import DATA_DIR
 from lm_eval_codd.demo import packaged
 from lm_eval_codd.files import special_tokens
+from lm_eval_codd.files.disk import explained
 from lm_eval_codd.files.untrusted import read_safetensors_header, shard_names
 from lm_eval_codd.names import unknown_name
 from lm_eval_codd.registration import tasks_dir
@@ -86,11 +86,13 @@ def _check_rows(task: str, path: Path, columns: list[str]) -> None:
             if path.suffix == ".csv":
                 row = next(csv.DictReader(lines), None)
             else:
-                first = next((line for line in islice(lines, 1) if line.strip()), "")
+                first = next((line for line in lines if line.strip()), "")
                 row = json.loads(first) if first else None
+    except OSError as error:
+        raise ValueError(f"{task}: {path} cannot be read: {explained(error, path)}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{task}: {path} is no text in UTF-8 ({error}); copy the file again") from None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(
             f"{task}: the first line of {path} is not JSON ({error}); put the rows there as JSON lines"
         ) from None
@@ -98,7 +100,11 @@ def _check_rows(task: str, path: Path, columns: list[str]) -> None:
         raise ValueError(f"{task}: {path} has no rows; put the benchmark's rows there as JSON lines")
     missing = [column for column in columns if not isinstance(row, dict) or column not in row]
     if missing:
-        raise ValueError(f"{task}: the first row of {path} has no {', '.join(missing)}")
+        raise ValueError(
+            f"{task}: the first row of {path} has no {', '.join(missing)}; give rows with {', '.join(columns)}"
+        )
+    if path.suffix == ".csv" and (None in row or None in row.values()):
+        raise ValueError(f"{task}: the first row of {path} has not as many fields as its heading; copy the file again")
 
 
 def _check_checkpoint(run: Run) -> None:

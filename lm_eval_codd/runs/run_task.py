@@ -143,7 +143,9 @@ def read_metadata(given: Mapping[str, Any], task: str, read: Callable[[str], Any
         _check_arguments(own, arguments, f"argument of {short_name(task)} in --metadata")
     name = chosen if chosen is not None else other
     if name is not None and name != PAPER:
-        check_template(task, str(name), f"`--template {name}`")
+        check_template(
+            task, str(name), f"`--template {name}`" if chosen is not None else f"`--metadata {TEMPLATE}={name}`"
+        )
         arguments[TEMPLATE] = name
     return json.dumps(arguments, sort_keys=True) if arguments else None
 

@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Final
 
 from lm_eval_codd.terminal.clean_text import one_line
@@ -23,6 +23,8 @@ _HOST_PACKAGE: Final = "lm_eval"
 def ends_in_one_line(error: BaseException, homes: tuple[Path, ...]) -> bool:
     """Whether an error's message is all there is to say.
 
+    What the operating system says counts as of whoever asked it, whatever of Python's library lay in between.
+
     Args:
         error: as raised.
         homes: folders whose code writes its messages for users.
@@ -31,8 +33,10 @@ def ends_in_one_line(error: BaseException, homes: tuple[Path, ...]) -> bool:
         return False
     if _shows_everything():
         return False
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and any(Path(frames[-1].filename).resolve().is_relative_to(home) for home in homes)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    while isinstance(error, OSError) and frames and _is_of_python(frames[-1]):
+        frames.pop()
+    return bool(frames) and any(Path(frames[-1].f_code.co_filename).resolve().is_relative_to(home) for home in homes)
 
 
 def end_quietly_in_lm_eval(
@@ -67,6 +71,10 @@ def end_quietly_in_lm_eval(
 
     hook._ends_quietly = True  # type: ignore[attr-defined]
     sys.excepthook = hook
+
+
+def _is_of_python(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in sys.stdlib_module_names
 
 
 def _shows_everything() -> bool:

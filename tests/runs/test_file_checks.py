@@ -1,5 +1,6 @@
 """Files are looked at before the first run starts; each fault is a line that names the file."""
 
+import errno
 import json
 import pickle
 import shutil
@@ -179,10 +180,12 @@ class TestData:
         [
             (None, "codd_gsm8k: no file "),
             ("", "test.jsonl has no rows"),
+            ("\n \n", "test.jsonl has no rows"),
             ("{\n", "the first line of "),
-            ('{"question": ""}\n', "has no answer"),
+            ('{"question": ""}\n', "has no answer; give rows with question, answer"),
             ("[1]\n", "has no question, answer"),
             (f"{ROW}\n", ""),
+            (f"\n{ROW}\n", ""),
         ],
     )
     def test_must_have_rows_with_the_columns_that_are_read(self, text, tmp_path, monkeypatch, content, message):
@@ -200,6 +203,8 @@ class TestData:
             (b"", "has no rows"),
             (b"Puzzle,Solution\n", "has no rows"),
             (b"Puzzle\n0123\n", "has no Solution"),
+            (b"Puzzle,Solution\n0123\n", "has not as many fields as its heading; copy the file again"),
+            (b"Puzzle,Solution\n0123,4123,1\n", "has not as many fields as its heading; copy the file again"),
             (b"Puzzle,Solution\n\xff,1\n", "is no text in UTF-8"),
             (b"Puzzle,Solution\n0123,4123\n", ""),
         ],
@@ -211,6 +216,21 @@ class TestData:
             (tmp_path / "data" / "sudoku" / "4x4_test_sudoku.csv").write_bytes(content)
         found = problem(text_of("sudoku_wino"))
         assert message in found and bool(message) == bool(found)
+
+    def test_must_be_readable(self, text, tmp_path, monkeypatch):
+        """The tests may run as a user who may read everything."""
+        path, before = tmp_path / "gsm8k" / "test.jsonl", Path.open
+
+        def refuse(self, *args, **kwargs):
+            if self == path:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return before(self, *args, **kwargs)
+
+        path.parent.mkdir()
+        path.touch()
+        monkeypatch.setenv(file_checks.DATA_DIR, str(tmp_path))
+        monkeypatch.setattr(Path, "open", refuse)
+        assert problem(text).startswith(f"codd_gsm8k: {path} cannot be read: Permission denied: ")
 
     def test_must_be_in_a_folder(self, text, tmp_path, monkeypatch):
         monkeypatch.setenv(file_checks.DATA_DIR, str(tmp_path / "none"))

@@ -195,6 +195,7 @@ class TestArgumentsOfATask:
         ("--chat_template_args x", "`--chat_template_args x` must be a JSON object, such as "),
         ("--metadata clean", "`--metadata clean` must be name=value, such as clean=off, or a JSON object"),
         ("--template v9", "`--template v9`: codd_demo has no such template; use one of paper, wording, marker"),
+        ("--metadata template=v9", "`--metadata template=v9`: codd_demo has no such template; use one of paper, "),
         (
             "--template wording --metadata template=marker",
             "`--template wording` contradicts `--metadata template=marker`",

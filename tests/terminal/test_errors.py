@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import traceback
 from pathlib import Path
 
 import datasets.load
@@ -14,6 +15,7 @@ from lm_eval.tasks import TaskManager
 
 import lm_eval_codd
 from lm_eval_codd import registration
+from lm_eval_codd.files.untrusted import read_object
 from lm_eval_codd.settings import DecodingConfig
 from lm_eval_codd.terminal import host_errors
 from lm_eval_codd.terminal.errors import end_quietly_in_lm_eval
@@ -32,6 +34,15 @@ def of_a_library():
 
 def of_python():
     DecodingConfig(num_steps=object.nothing)
+
+
+def of_a_file_of_ours():
+    read_object(Path("/nowhere/at/all.json"))
+
+
+def of_a_file_of_a_library():
+    code = compile("import pathlib; pathlib.Path('/nowhere/at/all.json').stat()", "/site-packages/other.py", "exec")
+    exec(code, {"__name__": "other"})
 
 
 def run(call, file=COMMAND):
@@ -66,7 +77,18 @@ def test_an_error_of_ours_is_one_line(before, capsys):
     assert before == []
 
 
-@pytest.mark.parametrize(("call", "file"), [(of_a_library, COMMAND), (of_python, COMMAND), (ours, "/home/me/eval.py")])
+def test_what_the_system_says_of_a_file_of_ours_is_one_line(before, capsys):
+    error = run(of_a_file_of_ours)
+    assert "pathlib" in traceback.extract_tb(error.__traceback__)[-1].filename
+    end_with(error)
+    assert capsys.readouterr().err == "lm_eval: [Errno 2] No such file or directory: '/nowhere/at/all.json'\n"
+    assert before == []
+
+
+@pytest.mark.parametrize(
+    ("call", "file"),
+    [(of_a_library, COMMAND), (of_a_file_of_a_library, COMMAND), (of_python, COMMAND), (ours, "/home/me/eval.py")],
+)
 def test_others_are_shown_as_before(before, capsys, call, file):
     """Errors from elsewhere, faults in the code, and whatever ends somebody's own program."""
     error = run(call, file)
