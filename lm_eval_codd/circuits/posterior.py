@@ -182,6 +182,9 @@ class Posterior:
 
         Returns:
             [B, T] int64. A latent of zero probability is never drawn.
+
+        Raises:
+            ValueError: `uniforms` has another shape, or `generator` lists more or fewer than one a row.
         """
         if uniforms is None:
             uniforms = _uniforms(self.observed.shape, generator, self.log_leaf)

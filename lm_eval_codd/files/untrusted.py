@@ -65,7 +65,11 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, StoredTensor], dict[s
 
 
 def shard_names(index: Mapping[str, Any]) -> list[str]:
-    """The files that the `weight_map` of an index names, each once: plain names, so that they lie in its own folder."""
+    """The files that the `weight_map` of an index names, each once: plain names, so that they lie in its own folder.
+
+    Raises:
+        ValueError: there is no such map, or it names something else.
+    """
     shards = index.get("weight_map")
     if not shards or not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise ValueError("has no `weight_map` that names its shards")
@@ -77,7 +81,11 @@ def shard_names(index: Mapping[str, Any]) -> list[str]:
 
 
 def num_positions(text: str) -> int:
-    """A circuit's number of positions, as its metadata says it."""
+    """A circuit's number of positions, as its metadata says it.
+
+    Raises:
+        ValueError: it is no number, or one that no circuit has.
+    """
     if not text.isascii() or not text.isdecimal() or len(text) > 9 or not 0 < int(text) <= _MOST_POSITIONS:
         raise ValueError(f"has {text[:20]!r} for `num_positions`, which is from 1 to {_MOST_POSITIONS}")
     return int(text)

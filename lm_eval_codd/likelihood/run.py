@@ -92,6 +92,10 @@ def stream(
 
     `estimator` takes the place of the settings' own. `on_pass` is called after each pass of the network, with the
     number of its canvases.
+
+    Raises:
+        TypeError: as `log_likelihood`, with the first value that is asked for.
+        ValueError: as `log_likelihood`, likewise.
     """
     check_call(backbone, pairs, config, circuit)
     check_pairs(backbone, pairs, config.pad_to)

@@ -1,6 +1,6 @@
 """Where a run's parts come from: the flags that name a checkpoint, an adapter, a circuit, a planner, a tokenizer.
 
-Each takes the flags that were given, and raises `ValueError`, one line, for one that names nothing or is not read.
+Each takes the flags that were given; every error is one line that names the flag.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from lm_eval_codd.settings import CIRCUIT_SETTINGS, DECODERS, DecodingConfig, ei
 
 
 def read_checkpoint(alias: str, given: Mapping[str, Any]) -> tuple[str, str]:
-    """The flag of the model and the checkpoint."""
+    """The flag of the model and the checkpoint.
+
+    Raises:
+        ValueError: the flag is another model's or missing, or names no checkpoint, or one of another model.
+    """
     flag = CHECKPOINT_FLAGS[alias]
     for other in CHECKPOINT_FLAGS.values():
         if other != flag and other in given:
@@ -34,7 +38,11 @@ def read_checkpoint(alias: str, given: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def read_adapter(given: Mapping[str, Any]) -> str | None:
-    """The LoRA adapter."""
+    """The LoRA adapter.
+
+    Raises:
+        ValueError: the flag names no adapter.
+    """
     if "peft_ckpt" not in given:
         return None
     adapter = checkpoints.resolve("peft_ckpt", given["peft_ckpt"])
@@ -44,7 +52,11 @@ def read_adapter(given: Mapping[str, Any]) -> str | None:
 
 
 def read_circuit(given: Mapping[str, Any], config: DecodingConfig) -> str | None:
-    """The circuit."""
+    """The circuit.
+
+    Raises:
+        ValueError: the decoder takes none, or the flag names none.
+    """
     value = given.get("pc_ckpt", "none")
     if value != "none" and DECODERS[config.decoder].circuits is None:
         raise ValueError(f"`--pc_ckpt {value}` does not go with `--decoder {config.decoder}`; leave out one of them")
@@ -52,7 +64,11 @@ def read_circuit(given: Mapping[str, Any], config: DecodingConfig) -> str | None
 
 
 def read_planner(given: Mapping[str, Any], config: DecodingConfig) -> str | None:
-    """The model that scores what is decided."""
+    """The model that scores what is decided.
+
+    Raises:
+        ValueError: the decoder reads none, or the flag names no checkpoint.
+    """
     if "planner_ckpt" not in given:
         return None
     if not DECODERS[config.decoder].takes_planner:
@@ -62,7 +78,11 @@ def read_planner(given: Mapping[str, Any], config: DecodingConfig) -> str | None
 
 
 def read_tokenizer(given: Mapping[str, Any]) -> str | None:
-    """Another tokenizer than the checkpoint's."""
+    """Another tokenizer than the checkpoint's.
+
+    Raises:
+        ValueError: the flag names none, or one at a revision.
+    """
     if "tokenizer" not in given:
         return None
     tokenizer = checkpoints.resolve("tokenizer", hub_ids.with_owner(given["tokenizer"]))
@@ -72,7 +92,11 @@ def read_tokenizer(given: Mapping[str, Any]) -> str | None:
 
 
 def drop_circuit_settings(given: Mapping[str, Any], settings: dict[str, Any]) -> None:
-    """A circuit's settings change nothing without one: dropped where `none` is said, an error where it is not."""
+    """Drop a circuit's settings, which change nothing without one, where `none` is said.
+
+    Raises:
+        ValueError: one is given, and nothing is said of a circuit.
+    """
     for name in CIRCUIT_SETTINGS:
         if name in given and "pc_ckpt" not in given:
             raise ValueError(f"`--{name}` is read by a circuit only; add --pc_ckpt, or leave it out")

@@ -49,7 +49,11 @@ def own_task(task: str) -> Task | None:
 
 
 def read_num_shot(given: Mapping[str, Any], task: str) -> int | None:
-    """Examples in a prompt; None where lm-eval's task says how many."""
+    """Examples in a prompt; None where lm-eval's task says how many.
+
+    Raises:
+        ValueError: the task takes none, or it is no number that anybody means.
+    """
     number = given.get("num_shot")
     if number is not None:
         check_within("num_shot", number, 0, _MOST_SHOTS)
@@ -71,7 +75,11 @@ def _shots_of(short: str) -> str:
 
 
 def read_turns(given: Mapping[str, Any], task: str) -> bool | None:
-    """Whether examples are turns; None where lm-eval decides, and where there are none."""
+    """Whether examples are turns; None where lm-eval decides, and where there are none.
+
+    Raises:
+        ValueError: the task is this package's, or there is no chat template.
+    """
     value = given.get("fewshot_as_multiturn")
     if value is None:
         return None
@@ -84,7 +92,11 @@ def read_turns(given: Mapping[str, Any], task: str) -> bool | None:
 
 
 def read_include_path(given: Mapping[str, Any], task: str) -> str | None:
-    """The user's folder of tasks, for tasks that are not of this package."""
+    """The user's folder of tasks, for tasks that are not of this package.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
     value = given.get("include_path")
     if value is None:
         return None
@@ -98,6 +110,9 @@ def read_chat_template(given: Mapping[str, Any], checkpoint: str, task: str) -> 
     """Whether prompts go through a chat template, or its name; by default as the task's protocol has it.
 
     A checkpoint that is not on this machine yet is taken to have one.
+
+    Raises:
+        ValueError: it is a word that says nothing, or the tokenizer has no such template.
     """
     value = given.get("chat_template", "auto")
     if value.lower() in (*TEMPLATE_WORDS, *_NO_TEMPLATES):
@@ -133,6 +148,10 @@ def read_metadata(given: Mapping[str, Any], task: str, read: Callable[[str], Any
         given: flags of the run.
         task: by lm-eval's name.
         read: from what stands behind `name=` to the argument.
+
+    Raises:
+        ValueError: they are no arguments, the task does not read one of them or has no such template, or two
+            templates are named.
     """
     arguments = json.loads(_arguments(given.get("metadata"), read) or "{}")
     chosen, other = given.get(TEMPLATE), arguments.pop(TEMPLATE, None)
@@ -174,7 +193,11 @@ def _arguments(text: str | None, read: Callable[[str], Any]) -> str | None:
 
 
 def read_documents(given: Mapping[str, Any]) -> tuple[float | None, tuple[int, int] | None]:
-    """The documents a run is held to: a limit, a slice, or neither. -1 stands for 'not given', as in eval.py."""
+    """The documents a run is held to: a limit, a slice, or neither. -1 stands for 'not given', as in eval.py.
+
+    Raises:
+        ValueError: both are given, or half a slice, or one that no task has.
+    """
     limit = given.get("limit")
     if limit is not None and not (0 < limit < 1 or (limit >= 1 and float(limit).is_integer())):
         raise ValueError(f"`--limit {limit:g}` must be a whole number, or a share between 0 and 1")
@@ -200,7 +223,11 @@ def read_documents(given: Mapping[str, Any]) -> tuple[float | None, tuple[int, i
 
 
 def read_batch_size(given: Mapping[str, Any]) -> str:
-    """Rows at once: a number, or `auto`."""
+    """Rows at once: a number, or `auto`.
+
+    Raises:
+        ValueError: it is neither.
+    """
     value = str(given.get("batch_size", "1"))
     if value != "auto" and not (value.isdecimal() and int(value) >= 1):
         raise ValueError(f"`--batch_size {value}` must be a whole number of 1 or more, or auto")

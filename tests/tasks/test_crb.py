@@ -168,11 +168,21 @@ class TestInputs:
         assert (hub, name) == ("Shuibai12138/crb-paper-inputs", f"open-dcoder-0.5B/human-eval/evaluated/{PUBLISHED}")
         assert options == {"repo_type": "dataset", "revision": "21cae17423b073b152e997746876d6b828b18358"}
 
-        def fail(*args, **kwargs):
-            raise OSError("no network\nat all")
+    @pytest.mark.parametrize(
+        ("error", "advice"), [(ConnectionError, "go online, or name a copy or"), (OSError, "name a copy or")]
+    )
+    def test_that_the_hub_does_not_give_are_asked_for_in_one_line(self, monkeypatch, error, advice):
+        import huggingface_hub
 
+        def fail(*args, **kwargs):
+            raise error("no file\nat all")
+
+        monkeypatch.delenv("CODD_DATA_DIR", raising=False)
         monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-        with pytest.raises(DataError, match=r"--metadata inputs=PATH` \[no network\]"):
+        said = (
+            rf"cannot load {inputs_module.HUB}: {advice} a file of your own with `--metadata inputs=PATH` \[no file\]$"
+        )
+        with pytest.raises(DataError, match=said):
             inputs_module.read_inputs(CELL, None)
 
     @pytest.mark.parametrize(

@@ -162,9 +162,12 @@ class TestArguments:
             ({"insert_eos": "yes"}, "`insert_eos=yes` must be true or false"),
             ({"workers": 0}, "`workers=0` must be"),
             ({"data": "nowhere.jsonl"}, "`data=nowhere.jsonl` must be a file"),
+            ({"data": "latin.txt"}, "latin.txt is no text in UTF-8"),
         ],
     )
-    def test_what_cannot_be_is_one_line(self, load, given, said):
+    def test_what_cannot_be_is_one_line(self, load, data_dir, monkeypatch, given, said):
+        monkeypatch.chdir(data_dir)
+        (data_dir / "latin.txt").write_bytes(b"caf\xe9\n")
         with pytest.raises((RuntimeError, ValueError)) as caught:
             load("ptb", **given)
         assert said in str(caught.value) and "\n" not in str(caught.value)

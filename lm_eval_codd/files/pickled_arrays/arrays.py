@@ -74,7 +74,11 @@ class Arrays:
         self._array_bytes = 0
 
     def named(self, module: object, name: object) -> object:
-        """What a name stands for, to be called."""
+        """What a name stands for, to be called.
+
+        Raises:
+            RefusedPickleError: it is of nothing that makes an array.
+        """
         if not isinstance(module, str) or not isinstance(name, str):
             raise damaged("a name is no text")
         found = _NAMES.get((module, name))
@@ -85,7 +89,11 @@ class Arrays:
         return found
 
     def called(self, name: object, arguments: object) -> object:
-        """What calling a name makes."""
+        """What calling a name makes.
+
+        Raises:
+            RefusedPickleError: it is no array, of a dtype that no circuit has, damaged, or larger than the file.
+        """
         kind = name.name if isinstance(name, _Name) else None
         if not isinstance(arguments, tuple) or kind in (None, _NDARRAY):
             raise RefusedPickleError("refused: it calls something that makes no array")
@@ -107,7 +115,11 @@ class Arrays:
         return array
 
     def set_state(self, target: object, state: object) -> None:
-        """Give what a call has made its state."""
+        """Give what a call has made its state.
+
+        Raises:
+            RefusedPickleError: it is no array, its bytes do not fit its shape, or are more than the file's.
+        """
         if isinstance(target, StoredArray) and isinstance(state, tuple) and len(state) == 5:
             _, shape, dtype, is_fortran, buffer = state
             self._fill(target, shape, dtype, bool(is_fortran), buffer)
