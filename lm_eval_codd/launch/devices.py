@@ -101,12 +101,15 @@ def _meant(name: str, present: Mapping[str, _Gpu]) -> set[_Gpu]:
 def _check_allowed(names: Sequence[str], found: Sequence[_Gpu | None], present: Mapping[str, _Gpu], given: str) -> None:
     """Raise `ValueError` for a GPU that CUDA_VISIBLE_DEVICES does not leave to this process: it is somebody else's.
 
-    Where none that it names is known here, it counts otherwise than nvidia-smi, and says nothing.
+    Where it names some, and none that is known here, it counts otherwise than nvidia-smi, and says nothing.
     """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    allowed = {gpu for name in _read_by_cuda(visible) for gpu in _meant(name, present)}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return
+    named = _read_by_cuda(visible)
+    allowed = {gpu for name in named for gpu in _meant(name, present)}
     for name, gpu in zip(names, found, strict=True):
-        if gpu is not None and allowed and gpu not in allowed:
+        if gpu is not None and gpu not in allowed and (allowed or not named):
             raise ValueError(
                 f"{given}: GPU {name} is none of CUDA_VISIBLE_DEVICES={visible}; ids are nvidia-smi's, so give some of "
                 "these, or unset the variable"

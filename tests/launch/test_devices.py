@@ -75,6 +75,13 @@ class TestGpus:
         assert [slot.label for slot in make_slots("0", of_other_machine=True)] == ["gpu 0"]
         assert [slot.label for slot in make_slots("cpu")] == ["cpu"]
 
+    @pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles", "-1,0"])
+    def test_is_refused_where_none_was_left(self, two_gpus, monkeypatch, visible):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        with pytest.raises(ValueError, match=f"GPU 0 is none of CUDA_VISIBLE_DEVICES={visible}; ids are"):
+            make_slots("0")
+        assert [slot.label for slot in make_slots("cpu")] == ["cpu"]
+
     def test_that_shares_its_number_with_one_of_another_count_is_taken(self, two_gpus, monkeypatch):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
         assert [slot.label for slot in make_slots("0")] == ["gpu 0"]
