@@ -59,7 +59,7 @@ def _about_names(error: BaseException, model: str) -> str | None:
         from lm_eval.api.registry import model_registry
 
         models = set(model_registry.keys())
-        if model in models or not MODELS.keys() & near_names(model, models, most=1):
+        if not MODELS.keys() & near_names(model, models, most=1):
             return None
     return explained(str(error), model, models=models, tasks=task_names(), command="lm-eval")
 

@@ -92,12 +92,12 @@ class TestWhatATaskAsksFor:
     def test_of_lm_evals_own_and_of_a_group_is_read_from_all(self, folder, read, monkeypatch, tmp_path_factory):
         stock = tmp_path_factory.mktemp("stock")
         monkeypatch.setattr(module, "stock_tasks_dir", lambda: stock)
-        (stock / "theirs.yaml").write_text("task: theirs\noutput_type: multiple_choice\n")
+        (stock / "theirs.yaml").write_text("task: theirs\noutput_type: loglikelihood\n")
         (stock / "mine.yaml").write_text("task: codd_gsm8k\noutput_type: multiple_choice\n")
         (folder / "mixed.yaml").write_text("group: mixed\ntask: [two, theirs]\n")
         (folder / "codd_gsm8k.yaml").write_text("group: codd_mbpp\ntask: [two]\n")
         assert asks_for_no_text("theirs", str(folder)) and not asks_for_no_text("theirs_not", str(folder))
-        assert likelihoods_asked("mixed", str(folder)) == {"multiple_choice"}
+        assert likelihoods_asked("mixed", str(folder)) == {"multiple_choice", "loglikelihood"}
         assert asks_for_no_text("mixed", str(folder))
         # The nearest folder wins: a group of the user's over our task, our task over lm-eval's.
         assert asks_for_no_text("codd_mbpp", str(folder)) and not asks_for_no_text("codd_mbpp")

@@ -31,8 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--model", required=True, choices=MODELS, metavar="NAME", help=f"as for lm_eval: {', '.join(MODELS)}"
     )
-    parser.add_argument("--model_args", required=True, help="as for lm_eval: pretrained=...,pc=...,num_steps=...")
-    parser.add_argument("--prompt", required=True, help="the question; the checkpoint's chat template is put around it")
+    parser.add_argument(
+        "--model_args", required=True, metavar="K=V,...", help="as for lm_eval: pretrained=...,pc=...,num_steps=..."
+    )
+    parser.add_argument(
+        "--prompt", required=True, metavar="TEXT", help="the question; the checkpoint's chat template is put around it"
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page instead; its folder may be missing")
     given = parser.parse_args(argv)
     if given.html is not None:

@@ -91,6 +91,17 @@ class TestWhereTheConfidencesDecideOnTheSteps:
         exact = from_past(read_past(tmp_path))(run("--num_steps 64 --limit 100"), GPU)
         assert (exact.seconds, exact.is_bound) == (pytest.approx(200.0 * 64 / 80), False)
 
+    def test_a_past_block_run_under_another_rule_gives_a_bound(self, tmp_path):
+        def block(rule: str):
+            text = "--model_alias masked_lm --masked_lm_ckpt a/b --family sdar --task gsm8k --limit 100"
+            return parse_run(f"{text} --decoder block_diffusion --block_length 4 --threshold 0.9 {rule}")
+
+        counted = {"decoding_seconds": 20.0, "requests": 10, "mean_nfe": 80.0}
+        finish(tmp_path, block("--rule sdar --remask dynamic"), GPU, 0.0, **counted)
+        estimate = from_past(read_past(tmp_path))
+        found = [estimate(block(rule), GPU).is_bound for rule in ("--rule sdar --remask dynamic", "--rule sdar_greedy")]
+        assert found == [False, True]
+
     def test_an_exact_run_bounds_one_with_a_cache_and_none_is_told_by_it(self, tmp_path):
         finish(tmp_path, run("--num_steps 64"), GPU, 0.0, decoding_seconds=2.0, requests=1)
         found = from_past(read_past(tmp_path))(run("--num_steps 64 --cache dual --limit 100"), GPU)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lm_eval_codd.launch import main as launch_main
-from tests.forked import start
+from tests.forked import PATIENCE, start
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = """
@@ -42,7 +42,7 @@ def measure(name: str, *arguments: str) -> dict[str, float]:
 def measure_forked(name: str, folder: Path, *arguments: str) -> dict[str, float]:
     """As `measure`, of a benchmark that does not care how much its process has imported already."""
     process = start(_measure, name, folder / "figures.json", arguments)
-    process.join()
+    process.join(PATIENCE)
     assert process.exitcode == 0
     return json.loads((folder / "figures.json").read_text())
 

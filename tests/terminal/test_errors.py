@@ -8,7 +8,7 @@ from pathlib import Path
 import datasets.load
 import pytest
 from lm_eval._cli.run import Run
-from lm_eval.api.registry import get_model
+from lm_eval.api.registry import get_model, model_registry
 from lm_eval.config.evaluate_config import EvaluatorConfig
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
@@ -144,13 +144,20 @@ class TestOfLmEvalItself:
             assert (before, said) == ([error], "")
 
     @pytest.mark.usefixtures("hook")
-    @pytest.mark.parametrize(("model", "near"), [("codd_lada", "`codd_llada` or "), ("hff", None), ("dumy", None)])
-    def test_says_which_model_of_ours_a_misspelt_one_may_be(self, before, capsys, model, near):
+    @pytest.mark.parametrize(
+        ("model", "near"), [("codd_lada", "`codd_llada` or "), ("hff", None), ("dumy", None), ("codd_llama", None)]
+    )
+    def test_says_which_model_of_ours_a_misspelt_one_may_be(self, before, capsys, monkeypatch, model, near):
         def execute():
             cfg = EvaluatorConfig(model=model)
-            get_model(cfg.model)
+            get_model(cfg.model)()
+
+        class TheUsers:
+            def __init__(self):
+                raise ValueError("a fault of its own")
 
         registration.register()
+        monkeypatch.setitem(model_registry._objs, "codd_llama", TheUsers)  # near codd_llada
         end_with(run(execute))
         said = capsys.readouterr().err
         if near is None:
