@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 from lm_eval_codd.benchmarks import BenchmarkTask
 from lm_eval_codd.grading.opencompass import filled_in
 from lm_eval_codd.grading.opencompass_options import first_option
+from lm_eval_codd.rows import Read, Rows, select
 
 if TYPE_CHECKING:
     import datasets
-
-    from lm_eval_codd.rows import Read, Rows
 
 LETTERS = "ABCD"
 
@@ -22,7 +21,8 @@ class ArcTask(BenchmarkTask):
     def read_rows(self, wanted: Rows) -> Read:
         """As of any benchmark."""
         read = super().read_rows(wanted)
-        return read._replace(rows=[row for row in read.rows if len(row["choices"]["text"]) == len(LETTERS)])
+        rows = select(self.config.task, read.source, read.rows, wanted.columns)
+        return read._replace(rows=[row for row in rows if len(row["choices"]["text"]) == len(LETTERS)])
 
 
 def process_docs(dataset: datasets.Dataset) -> datasets.Dataset:

@@ -91,6 +91,11 @@ class TestChoices:
         assert messages_of(task) == [("user", shown)]
         assert task.config.metadata["data"]["rows"] == 2
 
+    def test_arc_without_its_choices_is_refused_in_one_line(self, load_task, choices_dir):
+        (choices_dir / "arc_challenge" / "validation.jsonl").write_text('{"id": "I_1"}\n')
+        with pytest.raises(DataError, match=r"^codd_arc_llada: row 1 of .* has no question, choices, answerKey; give "):
+            load_task("codd_arc_llada", choices_dir)
+
     def test_hellaswag_is_cleaned_and_without_its_activity(self, load_task, choices_dir):
         task = load_task("codd_hellaswag_llada", choices_dir)
         assert messages_of(task)[0][1] == (
