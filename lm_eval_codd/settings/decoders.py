@@ -1,4 +1,4 @@
-"""Which decoder reads which settings, and what it has in place of their defaults.
+"""Which class a decoder is, which settings it reads, and what it has in place of their defaults.
 
 A setting that no decoder names below is read by all of them. One that the chosen decoder does not read is refused when
 it differs from its default.
@@ -32,6 +32,7 @@ class DecoderFacts:
     """What launcher, checks and reports know of a decoder without its code.
 
     Attributes:
+        target: its class, as "module:Class".
         shared: what it reads beside that which all decoders read and `options`.
         options: a dataclass of the options that no other decoder has.
         unread: what it alone does not read.
@@ -44,6 +45,7 @@ class DecoderFacts:
         by_confidence: whether an answer may need fewer steps than are allowed, by how sure the network is.
     """
 
+    target: str
     shared: tuple[str, ...]
     options: type | None = None
     unread: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ class DecoderFacts:
 
 DECODERS: Final[dict[str, DecoderFacts]] = {
     "unmasking": DecoderFacts(
+        "lm_eval_codd.decoding.decoders.unmasking:Unmasking",
         (
             *("alg", "num_steps", "tokens_per_step", "block_length", "paradigm", "counts", "top_p", "top_k"),
             *("alg_temp", "eps", "logits_eos_inf", "confidence_eos_eot_inf", "pc_windows"),
@@ -74,32 +77,55 @@ DECODERS: Final[dict[str, DecoderFacts]] = {
         ),
     ),
     "cad": DecoderFacts(
-        ("block_length", "cache", "threshold", "compat"), CadOptions, threshold=0.95, by_confidence=True
+        "lm_eval_codd.decoding.decoders.adaptive:Adaptive",
+        ("block_length", "cache", "threshold", "compat"),
+        CadOptions,
+        threshold=0.95,
+        by_confidence=True,
     ),
-    # Coupled logits of one step are no distribution to hold the next step's against.
     "klass": DecoderFacts(
+        "lm_eval_codd.decoding.decoders.klass:Klass",
         ("num_steps", "tokens_per_step", "block_length", "paradigm", "top_p", "top_k", "threshold"),
         KlassOptions,
         threshold=0.9,
-        circuits=None,
+        circuits=None,  # coupled logits of one step are no distribution to hold the next step's against
         by_confidence=True,
     ),
-    # A bound on what independent draws lose means nothing for joint ones.
-    "eb": DecoderFacts(("block_length", "paradigm", "top_p", "top_k"), EbOptions, circuits=None, by_confidence=True),
-    # Coupled logits are no verdict of the backbone's on what was written. Its second copy of a block would compete with
-    # the block for experts.
+    "eb": DecoderFacts(
+        "lm_eval_codd.decoding.decoders.entropy_bound:EntropyBound",
+        ("block_length", "paradigm", "top_p", "top_k"),
+        EbOptions,
+        circuits=None,  # a bound on what independent draws lose means nothing for joint ones
+        by_confidence=True,
+    ),
     "wino": DecoderFacts(
+        "lm_eval_codd.decoding.decoders.wino:Wino",
         ("block_length", "threshold"),
         WinoOptions,
+        # Its second copy of a block would compete with the block for experts.
         unread=(*ROUTER_SETTINGS, "cfg_scale"),
         threshold=0.6,
         revises=True,
-        circuits=None,
+        circuits=None,  # coupled logits are no verdict of the backbone's on what was written
         by_confidence=True,
     ),
-    "p2": DecoderFacts(("num_steps",), P2Options, revises=True, circuits="tiles", takes_planner=True),
-    "open_dllm": DecoderFacts(("num_steps", "top_p", "top_k"), OpenDllmOptions, revises=True, circuits="tiles"),
+    "p2": DecoderFacts(
+        "lm_eval_codd.decoding.decoders.path_planning:PathPlanning",
+        ("num_steps",),
+        P2Options,
+        revises=True,
+        circuits="tiles",
+        takes_planner=True,
+    ),
+    "open_dllm": DecoderFacts(
+        "lm_eval_codd.decoding.decoders.open_dllm:OpenDllm",
+        ("num_steps", "top_p", "top_k"),
+        OpenDllmOptions,
+        revises=True,
+        circuits="tiles",
+    ),
     "corrective": DecoderFacts(
+        "lm_eval_codd.decoding.decoders.corrective:Corrective",
         ("num_steps", "top_p", "top_k", "threshold"),
         CorrectiveOptions,
         threshold=0.9,
@@ -108,6 +134,7 @@ DECODERS: Final[dict[str, DecoderFacts]] = {
         circuits="tiles",
     ),
     "block_diffusion": DecoderFacts(
+        "lm_eval_codd.decoding.decoders.block_diffusion.decoder:BlockDiffusion",
         ("num_steps", "block_length", "top_p", "top_k", "threshold", "cache"),
         BlockOptions,
         circuits="blocks",

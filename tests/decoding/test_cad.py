@@ -260,8 +260,3 @@ class TestSettings:
         assert (config.alg, config.paradigm, config.top_k, config.top_p) == ("low_confidence", "block", None, None)
         assert (config.temperature, config.threshold) == (0.2, 0.95)
         assert config.goes_by_blocks and config.steps_follow_confidence and not config.approximations
-
-    def test_every_decoder_of_the_settings_exists_and_no_other(self):
-        from lm_eval_codd.decoding import decoders
-
-        assert list(decoders.DECODERS) == list(DECODERS)

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import lm_eval_codd as codd
-from lm_eval_codd.decoding import decoders
 from lm_eval_codd.models.journal import Keys
 from lm_eval_codd.settings import DECODERS, DecoderFacts
 from lm_eval_codd.trace import record
@@ -28,14 +27,13 @@ def second_thoughts(monkeypatch):
     """The guide's decoder, registered by the guide's own lines."""
     text = GUIDE.read_text(encoding="utf-8")
     section = re.search(r"## Add a decoder\n.*?(?=\n## |\Z)", text, re.DOTALL).group()
-    source, *lines = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    source, line = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     assert source.count("\n") < 35
     module = types.ModuleType("lm_eval_codd.decoding.decoders.second_thoughts")
     exec(source, vars(module))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    for registry, line in zip((decoders.DECODERS, DECODERS), lines, strict=True):
-        monkeypatch.setitem(registry, "second_thoughts", None)
-        exec(line, {"DECODERS": registry, "DecoderFacts": DecoderFacts})
+    monkeypatch.setitem(DECODERS, "second_thoughts", None)
+    exec(line, {"DECODERS": DECODERS, "DecoderFacts": DecoderFacts})
     return module.SecondThoughts
 
 
@@ -63,7 +61,7 @@ class TestAnswers:
                 return decision
 
         monkeypatch.setattr(sys.modules[second_thoughts.__module__], "SecondThoughts", Recorded, raising=False)
-        monkeypatch.setattr(sys.modules[decoders.DECODERS["second_thoughts"].split(":")[0]], "SecondThoughts", Recorded)
+        monkeypatch.setattr(sys.modules[DECODERS["second_thoughts"].target.split(":")[0]], "SecondThoughts", Recorded)
         config = codd.DecodingConfig(**SETTINGS)
         codd.generate(backbone, PROMPTS, config, batch_size=2, drafts=DRAFTS)
         together = dict(kept)
@@ -83,7 +81,8 @@ class TestAnswers:
         assert operations.num_waits == 0
 
     def test_a_cache_would_keep_what_it_takes_back(self, backbone, monkeypatch):
-        monkeypatch.setitem(DECODERS, "second_thoughts", DecoderFacts(("num_steps", "cache")))
+        wrong = dataclasses.replace(DECODERS["second_thoughts"], shared=("num_steps", "cache"), revises=False)
+        monkeypatch.setitem(DECODERS, "second_thoughts", wrong)
         with pytest.raises(ValueError, match="`cache=dual` would keep what `decoder=second_thoughts` takes back"):
             codd.generate(backbone, PROMPTS, codd.DecodingConfig(cache="dual", **SETTINGS))
 

@@ -2,7 +2,6 @@
 
 from importlib import import_module
 
-from lm_eval_codd.decoding import decoders
 from lm_eval_codd.reporting.accuracy_plots import line_of
 from lm_eval_codd.reporting.cells import BASE, group_runs, key_of
 from lm_eval_codd.reporting.decoder_table import decoder_table
@@ -11,7 +10,7 @@ from lm_eval_codd.reporting.report import objections
 from lm_eval_codd.reporting.runs import read_folder
 from lm_eval_codd.reporting.summary import format_table
 from lm_eval_codd.reporting.tables import accuracy_table
-from lm_eval_codd.settings import REVISING
+from lm_eval_codd.settings import DECODERS, REVISING
 from tests.reporting.synthetic import write_run
 
 RIGHT, WORSE = [1, 1, 1, 0] * 5, [1, 0, 1, 0] * 5
@@ -99,8 +98,8 @@ class TestWhoRevises:
 
     def test_is_what_the_decoders_themselves_say(self):
         revising = []
-        for name, where in decoders.DECODERS.items():
-            module, _, attribute = where.partition(":")
+        for name, facts in DECODERS.items():
+            module, _, attribute = facts.target.partition(":")
             if getattr(import_module(module), attribute).revises:
                 revising.append(name)
         assert tuple(revising) == REVISING

@@ -1,11 +1,12 @@
-"""Decoders: each says where the network looks and what is written there. A new one is a file here, and a line below."""
+"""Decoders: each says where the network looks and what is written there. A new one is a file here, and its facts."""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lm_eval_codd.decoding.coupling import check_window
+from lm_eval_codd.settings import DECODERS
 
 if TYPE_CHECKING:
     import torch
@@ -14,18 +15,6 @@ if TYPE_CHECKING:
     from lm_eval_codd.decoding.protocols import Backbone, Circuit
     from lm_eval_codd.decoding.step import Decision, Look, Step
     from lm_eval_codd.settings import DecodingConfig
-
-DECODERS: Final[dict[str, str]] = {
-    "unmasking": "lm_eval_codd.decoding.decoders.unmasking:Unmasking",
-    "cad": "lm_eval_codd.decoding.decoders.adaptive:Adaptive",
-    "klass": "lm_eval_codd.decoding.decoders.klass:Klass",
-    "eb": "lm_eval_codd.decoding.decoders.entropy_bound:EntropyBound",
-    "wino": "lm_eval_codd.decoding.decoders.wino:Wino",
-    "p2": "lm_eval_codd.decoding.decoders.path_planning:PathPlanning",
-    "open_dllm": "lm_eval_codd.decoding.decoders.open_dllm:OpenDllm",
-    "corrective": "lm_eval_codd.decoding.decoders.corrective:Corrective",
-    "block_diffusion": "lm_eval_codd.decoding.decoders.block_diffusion.decoder:BlockDiffusion",
-}
 
 
 class Decoder(Protocol):
@@ -78,7 +67,7 @@ def make_decoder(
     """
     if circuit is not None:
         check_window(config, circuit.num_positions)
-    module, name = DECODERS[config.decoder].split(":")
+    module, name = DECODERS[config.decoder].target.split(":")
     others = {} if planner is None else {"planner": planner}
     decoder: Decoder = getattr(import_module(module), name)(config, family, ids, device, circuit, **others)
     return decoder

@@ -14,6 +14,7 @@ from lm_eval_codd.decoding.confidence import low_confidence
 from lm_eval_codd.decoding.coupling import make_coupling
 from lm_eval_codd.decoding.decoders.block_diffusion.rule import Rule, Stand
 from lm_eval_codd.decoding.step import Decision, Look, Step
+from lm_eval_codd.settings.block_rules import RULES
 from lm_eval_codd.tensors.noise import Stream
 from lm_eval_codd.tensors.transfer import to_device
 
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
     from lm_eval_codd.decoding.canvas import Canvas, Ids
     from lm_eval_codd.decoding.protocols import Circuit
     from lm_eval_codd.settings import DecodingConfig
-
-RULES: Final[dict[str, str]] = {
-    "sdar": "lm_eval_codd.decoding.decoders.block_diffusion.sdar:Sdar",
-    "sdar_greedy": "lm_eval_codd.decoding.decoders.block_diffusion.sdar:Sdar",
-    "llada2": "lm_eval_codd.decoding.decoders.block_diffusion.llada2:LLaDA2",
-    "llada21": "lm_eval_codd.decoding.decoders.block_diffusion.llada21:LLaDA21",
-    "fast_dllm_v2": "lm_eval_codd.decoding.decoders.block_diffusion.fast_dllm_v2:FastDllmV2",
-    "bd3lm": "lm_eval_codd.decoding.decoders.block_diffusion.bd3lm:Bd3lm",
-}
 
 # Entries of `Canvas.state`: the block that a row is at, the step at which it began that, and how many there are.
 _BLOCK: Final = "block"
@@ -45,7 +37,7 @@ _GREEDY: Final = -1.0
 def make_rule(config: DecodingConfig, device: torch.device) -> Rule:
     """The rule that the settings name."""
     assert config.rule is not None  # `DecodingConfig.with_rule`
-    module, name = RULES[config.rule].split(":")
+    module, name = RULES[config.rule].target.split(":")
     rule: Rule = getattr(import_module(module), name)(config, device)
     return rule
 
