@@ -33,8 +33,11 @@ class Estimate:
     n: int
 
     def interval(self, coverage: float = 0.95) -> tuple[float, float]:
-        """By Student's t with a degree of freedom for each cluster but one; infinite with a single cluster."""
-        if self.clusters < 2:
+        """By Student's t with a degree of freedom for each cluster but one.
+
+        Infinite where an exact test of the clusters' signs could rule out nothing at this coverage: at 95% up to five.
+        """
+        if 2 * 0.5**self.clusters >= 1 - coverage:
             return -math.inf, math.inf
         width = quantile_of_t((1 + coverage) / 2, self.clusters - 1) * self.stderr
         return self.mean - width, self.mean + width

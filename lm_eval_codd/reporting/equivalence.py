@@ -3,8 +3,8 @@
 "Not significant" is no evidence that nothing was lost: with few items nothing is significant. A claim of no loss is
 that the difference lies within a margin, and needs a test of its own (Schuirmann 1987). For items that score 0 or 1
 both tests are the score test of a paired difference (Tango 1998): its variance is that of the hypothesis, so that no
-item turning over few items is no proof. For graded items they are paired t-tests, unless none of them changed: that
-has no spread, and is tested as if they scored 0 or 1.
+item turning over few items is no proof. For graded items they are paired t-tests, and never surer than an exact test
+of the changes' signs; unless none of them changed: that has no spread, and is tested as if they scored 0 or 1.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Equivalence:
 
     Attributes:
         p: the larger of the two one-sided p-values.
-        low, high: the interval that belongs to them, of coverage 1 - 2 x `LEVEL`, as shares.
+        low, high: the interval that belongs to them, of coverage 1 - 2 x `LEVEL`, as shares; infinite where graded
+            items are too few for one.
         verdict: `equivalent`, `worse`, `better` or `cannot tell`.
         needed: of `cannot tell`, the items that could.
     """
@@ -62,7 +63,7 @@ def equivalence_of(pair: Pair, margin: float) -> Equivalence:
         raise ValueError(f"`margin={margin:g}` must be above 0 and below 1, a share")
     below, above = _p_above(pair, -margin), 1 - _p_above(pair, margin)
     bounds = _bound(pair, 1 - LEVEL), _bound(pair, LEVEL)
-    p = max(below, above)
+    p = max(below, above, 0.5**pair.n if _has_spread(pair) else 0.0)
     if p < LEVEL:
         return Equivalence(p, *bounds, "equivalent")
     if bounds[1] < 0:
@@ -126,8 +127,8 @@ def _needed(pair: Pair, margin: float) -> int:
     """
     z, of_power = _NORMAL.inv_cdf(1 - LEVEL), _NORMAL.inv_cdf(POWER)
     spread = pair.stderr**2 * pair.n if _has_spread(pair) else (pair.better + pair.worse) / pair.n
-    # Over fewer, no item turning is no proof either.
-    least = 2.0 if _has_spread(pair) else z**2 * (1 - margin) / margin
+    # Over fewer, no item turning is no proof either, nor are changes that all have one sign.
+    least = math.floor(-math.log2(LEVEL)) + 1 if _has_spread(pair) else z**2 * (1 - margin) / margin
     number = math.ceil(max(least, spread * ((z + _NORMAL.inv_cdf((1 + POWER) / 2)) / margin) ** 2))
     if number > pair.n:
         return number

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from lm_eval_codd.reporting.decoder_table import against_fixed_steps
 from lm_eval_codd.reporting.equivalence import LEVEL, POWER, equivalence_of
-from lm_eval_codd.reporting.table import MISSING, Footnotes, Table, in_order, legend_of, paired, points, probability
+from lm_eval_codd.reporting.table import (
+    MISSING,
+    Footnotes,
+    Table,
+    in_order,
+    interval,
+    legend_of,
+    paired,
+    points,
+    probability,
+)
 from lm_eval_codd.reporting.tables import against_exact
 
 if TYPE_CHECKING:
@@ -29,8 +39,8 @@ def equivalence_table(group: Group, margin: float) -> Table | None:
             rows.append([*label, *[MISSING] * 4, notes.mark(MISSING, [f"no test: {pair}"])])
             continue
         found = equivalence_of(pair, margin)
-        interval = f"{points(found.low)} to {points(found.high)}"
-        rows.append([*label, str(pair.n), points(pair.difference), interval, probability(found.p), str(found)])
+        within = interval(found.low, found.high)
+        rows.append([*label, str(pair.n), points(pair.difference), within, probability(found.p), str(found)])
     if not rows:
         return None
     title = f"{group.title}: is anything lost? Two one-sided tests (TOST), margin {_in_points(margin)}"

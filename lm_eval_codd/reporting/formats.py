@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
@@ -151,8 +152,8 @@ def _csv_lines(group: Group, cell: Cell) -> list[dict[str, object]]:
         if not isinstance(pair, str):
             line |= {
                 "gain": f"{100 * pair.difference:.4f}",
-                "gain_low": f"{100 * pair.low:.4f}",
-                "gain_high": f"{100 * pair.high:.4f}",
+                "gain_low": f"{100 * pair.low:.4f}" if math.isfinite(pair.low) else "",
+                "gain_high": f"{100 * pair.high:.4f}" if math.isfinite(pair.high) else "",
                 "better": pair.better,
                 "worse": pair.worse,
                 "paired_t_p" if pair.is_graded else "mcnemar_p": f"{pair.p:.6g}",

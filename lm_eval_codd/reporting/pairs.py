@@ -28,7 +28,8 @@ class Pair:
         better: items that the second answers right (better) and the first wrong (worse); `worse`: the other way round.
         difference: second less first, as a share.
         p: McNemar's exact test, two-sided.
-        low, high: 95% paired bootstrap interval of the difference, as shares.
+        low, high: 95% paired bootstrap interval of the difference, as shares; infinite where graded items are too few
+            for one.
         seen_from: the smallest difference that could have been significant at `LEVEL` with items that vary as these
             do; None where no difference could have been.
         stderr: of the difference, as a share; of items that score 0 or 1 the usual one of paired shares.

@@ -6,6 +6,7 @@ accuracy. A bar that does not cross its line is a difference; bars of two indepe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -96,7 +97,7 @@ def draw_fronts(figure: Figure, panels: Sequence[Axes], group: Group, front: Fro
 def _point(panel: Axes, cost: float, cell: Cell, reference: Cell, colour: str, *, is_on: bool) -> None:
     accuracy, bars = _accuracy(cell), None
     pair = "itself" if cell is reference else paired(reference, cell)
-    if not isinstance(pair, str):
+    if not isinstance(pair, str) and math.isfinite(pair.low) and math.isfinite(pair.high):
         middle = _accuracy(reference)
         low, high = middle + 100 * pair.low, middle + 100 * pair.high
         bars = [[max(0.0, accuracy - low)], [max(0.0, high - accuracy)]]

@@ -11,7 +11,7 @@ from lm_eval_codd.reporting.pairs import LEVEL
 from lm_eval_codd.reporting.repeated import AXES, Family, Method, Versus, compare, families, ranks
 from lm_eval_codd.reporting.samples import read_outcomes
 from lm_eval_codd.reporting.stats import holm
-from lm_eval_codd.reporting.table import MISSING, Footnotes, Table, legend_of, percent, points, probability
+from lm_eval_codd.reporting.table import MISSING, Footnotes, Table, interval, legend_of, percent, points, probability
 
 if TYPE_CHECKING:
     from lm_eval_codd.reporting.cells import Group
@@ -82,13 +82,13 @@ def _comparisons(family: Family, found: Sequence[Versus]) -> Table:
             answer = f"cannot tell whether {asked}: not under all {axes} could they be compared"
         else:
             p = next(adjusted)
-            interval = " to ".join(map(points, over_all.interval())) if over_all.clusters > 1 else MISSING
+            within = interval(*over_all.interval())
             seen_from = MISSING if (least := over_all.seen_from(LEVEL)) is None else f"{100 * least:.2f}"
             tests = [probability(over_all.p), probability(p)]
-            rows.append([*row, points(over_all.mean), interval, seen_from, *tests])
+            rows.append([*row, points(over_all.mean), within, seen_from, *tests])
             answer = _answer(asked, over_all, p, versus.wins == len(family.values), seen_from)
-            within = "" if interval == MISSING else f" ({interval})"
-            answer += f": {points(over_all.mean)} points over all{within}, ahead in {row[1]} {axes}"
+            in_brackets = "" if within == MISSING else f" ({within})"
+            answer += f": {points(over_all.mean)} points over all{in_brackets}, ahead in {row[1]} {axes}"
         if len(found) == 1 or (versus.first[0] == versus.second[0] and BASE in (versus.first[1], versus.second[1])):
             answers.append(answer)
     header = ["ahead", f"in {axes}", *(f"{axis} {value}" for value in family.values)]

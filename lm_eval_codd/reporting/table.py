@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -25,6 +26,7 @@ __all__ = [
     "comparison",
     "has_few",
     "in_order",
+    "interval",
     "legend_of",
     "paired",
     "paired_table",
@@ -110,12 +112,17 @@ def comparison(pair: Pair, adjusted: float) -> list[str]:
     counts = [str(pair.n), str(pair.better), str(pair.worse)]
     seen_from = MISSING if pair.seen_from is None else f"{100 * pair.seen_from:.2f}"
     tests = [seen_from, probability(pair.p), probability(adjusted)]
-    return [*counts, points(pair.difference), f"{points(pair.low)} to {points(pair.high)}", *tests]
+    return [*counts, points(pair.difference), interval(pair.low, pair.high), *tests]
 
 
 def points(share: float) -> str:
     """A difference of shares in percent points, `+3.50`."""
     return f"{100 * share:+.2f}"
+
+
+def interval(low: float, high: float) -> str:
+    """Two bounds in percent points, `-1.00 to +3.50`; missing where they are infinite, of too few items to have any."""
+    return f"{points(low)} to {points(high)}" if math.isfinite(low) and math.isfinite(high) else MISSING
 
 
 def legend_of(columns: Sequence[Column], group: Group | None = None) -> list[str]:

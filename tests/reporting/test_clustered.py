@@ -1,3 +1,5 @@
+import csv
+import io
 import math
 import random
 
@@ -5,8 +7,11 @@ import numpy as np
 import pytest
 
 from lm_eval_codd.grading.pass_at_k import pass_at_k
+from lm_eval_codd.reporting.cells import group_runs
 from lm_eval_codd.reporting.clustered import Estimate, clustered_mean, quantile_of_t
+from lm_eval_codd.reporting.formats import cells_as_csv
 from lm_eval_codd.reporting.pairs import compare_runs
+from lm_eval_codd.reporting.report import build_report
 from lm_eval_codd.reporting.runs import read_folder
 from lm_eval_codd.reporting.stats import wilson
 from tests.reporting.synthetic import write_run
@@ -68,6 +73,15 @@ class TestClusteredMean:
     def test_says_no_smallest_difference_where_nothing_varies_or_documents_are_too_few(self, clusters):
         assert clustered_mean(clusters).seen_from(0.05) is None
 
+    @pytest.mark.parametrize(("coverage", "least"), [(0.95, 6), (0.9, 5)])
+    def test_has_no_interval_of_so_few_documents_that_their_signs_could_rule_out_nothing(self, coverage, least):
+        for n in (2, least - 1, least):
+            for changes in ([[1.0]] * n, [[1.0]] * (n - 1) + [[0.9]]):
+                bounds = clustered_mean(changes).interval(coverage)
+                assert (bounds != (-math.inf, math.inf)) == (n == least)
+                signs = scipy_stats.binomtest(n, n).pvalue
+                assert (bounds[0] > 0) == (signs < 1 - coverage)
+
     def test_quantiles_are_scipys(self):
         assert quantile_of_t(0.975, 9) == pytest.approx(scipy_stats.t.ppf(0.975, 9), rel=1e-12)
 
@@ -117,6 +131,17 @@ class TestSeveralAnswers:
             write_run(tmp_path, [0.5, 0.25] * 20, benchmark="mbpp", circuit=circuit)
         pair = compare_runs(*read_folder(tmp_path).runs)
         assert (pair.is_graded, pair.p, pair.seen_from) == (True, 1, None)
+
+    def test_have_no_interval_where_they_are_too_few(self, tmp_path):
+        for scores, circuit in (([0.1] * 5, None), ([0.5, 0.5, 0.6, 0.5, 0.5], "il18/llada-mbpp-pc")):
+            write_run(tmp_path, scores, benchmark="mbpp", circuit=circuit)
+        found = read_folder(tmp_path)
+        (compared,) = [table for table in build_report(found).tables if "95% interval" in table.header]
+        shown = dict(zip(compared.header, compared.rows[0], strict=True))
+        assert (shown["points"], shown["95% interval"], shown["p"][:4]) == ("+42.00", "-", "0.06")
+        lines = list(csv.DictReader(io.StringIO(cells_as_csv(group_runs(found.runs)))))
+        (line,) = [line for line in lines if line["gain"]]
+        assert (line["gain"], line["gain_low"], line["gain_high"]) == ("42.0000", "", "")
 
 
 class TestPassAtK:

@@ -122,6 +122,28 @@ class TestTheVerdict:
         assert found == wanted
         assert str(found) == ("equivalent" if n == 268 else "cannot tell (needs n = 268)")
 
+    @pytest.mark.parametrize(
+        ("changes", "verdict"),
+        [
+            ((0.0, 0.001), "cannot tell (needs n = 5)"),
+            ((0.001, 0.002), "cannot tell (needs n = 5)"),
+            ((0.001, 0.001), "cannot tell (needs n = 5)"),
+            ((-0.5, -0.51), "cannot tell (needs n = 5)"),
+            ((0.5, 0.51, 0.5, 0.51), "cannot tell (needs n = 5)"),
+            ((0.001, 0.002, 0.001, 0.002, 0.001), "equivalent"),
+            ((-0.5, -0.51, -0.5, -0.51, -0.5), "worse"),
+            ((0.5, 0.51, 0.5, 0.51, 0.5), "better"),
+        ],
+    )
+    def test_of_graded_items_is_no_surer_than_an_exact_test_of_their_signs(self, tmp_path, changes, verdict):
+        for name, sign in (("a", -1), ("b", 1)):
+            write_run(tmp_path, [0.4 + sign * change / 2 for change in changes], benchmark="mbpp", name=name)
+        found = equivalence_of(compare_runs(*sorted(read_folder(tmp_path).runs, key=lambda run: run.name)), 0.01)
+        assert str(found) == verdict
+        assert found.p >= scipy_stats.binomtest(len(changes), len(changes), alternative="greater").pvalue
+        is_told = not verdict.startswith("cannot tell")
+        assert (math.isfinite(found.low), math.isfinite(found.high)) == (is_told, is_told)
+
 
 class TestTheTable:
     @pytest.fixture
@@ -152,6 +174,12 @@ class TestTheTable:
     def test_is_not_there_where_nothing_is_cheaper(self, tmp_path):
         write_run(tmp_path, [1, 0])
         assert not any("anything lost" in to_markdown(table) for table in build_report(read_folder(tmp_path)).tables)
+
+    def test_has_no_interval_of_graded_items_that_are_too_few(self, tmp_path):
+        for steps, scores in ((128, [0.5, 0.25]), (64, [0.5, 0.251])):
+            write_run(tmp_path, scores, benchmark="mbpp", steps=steps)
+        (table,) = [table for table in build_report(read_folder(tmp_path)).tables if "anything lost" in table.title]
+        assert table.rows[0][4:] == ["2", "+0.05", "-", "0.25", "cannot tell (needs n = 5)"]
 
     def test_without_answers_says_that_there_is_no_test(self, tmp_path):
         write_run(tmp_path, [1, 0], steps=128)

@@ -108,6 +108,12 @@ class TestFronts:
         assert not bars["low_confidence, base128.0"].lines[2], "the reference itself has no difference"
         assert "paired with base low_confidence 128" in panel.get_title()
 
+    def test_have_no_bar_of_graded_items_that_are_too_few_for_an_interval(self, tmp_path):
+        for steps, score in ((128, 0.5), (64, 0.4), (32, 0.3)):
+            write_run(tmp_path, [score] * 5, benchmark="mbpp", steps=steps)
+        (panel,) = dict(draw(group_runs(read_folder(tmp_path).runs)))["llada-block-pareto-nfe"].axes
+        assert len(panel.containers) == 3 and not any(bar.lines[2] for bar in panel.containers)
+
     def test_are_all_named_inside_of_the_picture(self, tmp_path):
         for steps in (32, 64, 128):
             write_run(tmp_path, outcomes(50, steps // 4), steps=steps)

@@ -58,8 +58,8 @@ class TestTemplates:
             (
                 [0, 0],
                 [1, 1],
-                "from 2 documents: +100.00 points over all (+100.00 to +100.00), ahead in 2 of 2",
-                ["+100.00 to +100.00", "-", "0.50"],
+                "from 2 documents: +100.00 points over all, ahead in 2 of 2",
+                ["-", "-", "0.50"],
             ),
             (
                 [1, 0] * 20,
