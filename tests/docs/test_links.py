@@ -14,7 +14,6 @@ _OF_ANY_NAME = re.compile(r"\b(NAME|SOURCE)\b")
 _ELSEWHERE = {
     *("eval.py", "LLaDA/decoding.py", "dataset/countdown_cd3_test.jsonl", "dataset/4x4_test_sudoku.csv"),
     *("open-dcoder-0.5B/", "buggy_datasets/", "ptb/validation.jsonl", "lambada/test.jsonl", "crb.jsonl"),
-    "sudoku_4x4/test.jsonl",
     *("gpqa_synthetic/train.jsonl", "adapter_config.json", "../", "results_*.json", "log.txt", "progress.json"),
 }
 
